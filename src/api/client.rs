@@ -1,0 +1,182 @@
+//! The HTTP client: GET is the only verb that exists here, one host the only one it talks to.
+
+use std::error::Error as StdError;
+use std::time::{Duration, SystemTime};
+
+use reqwest::header::{ACCEPT, AUTHORIZATION, DATE, HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::{Response, Url, redirect};
+use serde::de::DeserializeOwned;
+
+use super::base_url::BaseUrl;
+use super::envelope;
+use super::error::Error;
+use super::retry_after;
+use super::wire::{DestinationHealth, ListPage, Metrics, PipelineId, Status};
+use crate::service_key::ServiceKey;
+
+/// What is asked for; the server may clamp it (the greatest size is not documented).
+const PAGE_SIZE: u32 = 100;
+/// A host that takes longer than this to accept a connection is as good as down.
+const LONGEST_CONNECT: Duration = Duration::from_secs(5);
+/// What is read of the body of a refusal, whose status says it all.
+const LARGEST_DRAIN: u64 = 64 * 1024;
+const LONGEST_DRAIN: Duration = Duration::from_millis(500);
+
+/// How to talk to the API.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// Where it answers.
+    pub base_url: BaseUrl,
+    /// For one whole answer, connecting included.
+    pub timeout: Duration,
+    /// For one body, unpacked.
+    pub max_response_bytes: u64,
+    /// Connections worth keeping: one for each request that may be in flight.
+    pub max_connections: usize,
+}
+
+/// Why no client could be built.
+#[derive(Debug, thiserror::Error)]
+#[error("the HTTP client cannot be set up: {0}")]
+pub struct ClientError(String);
+
+/// Asks the four questions. Cheap to clone: clones share their connections.
+#[derive(Debug, Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    settings: Settings,
+}
+
+impl Client {
+    /// Sets up the connections' pool; nothing is sent yet.
+    ///
+    /// # Errors
+    /// [`ClientError`] if TLS cannot be set up, for want of any trusted certificate for example.
+    pub fn new(settings: Settings) -> Result<Self, ClientError> {
+        let http = reqwest::Client::builder()
+            .user_agent(concat!("goldrush-exporter/", env!("CARGO_PKG_VERSION")))
+            .default_headers(HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("application/json"))]))
+            // A key that can delete pipelines goes to the configured host: not to where a redirect or a
+            // proxy variable in the environment points.
+            .redirect(redirect::Policy::none())
+            .no_proxy()
+            .https_only(settings.base_url.is_https())
+            .connect_timeout(settings.timeout.min(LONGEST_CONNECT))
+            .timeout(settings.timeout)
+            .pool_max_idle_per_host(settings.max_connections)
+            .build()
+            .map_err(|error| ClientError(chain(&error)))?;
+        Ok(Self { http, settings })
+    }
+
+    /// One page of the list; pages count from 1.
+    ///
+    /// # Errors
+    /// Any [`Error`].
+    pub async fn list_page(&self, key: &ServiceKey, page_number: u32) -> Result<ListPage, Error> {
+        let page: Option<ListPage> = self.get(key, self.settings.base_url.list(page_number, PAGE_SIZE)).await?;
+        page.ok_or_else(|| Error::Decode("data: null instead of a page of the list".to_owned()))
+    }
+
+    /// The worker's state; without a worker to speak of, all fields are `None`.
+    ///
+    /// # Errors
+    /// Any [`Error`].
+    pub async fn status(&self, key: &ServiceKey, id: &PipelineId) -> Result<Status, Error> {
+        self.get_of_pipeline(key, id, "status").await
+    }
+
+    /// Throughput and lag.
+    ///
+    /// # Errors
+    /// Any [`Error`].
+    pub async fn metrics(&self, key: &ServiceKey, id: &PipelineId) -> Result<Metrics, Error> {
+        self.get_of_pipeline(key, id, "metrics").await
+    }
+
+    /// The last check of the destination.
+    ///
+    /// # Errors
+    /// Any [`Error`].
+    pub async fn destination_health(&self, key: &ServiceKey, id: &PipelineId) -> Result<DestinationHealth, Error> {
+        self.get_of_pipeline(key, id, "destination-health").await
+    }
+
+    async fn get_of_pipeline<T: DeserializeOwned + Default>(
+        &self,
+        key: &ServiceKey,
+        id: &PipelineId,
+        endpoint: &str,
+    ) -> Result<T, Error> {
+        let data = self.get(key, self.settings.base_url.of_pipeline(id, endpoint)).await?;
+        Ok(data.unwrap_or_default())
+    }
+
+    async fn get<T: DeserializeOwned>(&self, key: &ServiceKey, url: Url) -> Result<Option<T>, Error> {
+        let mut authorization = HeaderValue::try_from(format!("Bearer {}", key.reveal()))
+            .map_err(|_| Error::Decode("the ServiceKey does not fit into a header".to_owned()))?;
+        authorization.set_sensitive(true);
+        let sent = self.http.get(url).header(AUTHORIZATION, authorization).send().await;
+        let response = sent.map_err(|error| self.transport(&error, "waiting for the answer to begin"))?;
+        let refusal = Error::from_status(response.status().as_u16(), retry_after_of(&response));
+        if let Some(refusal) = refusal {
+            // Reading the little that follows lets the connection be used again; more is not worth waiting for.
+            let _ = tokio::time::timeout(LONGEST_DRAIN, self.body(response, LARGEST_DRAIN)).await;
+            return Err(refusal);
+        }
+        envelope::open(&self.body(response, self.settings.max_response_bytes).await?)
+    }
+
+    /// The whole body, unpacked; the limit holds whatever the headers promise.
+    async fn body(&self, mut response: Response, limit: u64) -> Result<Vec<u8>, Error> {
+        let mut body = Vec::new();
+        while let Some(chunk) =
+            response.chunk().await.map_err(|error| self.transport(&error, "reading the answer"))?
+        {
+            if (body.len() + chunk.len()) as u64 > limit {
+                return Err(Error::TooLarge { limit });
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
+    }
+
+    /// Sorts reqwest's errors by what they tell an operator.
+    fn transport(&self, error: &reqwest::Error, doing: &'static str) -> Error {
+        if error.is_timeout() {
+            return Error::Timeout { timeout: self.settings.timeout, detail: doing };
+        }
+        let text = chain(error);
+        if error.is_connect() {
+            // hyper-util tells a failed look-up apart only in its text.
+            return if text.contains("dns error") {
+                Error::Dns(text)
+            } else if causes(error).any(is_tls) {
+                Error::Tls(text)
+            } else {
+                Error::Connect(text)
+            };
+        }
+        if error.is_decode() { Error::Decode(text) } else { Error::Disconnected(text) }
+    }
+}
+
+fn retry_after_of(response: &Response) -> Option<Duration> {
+    let header = |name| response.headers().get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    retry_after::parse(header(RETRY_AFTER)?, header(DATE), SystemTime::now())
+}
+
+fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source())
+}
+
+/// io::Error hides what it wraps from `source`, so it has to be opened.
+fn is_tls(error: &(dyn StdError + 'static)) -> bool {
+    error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref).is_some_and(|inner| inner.is::<rustls::Error>())
+}
+
+/// The causes without reqwest's own first sentence, which holds the URL and says nothing else.
+fn chain(error: &reqwest::Error) -> String {
+    let texts: Vec<String> = causes(error).skip(1).map(ToString::to_string).collect();
+    if texts.is_empty() { "no cause given".to_owned() } else { texts.join(": ") }
+}

@@ -1,0 +1,340 @@
+//! The answers as they come: lenient about what is null, missing or unknown, strict about types.
+//!
+//! Only documented fields that become a metric or a filter are read. The private ones
+//! (`destination_config`, `transforms`, `abi_*`, `created_by`) are never even taken out of the body.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer};
+
+use crate::labels::closed_set;
+
+/// The id of a pipeline, such as `pipe_3e8678c5fc9e48a7bf9879ca729`. Cheap to clone.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PipelineId(Arc<str>);
+
+impl PipelineId {
+    /// Longer ids are refused: they become labels and paths.
+    const LONGEST: usize = 256;
+
+    /// `None` for a text that cannot be one segment of a path (empty, `.`, `..`, absurdly long).
+    pub fn new(text: &str) -> Option<Self> {
+        let usable = !matches!(text, "" | "." | "..") && text.len() <= Self::LONGEST;
+        usable.then(|| Self(text.into()))
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Borrow<str> for PipelineId {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for PipelineId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for PipelineId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+closed_set! {
+    /// What the worker does (`data.status` of the status endpoint).
+    pub enum Phase {
+        /// Being started.
+        Deploying = "DEPLOYING",
+        /// At work.
+        Running = "RUNNING",
+        /// Paused by the user.
+        Paused = "PAUSED",
+        /// Ended by an error that does not heal by itself.
+        Failed = "FAILED",
+        /// Being stopped.
+        Stopping = "STOPPING",
+        /// Ended; normal for a bounded pipeline.
+        Stopped = "STOPPED",
+        /// A phase that this version does not know.
+        Unknown = "UNKNOWN",
+    }
+}
+
+impl Phase {
+    /// Whether it is expected to change within seconds, so that it is worth asking more often.
+    pub fn is_transitional(self) -> bool {
+        matches!(self, Self::Deploying | Self::Stopping)
+    }
+}
+
+closed_set! {
+    /// What the user wants (`status` of a pipeline object).
+    pub enum DesiredStatus {
+        /// It shall run.
+        Running = "running",
+        /// It shall rest.
+        Paused = "paused",
+    }
+}
+
+closed_set! {
+    /// Where the API said something that this version does not know: the `field` label of
+    /// `goldrush_api_unknown_values_total`.
+    pub enum UnknownField {
+        /// A pipeline in the list without an id that could be asked for.
+        Id = "id",
+        /// An intent other than running and paused.
+        DesiredStatus = "desired_status",
+        /// An execution mode other than bounded and unbounded.
+        ExecutionMode = "execution_mode",
+        /// A phase that is not documented.
+        Phase = "phase",
+        /// A timestamp that is not RFC 3339.
+        Timestamp = "timestamp",
+    }
+}
+
+/// A documented string with a closed set of values: one of them, or something newer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Known<T> {
+    /// A documented value.
+    Value(T),
+    /// Something that is not documented.
+    Unknown,
+}
+
+impl<T: Copy> Known<T> {
+    fn value(self) -> Option<T> {
+        match self {
+            Self::Value(value) => Some(value),
+            Self::Unknown => None,
+        }
+    }
+}
+
+/// Texts are written by users and become labels: what is longer is cut, at a character.
+const LONGEST_TEXT: usize = 200;
+
+fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    Ok(text.map(|text| match text.char_indices().nth(LONGEST_TEXT) {
+        Some((end, _)) => text[..end].to_owned(),
+        None => text,
+    }))
+}
+
+fn known_phase<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Phase>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    Ok(text.filter(|text| !text.is_empty()).map(|text| {
+        let known = Phase::ALL.iter().find(|phase| phase.as_str().eq_ignore_ascii_case(&text));
+        known.copied().unwrap_or(Phase::Unknown)
+    }))
+}
+
+fn known_status<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Known<DesiredStatus>>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    Ok(text.filter(|text| !text.is_empty()).map(|text| {
+        let known = DesiredStatus::ALL.iter().find(|status| status.as_str().eq_ignore_ascii_case(&text));
+        known.map_or(Known::Unknown, |status| Known::Value(*status))
+    }))
+}
+
+/// An RFC 3339 timestamp as Unix seconds. An empty string is no timestamp, as elsewhere in this API.
+fn timestamp<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Known<f64>>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    Ok(text.filter(|text| !text.is_empty()).map(|text| {
+        let parsed = text.parse::<jiff::Timestamp>();
+        parsed.map_or(Known::Unknown, |time| Known::Value(time.as_duration().as_secs_f64()))
+    }))
+}
+
+/// A pipeline as the list shows it.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Pipeline {
+    id: Option<String>,
+    /// User-written: any Unicode.
+    #[serde(default, deserialize_with = "text")]
+    pub name: Option<String>,
+    /// User-written.
+    #[serde(default, deserialize_with = "text")]
+    pub project: Option<String>,
+    /// `<chain>.<network>.<rest>`.
+    #[serde(default, deserialize_with = "text")]
+    pub topic: Option<String>,
+    /// `postgres` and others that are not documented to the letter.
+    #[serde(default, deserialize_with = "text")]
+    pub destination_type: Option<String>,
+    /// `bounded` or `unbounded`.
+    #[serde(default, deserialize_with = "text")]
+    pub execution_mode: Option<String>,
+    #[serde(default, deserialize_with = "known_status")]
+    status: Option<Known<DesiredStatus>>,
+    /// The group it belongs to.
+    pub group: Option<Group>,
+    #[serde(default, deserialize_with = "timestamp")]
+    created_at: Option<Known<f64>>,
+    #[serde(default, deserialize_with = "timestamp")]
+    updated_at: Option<Known<f64>>,
+}
+
+impl Pipeline {
+    /// The id, if it is one that can be asked for.
+    pub fn id(&self) -> Option<PipelineId> {
+        self.id.as_deref().and_then(PipelineId::new)
+    }
+
+    /// What the user wants, if it is one of the documented wishes.
+    pub fn desired_status(&self) -> Option<DesiredStatus> {
+        self.status.and_then(Known::value)
+    }
+
+    /// Creation, in Unix seconds.
+    pub fn created_at(&self) -> Option<f64> {
+        self.created_at.and_then(Known::value)
+    }
+
+    /// Last change, in Unix seconds.
+    pub fn updated_at(&self) -> Option<f64> {
+        self.updated_at.and_then(Known::value)
+    }
+
+    /// The fields that said something unknown, one entry each time.
+    pub fn unknown_fields(&self) -> impl Iterator<Item = UnknownField> {
+        let mode = self.execution_mode.as_deref().unwrap_or_default();
+        let mode_known = ["", "bounded", "unbounded"].iter().any(|known| known.eq_ignore_ascii_case(mode));
+        [
+            (self.id().is_none(), UnknownField::Id),
+            (self.status == Some(Known::Unknown), UnknownField::DesiredStatus),
+            (!mode_known, UnknownField::ExecutionMode),
+            (self.created_at == Some(Known::Unknown), UnknownField::Timestamp),
+            (self.updated_at == Some(Known::Unknown), UnknownField::Timestamp),
+        ]
+        .into_iter()
+        .filter_map(|(unknown, field)| unknown.then_some(field))
+    }
+}
+
+/// The group of users that owns a pipeline, with its billing flags.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Group {
+    #[serde(default, deserialize_with = "text")]
+    id: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    name: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    slug: Option<String>,
+    /// Whether the group is on a paid plan.
+    pub is_paid: Option<bool>,
+    /// Whether it used up what its plan allows.
+    pub is_over_limit: Option<bool>,
+    /// Whether its trial is over.
+    pub is_free_trial_expired: Option<bool>,
+}
+
+impl Group {
+    /// The name that people know it by: `name`, else `slug`, else `id`.
+    pub fn label(&self) -> &str {
+        let candidates = [&self.name, &self.slug, &self.id];
+        candidates.into_iter().flatten().map(String::as_str).find(|text| !text.is_empty()).unwrap_or_default()
+    }
+}
+
+/// The worker's state (status endpoint).
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+pub struct Status {
+    /// The phase; [`Phase::Unknown`] for one that is not documented.
+    #[serde(default, rename = "status", deserialize_with = "known_phase")]
+    pub phase: Option<Phase>,
+    /// Replicas that there shall be.
+    pub replicas: Option<f64>,
+    /// Replicas that are ready.
+    pub ready: Option<f64>,
+    #[serde(default, deserialize_with = "timestamp")]
+    start_time: Option<Known<f64>>,
+}
+
+impl Status {
+    /// Start of the worker, in Unix seconds.
+    pub fn start_time(&self) -> Option<f64> {
+        self.start_time.and_then(Known::value)
+    }
+
+    /// The fields that said something unknown.
+    pub fn unknown_fields(&self) -> impl Iterator<Item = UnknownField> {
+        let phase = (self.phase == Some(Phase::Unknown)).then_some(UnknownField::Phase);
+        let time = (self.start_time == Some(Known::Unknown)).then_some(UnknownField::Timestamp);
+        phase.into_iter().chain(time)
+    }
+}
+
+/// Throughput and lag at the moment of the answer (metrics endpoint).
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+pub struct Metrics {
+    /// Source records read since the worker started.
+    pub records_consumed: Option<f64>,
+    /// Last source offset that was committed.
+    pub last_offset: Option<f64>,
+    /// Newest block processed.
+    pub last_block_height: Option<f64>,
+    /// Buffered records, not yet written.
+    pub pending_records: Option<f64>,
+    /// End-to-end delay, in milliseconds.
+    pub processing_delay_ms: Option<f64>,
+    /// Rolling throughput.
+    pub records_per_second: Option<f64>,
+    /// Records dropped because they could not be normalized or decoded.
+    pub normalization_errors: Option<f64>,
+}
+
+/// The platform's last connectivity check of the destination (destination-health endpoint).
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+pub struct DestinationHealth {
+    /// Whether the destination could be reached.
+    pub healthy: Option<bool>,
+    #[serde(default, deserialize_with = "timestamp")]
+    last_checked_at: Option<Known<f64>>,
+    /// Duration of the check, in milliseconds.
+    pub latency_ms: Option<f64>,
+    /// Free text that may hold a connection string: never show it but through [`redact`](super::redact).
+    #[serde(default, deserialize_with = "text")]
+    pub last_error: Option<String>,
+}
+
+impl DestinationHealth {
+    /// Time of the check, in Unix seconds.
+    pub fn last_checked_at(&self) -> Option<f64> {
+        self.last_checked_at.and_then(Known::value)
+    }
+
+    /// The fields that said something unknown.
+    pub fn unknown_fields(&self) -> impl Iterator<Item = UnknownField> {
+        (self.last_checked_at == Some(Known::Unknown)).then_some(UnknownField::Timestamp).into_iter()
+    }
+}
+
+/// One page of the list.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct ListPage {
+    /// `None` where the API said null or nothing.
+    pub items: Option<Vec<Pipeline>>,
+    /// Where this page stands among the others.
+    pub pagination: Option<Pagination>,
+}
+
+/// The position of a page.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Pagination {
+    /// Whether another page follows.
+    pub has_more: Option<bool>,
+    /// How many pipelines there are in all.
+    pub total_count: Option<f64>,
+}

@@ -1,0 +1,166 @@
+//! What is known of one account: its key's standing, its list, its requests, its pipelines.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+
+use super::pipeline::{Answer, Pipeline, Summary};
+use super::{Histogram, Moment};
+use crate::api::{self, Endpoint, Group, PipelineId, Reason, UnknownField};
+
+/// An outage at the start shall not keep the exporter out of service for longer than this: its own
+/// metrics tell of the outage.
+const READY_AT_LAST: Duration = Duration::from_secs(60);
+
+/// One account. Cloning is cheap enough for each scrape: pipelines are shared until one changes.
+#[derive(Debug, Clone, Default)]
+pub struct Account {
+    /// Readings older than this are not shown.
+    pub stale_after: Duration,
+    /// When polling began.
+    pub started: Option<Moment>,
+    /// Whether the newest list succeeded.
+    pub up: bool,
+    /// Whether the key in use is answered 401.
+    pub unauthorized: bool,
+    /// Whether the list is answered 403.
+    pub forbidden: bool,
+    /// Answers of 401.
+    pub unauthorized_answers: u64,
+    /// Answers of 403.
+    pub forbidden_answers: u64,
+    /// When the key in use was read.
+    pub key_loaded: Option<SystemTime>,
+    /// The newest list that succeeded.
+    pub list: Option<ListSummary>,
+    /// How long requests took, by endpoint.
+    pub durations: [Histogram; Endpoint::COUNT],
+    /// How often requests failed, by endpoint and reason.
+    pub failures: [[u64; Reason::COUNT]; Endpoint::COUNT],
+    /// How often the API said something unknown, by field.
+    pub unknown_values: [u64; UnknownField::COUNT],
+    /// What the budget allows and what the pipelines need.
+    pub budget: Budget,
+    pipelines: BTreeMap<PipelineId, Arc<Pipeline>>,
+}
+
+/// What a whole list has said beyond its pipelines.
+#[derive(Debug, Clone)]
+pub struct ListSummary {
+    /// When it was complete.
+    pub at: Moment,
+    /// The groups' billing flags, by the group's label.
+    pub groups: BTreeMap<String, GroupFlags>,
+    /// The expected pipelines, and whether each is missing.
+    pub expected: Vec<(String, bool)>,
+}
+
+/// The billing flags of a group.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct GroupFlags {
+    /// On a paid plan.
+    pub paid: Option<bool>,
+    /// Over its plan's limit.
+    pub over_limit: Option<bool>,
+    /// Its trial is over.
+    pub free_trial_expired: Option<bool>,
+}
+
+impl GroupFlags {
+    /// Adds what another pipeline says of a group of that name; where they differ, trouble wins.
+    pub fn merge(&mut self, group: &Group) {
+        let either = |a: Option<bool>, b: Option<bool>, pick: fn(bool, bool) -> bool| match (a, b) {
+            (Some(a), Some(b)) => Some(pick(a, b)),
+            (a, b) => a.or(b),
+        };
+        self.paid = either(self.paid, group.is_paid, |a, b| a && b);
+        self.over_limit = either(self.over_limit, group.is_over_limit, |a, b| a || b);
+        self.free_trial_expired = either(self.free_trial_expired, group.is_free_trial_expired, |a, b| a || b);
+    }
+}
+
+/// Whether the budget suffices.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Budget {
+    /// Requests per second that the intervals ask for.
+    pub required: f64,
+    /// Requests per second that the configuration allows.
+    pub allowed: f64,
+    /// When the most overdue probe should have been sent; `None` while no probe waits.
+    pub oldest_due: Option<Instant>,
+    /// Until when a 429 keeps the account silent.
+    pub paused_until: Option<Moment>,
+}
+
+impl Budget {
+    /// How late the most overdue probe is.
+    pub fn lag(&self, now: Moment) -> Duration {
+        self.oldest_due.map(|due| now.monotonic.saturating_duration_since(due)).unwrap_or_default()
+    }
+}
+
+impl Account {
+    /// Whether it has been listed once, or has been refused, or has waited for it long enough.
+    pub fn is_ready(&self) -> bool {
+        let waited = self.started.is_some_and(|started| Moment::now().since(started) >= READY_AT_LAST);
+        self.list.is_some() || self.unauthorized || self.forbidden || waited
+    }
+
+    /// The newest list, unless it is older than a reading may be.
+    pub fn list_fresh(&self, now: Moment) -> Option<&ListSummary> {
+        self.list.as_ref().filter(|list| now.since(list.at) <= self.stale_after)
+    }
+
+    /// Counts one request and its failure, if it was one.
+    pub fn count_request(&mut self, endpoint: Endpoint, duration: Duration, failure: Option<Reason>) {
+        self.durations[endpoint as usize].observe(duration);
+        if let Some(reason) = failure {
+            self.failures[endpoint as usize][reason as usize] += 1;
+        }
+    }
+
+    /// Counts what the API said that is not known.
+    pub fn count_unknown(&mut self, fields: impl Iterator<Item = UnknownField>) {
+        for field in fields {
+            self.unknown_values[field as usize] += 1;
+        }
+    }
+
+    /// Takes in a pipeline as a list shows it; what is known of it beyond that stays. Answers what was
+    /// known before, for the log.
+    pub fn observe_listed(&mut self, id: &PipelineId, listed: api::Pipeline, at: Moment) -> Option<Summary> {
+        if let Some(pipeline) = self.pipelines.get_mut(id) {
+            let before = pipeline.summary();
+            Arc::make_mut(pipeline).relist(listed, at);
+            return Some(before);
+        }
+        self.pipelines.insert(id.clone(), Arc::new(Pipeline::new(id.clone(), listed, at)));
+        None
+    }
+
+    /// Takes in the answer of a probe. Answers what was known before, for the log; `None` if the pipeline
+    /// is not known (any more).
+    pub fn observe(&mut self, id: &PipelineId, answer: Answer, at: Moment) -> Option<Summary> {
+        let pipeline = self.pipelines.get_mut(id)?;
+        let before = pipeline.summary();
+        Arc::make_mut(pipeline).observe(answer, at);
+        Some(before)
+    }
+
+    /// Withdraws a pipeline that is gone.
+    pub fn forget(&mut self, id: &PipelineId) {
+        self.pipelines.remove(id);
+    }
+
+    /// One pipeline.
+    pub fn pipeline(&self, id: &PipelineId) -> Option<&Arc<Pipeline>> {
+        self.pipelines.get(id)
+    }
+
+    /// All pipelines, by id.
+    pub fn pipelines(&self) -> impl ExactSizeIterator<Item = &Arc<Pipeline>> {
+        self.pipelines.values()
+    }
+}

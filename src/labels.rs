@@ -1,0 +1,32 @@
+//! Closed sets of label values: an enum whose variants are the only values a label can take.
+
+/// Declares a fieldless enum together with the text each variant has as a label value.
+///
+/// `ALL` lists the variants in order, `COUNT` says how many there are, `as_str` is the label value.
+macro_rules! closed_set {
+    ($(#[$doc:meta])* $vis:vis enum $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        $vis enum $name { $($(#[$vdoc])* $variant,)+ }
+
+        impl $name {
+            /// Every value, in the order of declaration.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+            /// How many values there are.
+            pub const COUNT: usize = Self::ALL.len();
+
+            /// The value as it stands in a label.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)+ }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
+}
+
+pub(crate) use closed_set;

@@ -1,0 +1,266 @@
+//! Where a ServiceKey comes from, when it is read again, and why it cannot be printed.
+//!
+//! A ServiceKey can delete pipelines (GoldRush, Service Keys). So the type has no way to be shown, and
+//! its memory is wiped when it is dropped.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use zeroize::Zeroizing;
+
+/// The variable that is enough to run: one account named `default`.
+pub const DEFAULT_ENV: &str = "GOLDRUSH_SERVICE_KEY";
+
+/// A larger file is no key; reading stops there.
+const LARGEST_FILE: u64 = 16 * 1024;
+/// A secret on a network file system that hangs must not hang the poller.
+const READ_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The credential of one account.
+pub struct ServiceKey(Zeroizing<String>);
+
+impl ServiceKey {
+    /// Takes the text of a key; white space around it is trimmed.
+    ///
+    /// # Errors
+    /// A [`Flaw`] if it could not be sent as a header: empty, or with inner white space, control or
+    /// non-ASCII characters.
+    pub fn new(text: &str) -> Result<Self, Flaw> {
+        let key = text.trim();
+        if key.is_empty() {
+            return Err(Flaw::Empty);
+        }
+        if key.contains(char::is_whitespace) {
+            return Err(Flaw::InnerWhitespace);
+        }
+        if !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(Flaw::Unprintable);
+        }
+        Ok(Self(Zeroizing::new(key.to_owned())))
+    }
+
+    /// The secret itself, for the `Authorization` header and nothing else.
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for ServiceKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ServiceKey(hidden)")
+    }
+}
+
+/// Why a text is no ServiceKey.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Flaw {
+    /// Nothing, or only white space.
+    #[error("is empty")]
+    Empty,
+    /// Two keys, a sentence, a wrapped line.
+    #[error("holds white space inside: it takes the key alone, on one line")]
+    InnerWhitespace,
+    /// A wrong encoding, or a binary file.
+    #[error("holds control or non-ASCII characters: it takes the key alone, as GoldRush shows it")]
+    Unprintable,
+}
+
+/// Where a key comes from. This is what logs and errors show.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeySource {
+    /// An environment variable, read when needed; it cannot change while the process lives.
+    Env(String),
+    /// A file, read again whenever it changes.
+    File(PathBuf),
+}
+
+impl fmt::Display for KeySource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Env(name) => write!(f, "environment variable {name}"),
+            Self::File(path) => write!(f, "file {}", path.display()),
+        }
+    }
+}
+
+/// Why no key could be had from its source.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// The variable does not exist.
+    #[error("no ServiceKey: {0} is not set")]
+    NotSet(KeySource),
+    /// The file could not be read.
+    #[error("no ServiceKey: {0} cannot be read: {1}")]
+    Unreadable(KeySource, String),
+    /// There is something, but it is no key.
+    #[error("no ServiceKey: {0} {1}")]
+    Flawed(KeySource, Flaw),
+}
+
+impl KeySource {
+    /// Reads the key that is there now.
+    ///
+    /// # Errors
+    /// A [`KeyError`] that names the source and what is wrong with it, never what it holds.
+    pub async fn read(&self) -> Result<ServiceKey, KeyError> {
+        let text = match self {
+            Self::Env(name) => match std::env::var(name) {
+                Ok(text) => Zeroizing::new(text),
+                Err(std::env::VarError::NotPresent) => return Err(KeyError::NotSet(self.clone())),
+                Err(std::env::VarError::NotUnicode(_)) => return Err(KeyError::Flawed(self.clone(), Flaw::Unprintable)),
+            },
+            Self::File(path) => {
+                let unreadable = |why: String| KeyError::Unreadable(self.clone(), why);
+                let read = tokio::task::spawn_blocking({
+                    let path = path.clone();
+                    move || read_file(&path)
+                });
+                let read = tokio::time::timeout(READ_TIMEOUT, read).await;
+                let read = read.map_err(|_| unreadable("no answer from the file system".to_owned()))?;
+                let bytes = read.map_err(|error| unreadable(error.to_string()))?;
+                let bytes = bytes.map_err(|error| unreadable(error.to_string()))?;
+                let text = std::str::from_utf8(&bytes);
+                Zeroizing::new(text.map_err(|_| KeyError::Flawed(self.clone(), Flaw::Unprintable))?.to_owned())
+            }
+        };
+        ServiceKey::new(&text).map_err(|flaw| KeyError::Flawed(self.clone(), flaw))
+    }
+}
+
+fn read_file(path: &std::path::Path) -> std::io::Result<Zeroizing<Vec<u8>>> {
+    use std::io::Read;
+    let mut bytes = Zeroizing::new(Vec::new());
+    std::fs::File::open(path)?.take(LARGEST_FILE).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// The key in use. Each new key has a new generation, so that an answer counts for the key that asked.
+#[derive(Debug, Clone)]
+pub struct LoadedKey {
+    /// The key itself.
+    pub key: Arc<ServiceKey>,
+    /// Counts the keys that this account has had.
+    pub generation: u64,
+    /// When it was read.
+    pub loaded_at: SystemTime,
+}
+
+/// A source together with the key that was last read from it.
+#[derive(Debug)]
+pub struct KeyHolder {
+    source: KeySource,
+    current: LoadedKey,
+    problem: Option<KeyError>,
+}
+
+/// What reading a key again has led to.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Reread {
+    /// The key is the one in use.
+    Unchanged,
+    /// A new key is in use.
+    Changed,
+    /// There is no key now: the old one stays in use. Said once for each new problem.
+    Failed(KeyError),
+}
+
+impl KeyHolder {
+    /// Reads the first key.
+    ///
+    /// # Errors
+    /// As [`KeySource::read`].
+    pub async fn load(source: KeySource) -> Result<Self, KeyError> {
+        let key = Arc::new(source.read().await?);
+        Ok(Self { source, current: LoadedKey { key, generation: 1, loaded_at: SystemTime::now() }, problem: None })
+    }
+
+    /// Where the key comes from.
+    pub fn source(&self) -> &KeySource {
+        &self.source
+    }
+
+    /// The key in use.
+    pub fn current(&self) -> &LoadedKey {
+        &self.current
+    }
+
+    /// Reads the source again. Comparing what it holds, instead of watching the file, also sees the links
+    /// that Kubernetes swaps and works on every file system.
+    pub async fn reread(&mut self) -> Reread {
+        match self.source.read().await {
+            Ok(key) if key.reveal() == self.current.key.reveal() => {
+                self.problem = None;
+                Reread::Unchanged
+            }
+            Ok(key) => {
+                self.problem = None;
+                let generation = self.current.generation + 1;
+                self.current = LoadedKey { key: Arc::new(key), generation, loaded_at: SystemTime::now() };
+                Reread::Changed
+            }
+            Err(problem) if self.problem.as_ref() == Some(&problem) => Reread::Unchanged,
+            Err(problem) => {
+                self.problem = Some(problem.clone());
+                Reread::Failed(problem)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn white_space_around_is_trimmed_and_anything_else_is_refused_without_showing_it() {
+        assert_eq!(ServiceKey::new(" sk_1\r\n").unwrap().reveal(), "sk_1");
+        for (text, flaw) in [
+            ("", Flaw::Empty),
+            (" \n\t ", Flaw::Empty),
+            ("sk_1 sk_2", Flaw::InnerWhitespace),
+            ("sk_1\nsk_2\n", Flaw::InnerWhitespace),
+            ("sk\u{7}1", Flaw::Unprintable),
+            ("sk\u{0}1", Flaw::Unprintable),
+            ("ské", Flaw::Unprintable),
+        ] {
+            assert_eq!(ServiceKey::new(text).unwrap_err(), flaw, "{text:?}");
+        }
+        assert_eq!(format!("{:?}", ServiceKey::new("sk_secret").unwrap()), "ServiceKey(hidden)");
+    }
+
+    #[tokio::test]
+    async fn a_file_is_read_again_also_behind_swapped_links() {
+        let folder = tempfile::tempdir().unwrap();
+        for (version, key) in [("v1", "sk_one\n"), ("v2", "sk_two\n")] {
+            std::fs::create_dir(folder.path().join(version)).unwrap();
+            std::fs::write(folder.path().join(version).join("key"), key).unwrap();
+        }
+        // The way Kubernetes mounts a secret: key -> data/key, data -> v1.
+        let link = |version: &str| {
+            let next = folder.path().join("next");
+            std::os::unix::fs::symlink(version, &next).unwrap();
+            std::fs::rename(next, folder.path().join("data")).unwrap();
+        };
+        link("v1");
+        let path = folder.path().join("key");
+        std::os::unix::fs::symlink("data/key", &path).unwrap();
+
+        let mut holder = KeyHolder::load(KeySource::File(path.clone())).await.unwrap();
+        assert_eq!(holder.current().key.reveal(), "sk_one");
+        assert_eq!(holder.reread().await, Reread::Unchanged);
+        link("v2");
+        assert_eq!(holder.reread().await, Reread::Changed);
+        assert_eq!((holder.current().key.reveal(), holder.current().generation), ("sk_two", 2));
+
+        // A file that is gone or broken leaves the key in use, and is said once.
+        std::fs::remove_file(&path).unwrap();
+        assert!(matches!(holder.reread().await, Reread::Failed(KeyError::Unreadable(..))));
+        assert_eq!(holder.reread().await, Reread::Unchanged);
+        assert_eq!(holder.current().key.reveal(), "sk_two");
+        std::fs::write(&path, "").unwrap();
+        let Reread::Failed(problem) = holder.reread().await else { panic!("an empty file is no key") };
+        assert_eq!(problem.to_string(), format!("no ServiceKey: file {} is empty", path.display()));
+    }
+}
