@@ -74,6 +74,8 @@ pub enum KeySource {
     Env(String),
     /// A file, read again whenever it changes.
     File(PathBuf),
+    /// A key of the program's own simulation, which is no secret: the demo needs no file and no environment.
+    BuiltIn(&'static str),
 }
 
 impl fmt::Display for KeySource {
@@ -81,6 +83,7 @@ impl fmt::Display for KeySource {
         match self {
             Self::Env(name) => write!(f, "environment variable {name}"),
             Self::File(path) => write!(f, "file {}", path.display()),
+            Self::BuiltIn(_) => f.write_str("the demo"),
         }
     }
 }
@@ -109,8 +112,11 @@ impl KeySource {
             Self::Env(name) => match std::env::var(name) {
                 Ok(text) => Zeroizing::new(text),
                 Err(std::env::VarError::NotPresent) => return Err(KeyError::NotSet(self.clone())),
-                Err(std::env::VarError::NotUnicode(_)) => return Err(KeyError::Flawed(self.clone(), Flaw::Unprintable)),
+                Err(std::env::VarError::NotUnicode(_)) => {
+                    return Err(KeyError::Flawed(self.clone(), Flaw::Unprintable));
+                }
             },
+            Self::BuiltIn(key) => Zeroizing::new((*key).to_owned()),
             Self::File(path) => {
                 let unreadable = |why: String| KeyError::Unreadable(self.clone(), why);
                 let read = tokio::task::spawn_blocking({

@@ -44,10 +44,8 @@ impl BaseUrl {
             "http" => return Err(BaseUrlError::PlainHttp),
             other => return Err(BaseUrlError::Scheme(other.to_owned())),
         }
-        let extras = !url.username().is_empty()
-            || url.password().is_some()
-            || url.query().is_some()
-            || url.fragment().is_some();
+        let extras =
+            !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some();
         if extras {
             return Err(BaseUrlError::Extras);
         }

@@ -130,9 +130,7 @@ impl Client {
     /// The whole body, unpacked; the limit holds whatever the headers promise.
     async fn body(&self, mut response: Response, limit: u64) -> Result<Vec<u8>, Error> {
         let mut body = Vec::new();
-        while let Some(chunk) =
-            response.chunk().await.map_err(|error| self.transport(&error, "reading the answer"))?
-        {
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.transport(&error, "reading the answer"))? {
             if (body.len() + chunk.len()) as u64 > limit {
                 return Err(Error::TooLarge { limit });
             }
@@ -172,7 +170,10 @@ fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (
 
 /// io::Error hides what it wraps from `source`, so it has to be opened.
 fn is_tls(error: &(dyn StdError + 'static)) -> bool {
-    error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref).is_some_and(|inner| inner.is::<rustls::Error>())
+    error
+        .downcast_ref::<std::io::Error>()
+        .and_then(std::io::Error::get_ref)
+        .is_some_and(|inner| inner.is::<rustls::Error>())
 }
 
 /// The causes without reqwest's own first sentence, which holds the URL and says nothing else.

@@ -125,10 +125,7 @@ mod tests {
             decode(r#"{"data":{"pending_records":"postgres://u:p@h, expected x"}}"#),
             "data.pending_records: found string, expected f64"
         );
-        assert_eq!(
-            decode(r#"{"data":{"pending_records":true}}"#),
-            "data.pending_records: found boolean, expected f64"
-        );
+        assert_eq!(decode(r#"{"data":{"pending_records":true}}"#), "data.pending_records: found boolean, expected f64");
         assert_eq!(decode(r#"{"data":{},"error":"secret"}"#), "error: found string, expected a boolean");
         let page = open::<ListPage>(br#"{"data":{"items":[{"id":"a"},{"id":7}]}}"#);
         assert_eq!(page, Err(Error::Decode("data.items[1].id: found integer, expected a string".to_owned())));

@@ -156,9 +156,6 @@ impl Error {
 
     /// Whether an HTTP answer arrived at all, however bad: the exit statuses of `check` ask for that.
     pub fn answered(&self) -> bool {
-        !matches!(
-            self,
-            Self::Timeout { .. } | Self::Dns(_) | Self::Tls(_) | Self::Connect(_) | Self::Disconnected(_)
-        )
+        !matches!(self, Self::Timeout { .. } | Self::Dns(_) | Self::Tls(_) | Self::Connect(_) | Self::Disconnected(_))
     }
 }

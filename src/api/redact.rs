@@ -12,13 +12,46 @@ const LONGEST_WORD: usize = 20;
 
 /// Names come behind these words: `for user alice`, `relation swaps`.
 const NAME_FOLLOWS: &[&str] = &[
-    "user", "username", "role", "database", "db", "table", "relation", "column", "schema", "topic", "topics", "bucket",
-    "queue", "host", "hostname", "server", "principal", "account", "group", "index", "view", "field",
+    "user",
+    "username",
+    "role",
+    "database",
+    "db",
+    "table",
+    "relation",
+    "column",
+    "schema",
+    "topic",
+    "topics",
+    "bucket",
+    "queue",
+    "host",
+    "hostname",
+    "server",
+    "principal",
+    "account",
+    "group",
+    "index",
+    "view",
+    "field",
 ];
 /// Secrets come behind these: `password swordfish`, `token is abc`.
 const SECRET_FOLLOWS: &[&str] = &[
-    "password", "passwd", "pwd", "passphrase", "secret", "token", "key", "credential", "credentials", "bearer", "basic",
-    "authorization", "signature", "cookie", "apikey",
+    "password",
+    "passwd",
+    "pwd",
+    "passphrase",
+    "secret",
+    "token",
+    "key",
+    "credential",
+    "credentials",
+    "bearer",
+    "basic",
+    "authorization",
+    "signature",
+    "cookie",
+    "apikey",
 ];
 
 /// The words of `text` that tell what is wrong, with everything that may be private replaced by `[redacted]`.

@@ -126,7 +126,8 @@ impl Pipeline {
     /// Any move counts: a count that falls is a worker that has started again. The first sight counts too,
     /// so that a pipeline which never moves can be told from one that was never seen.
     fn note_progress(&mut self, new: &api::Metrics, at: Moment) {
-        let position = |metrics: &api::Metrics| [metrics.last_offset, metrics.last_block_height, metrics.records_consumed];
+        let position =
+            |metrics: &api::Metrics| [metrics.last_offset, metrics.last_block_height, metrics.records_consumed];
         let before = self.metrics.reading.as_ref().map(|reading| position(&reading.value)).unwrap_or_default();
         let moved = position(new).into_iter().zip(before).any(|(new, before)| match (new, before) {
             (Some(new), Some(before)) => new != before,
@@ -156,6 +157,11 @@ impl Pipeline {
     /// When the offset, the height or the record count was last seen to move, or was first seen at all.
     pub fn last_progress(&self) -> Option<SystemTime> {
         self.last_progress
+    }
+
+    /// Why the destination was unhealthy when it was last asked for: free text, to be redacted.
+    pub fn last_destination_error(&self) -> Option<&str> {
+        self.destination_health.reading.as_ref().and_then(|reading| reading.value.last_error.as_deref())
     }
 
     /// Whether the newest answer of any of its probes is a 403.

@@ -1,0 +1,22 @@
+//! Tells the program what it is built from: the revision and the compiler, for `--version` and `build_info`.
+
+use std::process::Command;
+
+fn main() {
+    println!("cargo::rerun-if-env-changed=GOLDRUSH_REVISION");
+    println!("cargo::rerun-if-changed=.git/HEAD");
+    println!("cargo::rerun-if-changed=.git/refs");
+    // Packages and images are built without a git folder: they pass the revision in.
+    let revision = std::env::var("GOLDRUSH_REVISION").ok();
+    let revision = revision.or_else(|| output("git", &["rev-parse", "--short=12", "HEAD"]));
+    println!("cargo::rustc-env=GOLDRUSH_REVISION={}", revision.as_deref().unwrap_or("unknown"));
+    let rustc = std::env::var("RUSTC").ok().and_then(|rustc| output(&rustc, &["--version"]));
+    let version = rustc.as_deref().and_then(|text| text.split_whitespace().nth(1));
+    println!("cargo::rustc-env=GOLDRUSH_RUSTC={}", version.unwrap_or("unknown"));
+}
+
+fn output(program: &str, arguments: &[&str]) -> Option<String> {
+    let output = Command::new(program).args(arguments).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    (output.status.success() && !text.trim().is_empty()).then(|| text.trim().to_owned())
+}

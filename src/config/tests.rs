@@ -1,0 +1,534 @@
+//! What a configuration may say, and what is said of one that may not.
+
+use std::path::PathBuf;
+
+use super::*;
+
+/// The example of the documentation.
+const YAML: &str = r#"
+api:
+  base_url: https://api.covalenthq.com/platform/pipeline-api/   # plain http is refused
+  timeout: 10s
+  max_response_bytes: 8388608
+poll:
+  discovery: 60s
+  status: 15s
+  metrics: 30s
+  destination_health: 30s
+  transitional: 5s
+  stale_after: 5m
+  requests_per_second: 4
+  max_in_flight: 8
+accounts:
+  - name: prod
+    service_key_file: /run/secrets/goldrush-prod
+    projects: {include: ["analytics-.*"], exclude: []}
+    expect: [pipe_3e8678c5fc9e48a7bf9879ca729]
+shard: {index: 0, total: 1}
+max_pipelines: 20000
+"#;
+
+const TOML: &str = r#"
+max_pipelines = 20000
+shard = { index = 0, total = 1 }
+
+[api]
+base_url = "https://api.covalenthq.com/platform/pipeline-api/"
+timeout = "10s"
+max_response_bytes = 8388608
+
+[poll]
+discovery = "60s"
+status = "15s"
+metrics = "30s"
+destination_health = "30s"
+transitional = "5s"
+stale_after = "5m"
+requests_per_second = 4
+max_in_flight = 8
+
+[[accounts]]
+name = "prod"
+service_key_file = "/run/secrets/goldrush-prod"
+projects = { include = ["analytics-.*"], exclude = [] }
+expect = ["pipe_3e8678c5fc9e48a7bf9879ca729"]
+"#;
+
+fn environment(env: &[(&str, &str)]) -> Vec<(String, String)> {
+    env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+/// Variables without the prefix; it is the same for all.
+fn prefixed(env: &[(&str, &str)]) -> Vec<(String, String)> {
+    env.iter().map(|(name, value)| (format!("GOLDRUSH_EXPORTER__{name}"), (*value).to_owned())).collect()
+}
+
+/// What loading a file of that name gives; the directory is cut out of messages.
+fn load(name: &str, text: &str, env: &[(String, String)]) -> Result<Config, String> {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join(name);
+    std::fs::write(&path, text).unwrap();
+    let prefix = format!("{}/", directory.path().display());
+    Config::load(Some(&path), env).map_err(|error| error.to_string().replace(&prefix, ""))
+}
+
+fn yaml(text: &str) -> Config {
+    load("c.yaml", text, &[]).unwrap()
+}
+
+fn defaults() -> Config {
+    Config::load(None, &[]).unwrap()
+}
+
+#[test]
+fn nothing_at_all_is_a_configuration() {
+    let config = defaults();
+    assert_eq!(config.accounts.len(), 1);
+    assert_eq!(config.accounts[0].name, "default");
+    assert_eq!(config.accounts[0].key, KeySource::Env("GOLDRUSH_SERVICE_KEY".to_owned()));
+    assert_eq!(config.warnings(), Vec::<String>::new());
+    for (name, text) in [
+        ("c.yaml", ""),
+        ("c.yml", "---\n"),
+        ("c.yaml", "# nothing\n"),
+        ("c.yaml", "{}"),
+        ("c.toml", ""),
+        ("c.yaml", "api:\npoll:\naccounts:\nshard:\n"),
+        ("c.yaml", "accounts: []"),
+        ("c.yaml", "accounts: [{projects: , expect: , pipelines: {include: }}]"),
+    ] {
+        assert_eq!(load(name, text, &[]), Ok(defaults()), "{text:?}");
+    }
+}
+
+#[test]
+fn the_documented_example_loads_and_shows_the_defaults() {
+    let config = yaml(YAML);
+    assert_eq!(load("c.toml", TOML, &[]), Ok(config.clone()));
+    assert_eq!((&config.api, &config.poll), (&defaults().api, &defaults().poll));
+    assert_eq!((config.shard, config.max_pipelines), (Shard { index: 0, total: 1 }, 20_000));
+    assert_eq!(config.api.base_url.to_string(), "https://api.covalenthq.com/platform/pipeline-api/");
+    assert_eq!((config.api.timeout, config.api.max_response_bytes), (Duration::from_secs(10), 8_388_608));
+    assert_eq!(config.api.max_connections, config.poll.max_in_flight);
+    assert_eq!(config.poll.stale_after, Duration::from_secs(300));
+    let [account] = config.accounts.as_slice() else { panic!("one account") };
+    assert_eq!(account.name, "prod");
+    assert_eq!(account.key, KeySource::File(PathBuf::from("/run/secrets/goldrush-prod")));
+    assert!(account.projects.matches("analytics-eu") && !account.projects.matches("x-analytics-eu"));
+    assert!(account.pipelines.matches("anything") && account.pipeline_ids.matches(""));
+    assert_eq!(account.expect, [PipelineId::new("pipe_3e8678c5fc9e48a7bf9879ca729").unwrap()]);
+}
+
+#[test]
+fn json_is_yaml() {
+    let config = yaml(r#"{"poll": {"status": "5s"}, "accounts": [{"name": "a\/b", "service_key_env": "K"}]}"#);
+    assert_eq!(config.poll.status, Duration::from_secs(5));
+    assert_eq!(config.accounts[0].name, "a/b");
+}
+
+#[test]
+fn everything_can_be_set_by_variables_alone() {
+    let env = prefixed(&[
+        ("API__BASE_URL", "http://stub.example/api"),
+        ("API__ALLOW_HTTP", "true"),
+        ("API__TIMEOUT", "1500ms"),
+        ("API__MAX_RESPONSE_BYTES", "4096"),
+        ("POLL__REQUESTS_PER_SECOND", "0.5"),
+        ("POLL__MAX_IN_FLIGHT", "2"),
+        ("ACCOUNTS__0__NAME", "007"),
+        ("ACCOUNTS__0__SERVICE_KEY_ENV", "PROD_KEY"),
+        ("ACCOUNTS__0__PROJECTS__INCLUDE__0", "a.*"),
+        ("ACCOUNTS__0__PROJECTS__INCLUDE__1", "b.*"),
+        ("ACCOUNTS__0__EXPECT__0", "pipe_1"),
+        ("SHARD__INDEX", "1"),
+        ("SHARD__TOTAL", "2"),
+        ("MAX_PIPELINES", "10"),
+    ]);
+    let text = "
+api: {base_url: http://stub.example/api, allow_http: true, timeout: 1500ms, max_response_bytes: 4096}
+poll: {requests_per_second: 0.5, max_in_flight: 2}
+accounts: [{name: '007', service_key_env: PROD_KEY, projects: {include: [a.*, b.*]}, expect: [pipe_1]}]
+shard: {index: 1, total: 2}
+max_pipelines: 10";
+    assert_eq!(Config::load(None, &env).unwrap(), yaml(text));
+}
+
+#[test]
+fn variables_win_over_the_file_element_by_element() {
+    let text = "
+poll: {status: 20s, metrics: 40s}
+accounts:
+  - {name: a, service_key_env: A, projects: {include: [x, y]}}
+  - {name: b, service_key_env: B}";
+    let env = prefixed(&[
+        ("POLL__STATUS", "10s"),
+        ("ACCOUNTS__0__PROJECTS__INCLUDE__1", "z"),
+        ("ACCOUNTS__0__PROJECTS__INCLUDE__2", "zz"),
+        ("ACCOUNTS__1__NAME", "bb"),
+        // Beyond the end: appended in the order of the numbers.
+        ("ACCOUNTS__10__NAME", "d"),
+        ("ACCOUNTS__10__SERVICE_KEY_ENV", "D"),
+        ("ACCOUNTS__9__SERVICE_KEY_ENV", "C"),
+        ("ACCOUNTS__9__NAME", "c"),
+    ]);
+    let expected = "
+poll: {status: 10s, metrics: 40s}
+accounts:
+  - {name: a, service_key_env: A, projects: {include: [x, z, zz]}}
+  - {name: bb, service_key_env: B}
+  - {name: c, service_key_env: C}
+  - {name: d, service_key_env: D}";
+    assert_eq!(load("c.yaml", text, &env), Ok(yaml(expected)));
+}
+
+#[test]
+fn other_variables_are_ignored() {
+    let env = environment(&[
+        ("GOLDRUSH_EXPORTER_SERVICE_HOST", "10.0.0.1"),
+        ("GOLDRUSH_EXPORTER_SERVICE_PORT_METRICS", "9877"),
+        ("GOLDRUSH_EXPORTER_PORT", "tcp://10.0.0.1:9877"),
+        ("GOLDRUSH_EXPORTER_PORT_9877_TCP", "tcp://10.0.0.1:9877"),
+        ("GOLDRUSH_EXPORTER_PORT_9877_TCP_ADDR", "10.0.0.1"),
+        ("GOLDRUSH_SERVICE_KEY", "secret"),
+        ("PATH", "/bin"),
+    ]);
+    assert_eq!(Config::load(None, &env), Ok(defaults()));
+}
+
+#[test]
+fn a_file_that_is_none_is_refused() {
+    const SECRET: &str = "sk_do_not_show";
+    for (name, text, message) in [
+        ("c.json", "{}", "c.json: a configuration file takes a name that ends in .yaml, .yml or .toml"),
+        ("c", "", "c: a configuration file takes a name that ends in .yaml, .yml or .toml"),
+        (
+            "c.yaml",
+            "poll:\n  status: [15s\n",
+            "c.yaml: cannot be read as YAML: while parsing a flow sequence, expected ',' or ']' at byte 21 line 3 column 1",
+        ),
+        (
+            "c.yaml",
+            "poll: {status: 15s}\npoll: {status: 15s}\n",
+            "c.yaml: cannot be read as YAML: `poll` stands twice in one section at byte 38 line 2 column 19",
+        ),
+        ("c.yaml", "a: 1\n---\nb: 2\n", "c.yaml: cannot be read as YAML: Got 2 YAML documents, expected 1"),
+        ("c.yaml", SECRET, "c.yaml: cannot be read as YAML: it takes sections of settings"),
+        ("c.yaml", "- sk_do_not_show", "c.yaml: cannot be read as YAML: it takes sections of settings"),
+        ("c.yaml", "{service_key: {{ sk_do_not_show }}}", "c.yaml: cannot be read as YAML: a key in it is not a text"),
+        (
+            "c.toml",
+            "service_key = sk_do_not_show",
+            "c.toml: cannot be read as TOML: string values must be quoted, expected literal string at line 1, column 15",
+        ),
+        (
+            "c.toml",
+            "[poll]\nstatus = '1s'\nstatus = '2s'",
+            "c.toml: cannot be read as TOML: duplicate key at line 3, column 1",
+        ),
+    ] {
+        let error = load(name, text, &[]).unwrap_err();
+        assert!(!error.contains(SECRET), "{error}");
+        assert_eq!(error, message, "{text:?}");
+    }
+    let error = Config::load(Some(Path::new("/nowhere/c.yaml")), &[]).unwrap_err();
+    assert_eq!(error.to_string(), "/nowhere/c.yaml: cannot be read: No such file or directory (os error 2)");
+}
+
+#[test]
+fn what_is_wrong_in_a_file_is_named() {
+    const SECRET: &str = "sk_do_not_show";
+    for (text, message) in [
+        (
+            "max_pipeline: 1",
+            "`max_pipeline` is not a setting; the configuration takes api, poll, accounts, shard, max_pipelines",
+        ),
+        (
+            "poll: {statsu: 5s}",
+            "`poll.statsu` is not a setting; `poll` takes discovery, status, metrics, destination_health, transitional, stale_after, requests_per_second, max_in_flight",
+        ),
+        (
+            "poll: {statsu: }",
+            "`poll.statsu` is not a setting; `poll` takes discovery, status, metrics, destination_health, transitional, stale_after, requests_per_second, max_in_flight",
+        ),
+        (
+            "poll.status: 5s",
+            "`poll.status` is not a setting; the configuration takes api, poll, accounts, shard, max_pipelines",
+        ),
+        (
+            "accounts[99999999999]: x",
+            "`accounts[99999999999]` is not a setting; the configuration takes api, poll, accounts, shard, max_pipelines",
+        ),
+        (
+            "accounts: [{naem: prod}]",
+            "`accounts[0].naem` is not a setting; `accounts[0]` takes name, service_key_file, service_key_env, projects, pipelines, pipeline_ids, expect",
+        ),
+        (
+            "accounts: [{projects: {includes: [a]}}]",
+            "`accounts[0].projects.includes` is not a setting; `accounts[0].projects` takes include, exclude",
+        ),
+        (
+            "accounts: [{name: prod, service_key: sk_do_not_show}]",
+            "`accounts[0].service_key` is not a setting, as no ServiceKey belongs into a configuration; service_key_file takes the path of a file that holds it, service_key_env the name of a variable",
+        ),
+        (
+            "service_key: sk_do_not_show",
+            "`service_key` is not a setting, as no ServiceKey belongs into a configuration; service_key_file takes the path of a file that holds it, service_key_env the name of a variable",
+        ),
+        (
+            "accounts: [{service_key_env: sk_do_not_show}]",
+            "accounts[0].service_key_env: it takes the name of an environment variable, of A-Z, 0-9 and _, not the ServiceKey itself",
+        ),
+        ("accounts: [sk_do_not_show]", "accounts[0]: it takes a section of settings"),
+        (
+            "accounts: {service_key: sk_do_not_show}",
+            "accounts: it takes a list, in variables one for each element: …__0, …__1",
+        ),
+        (
+            "accounts: [{service_key_file: [sk_do_not_show]}]",
+            "accounts[0].service_key_file: it takes a text, in quotes if it looks like a number",
+        ),
+        ("accounts: [{service_key_file: ''}]", "accounts[0].service_key_file: it takes the path of a file"),
+        ("poll: [60s]", "poll: it takes a section of settings"),
+        ("poll: 5", "poll: it takes a section of settings"),
+        ("poll: {status: 5 parsecs}", "poll.status: `5 parsecs` is not a duration; it takes one such as 15s or 5m"),
+        ("poll: {status: 15}", "poll.status: `15` is a duration without a unit; it takes one such as 15s or 5m"),
+        ("poll: {status: '15'}", "poll.status: `15` is a duration without a unit; it takes one such as 15s or 5m"),
+        ("poll: {stale_after: 0s}", "poll.stale_after: `0s` is no time at all; it takes one such as 15s or 5m"),
+        (
+            "poll: {stale_after: 400days}",
+            "poll.stale_after: `400days` is longer than 365 days; it takes one such as 15s or 5m",
+        ),
+        ("poll: {status: [5s]}", "poll.status: a list is not a duration; it takes one such as 15s or 5m"),
+        ("poll: {status: }", "poll.status: nothing is not a duration; it takes one such as 15s or 5m"),
+        ("api: {timeout: -1s}", "api.timeout: `-1s` is not a duration; it takes one such as 15s or 5m"),
+        ("poll: {requests_per_second: 0}", "poll.requests_per_second: `0` is not a number from 0.001 to 1000000"),
+        ("poll: {requests_per_second: many}", "poll.requests_per_second: `many` is not a number from 0.001 to 1000000"),
+        ("poll: {max_in_flight: 0}", "poll.max_in_flight: `0` is not a whole number from 1 to 4294967295"),
+        ("poll: {max_in_flight: 2.7}", "poll.max_in_flight: `2.7` is not a whole number from 1 to 4294967295"),
+        ("poll: {max_in_flight: on}", "poll.max_in_flight: `on` is not a whole number from 1 to 4294967295"),
+        (
+            "api: {max_response_bytes: 1023}",
+            "api.max_response_bytes: `1023` is not a whole number from 1024 to 4294967295",
+        ),
+        ("max_pipelines: 0", "max_pipelines: `0` is not a whole number from 1 to 4294967295"),
+        (
+            "max_pipelines: 99999999999999999999",
+            "max_pipelines: `100000000000000000000` is not a whole number from 1 to 4294967295",
+        ),
+        ("api: {allow_http: 1}", "api.allow_http: `1` is neither true nor false"),
+        ("shard: {total: 0}", "shard.total: `0` is not a whole number from 1 to 4294967295"),
+        ("shard: {index: 2, total: 2}", "shard.index: `2` is not below shard.total; with a total of 2 it takes 0 to 1"),
+        (
+            "accounts: [{projects: {exclude: [a, '(']}}]",
+            "accounts[0].projects.exclude[1]: `(` is not a regular expression (unclosed group); it takes one such as analytics-.*",
+        ),
+        (
+            "accounts: [{projects: {exclude: ['a)|(b']}}]",
+            "accounts[0].projects.exclude[0]: `a)|(b` is not a regular expression (unopened group); it takes one such as analytics-.*",
+        ),
+        (
+            "accounts: [{projects: {include: [5]}}]",
+            "accounts[0].projects.include[0]: it takes a text, in quotes if it looks like a number",
+        ),
+        (
+            "accounts: [{projects: {include: a}}]",
+            "accounts[0].projects.include: it takes a list, in variables one for each element: …__0, …__1",
+        ),
+        (
+            "api: {base_url: http://api.example/}",
+            "api.base_url is plain http to a host that is not loopback, which would show the ServiceKey to the network; use https, or set api.allow_http to true if something else protects the connection",
+        ),
+        (
+            "api: {base_url: api.example}",
+            "api.base_url is not a URL (relative URL without a base); it takes one such as https://api.covalenthq.com/platform/pipeline-api/",
+        ),
+        (
+            "accounts: [{name: ''}]",
+            "accounts[0].name: it takes 1 to 100 characters, not all of them spaces, none a control character",
+        ),
+        ("accounts: [{name: 5}]", "accounts[0].name: it takes a text, in quotes if it looks like a number"),
+        (
+            "accounts: [{name: \"a\\nb\"}]",
+            "accounts[0].name: it takes 1 to 100 characters, not all of them spaces, none a control character",
+        ),
+        (
+            "accounts: [{name: prod, service_key_env: A}, {name: prod, service_key_env: B}]",
+            "two accounts are named `prod`; each takes a name of its own",
+        ),
+        (
+            "accounts: [{name: prod, service_key_env: A, service_key_file: b}]",
+            "accounts[0] (`prod`) has both service_key_file and service_key_env; it takes one of them",
+        ),
+        (
+            "accounts: [{name: a, service_key_env: A}, {name: b}]",
+            "accounts[1] (`b`) has no ServiceKey; with several accounts each takes service_key_file or service_key_env",
+        ),
+        (
+            "accounts: [{name: a, service_key_env: A}, {service_key_env: B}]",
+            "accounts[1] has no name; with several accounts each takes one of its own",
+        ),
+        ("accounts: [{expect: [a, ..]}]", "accounts[0].expect[1]: it takes the id of a pipeline, of 1 to 256 bytes"),
+    ] {
+        let error = load("c.yaml", text, &[]).unwrap_err();
+        assert!(!error.contains(SECRET), "{error}");
+        assert_eq!(error, format!("c.yaml: {message}"), "{text:?}");
+    }
+    let long = format!("accounts: [{{name: {}}}]", "é".repeat(100));
+    assert!(load("c.yaml", &long, &[]).is_ok());
+    assert!(load("c.yaml", &long.replace("}]", "é}]"), &[]).is_err());
+}
+
+#[test]
+fn what_is_wrong_in_the_environment_is_named() {
+    let text = "poll: {status: 15s}\naccounts: [{name: a, service_key_env: A}]";
+    for (env, message) in [
+        (
+            &[("POLL__STATSU", "5s")][..],
+            "POLL__STATSU: `poll.statsu` is not a setting; `poll` takes discovery, status, metrics, destination_health, transitional, stale_after, requests_per_second, max_in_flight",
+        ),
+        (
+            &[("POLLS__STATUS", "5s")],
+            "POLLS__STATUS: `polls` is not a setting; the configuration takes api, poll, accounts, shard, max_pipelines",
+        ),
+        (
+            &[("POLL___STATUS", "5s")],
+            "POLL___STATUS: `poll._status` is not a setting; `poll` takes discovery, status, metrics, destination_health, transitional, stale_after, requests_per_second, max_in_flight",
+        ),
+        (
+            &[("POLL_STATUS", "5s")],
+            "POLL_STATUS: `poll_status` is not a setting; the configuration takes api, poll, accounts, shard, max_pipelines",
+        ),
+        (
+            &[("POLL__STATUS", "soon")],
+            "POLL__STATUS: poll.status: `soon` is not a duration; it takes one such as 15s or 5m",
+        ),
+        (
+            &[("POLL__STATUS", "15")],
+            "POLL__STATUS: poll.status: `15` is a duration without a unit; it takes one such as 15s or 5m",
+        ),
+        (
+            &[("POLL__STATUS__MAX", "15s")],
+            "POLL__STATUS__MAX: `poll.status` is set to a single value; it has no settings below",
+        ),
+        (&[("POLL", "15s")], "POLL: poll: it takes a section of settings"),
+        (
+            &[("POLL__0", "15s")],
+            "POLL__0: `poll.0` is not a setting; `poll` takes discovery, status, metrics, destination_health, transitional, stale_after, requests_per_second, max_in_flight",
+        ),
+        (&[("MAX_PIPELINES", "ten")], "MAX_PIPELINES: max_pipelines: `ten` is not a whole number from 1 to 4294967295"),
+        (
+            &[("SHARD__INDEX", "1")],
+            "SHARD__INDEX: shard.index: `1` is not below shard.total; with a total of 1 it takes 0 to 0",
+        ),
+        (&[("ACCOUNTS", "a")], "ACCOUNTS: accounts: it takes a list, in variables one for each element: …__0, …__1"),
+        (&[("ACCOUNTS__NAME", "a")], "ACCOUNTS__NAME: `accounts` is a list; its name takes an index, as in …__0"),
+        (
+            &[("ACCOUNTS__1__NAME", "a"), ("ACCOUNTS__1__SERVICE_KEY_ENV", "B")],
+            "ACCOUNTS__1__NAME: two accounts are named `a`; each takes a name of its own",
+        ),
+        (
+            &[("ACCOUNTS__1__NAME", "b")],
+            "ACCOUNTS__1__NAME: accounts[1] (`b`) has no ServiceKey; with several accounts each takes service_key_file or service_key_env",
+        ),
+        (
+            &[("ACCOUNTS__0__SERVICE_KEY", "sk_do_not_show")],
+            "ACCOUNTS__0__SERVICE_KEY: `accounts[0].service_key` is not a setting, as no ServiceKey belongs into a configuration; service_key_file takes the path of a file that holds it, service_key_env the name of a variable",
+        ),
+        (
+            &[("ACCOUNTS__0__EXPECT__0", "")],
+            "ACCOUNTS__0__EXPECT__0: accounts[0].expect[0]: it takes the id of a pipeline, of 1 to 256 bytes",
+        ),
+        (
+            &[("POLL__STATUS", "5s"), ("poll__status", "6s")],
+            "poll__status: sets the same as GOLDRUSH_EXPORTER__POLL__STATUS; one of them is enough",
+        ),
+    ] {
+        assert_eq!(load("c.yaml", text, &prefixed(env)), Err(format!("GOLDRUSH_EXPORTER__{message}")), "{env:?}");
+    }
+    // What the file says stays the file's, whatever stands beside it.
+    let error = load("c.yaml", "poll: {status: 1}", &prefixed(&[("POLL__METRICS", "5s")])).unwrap_err();
+    assert!(error.starts_with("c.yaml: poll.status: "), "{error}");
+}
+
+#[test]
+fn what_is_shown_can_be_loaded_again() {
+    let odd = r##"
+api: {base_url: "http://api.example", allow_http: true, timeout: 1s 500ms}
+poll: {requests_per_second: 0.001, stale_after: 365days, status: 61s}
+accounts:
+  - name: "a: \"quoted\" # name é \\ 'x'"
+    service_key_file: "relative path/with {odd} characters"
+    projects: {include: ["a\\d+", "[x]{2}", "'\"#"], exclude: ["(?i)b.*"]}
+    pipelines: {exclude: [""]}
+    pipeline_ids: {include: [pipe_.*]}
+    expect: ["yes", "1.10", "null"]
+  - {name: "2", service_key_env: TWO}
+shard: {index: 2, total: 7}
+max_pipelines: 3"##;
+    for config in [defaults(), yaml(YAML), yaml(odd)] {
+        assert_eq!(yaml(&config.to_string()), config, "{config}");
+    }
+    assert_eq!(
+        defaults().to_string(),
+        r#"api:
+  base_url: "https://api.covalenthq.com/platform/pipeline-api/"
+  allow_http: false
+  timeout: 10s
+  max_response_bytes: 8388608
+poll:
+  discovery: 1m
+  status: 15s
+  metrics: 30s
+  destination_health: 30s
+  transitional: 5s
+  stale_after: 5m
+  requests_per_second: 4
+  max_in_flight: 8
+accounts:
+  - name: "default"
+    service_key_env: "GOLDRUSH_SERVICE_KEY"
+    projects: {include: [], exclude: []}
+    pipelines: {include: [], exclude: []}
+    pipeline_ids: {include: [], exclude: []}
+    expect: []
+shard: {index: 0, total: 1}
+max_pipelines: 20000
+"#
+    );
+}
+
+#[test]
+fn a_filter_looks_at_the_whole_text() {
+    let filter = |text: &str| yaml(&format!("accounts: [{{projects: {text}}}]")).accounts[0].projects.clone();
+    for (lists, wanted, unwanted) in [
+        ("{}", &["", "a"][..], &[][..]),
+        ("{include: [a]}", &["a"], &["ab", "ba", "A", "a\n", "\na", ""]),
+        ("{include: ['a|ab']}", &["a", "ab"], &["b", "abb"]),
+        ("{include: ['(?i)a', 'b.*']}", &["A", "a", "bcd"], &["B", "B.b", "cb"]),
+        ("{exclude: [b.*]}", &["", "ab"], &["b", "bc"]),
+        ("{include: ['.*'], exclude: [b]}", &["", "bb"], &["b"]),
+    ] {
+        let filter = filter(lists);
+        assert!(wanted.iter().all(|text| filter.matches(text)), "{lists}");
+        assert!(!unwanted.iter().any(|text| filter.matches(text)), "{lists}");
+    }
+    assert_ne!(filter("{include: [a]}"), filter("{include: [b]}"));
+}
+
+#[test]
+fn odd_values_are_warned_of() {
+    let text = "
+api: {base_url: http://api.example/, allow_http: true}
+poll: {stale_after: 30s, status: 31s, transitional: 1m, discovery: 29s}";
+    assert_eq!(
+        yaml(text).warnings(),
+        [
+            "api.base_url (http://api.example/) is plain http: the network can read the ServiceKey",
+            "poll.stale_after (30s) is not longer than poll.status (31s): its readings will come and go",
+            "poll.stale_after (30s) is not longer than poll.metrics (30s): its readings will come and go",
+            "poll.stale_after (30s) is not longer than poll.destination_health (30s): its readings will come and go",
+            "poll.transitional (1m) is longer than poll.status (31s): \
+             a pipeline that is DEPLOYING or STOPPING will be asked less often than others",
+        ]
+    );
+}

@@ -1,0 +1,315 @@
+//! Wires the parts together: pollers, the web server, reload, shutdown.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::try_join_all;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::task::{AbortHandle, JoinSet};
+use tracing::{error, info, warn};
+
+use crate::api::{Client, ClientError};
+use crate::config::{self, Config, ConfigError};
+use crate::exposition::Exposition;
+use crate::fleet::Fleet;
+use crate::poll::Poller;
+use crate::service_key::{KeyError, KeyHolder};
+use crate::web::{self, App, ReloadRequest};
+
+/// Scrapes in flight get this long to finish; the rest of the five seconds is for the process to end.
+const DRAIN: Duration = Duration::from_secs(4);
+
+/// Where the configuration comes from: read once at the start and again at each reload.
+#[derive(Debug, Clone)]
+pub enum ConfigSource {
+    /// A file, if there is one, and the environment.
+    FileAndEnvironment(Option<PathBuf>),
+    /// A configuration of the program's own (the demo's).
+    Fixed(Box<Config>),
+}
+
+impl ConfigSource {
+    /// Reads the configuration.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if it cannot be read or holds something impossible.
+    pub fn load(&self) -> Result<Config, ConfigError> {
+        match self {
+            Self::Fixed(config) => Ok((**config).clone()),
+            Self::FileAndEnvironment(file) => {
+                // A variable that is not Unicode cannot be one of ours.
+                let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+                    Some((name.into_string().ok()?, value.into_string().ok()?))
+                };
+                let environment: Vec<(String, String)> = std::env::vars_os().filter_map(text).collect();
+                Config::load(file.as_deref(), &environment)
+            }
+        }
+    }
+}
+
+/// Why the daemon could not start, or had to stop.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The configuration is refused.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// An account has no key to start with.
+    #[error("account `{0}`: {1}")]
+    Key(String, KeyError),
+    /// The HTTP client cannot be set up.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {0} (--web.listen-address): {1}")]
+    Listen(String, std::io::Error),
+    /// A part of the daemon ended that must not end; serving on would mean serving old numbers.
+    #[error("{0} has ended unexpectedly; the exporter stops, so that it does not serve old numbers")]
+    Died(String),
+    /// The operating system refuses something basic.
+    #[error("cannot {0}: {1}")]
+    System(&'static str, std::io::Error),
+}
+
+impl Error {
+    /// Whether the configuration is to blame.
+    pub fn is_configuration(&self) -> bool {
+        matches!(self, Self::Config(_) | Self::Key(..))
+    }
+}
+
+/// What can be set on the command line only.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where the configuration comes from.
+    pub config: ConfigSource,
+    /// Where `/metrics` is.
+    pub telemetry_path: String,
+    /// Whether `POST /-/reload` is allowed.
+    pub enable_lifecycle: bool,
+}
+
+/// What one account needs to be polled.
+struct Prepared {
+    account: config::Account,
+    client: Client,
+    keys: KeyHolder,
+}
+
+/// Reads the account's key and sets up its client.
+async fn prepare(config: &Config, account: &config::Account) -> Result<Prepared, Error> {
+    let keys = KeyHolder::load(account.key.clone()).await;
+    let keys = keys.map_err(|error| Error::Key(account.name.clone(), error))?;
+    Ok(Prepared { account: account.clone(), client: Client::new(config.api.clone())?, keys })
+}
+
+/// One poller for each account, ready to run.
+///
+/// # Errors
+/// [`Error::Key`] or [`Error::Client`].
+pub async fn pollers(config: &Config, fleet: &Fleet) -> Result<Vec<(String, Poller)>, Error> {
+    let prepared = try_join_all(config.accounts.iter().map(|account| prepare(config, account))).await?;
+    Ok(prepared.into_iter().map(|prepared| start(config, fleet, prepared)).collect())
+}
+
+fn start(config: &Config, fleet: &Fleet, prepared: Prepared) -> (String, Poller) {
+    let Prepared { account, client, keys } = prepared;
+    let name = account.name.clone();
+    let handle = fleet.account(&name);
+    (name, Poller::new(config, account, client, keys, handle))
+}
+
+/// Listens on an address as exporter-toolkit writes it: `host:port`, or `:port` for all addresses.
+///
+/// # Errors
+/// [`Error::Listen`].
+pub async fn listen(address: &str) -> Result<TcpListener, Error> {
+    let complete = if address.starts_with(':') { format!("0.0.0.0{address}") } else { address.to_owned() };
+    TcpListener::bind(&complete).await.map_err(|error| Error::Listen(address.to_owned(), error))
+}
+
+/// Polls and serves until a signal to stop.
+///
+/// # Errors
+/// Any [`Error`]; once it runs, only [`Error::Died`].
+pub async fn run(options: Options, listeners: Vec<TcpListener>) -> Result<(), Error> {
+    // Signals first: one that comes while keys are read must not be lost.
+    let mut signals = Signals::new()?;
+    let config = options.config.load()?;
+    config.warnings().iter().for_each(|warning| warn!("{warning}"));
+    let fleet = Fleet::default();
+    let mut polling = Polling { fleet: fleet.clone(), tasks: JoinSet::new(), running: HashMap::new(), config };
+    for (name, poller) in pollers(&polling.config, &fleet).await? {
+        polling.spawn(name, poller);
+    }
+    let exposition = Arc::new(Exposition::new(fleet.clone()));
+    exposition.own.note_reload(true);
+
+    let (reload, mut reload_requests) = mpsc::channel::<ReloadRequest>(1);
+    let app = App {
+        exposition: exposition.clone(),
+        fleet,
+        telemetry_path: options.telemetry_path.clone(),
+        reload: options.enable_lifecycle.then_some(reload),
+    };
+    let (stop, stopped) = watch::channel(());
+    let mut servers = serve_all(listeners, &app, &stopped);
+    loop {
+        tokio::select! {
+            order = signals.next() => match order {
+                Order::Stop => break,
+                Order::Reload => { let _ = reload_and_note(&mut polling, &options, &exposition).await; }
+            },
+            Some(request) = reload_requests.recv() => {
+                let outcome = reload_and_note(&mut polling, &options, &exposition).await;
+                // Whoever asked may have gone away.
+                let _ = request.send(outcome);
+            }
+            died = polling.death() => return Err(Error::Died(died)),
+            Some(ended) = servers.join_next() => {
+                return Err(Error::Died(format!("the web server ({})", describe(ended))));
+            }
+        }
+    }
+    info!("stopping: no more polls, scrapes in flight are finished");
+    drop(polling);
+    drop(stop);
+    let drained = tokio::time::timeout(DRAIN, async { while servers.join_next().await.is_some() {} }).await;
+    if drained.is_err() {
+        warn!("a client is stuck: its connection is cut");
+    }
+    Ok(())
+}
+
+/// Serves all listeners until `stopped` closes.
+fn serve_all(listeners: Vec<TcpListener>, app: &App, stopped: &watch::Receiver<()>) -> JoinSet<std::io::Result<()>> {
+    let mut servers = JoinSet::new();
+    for listener in listeners {
+        if let Ok(address) = listener.local_addr() {
+            info!(address = %address, path = app.telemetry_path, "listening");
+        }
+        let mut stopped = stopped.clone();
+        let until = async move { while stopped.changed().await.is_ok() {} };
+        servers.spawn(web::serve(listener, app.clone(), until));
+    }
+    servers
+}
+
+fn describe(ended: Result<std::io::Result<()>, tokio::task::JoinError>) -> String {
+    match ended {
+        Ok(Ok(())) => "without an error".to_owned(),
+        Ok(Err(error)) => error.to_string(),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// The pollers that run, and what they run with.
+struct Polling {
+    fleet: Fleet,
+    config: Config,
+    tasks: JoinSet<String>,
+    running: HashMap<String, AbortHandle>,
+}
+
+impl Polling {
+    fn spawn(&mut self, name: String, poller: Poller) {
+        let account = name.clone();
+        let handle = self.tasks.spawn(async move {
+            poller.run().await;
+            account
+        });
+        self.running.insert(name, handle);
+    }
+
+    /// Waits until a poller ends by itself, which only a panic can bring about.
+    async fn death(&mut self) -> String {
+        loop {
+            match self.tasks.join_next().await {
+                Some(Ok(account)) => return format!("the poller of account `{account}`"),
+                Some(Err(error)) if error.is_panic() => return "a poller (it panicked, see above)".to_owned(),
+                // Stopped by a reload.
+                Some(Err(_)) => {}
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Puts a new configuration into effect, whole or not at all. Accounts that have not changed poll on.
+    async fn reload(&mut self, config: Config) -> Result<(), Error> {
+        let shared_settings_stay = self.config.api == config.api
+            && self.config.poll == config.poll
+            && self.config.shard == config.shard
+            && self.config.max_pipelines == config.max_pipelines;
+        let stays = |account: &config::Account| shared_settings_stay && self.config.accounts.contains(account);
+        let changed = config.accounts.iter().filter(|account| !stays(account));
+        let prepared = try_join_all(changed.map(|account| prepare(&config, account))).await?;
+
+        let names: Vec<&str> = config.accounts.iter().map(|account| account.name.as_str()).collect();
+        self.running.retain(|name, task| {
+            let goes_on = names.contains(&name.as_str()) && !prepared.iter().any(|new| new.account.name == *name);
+            if !goes_on {
+                task.abort();
+            }
+            goes_on
+        });
+        for prepared in prepared {
+            let (name, poller) = start(&config, &self.fleet, prepared);
+            self.spawn(name, poller);
+        }
+        self.fleet.retain(&names);
+        self.config = config;
+        Ok(())
+    }
+}
+
+async fn reload_and_note(polling: &mut Polling, options: &Options, exposition: &Exposition) -> Result<(), String> {
+    let outcome = match options.config.load() {
+        Ok(config) => {
+            config.warnings().iter().for_each(|warning| warn!("{warning}"));
+            polling.reload(config).await
+        }
+        Err(error) => Err(error.into()),
+    };
+    exposition.own.note_reload(outcome.is_ok());
+    match &outcome {
+        Ok(()) => info!("the configuration has been loaded"),
+        Err(problem) => error!("the configuration cannot be loaded, the old one stays: {problem}"),
+    }
+    outcome.map_err(|problem| problem.to_string())
+}
+
+/// The signals that the daemon listens to.
+struct Signals {
+    term: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, Error> {
+        let listen = |kind| signal(kind).map_err(|error| Error::System("listen to signals", error));
+        Ok(Self {
+            term: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            hangup: listen(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Order {
+        tokio::select! {
+            _ = self.term.recv() => Order::Stop,
+            _ = self.interrupt.recv() => Order::Stop,
+            _ = self.hangup.recv() => Order::Reload,
+        }
+    }
+}
+
+/// What a signal asks for.
+enum Order {
+    Stop,
+    Reload,
+}

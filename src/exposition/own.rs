@@ -1,0 +1,98 @@
+//! What the exporter says of itself, kept by prometheus-client.
+
+use std::fmt::Write as _;
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, SystemTime};
+
+use prometheus_client::encoding::text::encode_registry;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::fleet::unix_seconds;
+
+/// The exporter's own metrics. HELP gets its final dot from prometheus-client.
+#[derive(Debug)]
+pub struct Own {
+    registry: Registry,
+    scrapes: Counter,
+    render_duration: Gauge<f64, AtomicU64>,
+    exposition_bytes: Gauge,
+    reload_successful: Gauge,
+    reload_success_time: Gauge<f64, AtomicU64>,
+}
+
+impl Own {
+    pub(super) fn new() -> Self {
+        let mut registry = Registry::default();
+        let build_info = Family::<[(&str, &str); 3], Gauge>::default();
+        build_info
+            .get_or_create(&[
+                ("version", env!("CARGO_PKG_VERSION")),
+                ("revision", env!("GOLDRUSH_REVISION")),
+                ("rustc", env!("GOLDRUSH_RUSTC")),
+            ])
+            .set(1);
+        registry.register("goldrush_exporter_build_info", "What this exporter was built from; always 1", build_info);
+        let scrapes = Counter::default();
+        let render_duration = Gauge::default();
+        let exposition_bytes = Gauge::default();
+        let reload_successful = Gauge::default();
+        let reload_success_time = Gauge::default();
+        registry.register(
+            "goldrush_exporter_config_last_reload_successful",
+            "Whether the newest attempt to load the configuration succeeded",
+            reload_successful.clone(),
+        );
+        registry.register_with_unit(
+            "goldrush_exporter_config_last_reload_success_timestamp",
+            "When the configuration was last loaded, in Unix time",
+            Unit::Seconds,
+            reload_success_time.clone(),
+        );
+        registry.register("goldrush_exporter_scrapes", "Expositions that were written", scrapes.clone());
+        registry.register_with_unit(
+            "goldrush_exporter_render_duration",
+            "How long writing the exposition before this one took",
+            Unit::Seconds,
+            render_duration.clone(),
+        );
+        registry.register_with_unit(
+            "goldrush_exporter_exposition",
+            "Size of the exposition before this one, not compressed",
+            Unit::Bytes,
+            exposition_bytes.clone(),
+        );
+        #[cfg(target_os = "linux")]
+        registry.register_collector(Box::new(super::process::Process));
+        Self { registry, scrapes, render_duration, exposition_bytes, reload_successful, reload_success_time }
+    }
+
+    /// Notes that a configuration was loaded, or could not be.
+    pub fn note_reload(&self, successful: bool) {
+        self.reload_successful.set(successful.into());
+        if successful {
+            self.reload_success_time.set(unix_seconds(SystemTime::now()));
+        }
+    }
+
+    pub(super) fn count_scrape(&self) {
+        self.scrapes.inc();
+    }
+
+    pub(super) fn note_render(&self, duration: Duration, bytes: usize) {
+        self.render_duration.set(duration.as_secs_f64());
+        self.exposition_bytes.set(bytes.try_into().unwrap_or(i64::MAX));
+    }
+
+    /// The metrics as OpenMetrics text, without the end mark.
+    pub(super) fn encode(&self) -> String {
+        let mut text = String::new();
+        // Writing into memory fails only if a metric is not encodable, which the tests would show.
+        if encode_registry(&mut text, &self.registry).is_err() {
+            let _ = writeln!(text, "# the exporter's own metrics cannot be encoded");
+        }
+        text
+    }
+}

@@ -1,0 +1,569 @@
+//! One account's poller: sends what is due, sorts what comes back, and reacts to what goes wrong.
+
+use std::collections::{HashSet, VecDeque};
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::time::{Instant, MissedTickBehavior};
+use tracing::{debug, error, info, warn};
+
+use super::backoff::Backoff;
+use super::budget::Budget;
+use super::changes;
+use super::listing::{Listing, Step};
+use super::schedule::{Intervals, Pace, Probe, Schedule};
+use crate::api::{self, Client, Endpoint, Error, ListPage, PipelineId, Reason};
+use crate::config::{self, Config};
+use crate::fleet::{AccountHandle, Answer, ListSummary, Moment};
+use crate::service_key::{KeyHolder, KeySource, LoadedKey, Reread};
+
+/// How often a key file is looked at: a rotation is seen within this time even before the old key dies.
+const KEY_CHECK: Duration = Duration::from_secs(1);
+
+/// One request to be sent.
+#[derive(Debug, Clone)]
+enum Job {
+    ListPage(u32),
+    Probe(Probe),
+}
+
+/// What a request brought.
+enum Data {
+    Page(ListPage),
+    Status(api::Status),
+    Metrics(api::Metrics),
+    DestinationHealth(api::DestinationHealth),
+}
+
+/// A request that is over.
+struct Finished {
+    job: Job,
+    generation: u64,
+    sent: Instant,
+    result: Result<Data, Error>,
+}
+
+type InFlight = FuturesUnordered<Pin<Box<dyn Future<Output = Finished> + Send>>>;
+
+/// The task of one account. It ends only by being dropped.
+pub struct Poller {
+    account: config::Account,
+    shard: config::Shard,
+    max_pipelines: usize,
+    max_in_flight: usize,
+    discovery: Duration,
+    client: Client,
+    keys: KeyHolder,
+    fleet: AccountHandle,
+    schedule: Schedule,
+    budget: Budget,
+    in_flight: InFlight,
+    /// Goes before everything else: the next page of a list, a retry with a new key.
+    urgent: VecDeque<Job>,
+    listing: Option<Listing>,
+    list_due: Instant,
+    list_backoff: Backoff,
+    /// Whether a list has ever been complete, and how many pages it had.
+    listed_pages: Option<u32>,
+    /// Why the newest list failed, if it did.
+    list_failure: Option<Error>,
+    /// The key in use is dead: only the list is asked, until an answer is accepted.
+    refused: bool,
+    /// Were answered 404: the list has the last word on them.
+    not_found: HashSet<PipelineId>,
+    /// Were missing from a list that was not whole.
+    missed: HashSet<PipelineId>,
+    overloaded: bool,
+}
+
+impl Poller {
+    /// A poller for one account, that writes into `fleet`.
+    pub fn new(
+        config: &Config,
+        account: config::Account,
+        client: Client,
+        keys: KeyHolder,
+        fleet: AccountHandle,
+    ) -> Self {
+        let now = Instant::now();
+        let poll = &config.poll;
+        let intervals = Intervals {
+            status: poll.status,
+            metrics: poll.metrics,
+            destination_health: poll.destination_health,
+            transitional: poll.transitional,
+            discovery: poll.discovery,
+        };
+        {
+            let mut state = fleet.lock();
+            state.stale_after = poll.stale_after;
+            state.key_loaded = Some(keys.current().loaded_at);
+            state.started.get_or_insert_with(Moment::now);
+            state.budget.allowed = poll.requests_per_second;
+        }
+        Self {
+            account,
+            shard: config.shard,
+            max_pipelines: config.max_pipelines,
+            max_in_flight: poll.max_in_flight,
+            discovery: poll.discovery,
+            client,
+            keys,
+            fleet,
+            schedule: Schedule::new(intervals, now),
+            budget: Budget::new(poll.requests_per_second, now),
+            in_flight: FuturesUnordered::new(),
+            urgent: VecDeque::new(),
+            listing: None,
+            list_due: now,
+            list_backoff: Backoff::default(),
+            listed_pages: None,
+            list_failure: None,
+            refused: false,
+            not_found: HashSet::new(),
+            missed: HashSet::new(),
+            overloaded: false,
+        }
+    }
+
+    /// Polls for ever.
+    pub async fn run(mut self) {
+        self.poll_until(|_| false).await;
+    }
+
+    /// Polls until everything has been asked once.
+    ///
+    /// # Errors
+    /// Why the account could not be listed, or that its key was refused.
+    pub async fn once(mut self) -> Result<(), Error> {
+        self.poll_until(Self::all_asked_once).await;
+        if self.refused {
+            return Err(Error::Unauthorized);
+        }
+        self.list_failure.map_or(Ok(()), Err)
+    }
+
+    fn all_asked_once(&self) -> bool {
+        let listed = self.listed_pages.is_some() && self.schedule.unanswered() == 0;
+        let idle = self.in_flight.is_empty() && self.urgent.is_empty();
+        idle && (listed || self.list_failure.is_some() || self.refused)
+    }
+
+    async fn poll_until(&mut self, over: impl Fn(&Self) -> bool) {
+        let mut key_check = tokio::time::interval(KEY_CHECK);
+        key_check.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let key_can_change = matches!(self.keys.source(), KeySource::File(_));
+        while !over(self) {
+            let wake = self.send_what_is_due(Instant::now());
+            self.publish_budget();
+            tokio::select! {
+                Some(finished) = self.in_flight.next() => self.finish(finished).await,
+                () = sleep_until(wake) => {}
+                _ = key_check.tick(), if key_can_change => { self.reread_key().await; }
+            }
+        }
+    }
+
+    /// Sends as much as budget and places allow. Answers when to look again.
+    fn send_what_is_due(&mut self, now: Instant) -> Option<Instant> {
+        while self.in_flight.len() < self.max_in_flight {
+            // Nothing at all to do: wait for an answer or a new key.
+            let due = self.next_due(now)?;
+            if due > now {
+                return Some(due);
+            }
+            if let Err(later) = self.budget.take(now) {
+                return Some(later);
+            }
+            let job = self.next_job(now)?;
+            self.send(job);
+        }
+        None
+    }
+
+    /// When there is something to send.
+    fn next_due(&mut self, now: Instant) -> Option<Instant> {
+        if !self.urgent.is_empty() {
+            return Some(now);
+        }
+        let list = self.listing.is_none().then_some(self.list_due);
+        let probe = if self.refused { None } else { self.schedule.next_due(now) };
+        [list, probe].into_iter().flatten().min()
+    }
+
+    fn next_job(&mut self, now: Instant) -> Option<Job> {
+        if let Some(job) = self.urgent.pop_front() {
+            return Some(job);
+        }
+        if self.listing.is_none() && self.list_due <= now {
+            self.listing = Some(Listing::new(self.max_pipelines, now));
+            return Some(Job::ListPage(1));
+        }
+        if self.refused { None } else { self.schedule.pop(now).map(Job::Probe) }
+    }
+
+    fn send(&mut self, job: Job) {
+        let client = self.client.clone();
+        let LoadedKey { key, generation, .. } = self.keys.current().clone();
+        self.in_flight.push(Box::pin(async move {
+            let sent = Instant::now();
+            let result = match &job {
+                Job::ListPage(number) => client.list_page(&key, *number).await.map(Data::Page),
+                Job::Probe(Probe { id, endpoint }) => match endpoint {
+                    Endpoint::Status => client.status(&key, id).await.map(Data::Status),
+                    Endpoint::Metrics => client.metrics(&key, id).await.map(Data::Metrics),
+                    Endpoint::DestinationHealth | Endpoint::List => {
+                        client.destination_health(&key, id).await.map(Data::DestinationHealth)
+                    }
+                },
+            };
+            Finished { job, generation, sent, result }
+        }));
+    }
+
+    async fn finish(&mut self, finished: Finished) {
+        let Finished { job, generation, sent, result } = finished;
+        let now = Moment::now();
+        let of_current_key = generation == self.keys.current().generation;
+        let failure = result.as_ref().err().map(Error::reason);
+        if failure == Some(Reason::Unauthorized) && !of_current_key {
+            // The old key was still on its way when it was replaced: nothing is known about the new one.
+            return self.ask_again(job);
+        }
+        let endpoint = match &job {
+            Job::ListPage(_) => Endpoint::List,
+            Job::Probe(probe) => probe.endpoint,
+        };
+        debug!(
+            account = self.fleet.name(),
+            endpoint = endpoint.as_str(),
+            failure = failure.map(Reason::as_str),
+            "answer"
+        );
+        self.fleet.lock().count_request(endpoint, now.monotonic.saturating_duration_since(sent), failure);
+        match &result {
+            Err(Error::RateLimited { retry_after }) => self.pause(*retry_after, now),
+            _ => self.budget.calm(now.monotonic),
+        }
+        let accepted = match failure {
+            None | Some(Reason::Forbidden) => true,
+            // A list that is not found is no list of this API's.
+            Some(Reason::NotFound) => endpoint != Endpoint::List,
+            Some(_) => false,
+        };
+        if accepted && of_current_key {
+            self.accept_key();
+        }
+        if failure == Some(Reason::Forbidden) {
+            self.fleet.lock().forbidden_answers += 1;
+        }
+        let retry = job.clone();
+        match job {
+            Job::ListPage(_) => self.finish_page(result, now),
+            Job::Probe(probe) => self.finish_probe(probe, result, sent, now),
+        }
+        if failure == Some(Reason::Unauthorized) {
+            self.refuse_key(retry).await;
+        }
+    }
+
+    /// Sends a request once more, with the key that is in use now.
+    fn ask_again(&mut self, job: Job) {
+        match job {
+            Job::ListPage(number) => self.urgent.push_back(Job::ListPage(number)),
+            Job::Probe(probe) => self.schedule.again(&probe, Instant::now()),
+        }
+    }
+
+    fn pause(&mut self, retry_after: Option<Duration>, now: Moment) {
+        let was_paused = self.budget.paused_until(now.monotonic).is_some();
+        let until = self.budget.pause(retry_after, now.monotonic);
+        let wait = until.saturating_duration_since(now.monotonic);
+        self.fleet.lock().budget.paused_until = Some(Moment { monotonic: until, wall: now.wall + wait });
+        if !was_paused {
+            let asked = retry_after.map(|wait| humantime::format_duration(wait).to_string());
+            warn!(
+                account = self.fleet.name(),
+                retry_after = asked.as_deref().unwrap_or("none"),
+                seconds = wait.as_secs_f64(),
+                "the API answered 429: polling waits"
+            );
+        }
+    }
+
+    fn accept_key(&mut self) {
+        self.refused = false;
+        let was_refused = std::mem::take(&mut self.fleet.lock().unauthorized);
+        if was_refused {
+            info!(account = self.fleet.name(), source = %self.keys.source(), "the ServiceKey is accepted again");
+            // The key may be another group's: see what it shows.
+            self.list_due = Instant::now();
+            self.list_backoff.reset();
+        }
+    }
+
+    async fn refuse_key(&mut self, retry: Job) {
+        let was_refused = {
+            let mut state = self.fleet.lock();
+            state.unauthorized_answers += 1;
+            std::mem::replace(&mut state.unauthorized, true)
+        };
+        if !was_refused {
+            error!(account = self.fleet.name(), source = %self.keys.source(), "{}", Error::Unauthorized);
+        }
+        let newly_refused = !std::mem::replace(&mut self.refused, true);
+        if self.reread_key().await {
+            // One retry at once; the others follow when the new key is accepted.
+            match retry {
+                Job::ListPage(_) => self.list_due = Instant::now(),
+                Job::Probe(probe) => self.urgent.push_back(Job::Probe(probe)),
+            }
+        } else if newly_refused && matches!(retry, Job::Probe(_)) {
+            // A list that was refused itself has set its next turn already.
+            self.list_due = Instant::now() + self.list_backoff.next();
+        }
+    }
+
+    /// Whether there is a new key now.
+    async fn reread_key(&mut self) -> bool {
+        let account = self.fleet.name().to_owned();
+        match self.keys.reread().await {
+            Reread::Unchanged => false,
+            Reread::Failed(problem) => {
+                warn!(account, "{problem}; the key that was read before stays in use");
+                false
+            }
+            Reread::Changed => {
+                info!(account, source = %self.keys.source(), "a new ServiceKey has been read");
+                self.fleet.lock().key_loaded = Some(self.keys.current().loaded_at);
+                if self.refused {
+                    self.list_backoff.reset();
+                    self.list_due = Instant::now();
+                }
+                true
+            }
+        }
+    }
+
+    fn finish_page(&mut self, result: Result<Data, Error>, now: Moment) {
+        let Some(mut listing) = self.listing.take() else { return };
+        let page = match result {
+            Ok(Data::Page(page)) => page,
+            Ok(_) => return,
+            Err(error) => return self.list_failed(&listing, error, now),
+        };
+        match listing.take(page) {
+            Err(error) => {
+                self.fleet.lock().failures[Endpoint::List as usize][error.reason() as usize] += 1;
+                self.list_failed(&listing, error, now);
+            }
+            Ok((new, step)) => {
+                for (id, pipeline) in new {
+                    self.take_in(id, pipeline, now);
+                }
+                match step {
+                    Step::NextPage(number) => {
+                        self.urgent.push_back(Job::ListPage(number));
+                        self.listing = Some(listing);
+                    }
+                    Step::End { whole, truncated } => self.list_complete(listing, whole, truncated, now),
+                }
+            }
+        }
+    }
+
+    /// A pipeline as the list shows it: polled, if it is one of ours.
+    fn take_in(&mut self, id: PipelineId, pipeline: api::Pipeline, now: Moment) {
+        let account = &self.account;
+        let ours = self.shard.owns(&id)
+            && account.pipeline_ids.matches(id.as_str())
+            && account.pipelines.matches(pipeline.name.as_deref().unwrap_or_default())
+            && account.projects.matches(pipeline.project.as_deref().unwrap_or_default());
+        let mut state = self.fleet.lock();
+        state.count_unknown(pipeline.unknown_fields());
+        if !ours {
+            state.forget(&id);
+            self.schedule.remove(&id);
+        } else if self.schedule.contains(&id) || self.schedule.len() < self.max_pipelines {
+            let before = state.observe_listed(&id, pipeline, now);
+            let after = state.pipeline(&id).cloned();
+            drop(state);
+            self.schedule.insert(&id, now.monotonic);
+            match (before, after) {
+                (Some(before), Some(after)) => changes::log(self.fleet.name(), &before, &after),
+                (None, Some(new)) if self.listed_pages.is_some() => {
+                    let name = new.listed().name.as_deref().unwrap_or_default();
+                    info!(account = self.fleet.name(), pipeline_id = id.as_str(), pipeline = name, "pipeline is new");
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn list_complete(&mut self, listing: Listing, whole: bool, truncated: bool, now: Moment) {
+        let Listing { started, pages, seen, groups, .. } = listing;
+        if truncated {
+            warn!(
+                account = self.fleet.name(),
+                max_pipelines = self.max_pipelines,
+                "there are more pipelines than max_pipelines: the others are not polled"
+            );
+        } else {
+            let unseen: Vec<PipelineId> = {
+                let state = self.fleet.lock();
+                let ids = state.pipelines().map(|pipeline| pipeline.id());
+                ids.filter(|id| !seen.contains(*id)).cloned().collect()
+            };
+            self.missed.retain(|id| !seen.contains(id));
+            for id in unseen {
+                // Less pipelines than the list itself counts: paging may have skipped this one, once.
+                if whole || !self.missed.insert(id.clone()) {
+                    self.missed.remove(&id);
+                    self.drop_pipeline(&id, "it is not listed any more");
+                }
+            }
+        }
+        self.not_found.retain(|id| seen.contains(id));
+        let expected = self.account.expect.iter().filter(|id| self.shard.owns(id));
+        let expected = expected.map(|id| (id.to_string(), !seen.contains(id))).collect();
+        let was_up = {
+            let mut state = self.fleet.lock();
+            state.forbidden = false;
+            state.list = Some(ListSummary { at: now, groups, expected });
+            std::mem::replace(&mut state.up, true)
+        };
+        if !was_up {
+            info!(account = self.fleet.name(), pipelines = self.schedule.len(), "the list of pipelines succeeds");
+        }
+        self.list_failure = None;
+        self.listed_pages = Some(pages);
+        self.list_backoff.reset();
+        self.warn_of_overload();
+        self.list_due = self.next_list(started, now.monotonic);
+    }
+
+    fn list_failed(&mut self, listing: &Listing, error: Error, now: Moment) {
+        let was_forbidden = {
+            let mut state = self.fleet.lock();
+            state.up = false;
+            let was_forbidden = state.forbidden;
+            match error {
+                Error::Forbidden => state.forbidden = true,
+                Error::Unauthorized => state.forbidden = false,
+                // Says nothing about the credential.
+                _ => {}
+            }
+            was_forbidden
+        };
+        let account = self.fleet.name();
+        // Of a refused key, `refuse_key` tells.
+        if self.list_failure.as_ref().map(Error::reason) != Some(error.reason()) && error != Error::Unauthorized {
+            if error == Error::Forbidden && !was_forbidden {
+                error!(account, source = %self.keys.source(), "the list of pipelines fails: {error}");
+            } else {
+                warn!(account, reason = error.reason().as_str(), "the list of pipelines fails: {error}");
+            }
+        }
+        // As long as nothing has been listed, and while the credential is refused, waiting for the next turn
+        // would only cost time.
+        let soon = self.listed_pages.is_none() || matches!(error, Error::Unauthorized | Error::Forbidden);
+        self.list_due = if soon {
+            now.monotonic + self.list_backoff.next().min(self.discovery)
+        } else {
+            self.next_list(listing.started, now.monotonic)
+        };
+        self.list_failure = Some(error);
+    }
+
+    /// When the next list begins: stretched like the probes' intervals, and never for more than half of the time.
+    fn next_list(&self, started: Instant, now: Instant) -> Instant {
+        let stretch = (self.required() / self.fleet.lock().budget.allowed).max(1.0);
+        let took = now.saturating_duration_since(started);
+        (started + self.discovery.mul_f64(stretch)).max(now + took)
+    }
+
+    /// Requests per second that all intervals ask for, the list's included.
+    fn required(&self) -> f64 {
+        self.schedule.required() + f64::from(self.listed_pages.unwrap_or(1)) / self.discovery.as_secs_f64()
+    }
+
+    fn warn_of_overload(&mut self) {
+        let (required, allowed) = (self.required(), self.fleet.lock().budget.allowed);
+        if required > allowed && !self.overloaded {
+            warn!(
+                account = self.fleet.name(),
+                required,
+                allowed,
+                "the intervals need more requests per second than poll.requests_per_second allows: they are stretched"
+            );
+        }
+        self.overloaded = required > allowed;
+    }
+
+    fn drop_pipeline(&mut self, id: &PipelineId, why: &str) {
+        let mut state = self.fleet.lock();
+        let name = state.pipeline(id).and_then(|pipeline| pipeline.listed().name.clone()).unwrap_or_default();
+        state.forget(id);
+        drop(state);
+        self.schedule.remove(id);
+        info!(account = self.fleet.name(), pipeline_id = id.as_str(), pipeline = name, "pipeline is gone: {why}");
+    }
+
+    fn finish_probe(&mut self, probe: Probe, result: Result<Data, Error>, sent: Instant, now: Moment) {
+        let id = &probe.id;
+        if matches!(result, Err(Error::NotFound)) && !self.not_found.contains(id) && self.schedule.contains(id) {
+            self.not_found.insert(id.clone());
+            self.drop_pipeline(id, "the API answered 404");
+            self.list_due = Instant::now();
+            return;
+        }
+        let mut state = self.fleet.lock();
+        let answer = match result {
+            Ok(Data::Status(status)) => {
+                state.count_unknown(status.unknown_fields());
+                Answer::Status(Ok(status))
+            }
+            Ok(Data::Metrics(metrics)) => Answer::Metrics(Ok(metrics)),
+            Ok(Data::DestinationHealth(health)) => {
+                state.count_unknown(health.unknown_fields());
+                Answer::DestinationHealth(Ok(health))
+            }
+            Ok(Data::Page(_)) => return,
+            Err(error) => {
+                let failure = error.reason();
+                match probe.endpoint {
+                    Endpoint::Status => Answer::Status(Err(failure)),
+                    Endpoint::Metrics => Answer::Metrics(Err(failure)),
+                    Endpoint::DestinationHealth | Endpoint::List => Answer::DestinationHealth(Err(failure)),
+                }
+            }
+        };
+        let Some(before) = state.observe(id, answer, now) else { return };
+        let Some(pipeline) = state.pipeline(id).cloned() else { return };
+        drop(state);
+        changes::log(self.fleet.name(), &before, &pipeline);
+        let pace = match (pipeline.failure(probe.endpoint), pipeline.summary().phase) {
+            (Some(Reason::Forbidden | Reason::NotFound), _) => Pace::Refused,
+            (_, Some(phase)) if probe.endpoint == Endpoint::Status && phase.is_transitional() => Pace::Transitional,
+            _ => Pace::Normal,
+        };
+        self.schedule.done(&probe, pace, sent, now.monotonic);
+    }
+
+    fn publish_budget(&self) {
+        let now = Instant::now();
+        let mut state = self.fleet.lock();
+        state.budget.required = self.required();
+        state.budget.oldest_due = if self.refused { None } else { self.schedule.oldest_due(now) };
+    }
+}
+
+async fn sleep_until(wake: Option<Instant>) {
+    match wake {
+        Some(wake) => tokio::time::sleep_until(wake).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,42 @@
+//! Growing, jittered pauses for what fails again and again.
+
+use std::time::Duration;
+
+/// Doubles from one second to a minute. The jitter keeps many exporters from coming back at one moment.
+#[derive(Debug, Default)]
+pub(super) struct Backoff {
+    failures: u32,
+}
+
+impl Backoff {
+    const FIRST: Duration = Duration::from_secs(1);
+    const LONGEST: Duration = Duration::from_secs(60);
+
+    /// The pause after one more failure: between half of the step and all of it.
+    pub(super) fn next(&mut self) -> Duration {
+        let step = Self::FIRST.saturating_mul(2_u32.saturating_pow(self.failures)).min(Self::LONGEST);
+        self.failures = self.failures.saturating_add(1);
+        step.mul_f64(0.5 + fastrand::f64() / 2.0)
+    }
+
+    /// All is well again.
+    pub(super) fn reset(&mut self) {
+        self.failures = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grows_to_a_minute_and_starts_again() {
+        let mut backoff = Backoff::default();
+        for step in [1, 2, 4, 8, 16, 32, 60, 60] {
+            let (pause, step) = (backoff.next(), Duration::from_secs(step));
+            assert!(pause >= step / 2 && pause <= step, "{pause:?} after a step of {step:?}");
+        }
+        backoff.reset();
+        assert!(backoff.next() <= Backoff::FIRST);
+    }
+}

@@ -1,0 +1,114 @@
+//! The request budget of an account: so many requests per second, and silence after a 429.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::backoff::Backoff;
+
+/// How much of a second's requests may be sent at once. Small, so that even short windows keep to the
+/// budget; not zero, since timers tick in milliseconds.
+const BURST: f64 = 0.05;
+
+/// A token bucket that can be closed for a while.
+#[derive(Debug)]
+pub struct Budget {
+    rate: f64,
+    tokens: f64,
+    refilled: Instant,
+    paused_until: Option<Instant>,
+    backoff: Backoff,
+}
+
+impl Budget {
+    /// A budget of `rate` requests per second.
+    pub fn new(rate: f64, now: Instant) -> Self {
+        Self { rate, tokens: 1.0, refilled: now, paused_until: None, backoff: Backoff::default() }
+    }
+
+    /// Takes the right to send one request.
+    ///
+    /// # Errors
+    /// When to ask again, if it may not be sent now.
+    pub fn take(&mut self, now: Instant) -> Result<(), Instant> {
+        if let Some(until) = self.paused_until(now) {
+            return Err(until);
+        }
+        let elapsed = now.saturating_duration_since(self.refilled).as_secs_f64();
+        self.tokens = (self.tokens + elapsed * self.rate).min(1.0 + BURST * self.rate);
+        self.refilled = now;
+        if self.tokens < 1.0 {
+            // A little later than computed, so that rounding never makes it a little too early.
+            let wait = Duration::try_from_secs_f64((1.0 - self.tokens) / self.rate).unwrap_or(Duration::MAX);
+            let wait = wait.min(Duration::from_secs(3600)) + Duration::from_micros(1);
+            return Err(now + wait);
+        }
+        self.tokens -= 1.0;
+        Ok(())
+    }
+
+    /// Closes the budget after a 429: for as long as the API asks, or for a growing pause of our own. Pauses
+    /// are never shortened.
+    pub fn pause(&mut self, retry_after: Option<Duration>, now: Instant) -> Instant {
+        // Also after Retry-After: 0, an immediate retry would only be answered 429 again.
+        let own = self.backoff.next();
+        let until = now + retry_after.map_or(own, |asked| asked.max(Duration::from_millis(500)));
+        let until = self.paused_until.map_or(until, |earlier| earlier.max(until));
+        self.paused_until = Some(until);
+        until
+    }
+
+    /// Until when the budget is closed, if it is.
+    pub fn paused_until(&self, now: Instant) -> Option<Instant> {
+        self.paused_until.filter(|until| *until > now)
+    }
+
+    /// The API answered something else than 429: the next pause starts small again.
+    pub fn calm(&mut self, now: Instant) {
+        if self.paused_until(now).is_none() {
+            self.backoff.reset();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn no_window_of_a_second_holds_more_than_the_budget_and_its_burst() {
+        for rate in [0.5, 1.0, 4.0, 50.0, 1000.0] {
+            let mut budget = Budget::new(rate, Instant::now());
+            let mut sent = Vec::new();
+            let end = Instant::now() + Duration::from_secs(20);
+            while Instant::now() < end {
+                match budget.take(Instant::now()) {
+                    Ok(()) => sent.push(Instant::now()),
+                    Err(at) => tokio::time::sleep_until(at).await,
+                }
+                // An idle spell must not be saved up for later.
+                if sent.len() == 5 {
+                    tokio::time::sleep(Duration::from_secs(5)).await;
+                }
+            }
+            let most = sent
+                .iter()
+                .map(|from| sent.iter().filter(|at| **at >= *from && **at < *from + Duration::from_secs(1)).count())
+                .max();
+            assert!(most <= Some((rate + 1.0 + BURST * rate) as usize), "{most:?} at {rate}");
+            assert!(sent.len() as f64 > 14.0 * rate, "{} at {rate}", sent.len());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_is_kept_and_never_shortened() {
+        let now = Instant::now();
+        let mut budget = Budget::new(4.0, now);
+        let until = budget.pause(Some(Duration::from_secs(30)), now);
+        assert_eq!(until, now + Duration::from_secs(30));
+        assert_eq!(budget.pause(Some(Duration::from_secs(3)), now), until);
+        assert_eq!(budget.pause(None, now), until);
+        assert_eq!(budget.take(now), Err(until));
+        assert_eq!(budget.take(until), Ok(()));
+    }
+}

@@ -1,0 +1,153 @@
+//! One walk through the pages of the list, which may change underneath.
+
+use std::collections::{BTreeMap, HashSet};
+
+use tokio::time::Instant;
+
+use crate::api::{Error, ListPage, Pipeline, PipelineId};
+use crate::fleet::GroupFlags;
+
+/// A walk that is under way.
+#[derive(Debug)]
+pub(super) struct Listing {
+    /// When its first page was asked for.
+    pub(super) started: Instant,
+    /// Pages that were asked for.
+    pub(super) pages: u32,
+    /// All ids that were listed, filtered out or not.
+    pub(super) seen: HashSet<PipelineId>,
+    /// The groups' billing flags.
+    pub(super) groups: BTreeMap<String, GroupFlags>,
+    most: usize,
+    without_id: usize,
+}
+
+/// What follows a page.
+#[derive(Debug, PartialEq)]
+pub(super) enum Step {
+    /// Another page.
+    NextPage(u32),
+    /// Nothing: this was the last page.
+    End {
+        /// Whether a pipeline that was not seen is gone, as far as the list can tell.
+        whole: bool,
+        /// Whether it ended because `max_pipelines` was reached.
+        truncated: bool,
+    },
+}
+
+impl Listing {
+    /// A walk that stops after `most` pipelines.
+    pub(super) fn new(most: usize, now: Instant) -> Self {
+        Self { started: now, pages: 1, seen: HashSet::new(), groups: BTreeMap::new(), most, without_id: 0 }
+    }
+
+    /// Takes a page: answers the pipelines that are new on it, and what follows.
+    ///
+    /// # Errors
+    /// [`Error::Decode`] if the page holds no items where there must be some.
+    pub(super) fn take(&mut self, page: ListPage) -> Result<(Vec<(PipelineId, Pipeline)>, Step), Error> {
+        let (has_more, total) = page.pagination.map_or((None, None), |page| (page.has_more, page.total_count));
+        let items = match page.items {
+            Some(items) => items,
+            // Some servers write an empty list as null. Elsewhere, null must not make a fleet disappear.
+            None if self.pages > 1 || total == Some(0.0) => Vec::new(),
+            None => return Err(Error::Decode("data.items: missing or null".to_owned())),
+        };
+        let mut new = Vec::new();
+        for item in items {
+            if let Some(group) = &item.group {
+                self.groups.entry(group.label().to_owned()).or_default().merge(group);
+            }
+            match item.id() {
+                Some(_) if self.seen.len() >= self.most => break,
+                Some(id) => {
+                    if self.seen.insert(id.clone()) {
+                        new.push((id, item));
+                    }
+                }
+                None => self.without_id += 1,
+            }
+        }
+        let truncated = self.seen.len() >= self.most && has_more != Some(false);
+        let listed = (self.seen.len() + self.without_id) as f64;
+        let over = match has_more {
+            Some(more) => !more,
+            // Without has_more, the count tells; without either, the first page with nothing new.
+            None => total.is_some_and(|total| listed >= total),
+        };
+        if over || truncated || new.is_empty() {
+            let whole = !truncated && total.is_none_or(|total| listed >= total);
+            return Ok((new, Step::End { whole, truncated }));
+        }
+        self.pages += 1;
+        Ok((new, Step::NextPage(self.pages)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(json: &str) -> ListPage {
+        serde_json::from_str(json).unwrap()
+    }
+
+    fn take(listing: &mut Listing, json: &str) -> (Vec<String>, Step) {
+        let (new, step) = listing.take(page(json)).unwrap();
+        (new.into_iter().map(|(id, _)| id.to_string()).collect(), step)
+    }
+
+    fn listing(most: usize) -> Listing {
+        Listing::new(most, Instant::now())
+    }
+
+    const WHOLE: Step = Step::End { whole: true, truncated: false };
+    const NOT_WHOLE: Step = Step::End { whole: false, truncated: false };
+
+    #[tokio::test]
+    async fn pages_follow_while_there_are_more() {
+        let mut walk = listing(100);
+        let first = r#"{"items":[{"id":"a"},{"id":"b"},{"id":"a"}],"pagination":{"has_more":true,"total_count":3}}"#;
+        assert_eq!(take(&mut walk, first), (vec!["a".into(), "b".into()], Step::NextPage(2)));
+        let second = r#"{"items":[{"id":"b"},{"id":"c"}],"pagination":{"has_more":false,"total_count":3}}"#;
+        assert_eq!(take(&mut walk, second), (vec!["c".into()], WHOLE));
+    }
+
+    #[tokio::test]
+    async fn a_skipped_pipeline_makes_the_list_less_than_whole() {
+        let json = r#"{"items":[{"id":"a"}],"pagination":{"has_more":false,"total_count":2}}"#;
+        assert_eq!(take(&mut listing(100), json), (vec!["a".into()], NOT_WHOLE));
+    }
+
+    #[tokio::test]
+    async fn paging_ends_at_the_first_empty_or_repeated_page_and_at_the_limit() {
+        let more = r#"{"items":[{"id":"a"}],"pagination":{"has_more":true}}"#;
+        let mut walk = listing(100);
+        assert_eq!(take(&mut walk, more).1, Step::NextPage(2));
+        assert_eq!(take(&mut walk, more), (vec![], WHOLE));
+        let mut walk = listing(100);
+        take(&mut walk, more);
+        assert_eq!(take(&mut walk, r#"{"items":[],"pagination":{"has_more":true}}"#).1, WHOLE);
+        let mut walk = listing(2);
+        let long = r#"{"items":[{"id":"a"},{"id":"b"},{"id":"c"}],"pagination":{"has_more":true}}"#;
+        assert_eq!(take(&mut walk, long), (vec!["a".into(), "b".into()], Step::End { whole: false, truncated: true }));
+    }
+
+    #[tokio::test]
+    async fn without_pagination_one_more_page_is_asked_for() {
+        let mut walk = listing(100);
+        assert_eq!(take(&mut walk, r#"{"items":[{"id":"a"}]}"#).1, Step::NextPage(2));
+        assert_eq!(take(&mut walk, r#"{"items":null}"#).1, WHOLE);
+        let counted = r#"{"items":[{"id":"a"}],"pagination":{"has_more":null,"total_count":1}}"#;
+        assert_eq!(take(&mut listing(100), counted).1, WHOLE);
+    }
+
+    #[tokio::test]
+    async fn null_is_an_empty_list_only_where_the_count_says_so() {
+        assert!(listing(9).take(page(r#"{"items":null}"#)).is_err());
+        assert!(listing(9).take(page("{}")).is_err());
+        assert_eq!(take(&mut listing(9), r#"{"items":null,"pagination":{"total_count":0}}"#).1, WHOLE);
+        assert_eq!(take(&mut listing(9), r#"{"items":[]}"#).1, WHOLE);
+    }
+}

@@ -1,0 +1,381 @@
+//! What is due next: every probe of every pipeline, spread evenly over its interval.
+//!
+//! Time here is virtual. It runs with the clock while everything is sent when it is due, and stands still
+//! while the most overdue probe has to wait (for the budget, for a free place, for the end of a pause). So
+//! under any overload all intervals stretch alike and nobody starves; and after a pause the schedule goes on
+//! where it stood, instead of firing all that has piled up.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::api::{Endpoint, PipelineId};
+
+/// How late a probe may be before virtual time waits for it: enough for timers and short bursts.
+const SLACK: Duration = Duration::from_secs(1);
+/// Multiples of it, modulo 1, are spread evenly however many there are.
+const GOLDEN_RATIO: f64 = 0.618_033_988_749_894_9;
+
+/// How often a probe is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// At the interval of its endpoint.
+    Normal,
+    /// At `poll.transitional`: the answer will change soon.
+    Transitional,
+    /// At `poll.discovery`: the API refuses this probe.
+    Refused,
+}
+
+/// One of the three probes of a pipeline.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probe {
+    /// Whom it is about.
+    pub id: PipelineId,
+    /// What it asks.
+    pub endpoint: Endpoint,
+}
+
+/// The endpoints that are asked for each pipeline.
+const PROBES: [Endpoint; 3] = [Endpoint::Status, Endpoint::Metrics, Endpoint::DestinationHealth];
+
+/// The intervals of the configuration.
+#[derive(Debug, Clone, Copy)]
+pub struct Intervals {
+    /// Of the status endpoint.
+    pub status: Duration,
+    /// Of the metrics endpoint.
+    pub metrics: Duration,
+    /// Of the destination-health endpoint.
+    pub destination_health: Duration,
+    /// Of [`Pace::Transitional`].
+    pub transitional: Duration,
+    /// Of the list, and of [`Pace::Refused`].
+    pub discovery: Duration,
+}
+
+impl Intervals {
+    fn of(&self, endpoint: Endpoint, pace: Pace) -> Duration {
+        match (pace, endpoint) {
+            (Pace::Refused, _) | (_, Endpoint::List) => self.discovery,
+            (Pace::Transitional, _) => self.transitional,
+            (Pace::Normal, Endpoint::Status) => self.status,
+            (Pace::Normal, Endpoint::Metrics) => self.metrics,
+            (Pace::Normal, Endpoint::DestinationHealth) => self.destination_health,
+        }
+    }
+}
+
+/// Virtual time since the start.
+type Virtual = Duration;
+
+/// One probe's place.
+#[derive(Debug)]
+struct Slot {
+    /// The queue's entries with another ticket are void.
+    ticket: u64,
+    due: Virtual,
+    /// When it would be sent if nothing were in the way.
+    wanted: Instant,
+    sent: Option<Instant>,
+    /// Where in the interval its turns lie, from 0 to 1.
+    phase: f64,
+    pace: Pace,
+}
+
+/// Orders by due time, then by arrival.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Entry {
+    due: Virtual,
+    ticket: u64,
+    id: PipelineId,
+    endpoint: Endpoint,
+}
+
+/// All probes of an account.
+#[derive(Debug)]
+pub struct Schedule {
+    intervals: Intervals,
+    start: Instant,
+    /// How long virtual time has stood still.
+    frozen: Duration,
+    queue: BinaryHeap<Reverse<Entry>>,
+    slots: HashMap<PipelineId, [Slot; PROBES.len()]>,
+    tickets: u64,
+    arrivals: u64,
+    /// Probes that were never answered.
+    unanswered: usize,
+    /// Sum of all probes' frequencies, in requests per second.
+    required: f64,
+}
+
+impl Schedule {
+    /// An empty schedule.
+    pub fn new(intervals: Intervals, now: Instant) -> Self {
+        Self {
+            intervals,
+            start: now,
+            frozen: Duration::ZERO,
+            queue: BinaryHeap::new(),
+            slots: HashMap::new(),
+            tickets: 0,
+            arrivals: 0,
+            unanswered: 0,
+            required: 0.0,
+        }
+    }
+
+    /// How many pipelines there are.
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Whether there are no pipelines.
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// Whether the pipeline is here.
+    pub fn contains(&self, id: &PipelineId) -> bool {
+        self.slots.contains_key(id)
+    }
+
+    /// Requests per second that the intervals need, without the list's.
+    pub fn required(&self) -> f64 {
+        // A sum of many additions and subtractions may end a little below zero.
+        self.required.max(0.0)
+    }
+
+    /// How many probes have never been answered.
+    pub fn unanswered(&self) -> usize {
+        self.unanswered
+    }
+
+    /// Adds a pipeline, whose three probes are due at once.
+    pub fn insert(&mut self, id: &PipelineId, now: Instant) {
+        if self.contains(id) {
+            return;
+        }
+        let due = self.virtual_time(now);
+        let slots = PROBES.map(|endpoint| {
+            let phase = (self.arrivals as f64 * GOLDEN_RATIO).fract();
+            self.arrivals += 1;
+            let ticket = self.enqueue(due, id, endpoint);
+            self.required += self.frequency(endpoint, Pace::Normal);
+            Slot { ticket, due, wanted: now, sent: None, phase, pace: Pace::Normal }
+        });
+        self.unanswered += slots.len();
+        self.slots.insert(id.clone(), slots);
+    }
+
+    /// Takes a pipeline out.
+    pub fn remove(&mut self, id: &PipelineId) {
+        let Some(slots) = self.slots.remove(id) else { return };
+        for (slot, endpoint) in slots.iter().zip(PROBES) {
+            self.required -= self.frequency(endpoint, slot.pace);
+            self.unanswered -= usize::from(slot.sent.is_none());
+        }
+        if self.is_empty() {
+            self.required = 0.0;
+        }
+    }
+
+    /// When the next probe is due; at or before `now` if one is due already.
+    pub fn next_due(&mut self, now: Instant) -> Option<Instant> {
+        self.drop_void();
+        let due = self.queue.peek()?.0.due;
+        let time = self.virtual_time(now);
+        if time > due + SLACK {
+            self.frozen += time - due - SLACK;
+        }
+        Some(now + due.saturating_sub(time))
+    }
+
+    /// When the most overdue probe should have been sent, if one is overdue.
+    pub fn oldest_due(&self, now: Instant) -> Option<Instant> {
+        let Entry { id, endpoint, .. } = &self.queue.peek()?.0;
+        self.slots.get(id).map(|slots| slots[index(*endpoint)].wanted).filter(|wanted| *wanted < now)
+    }
+
+    /// Takes the next probe, if one is due. It comes back with [`done`](Self::done) or [`again`](Self::again).
+    pub fn pop(&mut self, now: Instant) -> Option<Probe> {
+        if self.next_due(now)? > now {
+            return None;
+        }
+        let Reverse(Entry { id, endpoint, .. }) = self.queue.pop()?;
+        Some(Probe { id, endpoint })
+    }
+
+    /// A probe was sent at `sent` and has been answered: its next turn comes one interval after this one.
+    pub fn done(&mut self, probe: &Probe, pace: Pace, sent: Instant, now: Instant) {
+        let time = self.virtual_time(now);
+        let interval = self.intervals.of(probe.endpoint, pace);
+        let frequency = self.frequency(probe.endpoint, pace);
+        let Some(slot) = self.slots.get(&probe.id).map(|slots| &slots[index(probe.endpoint)]) else { return };
+        let old_frequency = self.frequency(probe.endpoint, slot.pace);
+        let first = slot.sent.is_none();
+        // The first turns all come at once; the second ones are where the spreading happens.
+        let wait = if first { interval.mul_f64(0.5 + slot.phase) } else { interval };
+        let due = (slot.due + wait).max(time);
+        let ticket = self.enqueue(due, &probe.id, probe.endpoint);
+        self.required += frequency - old_frequency;
+        self.unanswered -= usize::from(first);
+        if let Some(slots) = self.slots.get_mut(&probe.id) {
+            let slot = &mut slots[index(probe.endpoint)];
+            *slot = Slot { ticket, due, wanted: sent + wait, sent: Some(sent), phase: slot.phase, pace };
+        }
+    }
+
+    /// A probe got no answer that counts: it is due again at once.
+    pub fn again(&mut self, probe: &Probe, now: Instant) {
+        let due = self.virtual_time(now);
+        let ticket = self.enqueue(due, &probe.id, probe.endpoint);
+        if let Some(slots) = self.slots.get_mut(&probe.id) {
+            let slot = &mut slots[index(probe.endpoint)];
+            (slot.ticket, slot.due) = (ticket, due);
+        }
+    }
+
+    fn virtual_time(&self, now: Instant) -> Virtual {
+        now.saturating_duration_since(self.start).saturating_sub(self.frozen)
+    }
+
+    fn frequency(&self, endpoint: Endpoint, pace: Pace) -> f64 {
+        self.intervals.of(endpoint, pace).as_secs_f64().recip()
+    }
+
+    fn enqueue(&mut self, due: Virtual, id: &PipelineId, endpoint: Endpoint) -> u64 {
+        self.tickets += 1;
+        self.queue.push(Reverse(Entry { due, ticket: self.tickets, id: id.clone(), endpoint }));
+        self.tickets
+    }
+
+    /// Entries of pipelines that are gone are dropped when their turn comes.
+    fn drop_void(&mut self) {
+        while let Some(Reverse(entry)) = self.queue.peek() {
+            let valid =
+                self.slots.get(&entry.id).is_some_and(|slots| slots[index(entry.endpoint)].ticket == entry.ticket);
+            if valid {
+                return;
+            }
+            self.queue.pop();
+        }
+    }
+}
+
+fn index(endpoint: Endpoint) -> usize {
+    endpoint as usize - 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INTERVALS: Intervals = Intervals {
+        status: Duration::from_secs(15),
+        metrics: Duration::from_secs(30),
+        destination_health: Duration::from_secs(30),
+        transitional: Duration::from_secs(5),
+        discovery: Duration::from_secs(60),
+    };
+
+    fn id(number: usize) -> PipelineId {
+        PipelineId::new(&format!("pipe_{number}")).unwrap()
+    }
+
+    /// Sends what is due, one probe each `1 / rate` at most, for `seconds`; answers come at once.
+    fn drive(schedule: &mut Schedule, start: Instant, rate: f64, seconds: u64) -> Vec<(Probe, Duration)> {
+        let mut sent = Vec::new();
+        let mut now = start;
+        let end = start + Duration::from_secs(seconds);
+        while now < end {
+            match schedule.pop(now) {
+                Some(probe) => {
+                    schedule.done(&probe, Pace::Normal, now, now);
+                    sent.push((probe, now - start));
+                    now += Duration::from_secs_f64(1.0 / rate);
+                }
+                None => now = schedule.next_due(now).unwrap_or(end),
+            }
+        }
+        sent
+    }
+
+    fn gaps(sent: &[(Probe, Duration)], of: &Probe) -> Vec<f64> {
+        let times: Vec<f64> = sent.iter().filter(|(probe, _)| probe == of).map(|(_, at)| at.as_secs_f64()).collect();
+        times.windows(2).map(|pair| pair[1] - pair[0]).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn turns_keep_their_interval_and_are_spread_over_it() {
+        let start = Instant::now();
+        let mut schedule = Schedule::new(INTERVALS, start);
+        (0..60).for_each(|number| schedule.insert(&id(number), start));
+        assert!((schedule.required() - 60.0 * (1.0 / 15.0 + 2.0 / 30.0)).abs() < 1e-9);
+        let sent = drive(&mut schedule, start, 1e6, 600);
+        for number in 0..60 {
+            let status = gaps(&sent, &Probe { id: id(number), endpoint: Endpoint::Status });
+            assert!(status[1..].iter().all(|gap| (gap - 15.0).abs() < 0.01), "{status:?}");
+        }
+        // After the first turns, each second sees its fair share of 8, give or take the rounding.
+        for second in 60..600 {
+            let count = sent.iter().filter(|(_, at)| at.as_secs() == second).count();
+            assert!((5..=11).contains(&count), "{count} probes in second {second}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn under_overload_all_intervals_stretch_alike() {
+        let start = Instant::now();
+        let mut schedule = Schedule::new(INTERVALS, start);
+        (0..100).for_each(|number| schedule.insert(&id(number), start));
+        // 13.3 requests per second are needed and 4 are allowed.
+        let sent = drive(&mut schedule, start, 4.0, 3600);
+        let stretch = schedule.required() / 4.0;
+        for number in 0..100 {
+            for (endpoint, interval) in [(Endpoint::Status, 15.0), (Endpoint::DestinationHealth, 30.0)] {
+                let gaps = gaps(&sent, &Probe { id: id(number), endpoint });
+                let longest = gaps[2..].iter().copied().fold(0.0, f64::max);
+                assert!(longest <= 1.1 * interval * stretch, "{endpoint} of {number}: {longest}");
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_pause_nothing_is_fired_at_once() {
+        let start = Instant::now();
+        let mut schedule = Schedule::new(INTERVALS, start);
+        (0..30).for_each(|number| schedule.insert(&id(number), start));
+        drive(&mut schedule, start, 1e6, 60);
+        let later = start + Duration::from_secs(660);
+        assert!(schedule.oldest_due(later).unwrap() < start + Duration::from_secs(61));
+        let sent = drive(&mut schedule, later, 1e6, 2);
+        assert!(sent.len() <= 4 + 8, "{} probes in two seconds, where 4 per second are needed", sent.len());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pace_removal_and_again() {
+        let start = Instant::now();
+        let mut schedule = Schedule::new(INTERVALS, start);
+        schedule.insert(&id(1), start);
+        schedule.insert(&id(2), start);
+        assert_eq!(schedule.unanswered(), 6);
+        let status = schedule.pop(start).unwrap();
+        schedule.again(&status, start);
+        assert_eq!(schedule.unanswered(), 6, "it was not answered");
+        schedule.remove(&id(2));
+        assert_eq!(schedule.unanswered(), 3);
+        for endpoint in [Endpoint::Metrics, Endpoint::DestinationHealth, Endpoint::Status] {
+            let probe = schedule.pop(start).unwrap();
+            assert_eq!(probe, Probe { id: id(1), endpoint });
+            let pace = if endpoint == Endpoint::Status { Pace::Transitional } else { Pace::Refused };
+            schedule.done(&probe, pace, start, start);
+        }
+        assert_eq!((schedule.unanswered(), schedule.pop(start)), (0, None));
+        assert!((schedule.required() - (1.0 / 5.0 + 2.0 / 60.0)).abs() < 1e-9);
+        schedule.remove(&id(1));
+        assert_eq!((schedule.next_due(start), schedule.required()), (None, 0.0));
+    }
+}

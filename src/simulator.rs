@@ -1,0 +1,265 @@
+//! A simulated Pipeline REST API to run against: demo, tests and benchmarks share it.
+//!
+//! [`Simulator`] is the handle: it serves the API, changes what goes on behind it, and tells what it was asked.
+//! `world` is the model (groups, keys, pipelines), `living` moves a pipeline's numbers, `scenario` and `demo` say what is
+//! wrong, `fault` breaks chosen requests, `answers` writes the JSON, `routes` and `control` speak HTTP.
+
+mod answers;
+mod catalogue;
+mod control;
+mod demo;
+mod fault;
+mod identity;
+mod journal;
+mod living;
+mod refusal;
+mod routes;
+mod scenario;
+#[cfg(test)]
+mod tests;
+mod world;
+
+use std::future::{self, Future};
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::any;
+use axum::serve::ListenerExt;
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared};
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+
+pub use catalogue::PRIVATE_STRINGS;
+pub use demo::{DEMO_KEY_PROD, DEMO_KEY_REVOKED, DEMO_KEY_STAGING};
+pub use fault::{Fault, FaultMatcher};
+pub use journal::{Endpoint, RequestCounts, RequestRecord};
+pub use living::Condition;
+pub use scenario::{Scenario, UnknownScenario};
+pub use world::{Group, Pipeline};
+
+use fault::Faults;
+use journal::Journal;
+use world::World;
+
+/// The path below which the API lives, as in the real service's base URL.
+pub const BASE_PATH: &str = "/platform/pipeline-api/";
+
+/// What a [`Simulator`] starts with. It has no `Debug`, because it holds a key.
+#[derive(Clone)]
+pub struct Options {
+    /// How many pipelines each group has, and so how many a list shows. [`Scenario::Demo`] brings its own.
+    pub pipelines: usize,
+    /// How many groups there are. [`Scenario::Demo`] brings its own.
+    pub groups: usize,
+    /// What goes on at first.
+    pub scenario: Scenario,
+    /// The greatest `page_size`: a greater one is clamped to it.
+    pub max_page_size: usize,
+    /// How long each answer takes.
+    pub latency: Duration,
+    /// Ids are the same for the same seed.
+    pub seed: u64,
+    /// The ServiceKey of the first group: key 0.
+    pub service_key: String,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            pipelines: 20,
+            groups: 2,
+            scenario: Scenario::Healthy,
+            max_page_size: 100,
+            latency: Duration::ZERO,
+            seed: 1,
+            service_key: "sk_simulated_0000000000000000".to_owned(),
+        }
+    }
+}
+
+/// A simulated platform. A clone is another handle to the same one.
+#[derive(Clone)]
+pub struct Simulator(Arc<Inner>);
+
+struct Inner {
+    /// Tokio's clock, so that a test can pause it.
+    started: Instant,
+    max_page_size: usize,
+    latency: Duration,
+    world: Mutex<World>,
+    journal: Mutex<Journal>,
+    faults: Mutex<Faults>,
+}
+
+/// What ends answers that would otherwise never end, when their server stops.
+type Stop = Shared<BoxFuture<'static, ()>>;
+
+/// What the routes share.
+#[derive(Clone)]
+struct App {
+    simulator: Simulator,
+    stop: Stop,
+}
+
+impl Simulator {
+    /// Makes a world; nothing is served yet.
+    pub fn new(options: Options) -> Self {
+        let groups = match options.scenario {
+            Scenario::Demo => 0,
+            _ => options.groups,
+        };
+        let mut world = World::new(options.seed, groups, options.pipelines);
+        world.add_service_key(&options.service_key, 0);
+        world.set_scenario(Duration::ZERO, options.scenario);
+        Self(Arc::new(Inner {
+            started: Instant::now(),
+            max_page_size: options.max_page_size.max(1),
+            latency: options.latency,
+            world: Mutex::new(world),
+            journal: Mutex::default(),
+            faults: Mutex::default(),
+        }))
+    }
+
+    /// Serves the API and its control on this listener until `shutdown`; requests that hang are then let go.
+    /// The same simulator can be served again afterwards.
+    pub async fn serve(
+        &self,
+        listener: TcpListener,
+        shutdown: impl Future<Output = ()> + Send + 'static,
+    ) -> io::Result<()> {
+        let stop = shutdown.boxed().shared();
+        // An answer of several packets must not wait for the client's delayed acknowledgement.
+        let listener = listener.tap_io(|stream| {
+            if let Err(error) = stream.set_nodelay(true) {
+                tracing::debug!(%error, "no TCP_NODELAY");
+            }
+        });
+        axum::serve(listener, self.routes(stop.clone())).with_graceful_shutdown(stop).await
+    }
+
+    /// The API and its control, to be served by other means.
+    pub fn router(&self) -> Router {
+        self.routes(future::pending().boxed().shared())
+    }
+
+    fn routes(&self, stop: Stop) -> Router {
+        control::routes()
+            .route(BASE_PATH, any(routes::api))
+            .route(&format!("{BASE_PATH}{{*rest}}"), any(routes::api))
+            .with_state(App { simulator: self.clone(), stop })
+    }
+
+    /// Puts the platform into another situation; [`Scenario::Healthy`] heals it. Going to [`Scenario::Demo`] for the first
+    /// time replaces the fleet by the demo's, which then stays.
+    pub fn set_scenario(&self, scenario: Scenario) {
+        self.world(|world, now| world.set_scenario(now, scenario));
+    }
+
+    /// The present situation.
+    pub fn scenario(&self) -> Scenario {
+        self.world(|world, _| world.scenario())
+    }
+
+    /// Adds a ServiceKey of a group; it gets the next index. Adding a revoked key again makes it valid again.
+    pub fn add_service_key(&self, key: &str, group: usize) {
+        self.world(|world, _| world.add_service_key(key, group));
+    }
+
+    /// Adds a regular API key, which is answered 403; it gets the next index.
+    pub fn add_read_only_key(&self, key: &str) {
+        self.world(|world, _| world.add_read_only_key(key));
+    }
+
+    /// Revokes a key: from now on it is answered 401.
+    pub fn revoke_key(&self, key: &str) {
+        self.world(|world, _| world.revoke_key(key));
+    }
+
+    /// The ids of a group's pipelines, in the order of its list.
+    pub fn pipeline_ids(&self, group: usize) -> Vec<String> {
+        self.world(|world, _| world.pipeline_ids(group))
+    }
+
+    /// Changes a pipeline, if there is one with this id. `f` must not call the simulator.
+    pub fn update_pipeline(&self, id: &str, f: impl FnOnce(&mut Pipeline)) {
+        self.world(|world, now| world.update_pipeline(now, id, f));
+    }
+
+    /// Adds a pipeline at the end of its group's list; one with the same id is replaced.
+    pub fn add_pipeline(&self, pipeline: Pipeline) {
+        self.world(|world, now| world.add_pipeline(now, pipeline));
+    }
+
+    /// Deletes a pipeline: from now on it is answered 404.
+    pub fn remove_pipeline(&self, id: &str) {
+        self.world(|world, _| world.remove_pipeline(id));
+    }
+
+    /// Restarts a pipeline's worker: its counts fall back to 0.
+    pub fn restart_worker(&self, id: &str) {
+        self.world(|world, now| world.restart_worker(now, id));
+    }
+
+    /// Changes a group, if there is one with this index. `f` must not call the simulator.
+    pub fn update_group(&self, group: usize, f: impl FnOnce(&mut Group)) {
+        self.world(|world, _| world.update_group(group, f));
+    }
+
+    /// Lets a fault happen to all matching requests from now on, or with `None` no longer. Of several matching faults the
+    /// one set last happens.
+    pub fn set_fault(&self, matcher: FaultMatcher, fault: Option<Fault>) {
+        lock(&self.0.faults).set(matcher, fault);
+    }
+
+    /// The last 10,000 requests to paths of the API, the oldest first.
+    pub fn requests(&self) -> Vec<RequestRecord> {
+        self.journal().requests()
+    }
+
+    /// How many requests arrived since the start.
+    pub fn request_counts(&self) -> RequestCounts {
+        self.journal().counts()
+    }
+
+    /// What an exporter must never do, but did: use another verb than GET, ask for an API path outside the four, send more
+    /// than one Authorization header, or send a body. Only the first 1,000 are kept.
+    pub fn violations(&self) -> Vec<String> {
+        self.journal().violations()
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.0.started.elapsed()
+    }
+
+    fn latency(&self) -> Duration {
+        self.0.latency
+    }
+
+    fn max_page_size(&self) -> usize {
+        self.0.max_page_size
+    }
+
+    /// Works on the world under its lock, at one moment of it.
+    fn world<T>(&self, f: impl FnOnce(&mut World, Duration) -> T) -> T {
+        let mut world = lock(&self.0.world);
+        // Read under the lock, so that time never runs backwards in the world.
+        f(&mut world, self.elapsed())
+    }
+
+    fn journal(&self) -> MutexGuard<'_, Journal> {
+        lock(&self.0.journal)
+    }
+
+    fn find_fault(&self, endpoint: Option<Endpoint>, pipeline: Option<&str>) -> Option<Fault> {
+        lock(&self.0.faults).find(endpoint, pipeline)
+    }
+}
+
+/// A test that panicked while it changed something must not take every other answer down with it.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

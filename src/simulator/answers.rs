@@ -1,0 +1,167 @@
+//! How the model looks as JSON (Pipeline REST API reference). Each answer has a few fields that the reference does not
+//! know, because a client has to put up with them.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::catalogue;
+use super::living::{Condition, Life, Phase};
+use super::world::{Group, Page, Pipeline};
+
+/// How often the platform checks a destination, in seconds.
+const CHECK_INTERVAL: i64 = 5;
+
+/// The envelope around `data`.
+pub(super) fn success(data: Value) -> Value {
+    json!({
+        "data": data,
+        "error": false,
+        "error_message": null,
+        "error_code": null,
+        "api_version": "simulated",
+    })
+}
+
+/// The envelope of a failure.
+pub(super) fn failure(code: Value, message: &str) -> Value {
+    json!({
+        "data": null,
+        "error": true,
+        "error_message": message,
+        "error_code": code,
+    })
+}
+
+/// `data` of the list.
+pub(super) fn page(items: Vec<Value>, page: Page, total: usize, has_more: bool) -> Value {
+    json!({
+        "items": items,
+        "pagination": {
+            "has_more": has_more,
+            "page_number": page.number,
+            "page_size": page.size,
+            "total_count": total,
+        },
+    })
+}
+
+/// A pipeline object.
+pub(super) fn pipeline(pipeline: &Pipeline, group: &Group, over_limit: bool) -> Value {
+    json!({
+        "id": pipeline.id(),
+        "name": pipeline.name,
+        "project": pipeline.project,
+        "description": pipeline.description,
+        "topic": pipeline.topic,
+        "destination_type": pipeline.destination_type,
+        "destination_config": {
+            "type": pipeline.destination_type,
+            "url": catalogue::url(&pipeline.destination_type),
+            "user": "canary_db_user",
+            "password": "******",
+            "batch_size": 1_000,
+        },
+        "transforms": {
+            "swaps": "SELECT block_height, canary_transform_column AS amount FROM source WHERE amount > 0",
+        },
+        "execution_mode": pipeline.execution_mode,
+        "execution_start_from": pipeline.execution_start_from,
+        "execution_stop_from": pipeline.execution_stop_from,
+        "abi_file": {"abi": [{"type": "event", "name": "canary_abi_event", "inputs": []}]},
+        "abi_contract_addresses": ["0x833589fcd6edb6e08f4c7c32d4f71b54bda02913"],
+        "abi_unmatched": "",
+        "status": pipeline.intent,
+        "created_by": {
+            "id": "user_5f2d1c7b9a",
+            "email": "canary-user@private.example",
+            "display_name": "Canary Person",
+            "full_name": "Canary Person",
+        },
+        "group": {
+            "id": group.id,
+            "name": group.name,
+            "slug": group.slug,
+            "is_paid": group.is_paid,
+            "is_over_limit": group.is_over_limit || over_limit,
+            "is_free_trial_expired": group.is_free_trial_expired,
+        },
+        "created_at": pipeline.created_at.to_string(),
+        "updated_at": pipeline.updated_at.to_string(),
+        "revision": 3,
+        "labels": {"tier": "simulated"},
+    })
+}
+
+/// `data` of a pipeline's status.
+pub(super) fn status(pipeline: &Pipeline, life: &Life, epoch: i64) -> Value {
+    let phase = life.phase();
+    let (replicas, ready) = match phase {
+        Phase::Running => (pipeline.replicas, pipeline.replicas),
+        Phase::Deploying | Phase::Failed => (pipeline.replicas, 0),
+        Phase::Paused | Phase::Stopped => (0, 0),
+    };
+    json!({
+        "uid": uid(pipeline),
+        "status": phase.name(),
+        "replicas": replicas,
+        "ready": ready,
+        "start_time": rfc3339(epoch + life.worker_started().floor() as i64),
+        "image": "pipeline-worker:simulated",
+    })
+}
+
+/// `data` of a pipeline's metrics.
+pub(super) fn metrics(pipeline: &Pipeline, life: &Life) -> Value {
+    let uid = uid(pipeline);
+    if life.condition() == Condition::NullMetrics {
+        return json!({
+            "uid": uid,
+            "records_consumed": null,
+            "last_offset": null,
+            "last_block_height": null,
+            "pending_records": null,
+            "processing_delay_ms": null,
+            "records_per_second": null,
+            "normalization_errors": null,
+        });
+    }
+    let reading = life.reading();
+    json!({
+        "uid": uid,
+        "records_consumed": reading.records_consumed,
+        "last_offset": reading.last_offset,
+        "last_block_height": reading.last_block_height,
+        "pending_records": reading.pending_records,
+        "processing_delay_ms": reading.processing_delay_ms,
+        "records_per_second": reading.records_per_second,
+        "normalization_errors": reading.normalization_errors,
+        "window_seconds": 60,
+    })
+}
+
+/// `data` of a pipeline's destination check.
+pub(super) fn destination_health(condition: Condition, now: Duration, epoch: i64) -> Value {
+    let seconds = now.as_secs() as i64;
+    let (latency, last_error) = match condition {
+        Condition::DestinationDown(error) => (None, Some(error)),
+        _ => (Some(8 + seconds / CHECK_INTERVAL * 7 % 13), None),
+    };
+    json!({
+        "healthy": last_error.is_none(),
+        "last_checked_at": rfc3339(epoch + seconds / CHECK_INTERVAL * CHECK_INTERVAL),
+        "latency_ms": latency,
+        "last_error": last_error,
+        "attempts": 1,
+    })
+}
+
+fn uid(pipeline: &Pipeline) -> String {
+    format!("covalent-{}-{}", pipeline.destination_type, pipeline.id().replace('_', "-"))
+}
+
+/// `null` for a time that cannot be written.
+fn rfc3339(seconds: i64) -> Option<String> {
+    Timestamp::from_second(seconds).ok().map(|time| time.to_string())
+}

@@ -1,0 +1,102 @@
+//! The fleet of the scenario `demo`: small, varied, and with several things wrong at once.
+
+use std::time::Duration;
+
+use super::catalogue;
+use super::living::Condition;
+use super::world::Pipeline;
+
+/// The ServiceKey of the demo's production group.
+pub const DEMO_KEY_PROD: &str = "sk_demo_prod_0000000000000001";
+/// The ServiceKey of the demo's staging group, which is over its limit.
+pub const DEMO_KEY_STAGING: &str = "sk_demo_staging_0000000000000002";
+/// A ServiceKey of the demo's production group that has been revoked.
+pub const DEMO_KEY_REVOKED: &str = "sk_demo_revoked_0000000000000003";
+
+/// The indexes of the demo's groups.
+pub(super) const PROD: usize = 0;
+pub(super) const STAGING: usize = 1;
+
+/// One row of the fleet.
+struct Row {
+    group: usize,
+    name: &'static str,
+    project: &'static str,
+    topic: &'static str,
+    destination_type: &'static str,
+    trouble: Trouble,
+}
+
+/// What is wrong with a pipeline of the demo.
+enum Trouble {
+    None,
+    ConnectionRefused,
+    PausedByUser,
+    FinishedBounded,
+    Other(Condition),
+}
+
+const fn row(
+    group: usize,
+    name: &'static str,
+    project: &'static str,
+    topic: &'static str,
+    destination_type: &'static str,
+    trouble: Trouble,
+) -> Row {
+    Row { group, name, project, topic, destination_type, trouble }
+}
+
+#[rustfmt::skip] // a table
+const FLEET: &[Row] = &[
+    row(PROD, "From Base Swap to Postgres", "analytics-prod", "base.mainnet.ref.block.swap.v3", "postgres", Trouble::ConnectionRefused),
+    row(PROD, "Ethereum transfers to ClickHouse", "analytics-prod", "eth.mainnet.ref.block.transfer.v2", "clickhouse", Trouble::Other(Condition::Failed)),
+    row(PROD, "Solana \"hot\" swaps → Kafka 🚀", "trading-prod", "solana.mainnet.ref.block.swap.v3", "kafka", Trouble::None),
+    row(PROD, "Polygon logs to S3", "analytics-prod", "matic.mainnet.ref.block.log.v1", "s3", Trouble::Other(Condition::DroppingRecords)),
+    row(PROD, "BNB new pairs webhook", "trading-prod", "bsc.mainnet.ref.block.pair.v1", "webhook", Trouble::PausedByUser),
+    row(PROD, "Arbitrum swaps to SQS", "trading-prod", "arbitrum.mainnet.ref.block.swap.v3", "sqs", Trouble::Other(Condition::Lagging)),
+    row(PROD, "HyperCore fills to ClickHouse", "trading-prod", "hypercore.mainnet.ref.block.transaction.v2", "clickhouse", Trouble::None),
+    row(PROD, "Optimism transfers (moved to another team)", "wallets-prod", "optimism.mainnet.ref.block.transfer.v2", "postgres", Trouble::Other(Condition::Foreign)),
+    row(STAGING, "Base logs to GCS", "analytics-staging", "base.mainnet.ref.block.log.v1", "gcs", Trouble::Other(Condition::Restarting { period: Duration::from_secs(180), deploying: Duration::from_secs(40) })),
+    row(STAGING, "Backfill: Ethereum swaps 2023", "analytics-staging", "eth.mainnet.ref.block.swap.v3", "postgres", Trouble::FinishedBounded),
+    row(STAGING, r"C:\staging\kafka mirror", "wallets-staging", "base.mainnet.ref.block.transfer.v2", "kafka", Trouble::Other(Condition::NullMetrics)),
+    row(STAGING, "Zürich wallets\nsecond line", "wallets-staging", "eth.mainnet.ref.block.transaction.v2", "clickhouse", Trouble::None),
+];
+
+fn rows(group: usize) -> impl Iterator<Item = &'static Row> {
+    FLEET.iter().filter(move |row| row.group == group)
+}
+
+/// The pipelines of one of the demo's groups.
+pub(super) fn pipelines(seed: u64, group: usize) -> Vec<Pipeline> {
+    rows(group)
+        .enumerate()
+        .map(|(index, row)| {
+            let mut pipeline = Pipeline::generated(seed, group, index);
+            row.name.clone_into(&mut pipeline.name);
+            pipeline.project = row.project.into();
+            pipeline.topic = row.topic.into();
+            pipeline.destination_type = row.destination_type.into();
+            match row.trouble {
+                Trouble::PausedByUser => pipeline.intent = "paused".into(),
+                Trouble::FinishedBounded => {
+                    pipeline.execution_mode = "bounded".into();
+                    pipeline.execution_stop_from = "18908894".into();
+                    pipeline.condition = Condition::Finished;
+                }
+                Trouble::None | Trouble::ConnectionRefused | Trouble::Other(_) => {}
+            }
+            pipeline
+        })
+        .collect()
+}
+
+/// What ails the `index`th pipeline of a group while the scenario is `demo`. That one was paused and another one reached
+/// its end is no trouble to heal: it stays so in every scenario.
+pub(super) fn condition(group: usize, index: usize) -> Condition {
+    match rows(group).nth(index).map(|row| &row.trouble) {
+        Some(Trouble::ConnectionRefused) => Condition::DestinationDown(catalogue::last_error("postgres", 0)),
+        Some(Trouble::Other(condition)) => *condition,
+        _ => Condition::Well,
+    }
+}

@@ -1,0 +1,175 @@
+//! What the simulated API was asked, in bounded memory.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::time::Duration;
+
+use serde::Serialize;
+
+/// How many requests are remembered in full.
+const REMEMBERED_REQUESTS: usize = 10_000;
+/// How many violations are remembered in words; beyond them only the count grows.
+const REMEMBERED_VIOLATIONS: usize = 1_000;
+
+/// The endpoints that an exporter may ask (Pipeline REST API reference).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Endpoint {
+    /// `GET /`
+    List,
+    /// `GET /{pipeline_id}/status/`
+    Status,
+    /// `GET /{pipeline_id}/metrics/`
+    Metrics,
+    /// `GET /{pipeline_id}/destination-health/`
+    DestinationHealth,
+}
+
+impl Endpoint {
+    /// Its name, as in the exporter's `endpoint` label.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::List => "list",
+            Self::Status => "status",
+            Self::Metrics => "metrics",
+            Self::DestinationHealth => "destination_health",
+        }
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// One request to the API.
+#[derive(Clone, Debug)]
+pub struct RequestRecord {
+    /// When it arrived, since the simulator's start.
+    pub at: Duration,
+    /// Its verb.
+    pub method: String,
+    /// Its path with its query.
+    pub path: String,
+    /// The endpoint, or `None` for a path that is none of the four.
+    pub endpoint: Option<Endpoint>,
+    /// The pipeline asked about.
+    pub pipeline: Option<String>,
+    /// The index of the key it carried, in the order in which keys were added; `None` for a missing or unknown one.
+    pub key: Option<usize>,
+    /// The status answered; `None` while it is not answered.
+    pub status: Option<u16>,
+}
+
+/// How many requests arrived since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct RequestCounts {
+    /// To [`Endpoint::List`].
+    pub list: u64,
+    /// To [`Endpoint::Status`].
+    pub status: u64,
+    /// To [`Endpoint::Metrics`].
+    pub metrics: u64,
+    /// To [`Endpoint::DestinationHealth`].
+    pub destination_health: u64,
+    /// To API paths that are none of the four.
+    pub other: u64,
+    /// Things that an exporter must never do; see [`Simulator::violations`](super::Simulator::violations).
+    pub violations: u64,
+}
+
+impl RequestCounts {
+    /// All requests to API paths.
+    pub const fn total(&self) -> u64 {
+        self.list + self.status + self.metrics + self.destination_health + self.other
+    }
+
+    fn count(&mut self, endpoint: Option<Endpoint>) {
+        *match endpoint {
+            Some(Endpoint::List) => &mut self.list,
+            Some(Endpoint::Status) => &mut self.status,
+            Some(Endpoint::Metrics) => &mut self.metrics,
+            Some(Endpoint::DestinationHealth) => &mut self.destination_health,
+            None => &mut self.other,
+        } += 1;
+    }
+}
+
+/// The memory of what was asked.
+#[derive(Default)]
+pub(super) struct Journal {
+    records: VecDeque<RequestRecord>,
+    /// How many records were forgotten, so that a record's number gives its place.
+    forgotten: u64,
+    counts: RequestCounts,
+    violations: Vec<String>,
+}
+
+impl Journal {
+    /// Notes a request and returns its number, from 0.
+    pub(super) fn arrived(&mut self, record: RequestRecord) -> u64 {
+        self.counts.count(record.endpoint);
+        if self.records.len() == REMEMBERED_REQUESTS {
+            self.records.pop_front();
+            self.forgotten += 1;
+        }
+        self.records.push_back(record);
+        self.counts.total() - 1
+    }
+
+    /// Notes how request `number` was answered.
+    pub(super) fn answered(&mut self, number: u64, status: u16) {
+        let place = number.checked_sub(self.forgotten).and_then(|place| usize::try_from(place).ok());
+        if let Some(record) = place.and_then(|place| self.records.get_mut(place)) {
+            record.status = Some(status);
+        }
+    }
+
+    pub(super) fn violated(&mut self, what: String) {
+        self.counts.violations += 1;
+        if self.violations.len() < REMEMBERED_VIOLATIONS {
+            self.violations.push(what);
+        }
+    }
+
+    pub(super) fn requests(&self) -> Vec<RequestRecord> {
+        self.records.iter().cloned().collect()
+    }
+
+    pub(super) const fn counts(&self) -> RequestCounts {
+        self.counts
+    }
+
+    pub(super) fn violations(&self) -> Vec<String> {
+        self.violations.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_bounded_and_late_answers_find_their_request() {
+        let record = RequestRecord {
+            at: Duration::ZERO,
+            method: "GET".to_owned(),
+            path: "/".to_owned(),
+            endpoint: Some(Endpoint::List),
+            pipeline: None,
+            key: None,
+            status: None,
+        };
+        let mut journal = Journal::default();
+        for _ in 0..REMEMBERED_REQUESTS + 5 {
+            journal.arrived(record.clone());
+        }
+        journal.answered(0, 200); // forgotten: no effect
+        journal.answered(5, 404);
+        let requests = journal.requests();
+        assert_eq!(requests.len(), REMEMBERED_REQUESTS);
+        assert_eq!(requests[0].status, Some(404));
+        assert_eq!(requests[1].status, None);
+        assert_eq!(journal.counts().list, REMEMBERED_REQUESTS as u64 + 5);
+    }
+}

@@ -1,0 +1,511 @@
+//! The model of the platform: groups, keys and pipelines, and who may ask for what.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::answers;
+use super::catalogue;
+use super::demo;
+use super::identity;
+use super::journal::Endpoint;
+use super::living::{Condition, Life};
+use super::refusal::Refusal;
+use super::scenario::Scenario;
+
+/// Requests per second, and the burst, that [`Scenario::RateLimited`] allows a key.
+const ALLOWED_PER_SECOND: f64 = 2.0;
+/// How long a key is refused once it asked for more.
+const REFUSED_FOR: Duration = Duration::from_secs(2);
+
+/// One simulated pipeline, as its owner configured it.
+#[derive(Clone, Debug)]
+pub struct Pipeline {
+    id: String,
+    group: usize,
+    /// `name`: written by a user, any Unicode.
+    pub name: String,
+    /// `project`
+    pub project: Cow<'static, str>,
+    /// `description`
+    pub description: Cow<'static, str>,
+    /// `topic`: `<chain>.<network>.<rest>`. Its chain when the pipeline is added decides how fast the numbers move.
+    pub topic: Cow<'static, str>,
+    /// `destination_type`
+    pub destination_type: Cow<'static, str>,
+    /// `execution_mode`: `bounded` or `unbounded`
+    pub execution_mode: Cow<'static, str>,
+    /// `execution_start_from`
+    pub execution_start_from: Cow<'static, str>,
+    /// `execution_stop_from`
+    pub execution_stop_from: Cow<'static, str>,
+    /// `status` of the pipeline object: what the user wants, `running` or `paused`.
+    pub intent: Cow<'static, str>,
+    /// `created_at`
+    pub created_at: Timestamp,
+    /// `updated_at`
+    pub updated_at: Timestamp,
+    /// How many workers it should have.
+    pub replicas: u32,
+    /// What is the matter with it in every scenario; if nothing is, the scenario decides.
+    pub condition: Condition,
+    overrides: Vec<Override>,
+}
+
+/// A field that is answered differently from what the model says.
+#[derive(Clone, Debug)]
+struct Override {
+    endpoint: Endpoint,
+    field: String,
+    /// `None` leaves the field out.
+    value: Option<Value>,
+}
+
+impl Pipeline {
+    /// A plausible pipeline of a group, with an id of the caller's choice.
+    pub fn new(id: impl Into<String>, group: usize) -> Self {
+        Self::described(id.into(), group, 0)
+    }
+
+    /// The `index`th pipeline of a group of a generated fleet.
+    pub(super) fn generated(seed: u64, group: usize, index: usize) -> Self {
+        Self::described(identity::pipeline_id(seed, group, index), group, index)
+    }
+
+    fn described(id: String, group: usize, index: usize) -> Self {
+        let (topic, destination_type, name) = catalogue::outline(index);
+        let bounded = index % 10 == 9;
+        // 14 November 2023 and later: any time in the past does.
+        let created_at = Timestamp::UNIX_EPOCH + Duration::from_secs(1_700_000_000 + index as u64 % 1_000 * 3_600);
+        Self {
+            id,
+            group,
+            name,
+            project: catalogue::project(group, index).into(),
+            description: "Made by the simulator".into(),
+            topic: topic.into(),
+            destination_type: destination_type.into(),
+            execution_mode: if bounded { "bounded" } else { "unbounded" }.into(),
+            execution_start_from: "44745000".into(),
+            execution_stop_from: if bounded { "99999999999" } else { "" }.into(),
+            intent: "running".into(),
+            created_at,
+            updated_at: created_at + Duration::from_secs(86_400),
+            replicas: if index % 6 == 5 { 3 } else { 1 },
+            condition: Condition::Well,
+            overrides: Vec::new(),
+        }
+    }
+
+    /// Its id, which never changes.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The index of its group, which never changes.
+    pub const fn group(&self) -> usize {
+        self.group
+    }
+
+    /// From now on an endpoint answers this value for a field of this pipeline: null, a wrong type, an unknown phase …
+    pub fn answer_with(&mut self, endpoint: Endpoint, field: &str, value: Value) {
+        self.set_override(endpoint, field, Some(value));
+    }
+
+    /// From now on an endpoint leaves a field of this pipeline out.
+    pub fn omit(&mut self, endpoint: Endpoint, field: &str) {
+        self.set_override(endpoint, field, None);
+    }
+
+    /// Takes back every [`answer_with`](Self::answer_with) and [`omit`](Self::omit).
+    pub fn answer_as_usual(&mut self) {
+        self.overrides.clear();
+    }
+
+    fn set_override(&mut self, endpoint: Endpoint, field: &str, value: Option<Value>) {
+        self.overrides.retain(|existing| existing.endpoint != endpoint || existing.field != field);
+        self.overrides.push(Override { endpoint, field: field.to_owned(), value });
+    }
+
+    fn apply_overrides(&self, endpoint: Endpoint, mut answer: Value) -> Value {
+        let overrides = self.overrides.iter().filter(|change| change.endpoint == endpoint);
+        for change in overrides {
+            if let Some(object) = answer.as_object_mut() {
+                match &change.value {
+                    Some(value) => object.insert(change.field.clone(), value.clone()),
+                    None => object.remove(&change.field),
+                };
+            }
+        }
+        answer
+    }
+}
+
+/// One simulated group: the owner of pipelines and ServiceKeys.
+#[derive(Clone, Debug)]
+pub struct Group {
+    /// `id`
+    pub id: String,
+    /// `name`
+    pub name: String,
+    /// `slug`
+    pub slug: String,
+    /// `is_paid`
+    pub is_paid: bool,
+    /// `is_over_limit`; a scenario can set it as well.
+    pub is_over_limit: bool,
+    /// `is_free_trial_expired`
+    pub is_free_trial_expired: bool,
+    /// Ids of its pipelines, in the order of the list.
+    order: Vec<String>,
+    /// How many pipelines it started with: what "the first third" of a scenario refers to.
+    initial_size: usize,
+    /// How many pipelines it ever had.
+    ever: usize,
+}
+
+impl Group {
+    fn new(seed: u64, index: usize) -> Self {
+        let environment = catalogue::environment(index);
+        Self {
+            id: identity::group_id(seed, index),
+            name: format!("Simulated {environment}"),
+            slug: format!("simulated-{environment}"),
+            is_paid: true,
+            is_over_limit: false,
+            is_free_trial_expired: false,
+            order: Vec::new(),
+            initial_size: 0,
+            ever: 0,
+        }
+    }
+}
+
+struct Entry {
+    pipeline: Pipeline,
+    /// Its place among all pipelines that its group ever had.
+    index: usize,
+    life: Life,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum KeyKind {
+    Service { group: usize },
+    ReadOnly,
+}
+
+struct Key {
+    kind: KeyKind,
+    revoked: bool,
+    limiter: Limiter,
+}
+
+/// Refuses a key that asks too often, for [`REFUSED_FOR`].
+#[derive(Default)]
+struct Limiter {
+    /// Requests made until `at`, less those that time has forgiven.
+    used: f64,
+    at: Duration,
+    refused_until: Duration,
+}
+
+impl Limiter {
+    fn ask(&mut self, now: Duration) -> Result<(), Refusal> {
+        if now >= self.refused_until {
+            let elapsed = now.saturating_sub(self.at).as_secs_f64();
+            self.used = (self.used - elapsed * ALLOWED_PER_SECOND).max(0.0) + 1.0;
+            self.at = now;
+            if self.used <= ALLOWED_PER_SECOND {
+                return Ok(());
+            }
+            self.used = 0.0;
+            self.refused_until = now + REFUSED_FOR;
+        }
+        let wait = self.refused_until.saturating_sub(now);
+        Err(Refusal::RateLimited { retry_after: wait.as_millis().div_ceil(1_000) })
+    }
+}
+
+/// Who asks, once the key has been accepted.
+#[derive(Clone, Copy)]
+pub(super) struct Caller {
+    group: usize,
+}
+
+/// Which part of the list is asked for.
+#[derive(Clone, Copy)]
+pub(super) struct Page {
+    pub(super) number: usize,
+    pub(super) size: usize,
+}
+
+/// Everything there is on the simulated platform.
+pub(super) struct World {
+    seed: u64,
+    /// The wall clock at the simulator's start, in seconds.
+    epoch: i64,
+    scenario: Scenario,
+    groups: Vec<Group>,
+    pipelines: HashMap<String, Entry>,
+    keys: Vec<Key>,
+    key_by_text: HashMap<String, usize>,
+    /// While the scenario is [`Scenario::RevokedKey`], the keys before this one are revoked.
+    revoked_before: usize,
+    demo: bool,
+}
+
+impl World {
+    /// A healthy world of so many groups with so many pipelines each, and no keys.
+    pub(super) fn new(seed: u64, groups: usize, pipelines: usize) -> Self {
+        let mut world = Self {
+            seed,
+            epoch: Timestamp::now().as_second(),
+            scenario: Scenario::Healthy,
+            groups: Vec::new(),
+            pipelines: HashMap::new(),
+            keys: Vec::new(),
+            key_by_text: HashMap::new(),
+            revoked_before: 0,
+            demo: false,
+        };
+        for group in 0..groups {
+            world.fill_group(
+                group,
+                (0..pipelines).map(|index| Pipeline::generated(seed, group, index)),
+                Duration::ZERO,
+            );
+        }
+        world
+    }
+
+    pub(super) const fn scenario(&self) -> Scenario {
+        self.scenario
+    }
+
+    pub(super) fn set_scenario(&mut self, now: Duration, scenario: Scenario) {
+        self.scenario = scenario;
+        self.revoked_before = self.keys.len();
+        if scenario == Scenario::Demo && !self.demo {
+            self.install_demo(now);
+        }
+        for entry in self.pipelines.values_mut() {
+            let size = initial_size(&self.groups, entry.pipeline.group);
+            entry.life.change(now, condition(scenario, &entry.pipeline, entry.index, size));
+        }
+    }
+
+    /// Replaces the fleet by the demo's, and adds the demo's keys.
+    fn install_demo(&mut self, now: Duration) {
+        self.demo = true;
+        self.pipelines.clear();
+        self.groups.clear();
+        for group in [demo::PROD, demo::STAGING] {
+            self.fill_group(group, demo::pipelines(self.seed, group).into_iter(), now);
+        }
+        self.add_service_key(demo::DEMO_KEY_PROD, demo::PROD);
+        self.add_service_key(demo::DEMO_KEY_STAGING, demo::STAGING);
+        self.add_service_key(demo::DEMO_KEY_REVOKED, demo::PROD);
+        self.revoke_key(demo::DEMO_KEY_REVOKED);
+    }
+
+    fn fill_group(&mut self, index: usize, pipelines: impl ExactSizeIterator<Item = Pipeline>, now: Duration) {
+        self.ensure_group(index).initial_size = pipelines.len();
+        for pipeline in pipelines {
+            self.add_pipeline(now, pipeline);
+        }
+    }
+
+    fn ensure_group(&mut self, index: usize) -> &mut Group {
+        while self.groups.len() <= index {
+            self.groups.push(Group::new(self.seed, self.groups.len()));
+        }
+        &mut self.groups[index]
+    }
+
+    pub(super) fn update_group(&mut self, index: usize, f: impl FnOnce(&mut Group)) {
+        if let Some(group) = self.groups.get_mut(index) {
+            f(group);
+        }
+    }
+
+    pub(super) fn pipeline_ids(&self, group: usize) -> Vec<String> {
+        self.groups.get(group).map(|group| group.order.clone()).unwrap_or_default()
+    }
+
+    /// Adds a pipeline at the end of its group's list; one with the same id is replaced.
+    pub(super) fn add_pipeline(&mut self, now: Duration, pipeline: Pipeline) {
+        self.remove_pipeline(&pipeline.id);
+        let scenario = self.scenario;
+        let group = self.ensure_group(pipeline.group);
+        let index = group.ever;
+        group.ever += 1;
+        group.order.push(pipeline.id.clone());
+        let life = Life::new(
+            identity::hash(&pipeline.id),
+            catalogue::chain_of(&pipeline.topic),
+            condition(scenario, &pipeline, index, group.initial_size),
+            now,
+        );
+        let entry = Entry { index, life, pipeline };
+        self.pipelines.insert(entry.pipeline.id.clone(), entry);
+    }
+
+    pub(super) fn remove_pipeline(&mut self, id: &str) {
+        if let Some(entry) = self.pipelines.remove(id)
+            && let Some(group) = self.groups.get_mut(entry.pipeline.group)
+        {
+            group.order.retain(|existing| existing != id);
+        }
+    }
+
+    pub(super) fn update_pipeline(&mut self, now: Duration, id: &str, f: impl FnOnce(&mut Pipeline)) {
+        let Some(entry) = self.pipelines.get_mut(id) else {
+            return;
+        };
+        f(&mut entry.pipeline);
+        let size = initial_size(&self.groups, entry.pipeline.group);
+        let condition = condition(self.scenario, &entry.pipeline, entry.index, size);
+        entry.life.change(now, condition);
+    }
+
+    pub(super) fn restart_worker(&mut self, now: Duration, id: &str) {
+        if let Some(entry) = self.pipelines.get_mut(id) {
+            entry.life.restart(now);
+        }
+    }
+
+    pub(super) fn add_service_key(&mut self, text: &str, group: usize) {
+        self.ensure_group(group);
+        self.add_key(text, KeyKind::Service { group });
+    }
+
+    pub(super) fn add_read_only_key(&mut self, text: &str) {
+        self.add_key(text, KeyKind::ReadOnly);
+    }
+
+    fn add_key(&mut self, text: &str, kind: KeyKind) {
+        self.key_by_text.insert(text.to_owned(), self.keys.len());
+        self.keys.push(Key { kind, revoked: false, limiter: Limiter::default() });
+    }
+
+    pub(super) fn revoke_key(&mut self, text: &str) {
+        if let Some(index) = self.key_index(text) {
+            self.revoke_key_at(index);
+        }
+    }
+
+    /// Whether there is such a key.
+    pub(super) fn revoke_key_at(&mut self, index: usize) -> bool {
+        match self.keys.get_mut(index) {
+            Some(key) => {
+                key.revoked = true;
+                true
+            }
+            None => false,
+        }
+    }
+
+    pub(super) fn key_index(&self, text: &str) -> Option<usize> {
+        self.key_by_text.get(text).copied()
+    }
+
+    /// Whether each key is revoked, by its index.
+    pub(super) fn revoked_keys(&self) -> Vec<bool> {
+        (0..self.keys.len()).map(|index| self.is_revoked(index)).collect()
+    }
+
+    fn is_revoked(&self, index: usize) -> bool {
+        self.keys.get(index).is_none_or(|key| key.revoked)
+            || (self.scenario == Scenario::RevokedKey && index < self.revoked_before)
+    }
+
+    /// Who asks with the key of this index (Pipeline REST API overview: authentication).
+    pub(super) fn admit(&mut self, now: Duration, key: Option<usize>) -> Result<Caller, Refusal> {
+        let index = key.filter(|index| !self.is_revoked(*index)).ok_or(Refusal::Unauthorized)?;
+        let scenario = self.scenario;
+        let key = self.keys.get_mut(index).ok_or(Refusal::Unauthorized)?;
+        if scenario == Scenario::RateLimited {
+            key.limiter.ask(now)?;
+        }
+        match key.kind {
+            KeyKind::Service { group } if scenario != Scenario::ReadOnlyKey => Ok(Caller { group }),
+            _ => Err(Refusal::ReadOnlyKey),
+        }
+    }
+
+    /// `data` of a list's page.
+    pub(super) fn list(&self, caller: Caller, page: Page) -> Value {
+        let group = self.groups.get(caller.group).filter(|_| self.scenario != Scenario::Empty);
+        let order = group.map(|group| group.order.as_slice()).unwrap_or_default();
+        let start = page.number.saturating_sub(1).saturating_mul(page.size).min(order.len());
+        let end = start.saturating_add(page.size).min(order.len());
+        let items = order[start..end]
+            .iter()
+            .filter_map(|id| self.pipelines.get(id))
+            .filter_map(|entry| {
+                let pipeline = &entry.pipeline;
+                let object = answers::pipeline(pipeline, group?, self.scenario.over_limit(caller.group));
+                Some(pipeline.apply_overrides(Endpoint::List, object))
+            })
+            .collect();
+        answers::page(items, page, order.len(), end < order.len())
+    }
+
+    /// `data` of an answer about one pipeline.
+    pub(super) fn probe(
+        &mut self,
+        now: Duration,
+        caller: Caller,
+        endpoint: Endpoint,
+        id: &str,
+    ) -> Result<Value, Refusal> {
+        let entry =
+            self.pipelines.get_mut(id).filter(|_| self.scenario != Scenario::Empty).ok_or(Refusal::UnknownPipeline)?;
+        let (pipeline, life) = (&entry.pipeline, &mut entry.life);
+        if pipeline.group != caller.group || life.condition() == Condition::Foreign {
+            return Err(Refusal::ForeignPipeline);
+        }
+        life.advance(now);
+        let answer = match endpoint {
+            Endpoint::Status => answers::status(pipeline, life, self.epoch),
+            Endpoint::Metrics => answers::metrics(pipeline, life),
+            Endpoint::DestinationHealth => answers::destination_health(life.condition(), now, self.epoch),
+            Endpoint::List => return Err(Refusal::UnknownPath), // it is not about one pipeline
+        };
+        Ok(pipeline.apply_overrides(endpoint, answer))
+    }
+}
+
+fn initial_size(groups: &[Group], index: usize) -> usize {
+    groups.get(index).map_or(0, |group| group.initial_size)
+}
+
+/// The condition of a pipeline: its own, or else the pause its user wants, or else what the scenario does to it.
+fn condition(scenario: Scenario, pipeline: &Pipeline, index: usize, size: usize) -> Condition {
+    match pipeline.condition {
+        Condition::Well if pipeline.intent == "paused" => Condition::Paused,
+        Condition::Well => scenario.condition(pipeline, index, size),
+        own => own,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limited_key_is_refused_until_it_has_waited() {
+        let mut limiter = Limiter::default();
+        let mut ask = |millis| limiter.ask(Duration::from_millis(millis));
+        assert!(ask(5_000).is_ok() && ask(5_100).is_ok());
+        assert_eq!(ask(5_200), Err(Refusal::RateLimited { retry_after: 2 }));
+        assert_eq!(ask(6_300), Err(Refusal::RateLimited { retry_after: 1 }));
+        assert!(ask(7_200).is_ok());
+        for request in 0..100 {
+            assert!(ask(8_000 + request * 500).is_ok(), "2 per second are fine");
+        }
+    }
+}

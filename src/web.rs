@@ -1,0 +1,93 @@
+//! What the exporter answers over HTTP: `/metrics`, a landing page, health, reload.
+
+mod landing;
+mod metrics;
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::{get, post};
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::exposition::Exposition;
+use crate::fleet::Fleet;
+
+/// A request to load the configuration again; what became of it goes back.
+pub type ReloadRequest = oneshot::Sender<Result<(), String>>;
+
+/// What the routes work with.
+#[derive(Debug, Clone)]
+pub struct App {
+    /// What `/metrics` shows.
+    pub exposition: Arc<Exposition>,
+    /// What readiness is read from.
+    pub fleet: Fleet,
+    /// Where `/metrics` is.
+    pub telemetry_path: String,
+    /// Whom `POST /-/reload` asks; `None` where `--web.enable-lifecycle` is not set.
+    pub reload: Option<mpsc::Sender<ReloadRequest>>,
+}
+
+/// The routes.
+pub fn router(app: App) -> Router {
+    Router::new()
+        .route("/", get(root))
+        .route(&app.telemetry_path, get(metrics::answer))
+        .route("/-/healthy", get(async || "goldrush-exporter is healthy.\n"))
+        .route("/-/ready", get(ready))
+        .route("/-/reload", post(reload))
+        .with_state(app)
+}
+
+/// Serves one listener until `shutdown`, then finishes what is in flight.
+///
+/// # Errors
+/// What the listener says when it cannot go on.
+pub async fn serve(
+    listener: TcpListener,
+    app: App,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    axum::serve(listener, router(app)).with_graceful_shutdown(shutdown).await
+}
+
+async fn root(State(app): State<App>) -> Response {
+    let headers = [
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    (headers, Html(landing::page(&app.telemetry_path))).into_response()
+}
+
+async fn ready(State(app): State<App>) -> Response {
+    if app.fleet.is_ready() {
+        "goldrush-exporter is ready.\n".into_response()
+    } else {
+        let waiting = "goldrush-exporter is not ready: an account has not been listed yet.\n";
+        (StatusCode::SERVICE_UNAVAILABLE, waiting).into_response()
+    }
+}
+
+async fn reload(State(app): State<App>) -> Response {
+    let Some(sender) = app.reload else {
+        return (StatusCode::FORBIDDEN, "Reload is off: start with --web.enable-lifecycle, or send SIGHUP.\n")
+            .into_response();
+    };
+    let (request, answer) = oneshot::channel();
+    if sender.send(request).await.is_err() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "The exporter is shutting down.\n").into_response();
+    }
+    match answer.await {
+        Ok(Ok(())) => "The configuration has been loaded.\n".into_response(),
+        Ok(Err(problem)) => {
+            (StatusCode::INTERNAL_SERVER_ERROR, format!("The old configuration stays: {problem}\n")).into_response()
+        }
+        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "The exporter is shutting down.\n").into_response(),
+    }
+}
