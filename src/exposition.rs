@@ -8,6 +8,8 @@ mod negotiate;
 mod own;
 #[cfg(target_os = "linux")]
 mod process;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::time::Instant;

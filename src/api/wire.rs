@@ -19,9 +19,11 @@ impl PipelineId {
     /// Longer ids are refused: they become labels and paths.
     const LONGEST: usize = 256;
 
-    /// `None` for a text that cannot be one segment of a path (empty, `.`, `..`, absurdly long).
+    /// `None` for a text that cannot be one segment of a path (empty, `.`, `..`, absurdly long) or a label
+    /// (control characters).
     pub fn new(text: &str) -> Option<Self> {
-        let usable = !matches!(text, "" | "." | "..") && text.len() <= Self::LONGEST;
+        let usable =
+            !matches!(text, "" | "." | "..") && text.len() <= Self::LONGEST && !text.contains(char::is_control);
         usable.then(|| Self(text.into()))
     }
 
@@ -123,12 +125,17 @@ impl<T: Copy> Known<T> {
 
 /// Texts are written by users and become labels: what is longer is cut, at a character.
 const LONGEST_TEXT: usize = 200;
+/// The one character that no scraper can read inside a label: Prometheus takes it for the end of the text.
+const UNREADABLE: char = '\0';
 
 fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     let text = Option::<String>::deserialize(deserializer)?;
-    Ok(text.map(|text| match text.char_indices().nth(LONGEST_TEXT) {
-        Some((end, _)) => text[..end].to_owned(),
-        None => text,
+    Ok(text.map(|mut text| {
+        if let Some((end, _)) = text.char_indices().nth(LONGEST_TEXT) {
+            text.truncate(end);
+            text.shrink_to_fit();
+        }
+        if text.contains(UNREADABLE) { text.replace(UNREADABLE, "\u{FFFD}") } else { text }
     }))
 }
 
@@ -337,4 +344,27 @@ pub struct Pagination {
     pub has_more: Option<bool>,
     /// How many pipelines there are in all.
     pub total_count: Option<f64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_cut_at_a_character_and_hold_nothing_that_ends_an_exposition() {
+        let name = |text: &str| {
+            let json = serde_json::json!({ "name": text });
+            serde_json::from_value::<Pipeline>(json).unwrap().name.unwrap()
+        };
+        assert_eq!(name(&"🚀".repeat(10_000)), "🚀".repeat(LONGEST_TEXT));
+        assert_eq!(name("a\0b\"\n"), "a\u{FFFD}b\"\n");
+    }
+
+    #[test]
+    fn an_id_can_be_a_path_and_a_label() {
+        for refused in ["", ".", "..", "a\0", "a\nb", &"x".repeat(257)] {
+            assert_eq!(PipelineId::new(refused), None, "{refused:?}");
+        }
+        assert!(PipelineId::new("pipe_3e8678c5fc9e48a7bf9879ca729").is_some());
+    }
 }
