@@ -155,7 +155,9 @@ impl Client {
                 Error::Connect(text)
             };
         }
-        if error.is_decode() { Error::Decode(text) } else { Error::Disconnected(text) }
+        // reqwest calls both a "decode" error: a body that cannot be unpacked, and one that ends too early.
+        let broken_connection = causes(error).any(|cause| cause.is::<hyper::Error>());
+        if error.is_decode() && !broken_connection { Error::Decode(text) } else { Error::Disconnected(text) }
     }
 }
 

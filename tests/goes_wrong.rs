@@ -1,0 +1,388 @@
+//! What the exporter does when things go wrong: each row of the README's table, through the front door.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{Api, Exporter, FAST, KEY, environment};
+use goldrush_exporter::simulator::{Condition, Endpoint, Fault, FaultMatcher, Options, Scenario, Simulator};
+
+const UNAUTHORIZED: &str = "goldrush_auth_unauthorized{account=\"default\"}";
+const UP: &str = "goldrush_up{account=\"default\"}";
+const COUNT: &str = "goldrush_pipelines{account=\"default\"}";
+
+/// An exporter that has every reading of its pipelines.
+fn settled(api: &Api, pipelines: usize, settings: &[(&str, &str)]) -> Exporter {
+    let exporter = Exporter::with(api, settings);
+    exporter.until("all probes succeed", |exposition| {
+        let successes = exposition.values("goldrush_pipeline_probe_success", &[]);
+        successes.len() == 3 * pipelines && successes.iter().all(|success| *success == 1.0)
+    });
+    exporter
+}
+
+fn label(id: &str) -> String {
+    format!("pipeline_id=\"{id}\"")
+}
+
+fn failures(endpoint: &str, reason: &str) -> String {
+    format!("goldrush_api_request_failures_total{{account=\"default\",endpoint=\"{endpoint}\",reason=\"{reason}\"}}")
+}
+
+fn everywhere(endpoint: Endpoint) -> FaultMatcher {
+    FaultMatcher { endpoint: Some(endpoint), pipeline: None }
+}
+
+fn answer(status: u16, body: &str) -> Fault {
+    Fault::Answer { status, headers: vec![], body: body.as_bytes().to_vec() }
+}
+
+#[test]
+fn a_revoked_key_shows_at_once_and_then_only_the_list_is_asked_until_it_is_accepted_again() {
+    let api = Api::healthy(6);
+    let exporter = settled(&api, 6, &[]);
+    api.simulator.revoke_key(KEY);
+    exporter.until_value(UNAUTHORIZED, 1.0);
+    // Probes that were in flight are over once the list has been asked again.
+    let seen = api_lists(&api);
+    wait("another list", || api_lists(&api) > seen);
+    let before = api.simulator.request_counts();
+    let seen = api_lists(&api);
+    wait("two more lists", || api_lists(&api) >= seen + 2);
+    let after = api.simulator.request_counts();
+    assert_eq!((before.status, before.metrics), (after.status, after.metrics), "a dead key is not used for probes");
+    assert_eq!(exporter.scrape().value(UP), Some(0.0));
+    assert!(exporter.scrape().values("goldrush_pipeline_records_consumed", &[]).len() == 6, "not stale yet");
+    api.simulator.add_service_key(KEY, 0);
+    exporter.until_value(UNAUTHORIZED, 0.0);
+    wait("probing resumes", || api.simulator.request_counts().status > after.status);
+    assert_eq!(exporter.stderr.text().matches("the API answered 401").count(), 1, "said once");
+}
+
+fn api_lists(api: &Api) -> u64 {
+    api.simulator.request_counts().list
+}
+
+#[track_caller]
+fn wait(what: &str, holds: impl Fn() -> bool) {
+    let deadline = std::time::Instant::now() + common::PATIENCE;
+    while !holds() {
+        assert!(std::time::Instant::now() < deadline, "{what}: not seen");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn a_rotation_under_load_blames_nothing_on_the_new_key() {
+    let api = Api::start(Options {
+        pipelines: 60,
+        groups: 1,
+        latency: Duration::from_millis(20),
+        service_key: KEY.to_owned(),
+        ..Options::default()
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("key");
+    std::fs::write(&file, format!("{KEY}\n")).unwrap();
+    let exporter = settled(&api, 60, &[("GOLDRUSH_EXPORTER__ACCOUNTS__0__SERVICE_KEY_FILE", file.to_str().unwrap())]);
+    api.simulator.add_service_key("sk_second_key", 0);
+    std::fs::write(&file, "sk_second_key\n").unwrap();
+    api.simulator.revoke_key(KEY);
+    // The old key was key 0 and the new one is key 1.
+    let by_new_key = || api.simulator.requests().into_iter().filter(|request| request.key == Some(1)).count();
+    wait("the new key is at work", || by_new_key() > 200);
+    exporter.until("all probes succeed", |exposition| {
+        let successes = exposition.values("goldrush_pipeline_probe_success", &[]);
+        successes.len() == 180 && successes.iter().all(|success| *success == 1.0)
+    });
+    assert_eq!(exporter.scrape().value(UNAUTHORIZED), Some(0.0));
+    let refused = api.simulator.requests().into_iter().filter(|request| request.status == Some(401));
+    assert!(refused.into_iter().all(|request| request.key != Some(1)), "the new key was never refused");
+    let blamed: f64 = exporter.scrape().values("goldrush_auth_failures_total", &["code=\"401\""]).iter().sum();
+    assert!(blamed <= 1.0, "the first refusal of the old key counts, later ones are known to be the old key's");
+}
+
+#[test]
+fn a_key_file_that_changes_is_noticed_before_the_old_key_dies() {
+    let api = Api::healthy(2);
+    let folder = tempfile::tempdir().unwrap();
+    for (version, key) in [("v1", KEY), ("v2", "sk_second_key")] {
+        std::fs::create_dir(folder.path().join(version)).unwrap();
+        std::fs::write(folder.path().join(version).join("key"), key).unwrap();
+    }
+    let link = |version: &str| {
+        std::os::unix::fs::symlink(version, folder.path().join("next")).unwrap();
+        std::fs::rename(folder.path().join("next"), folder.path().join("data")).unwrap();
+    };
+    link("v1");
+    let file = folder.path().join("data/key");
+    api.simulator.add_service_key("sk_second_key", 0);
+    let exporter = settled(&api, 2, &[("GOLDRUSH_EXPORTER__ACCOUNTS__0__SERVICE_KEY_FILE", file.to_str().unwrap())]);
+    let loaded = exporter.scrape().values("goldrush_service_key_loaded_timestamp_seconds", &[]);
+    link("v2");
+    exporter.until("the rotation shows as a step", |exposition| {
+        exposition.values("goldrush_service_key_loaded_timestamp_seconds", &[]) > loaded
+    });
+    wait("the new key is used", || api.simulator.requests().iter().any(|request| request.key == Some(1)));
+    assert_eq!(exporter.scrape().value(&failures("status", "unauthorized")), Some(0.0));
+}
+
+#[test]
+fn a_read_only_key_is_forbidden_and_not_unauthorized() {
+    let api = Api::healthy(2);
+    api.simulator.add_read_only_key("read_only_key");
+    let exporter = Exporter::with(&api, &[("GOLDRUSH_SERVICE_KEY", "read_only_key")]);
+    let exposition = exporter.until_value("goldrush_auth_forbidden{account=\"default\"}", 1.0);
+    assert_eq!((exposition.value(UNAUTHORIZED), exposition.value(UP)), (Some(0.0), Some(0.0)));
+    assert_eq!(exporter.get("/-/ready").status, 200, "refused is an answer");
+}
+
+#[test]
+fn a_pipeline_of_another_group_is_forbidden_alone() {
+    let api = Api::healthy(3);
+    let exporter = settled(&api, 3, &[]);
+    let foreign = api.simulator.pipeline_ids(0)[1].clone();
+    api.simulator.update_pipeline(&foreign, |pipeline| pipeline.condition = Condition::Foreign);
+    let exposition = exporter.until("forbidden", |exposition| {
+        exposition.one("goldrush_pipeline_forbidden", &[&label(&foreign)]) == Some(1.0)
+    });
+    assert_eq!(exposition.values("goldrush_pipeline_forbidden", &[]).iter().sum::<f64>(), 1.0);
+    assert_eq!(exposition.value("goldrush_auth_forbidden{account=\"default\"}"), Some(0.0));
+    api.simulator.update_pipeline(&foreign, |pipeline| pipeline.condition = Condition::Well);
+    exporter.until("allowed again", |exposition| {
+        exposition.one("goldrush_pipeline_forbidden", &[&label(&foreign)]) == Some(0.0)
+    });
+}
+
+#[test]
+fn a_deleted_pipeline_vanishes_with_all_its_series() {
+    let api = Api::healthy(3);
+    let exporter = settled(&api, 3, &[]);
+    let gone = api.simulator.pipeline_ids(0)[0].clone();
+    api.simulator.remove_pipeline(&gone);
+    let exposition = exporter.until_value(COUNT, 2.0);
+    assert!(!exposition.0.contains(&gone));
+    assert_eq!(exposition.values("goldrush_pipeline_destination_healthy", &[]).len(), 2);
+}
+
+#[test]
+fn a_renamed_pipeline_leaves_no_series_of_its_old_name() {
+    let api = Api::healthy(1);
+    let exporter = settled(&api, 1, &[]);
+    let id = api.simulator.pipeline_ids(0)[0].clone();
+    api.simulator.update_pipeline(&id, |pipeline| pipeline.name = "after \"all\"".to_owned());
+    let new_name = "pipeline=\"after \\\"all\\\"\"";
+    let exposition = exporter.until("the new name", |exposition| exposition.0.contains(new_name));
+    let of_it = exposition.samples().filter(|(name, _)| name.starts_with("goldrush_pipeline_")).count();
+    assert_eq!(of_it, exposition.samples().filter(|(name, _)| name.contains(new_name)).count());
+}
+
+#[test]
+fn a_404_for_what_the_list_still_shows_is_no_endless_loop() {
+    let api = Api::healthy(1);
+    let exporter = settled(&api, 1, &[("GOLDRUSH_EXPORTER__POLL__DISCOVERY", "20s")]);
+    api.simulator.set_fault(everywhere(Endpoint::Metrics), Some(answer(404, "{}")));
+    exporter.until("the failing probe", |exposition| {
+        exposition.one("goldrush_pipeline_probe_success", &["probe=\"metrics\""]) == Some(0.0)
+    });
+    let statuses = api.simulator.request_counts().status;
+    wait("many more probes", || api.simulator.request_counts().status > statuses + 20);
+    assert!(api_lists(&api) <= 3, "{} lists", api_lists(&api));
+    assert_eq!(exporter.scrape().value(COUNT), Some(1.0));
+}
+
+#[test]
+fn after_a_429_nothing_is_sent_before_retry_after_has_passed() {
+    let api = Api::healthy(10);
+    let exporter = settled(&api, 10, &[]);
+    let limited = Fault::RateLimited { retry_after: Some("2".to_owned()) };
+    api.simulator.set_fault(everywhere(Endpoint::Status), Some(limited));
+    exporter.until("the pause", |exposition| {
+        exposition.values("goldrush_poll_paused_until_timestamp_seconds", &[])[0] > 0.0
+    });
+    api.simulator.set_fault(everywhere(Endpoint::Status), None);
+    exporter.until("the end of the pause", |exposition| {
+        exposition.values("goldrush_poll_paused_until_timestamp_seconds", &[])[0] == 0.0
+    });
+    let requests = api.simulator.requests();
+    let last = requests.iter().rfind(|request| request.status == Some(429)).unwrap();
+    // What was under way with it may have arrived after it.
+    let next = requests.iter().find(|request| request.at > last.at + Duration::from_millis(200));
+    wait("polling goes on", || api.simulator.requests().len() > requests.len());
+    if let Some(next) = next {
+        assert!(next.at >= last.at + Duration::from_millis(1900), "{:?} after {:?}", next.at, last.at);
+    }
+}
+
+#[test]
+fn a_failing_probe_is_counted_by_reason_and_touches_nothing_else() {
+    let wrong_type = r#"{"data":{"records_consumed":"12"},"error":false}"#;
+    let redirect = Fault::Answer {
+        status: 302,
+        headers: vec![("Location".to_owned(), "http://127.0.0.1:1/".to_owned())],
+        body: vec![],
+    };
+    let rows = [
+        ("server_error", answer(500, "<html>no</html>")),
+        ("server_error", answer(503, "")),
+        ("decode", answer(200, "<!doctype html><p>Sign in</p>")),
+        ("decode", answer(200, "")),
+        ("decode", answer(200, wrong_type)),
+        ("api_error", Fault::EnvelopeError { code: serde_json::json!("E17"), message: "no".to_owned() }),
+        ("redirect", redirect),
+        ("unexpected_status", answer(204, "")),
+        ("unexpected_status", answer(410, "{}")),
+        ("disconnected", Fault::BrokenBody),
+        ("too_large", Fault::EndlessBody),
+        ("timeout", Fault::Hang),
+        ("timeout", Fault::StalledBody),
+    ];
+    let api = Api::healthy(2);
+    let settings =
+        [("GOLDRUSH_EXPORTER__API__TIMEOUT", "400ms"), ("GOLDRUSH_EXPORTER__API__MAX_RESPONSE_BYTES", "65536")];
+    let exporter = settled(&api, 2, &settings);
+    for (reason, fault) in rows {
+        let counted = exporter.scrape().value(&failures("metrics", reason)).unwrap();
+        api.simulator.set_fault(everywhere(Endpoint::Metrics), Some(fault.clone()));
+        let exposition = exporter.until(reason, |exposition| {
+            exposition.value(&failures("metrics", reason)).unwrap() >= counted + 2.0
+                && exposition.values("goldrush_pipeline_probe_success", &["probe=\"metrics\""]) == [0.0, 0.0]
+        });
+        let last = |exposition: &common::Exposition| {
+            exposition.values("goldrush_pipeline_probe_last_success_timestamp_seconds", &["probe=\"metrics\""])
+        };
+        let before = last(&exposition);
+        let exposition = exporter.until("more failures", |exposition| {
+            exposition.value(&failures("metrics", reason)).unwrap() >= counted + 4.0
+        });
+        assert_eq!(last(&exposition), before, "{reason}: a failure never moves it");
+        for probe in ["probe=\"status\"", "probe=\"destination_health\""] {
+            assert_eq!(exposition.values("goldrush_pipeline_probe_success", &[probe]), [1.0, 1.0], "{reason}");
+        }
+        api.simulator.set_fault(everywhere(Endpoint::Metrics), None);
+        exporter.until("recovery", |exposition| {
+            exposition.values("goldrush_pipeline_probe_success", &["probe=\"metrics\""]) == [1.0, 1.0]
+        });
+    }
+}
+
+#[test]
+fn a_stale_reading_is_withdrawn_and_the_others_stay() {
+    let api = Api::healthy(2);
+    let exporter = settled(&api, 2, &[("GOLDRUSH_EXPORTER__POLL__STALE_AFTER", "2s")]);
+    api.simulator.set_fault(everywhere(Endpoint::Metrics), Some(answer(500, "")));
+    let exposition = exporter
+        .until("withdrawn", |exposition| exposition.values("goldrush_pipeline_records_consumed", &[]).is_empty());
+    assert_eq!(exposition.values("goldrush_pipeline_destination_healthy", &[]).len(), 2);
+    assert_eq!(exposition.values("goldrush_pipeline_probe_success", &["probe=\"metrics\""]), [0.0, 0.0]);
+}
+
+#[test]
+fn an_api_that_is_down_at_the_start_is_waited_for() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut settings = environment(FAST);
+    let base = format!("http://{address}{}", goldrush_exporter::simulator::BASE_PATH);
+    settings.push(("GOLDRUSH_EXPORTER__API__BASE_URL".to_owned(), base));
+    settings.push(("GOLDRUSH_SERVICE_KEY".to_owned(), KEY.to_owned()));
+    let exporter = Exporter::start(&[], &settings);
+    exporter.until("a refused connection", |exposition| {
+        exposition.value(&failures("list", "connect")).is_some_and(|count| count > 0.0)
+    });
+    assert_eq!(exporter.scrape().value(UP), Some(0.0));
+    assert_eq!(exporter.get("/-/ready").status, 503);
+    assert_eq!(exporter.get("/-/healthy").status, 200);
+    let simulator = Simulator::new(Options { groups: 1, service_key: KEY.to_owned(), ..Options::default() });
+    let listener = runtime.block_on(tokio::net::TcpListener::bind(address)).unwrap();
+    runtime.spawn(async move { simulator.serve(listener, std::future::pending()).await });
+    exporter.until_value(UP, 1.0);
+    assert_eq!(exporter.get("/-/ready").status, 200);
+}
+
+#[test]
+fn the_list_is_read_page_by_page_and_never_further_than_max_pipelines() {
+    let options =
+        || Options { pipelines: 25, groups: 1, max_page_size: 3, service_key: KEY.to_owned(), ..Options::default() };
+    let api = Api::start(options());
+    Exporter::of(&api).until_value(COUNT, 25.0);
+    let exporter = Exporter::with(&api, &[("GOLDRUSH_EXPORTER__MAX_PIPELINES", "5")]);
+    exporter.until_value(COUNT, 5.0);
+    exporter.stderr.line("more pipelines than max_pipelines");
+    let api = Api::start(options());
+    api.simulator.set_fault(everywhere(Endpoint::List), Some(Fault::RepeatedPage));
+    Exporter::of(&api).until("a list that ends", |exposition| exposition.value(UP) == Some(1.0));
+}
+
+#[test]
+fn filters_choose_and_expected_pipelines_are_missed() {
+    let api = Api::healthy(6);
+    let ids = api.simulator.pipeline_ids(0);
+    let settings = [
+        ("GOLDRUSH_EXPORTER__ACCOUNTS__0__PIPELINE_IDS__INCLUDE__0", ids[0].as_str()),
+        ("GOLDRUSH_EXPORTER__ACCOUNTS__0__PIPELINE_IDS__INCLUDE__1", ids[1].as_str()),
+        ("GOLDRUSH_EXPORTER__ACCOUNTS__0__PIPELINE_IDS__EXCLUDE__0", ids[1].as_str()),
+        ("GOLDRUSH_EXPORTER__ACCOUNTS__0__EXPECT__0", ids[5].as_str()),
+        ("GOLDRUSH_EXPORTER__ACCOUNTS__0__EXPECT__1", "pipe_missing"),
+    ];
+    let exposition = Exporter::with(&api, &settings).until_value(COUNT, 1.0);
+    assert!(exposition.0.contains(&label(&ids[0])) && !exposition.0.contains(&label(&ids[1])));
+    let missing = |id: &str| exposition.one("goldrush_expected_pipeline_missing", &[&label(id)]);
+    assert_eq!(
+        (missing(&ids[5]), missing("pipe_missing")),
+        (Some(0.0), Some(1.0)),
+        "a filter does not make it missing"
+    );
+}
+
+#[test]
+fn shards_together_show_each_pipeline_once() {
+    let api = Api::healthy(30);
+    let mut shown: Vec<String> = ["0", "1", "2"]
+        .iter()
+        .flat_map(|index| {
+            let settings = [("GOLDRUSH_EXPORTER__SHARD__INDEX", *index), ("GOLDRUSH_EXPORTER__SHARD__TOTAL", "3")];
+            let exposition = Exporter::with(&api, &settings).until_value(UP, 1.0);
+            let infos = exposition.samples().filter(|(name, _)| name.starts_with("goldrush_pipeline_info{"));
+            infos.map(|(name, _)| name.split('"').nth(5).unwrap().to_owned()).collect::<Vec<_>>()
+        })
+        .collect();
+    let mut all = api.simulator.pipeline_ids(0);
+    shown.sort();
+    all.sort();
+    assert_eq!(shown, all);
+}
+
+#[test]
+fn more_pipelines_than_the_budget_covers_stretch_the_intervals_and_keep_the_budget() {
+    let api = Api::healthy(60);
+    let settings = [("GOLDRUSH_EXPORTER__POLL__REQUESTS_PER_SECOND", "40")];
+    let exporter = Exporter::with(&api, &settings);
+    let exposition = exporter.until("everyone was asked", |exposition| {
+        exposition.values("goldrush_pipeline_probe_success", &[]).len() == 180
+    });
+    let rate = |name: &str| exposition.values(name, &[])[0];
+    assert!(rate("goldrush_poll_required_requests_per_second") > rate("goldrush_poll_allowed_requests_per_second"));
+    let at: Vec<Duration> = api.simulator.requests().iter().map(|request| request.at).collect();
+    let until = |from: &Duration| at.partition_point(|at| *at < *from + Duration::from_secs(1));
+    let most = at.iter().enumerate().map(|(index, from)| until(from) - index).max().unwrap();
+    // 40, a burst of 3, and what the network moves from one second to the next.
+    assert!(most <= 46, "{most} requests in one second");
+    assert_eq!(exporter.stderr.text().matches("they are stretched").count(), 1);
+}
+
+#[test]
+fn a_destination_that_is_down_says_why_until_it_is_healed() {
+    let api = Api::healthy(6);
+    let exporter = settled(&api, 6, &[]);
+    api.simulator.set_scenario(Scenario::DestinationDown);
+    let exposition = exporter.until("a destination error", |exposition| {
+        !exposition.values("goldrush_pipeline_destination_error", &[]).is_empty()
+    });
+    assert!(exposition.values("goldrush_pipeline_destination_healthy", &[]).contains(&0.0));
+    exporter.stderr.line("destination is unhealthy");
+    api.simulator.set_scenario(Scenario::Healthy);
+    exporter.until("healed", |exposition| {
+        exposition.values("goldrush_pipeline_destination_error", &[]).is_empty()
+            && exposition.values("goldrush_pipeline_destination_healthy", &[]) == [1.0; 6]
+    });
+}
