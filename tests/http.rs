@@ -1,0 +1,117 @@
+//! The exporter's own HTTP: health, formats, reload, shutdown.
+
+mod common;
+
+use std::io::{Read as _, Write as _};
+use std::time::Instant;
+
+use common::{Api, Exporter, KEY, request};
+use goldrush_exporter::simulator::{Endpoint, Fault, FaultMatcher, Options};
+
+#[test]
+fn health_and_readiness() {
+    let api = Api::healthy(1);
+    let list = || FaultMatcher { endpoint: Some(Endpoint::List), pipeline: None };
+    api.simulator.set_fault(list(), Some(Fault::Hang));
+    let exporter = Exporter::of(&api);
+    assert_eq!(exporter.get("/-/healthy").status, 200);
+    assert_eq!(exporter.get("/-/ready").status, 503);
+    assert_eq!(exporter.get("/metrics").status, 200, "metrics tell of the outage");
+    drop(exporter);
+    api.simulator.set_fault(list(), None);
+    let exporter = Exporter::of(&api);
+    exporter.until_value("goldrush_up{account=\"default\"}", 1.0);
+    assert_eq!(exporter.get("/-/ready").status, 200);
+}
+
+#[test]
+fn the_page_and_what_there_is_not() {
+    let api = Api::healthy(1);
+    let exporter = Exporter::start(&["--web.telemetry-path", "/goldrush/metrics"], &api.environment());
+    let page = exporter.get("/");
+    assert_eq!(page.status, 200);
+    assert!(page.text().contains("href=\"/goldrush/metrics\""));
+    assert!(page.header("content-security-policy").is_some_and(|policy| policy.starts_with("default-src 'none'")));
+    assert_eq!(exporter.get("/goldrush/metrics").status, 200);
+    assert_eq!(exporter.get("/metrics").status, 404);
+    assert_eq!(request(&exporter.address, "POST", "/goldrush/metrics", &[]).status, 405);
+    assert_eq!(request(&exporter.address, "GET", "/-/reload", &[]).status, 405);
+    assert_eq!(request(&exporter.address, "POST", "/-/reload", &[]).status, 403, "off by default");
+}
+
+#[test]
+fn format_and_compression_are_negotiated() {
+    let api = Api::healthy(3);
+    let exporter = Exporter::of(&api);
+    exporter.until_value("goldrush_up{account=\"default\"}", 1.0);
+    let classic = "text/plain; version=0.0.4; charset=utf-8";
+    let openmetrics = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    for (accept, content_type) in [
+        ("*/*", classic),
+        ("text/plain;version=0.0.4", classic),
+        ("application/openmetrics-text;version=1.0.0", openmetrics),
+        ("application/openmetrics-text;q=0.2,text/plain;q=0.9", classic),
+    ] {
+        let answer = request(&exporter.address, "GET", "/metrics", &[("Accept", accept)]);
+        assert_eq!(answer.header("content-type"), Some(content_type), "{accept}");
+        assert_eq!(answer.text().ends_with("# EOF\n"), content_type == openmetrics, "{accept}");
+    }
+    let gzip = request(&exporter.address, "GET", "/metrics", &[("Accept-Encoding", "gzip")]);
+    assert_eq!((gzip.header("content-encoding"), gzip.header("vary")), (Some("gzip"), Some("Accept, Accept-Encoding")));
+    let mut text = String::new();
+    flate2::read::GzDecoder::new(gzip.body.as_slice()).read_to_string(&mut text).unwrap();
+    assert!(text.contains("goldrush_up{account=\"default\"} 1\n"));
+    assert_eq!(exporter.get("/metrics").header("content-encoding"), None);
+    let head = request(&exporter.address, "HEAD", "/metrics", &[]);
+    assert_eq!((head.status, head.header("content-type"), head.body.len()), (200, Some(classic), 0));
+}
+
+#[test]
+fn a_reload_takes_effect_whole_or_not_at_all() {
+    const SUCCESSFUL: &str = "goldrush_exporter_config_last_reload_successful";
+    let api = Api::start(Options { pipelines: 3, groups: 2, service_key: KEY.to_owned(), ..Options::default() });
+    api.simulator.add_service_key("sk_of_the_second_group", 1);
+    let mut environment = api.environment();
+    environment.push(("SECOND_KEY".to_owned(), "sk_of_the_second_group".to_owned()));
+    let file = tempfile::Builder::new().suffix(".yml").tempfile().unwrap();
+    let one = "accounts:\n  - {name: one, service_key_env: GOLDRUSH_SERVICE_KEY}\n";
+    let two = format!("{one}  - {{name: two, service_key_env: SECOND_KEY}}\n");
+    std::fs::write(file.path(), one).unwrap();
+    let path = file.path().to_str().unwrap();
+    let exporter = Exporter::start(&["--config.file", path, "--web.enable-lifecycle"], &environment);
+    exporter.until_value("goldrush_pipelines{account=\"one\"}", 3.0);
+    let reload = || request(&exporter.address, "POST", "/-/reload", &[]);
+
+    std::fs::write(file.path(), two).unwrap();
+    assert_eq!(reload().status, 200);
+    assert_eq!(exporter.scrape().value("goldrush_pipelines{account=\"one\"}"), Some(3.0), "no gap");
+    exporter.until_value("goldrush_pipelines{account=\"two\"}", 3.0);
+
+    std::fs::write(file.path(), format!("{one}polll: {{}}\n")).unwrap();
+    let refused = reload();
+    assert_eq!(refused.status, 500);
+    assert!(refused.text().contains("`polll` is not a setting"), "{}", refused.text());
+    let exposition = exporter.until_value(SUCCESSFUL, 0.0);
+    assert_eq!(exposition.value("goldrush_pipelines{account=\"two\"}"), Some(3.0), "the old one stays");
+
+    std::fs::write(file.path(), one).unwrap();
+    exporter.signal("HUP");
+    let exposition = exporter.until_value(SUCCESSFUL, 1.0);
+    assert!(!exposition.0.contains("account=\"two\""), "an account that is gone is withdrawn");
+    assert_eq!(exposition.value("goldrush_pipelines{account=\"one\"}"), Some(3.0));
+}
+
+#[test]
+fn sigterm_ends_the_process_even_with_a_stuck_client() {
+    let api = Api::healthy(1);
+    for signal in ["TERM", "INT"] {
+        let mut exporter = Exporter::of(&api);
+        let mut stuck = std::net::TcpStream::connect(&exporter.address).unwrap();
+        stuck.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n").unwrap();
+        exporter.until_value("goldrush_up{account=\"default\"}", 1.0);
+        let begin = Instant::now();
+        exporter.signal(signal);
+        assert_eq!(exporter.ended().code(), Some(0), "{signal}");
+        assert!(begin.elapsed().as_secs() < 6, "{signal}");
+    }
+}
