@@ -58,7 +58,7 @@ pub struct Flags {
     /// Configuration file, YAML or TOML
     #[arg(long = "config.file", value_name = "FILE", global = true)]
     pub config_file: Option<PathBuf>,
-    /// Check the configuration without asking the API, print it, exit
+    /// Check configuration and keys without asking the API, print the settings, exit
     #[arg(long = "config.check", global = true)]
     pub config_check: bool,
     /// Address to serve on; can be given several times

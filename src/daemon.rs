@@ -313,3 +313,17 @@ enum Order {
     Stop,
     Reload,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_poller_that_panics_is_noticed_and_one_that_a_reload_stops_is_not() {
+        let config = Config::load(None, &[]).unwrap();
+        let mut polling = Polling { fleet: Fleet::default(), config, tasks: JoinSet::new(), running: HashMap::new() };
+        polling.tasks.spawn(std::future::pending::<String>()).abort();
+        polling.tasks.spawn(async { panic!("on purpose") });
+        assert_eq!(polling.death().await, "a poller (it panicked, see above)");
+    }
+}

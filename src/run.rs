@@ -63,7 +63,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
     logging::start(flags.log_level, flags.log_format);
     let source = ConfigSource::FileAndEnvironment(flags.config_file.clone());
     if flags.config_check {
-        return config_check(&source);
+        return config_check(&source.load()?).await;
     }
     match command.unwrap_or(Command::Serve) {
         Command::Serve => serve(source, &flags).await,
@@ -94,19 +94,24 @@ fn print(text: &str) {
     let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
-fn config_check(source: &ConfigSource) -> Result<(), Failure> {
-    let config = source.load()?;
+async fn config_check(config: &Config) -> Result<(), Failure> {
     print(&config.to_string());
-    for warning in config.warnings() {
-        eprintln!("goldrush-exporter: warning: {warning}");
+    warn(config);
+    for account in &config.accounts {
+        let keys = KeyHolder::load(account.key.clone()).await;
+        keys.map_err(|error| daemon::Error::Key(account.name.clone(), error))?;
     }
     Ok(())
 }
 
-async fn check(config: &Config) -> Result<(), Failure> {
+fn warn(config: &Config) {
     for warning in config.warnings() {
         eprintln!("goldrush-exporter: warning: {warning}");
     }
+}
+
+async fn check(config: &Config) -> Result<(), Failure> {
+    warn(config);
     let mut worst = None;
     for account in &config.accounts {
         let name = &account.name;

@@ -117,6 +117,9 @@ fn config_check_prints_the_settings_and_no_key() {
     assert_eq!(ended.status, Some(0), "{}", ended.stderr);
     assert!(ended.stdout.contains("requests_per_second: 4\n") && ended.stdout.contains("GOLDRUSH_SERVICE_KEY"));
     assert!(!ended.stdout.contains(KEY));
+    let ended = run(&["--config.check"], &[]);
+    assert_eq!(ended.status, Some(2), "a key that is missing is an error of the configuration");
+    assert!(ended.stderr.contains("GOLDRUSH_SERVICE_KEY is not set"), "{}", ended.stderr);
 }
 
 #[test]

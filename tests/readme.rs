@@ -51,9 +51,13 @@ fn the_example_configuration_is_accepted() {
     let yaml = README.split("```yaml\n").find(|block| block.starts_with("api:")).unwrap();
     let yaml = yaml.split("```").next().unwrap();
     let folder = tempfile::tempdir().unwrap();
+    let key = folder.path().join("key");
+    std::fs::write(&key, "sk_of_prod").unwrap();
+    let yaml = yaml.replace("/run/secrets/goldrush-prod", key.to_str().unwrap());
     let file = folder.path().join("goldrush.yml");
     std::fs::write(&file, yaml).unwrap();
-    let ended = common::run(&["--config.check", "--config.file", file.to_str().unwrap()], &[]);
+    let staging = common::environment(&[("GOLDRUSH_STAGING_SERVICE_KEY", "sk_of_staging")]);
+    let ended = common::run(&["--config.check", "--config.file", file.to_str().unwrap()], &staging);
     assert_eq!((ended.status, ended.stderr.as_str()), (Some(0), ""));
     for setting in ended.stdout.lines().filter_map(|line| line.trim_start_matches([' ', '-']).split(':').next()) {
         assert!(README.contains(&format!("{setting}:")), "the setting {setting} is missing");
