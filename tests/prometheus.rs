@@ -119,33 +119,27 @@ struct Prometheus {
 
 impl Prometheus {
     fn scraping(target: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let config = folder.path().join("prometheus.yml");
         let job = format!(
             "global: {{scrape_interval: 1s}}\nscrape_configs:\n  - job_name: goldrush\n    static_configs:\n      \
              - targets: ['{target}']\n"
         );
-        std::fs::write(&config, job).unwrap();
         // Prometheus does not tell which port it got, so it is given one that was free a moment ago.
-        for _ in 0..10 {
+        let mut started = (0..10).map(|_| {
+            let folder = tempfile::tempdir().unwrap();
+            let config = folder.path().join("prometheus.yml");
+            std::fs::write(&config, &job).unwrap();
             let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-            let log = std::fs::File::create(folder.path().join("log")).unwrap();
             let child = tool("prometheus")
                 .arg(format!("--config.file={}", config.display()))
                 .arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()))
                 .arg(format!("--web.listen-address={free}"))
                 .stdout(Stdio::null())
-                .stderr(log)
+                .stderr(Stdio::null())
                 .spawn()
                 .unwrap();
-            let mut prometheus = Self { child, address: free.to_string(), _folder: folder };
-            if prometheus.is_ready() {
-                return prometheus;
-            }
-            let _ = prometheus.child.kill();
-            return Self::scraping(target);
-        }
-        unreachable!()
+            Self { child, address: free.to_string(), _folder: folder }
+        });
+        started.find_map(|mut prometheus| prometheus.is_ready().then_some(prometheus)).unwrap()
     }
 
     fn is_ready(&mut self) -> bool {

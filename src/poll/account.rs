@@ -471,7 +471,7 @@ impl Poller {
         // would only cost time.
         let soon = self.listed_pages.is_none() || matches!(error, Error::Unauthorized | Error::Forbidden);
         self.list_due = if soon {
-            now.monotonic + self.list_backoff.next().min(self.discovery)
+            now.monotonic + self.list_backoff.next()
         } else {
             self.next_list(listing.started, now.monotonic)
         };
