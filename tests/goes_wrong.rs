@@ -308,6 +308,9 @@ fn the_list_is_read_page_by_page_and_never_further_than_max_pipelines() {
     let exporter = Exporter::with(&api, &[("GOLDRUSH_EXPORTER__MAX_PIPELINES", "5")]);
     exporter.until_value(COUNT, 5.0);
     exporter.stderr.line("more pipelines than max_pipelines");
+    let seen = api_lists(&api);
+    wait("more lists", || api_lists(&api) > seen + 10);
+    assert_eq!(exporter.stderr.text().matches("more pipelines than max_pipelines").count(), 1, "said once");
     let api = Api::start(options());
     api.simulator.set_fault(everywhere(Endpoint::List), Some(Fault::RepeatedPage));
     Exporter::of(&api).until("a list that ends", |exposition| exposition.value(UP) == Some(1.0));

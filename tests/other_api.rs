@@ -286,7 +286,7 @@ fn values_are_one_to_one() {
     assert_eq!(value("replicas", 6), None);
     assert_eq!(value("replicas_ready", 6), Some(1.0));
     assert_eq!(value("records_consumed", 6), Some(1.25e16));
-    assert_eq!(value("processing_delay_seconds", 6), Some(1e-10));
+    assert_eq!(value("processing_delay_seconds", 6), Some(1e-7 / 1000.0));
     assert_eq!(value("destination_last_check_timestamp_seconds", 6), Some(1_714_912_505.5));
 
     // A phase that nobody has heard of.

@@ -76,7 +76,9 @@ pub struct Poller {
     not_found: HashSet<PipelineId>,
     /// Were missing from a list that was not whole.
     missed: HashSet<PipelineId>,
+    /// What has been warned of, so that it is said once.
     overloaded: bool,
+    truncated: bool,
 }
 
 impl Poller {
@@ -126,6 +128,7 @@ impl Poller {
             not_found: HashSet::new(),
             missed: HashSet::new(),
             overloaded: false,
+            truncated: false,
         }
     }
 
@@ -405,13 +408,15 @@ impl Poller {
 
     fn list_complete(&mut self, listing: Listing, whole: bool, truncated: bool, now: Moment) {
         let Listing { started, pages, seen, groups, .. } = listing;
-        if truncated {
+        if truncated && !self.truncated {
             warn!(
                 account = self.fleet.name(),
                 max_pipelines = self.max_pipelines,
                 "there are more pipelines than max_pipelines: the others are not polled"
             );
-        } else {
+        }
+        self.truncated = truncated;
+        if !truncated {
             let unseen: Vec<PipelineId> = {
                 let state = self.fleet.lock();
                 let ids = state.pipelines().map(|pipeline| pipeline.id());
