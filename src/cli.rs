@@ -44,7 +44,8 @@ pub enum Command {
     Check,
     /// One full poll of every account, print the exposition in the classic text format, exit
     ///
-    /// Exit statuses as of `check`. Logs go to standard error.
+    /// Exit statuses as of `check`: they speak of keys and lists; probes that fail show in the exposition. Logs go to
+    /// standard error.
     Once,
     /// Serve a simulated Pipeline API on loopback, to try things out
     Simulate(Simulate),

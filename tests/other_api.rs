@@ -14,6 +14,14 @@ const PIPELINES: &str = "goldrush_pipelines{account=\"default\"}";
 const UNAUTHORIZED: &str = "goldrush_auth_unauthorized{account=\"default\"}";
 const LISTED: &str = "goldrush_discovery_last_success_timestamp_seconds{account=\"default\"}";
 
+/// Where only the list is looked at, the probes need not keep two processes busy.
+const FEW_PROBES: &[(&str, &str)] = &[
+    ("GOLDRUSH_EXPORTER__POLL__STATUS", "10s"),
+    ("GOLDRUSH_EXPORTER__POLL__METRICS", "10s"),
+    ("GOLDRUSH_EXPORTER__POLL__DESTINATION_HEALTH", "10s"),
+    ("GOLDRUSH_EXPORTER__POLL__TRANSITIONAL", "10s"),
+];
+
 /// The stand-in as a process. It ends when it is dropped, and at the latest with this process (its input closes).
 struct StandIn {
     child: Child,
@@ -135,7 +143,7 @@ fn two_more_lists(exporter: &Exporter) -> Exposition {
 fn lists_exactly(mode: &str) {
     // Twelve on pages of five at most: one page more than whole ones, and the end has to be found.
     let api = StandIn::start(&["--list-mode", mode, "--pipelines", "12", "--max-page-size", "5"]);
-    let exporter = api.exporter(&[]);
+    let exporter = api.exporter(FEW_PROBES);
     let ids: BTreeSet<String> = api.ids().into_iter().collect();
     assert_eq!(ids.len(), 12);
     exporter.until(&format!("{mode}: the stand-in's ids"), |exposition| shown(exposition) == ids);
@@ -175,7 +183,7 @@ lists_exactly! {
 #[test]
 fn an_endless_list_ends_at_max_pipelines() {
     let api = StandIn::start(&["--list-mode", "endless", "--max-page-size", "7"]);
-    let exporter = api.exporter(&[("GOLDRUSH_EXPORTER__MAX_PIPELINES", "30")]);
+    let exporter = api.exporter(&[FEW_PROBES, &[("GOLDRUSH_EXPORTER__MAX_PIPELINES", "30")]].concat());
     exporter.until_value(PIPELINES, 30.0);
     let exposition = two_more_lists(&exporter);
     assert_eq!(exposition.value(PIPELINES), Some(30.0));

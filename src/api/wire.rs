@@ -128,10 +128,21 @@ const LONGEST_TEXT: usize = 200;
 /// The one character that no scraper can read inside a label: Prometheus takes it for the end of the text.
 const UNREADABLE: char = '\0';
 
+/// Drivers put the cause at the end of a long chain, so an error is only cut where it cannot be one any more.
+const LONGEST_ERROR: usize = 10_000;
+
 fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    cut_text(deserializer, LONGEST_TEXT)
+}
+
+fn long_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    cut_text(deserializer, LONGEST_ERROR)
+}
+
+fn cut_text<'de, D: Deserializer<'de>>(deserializer: D, longest: usize) -> Result<Option<String>, D::Error> {
     let text = Option::<String>::deserialize(deserializer)?;
     Ok(text.map(|mut text| {
-        if let Some((end, _)) = text.char_indices().nth(LONGEST_TEXT) {
+        if let Some((end, _)) = text.char_indices().nth(longest) {
             text.truncate(end);
             text.shrink_to_fit();
         }
@@ -312,7 +323,7 @@ pub struct DestinationHealth {
     /// Duration of the check, in milliseconds.
     pub latency_ms: Option<f64>,
     /// Free text that may hold a connection string: never show it but through [`redact`](super::redact).
-    #[serde(default, deserialize_with = "text")]
+    #[serde(default, deserialize_with = "long_text")]
     pub last_error: Option<String>,
 }
 
@@ -358,6 +369,13 @@ mod tests {
         };
         assert_eq!(name(&"🚀".repeat(10_000)), "🚀".repeat(LONGEST_TEXT));
         assert_eq!(name("a\0b\"\n"), "a\u{FFFD}b\"\n");
+    }
+
+    #[test]
+    fn the_cause_at_the_end_of_a_long_error_is_kept() {
+        let json = serde_json::json!({ "last_error": format!("{}: connection refused", "word ".repeat(100)) });
+        let health = serde_json::from_value::<DestinationHealth>(json).unwrap();
+        assert!(health.last_error.unwrap().ends_with("connection refused"));
     }
 
     #[test]

@@ -51,7 +51,7 @@ impl Listing {
         let items = match page.items {
             Some(items) => items,
             // Some servers write an empty list as null. Elsewhere, null must not make a fleet disappear.
-            None if self.pages > 1 || total == Some(0.0) => Vec::new(),
+            None if self.pages > 1 || total == Some(0.0) || (total.is_none() && has_more == Some(false)) => Vec::new(),
             None => return Err(Error::Decode("data.items: missing or null".to_owned())),
         };
         let mut new = Vec::new();
@@ -144,10 +144,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn null_is_an_empty_list_only_where_the_count_says_so() {
+    async fn null_is_an_empty_list_only_where_the_pagination_says_so() {
         assert!(listing(9).take(page(r#"{"items":null}"#)).is_err());
         assert!(listing(9).take(page("{}")).is_err());
         assert_eq!(take(&mut listing(9), r#"{"items":null,"pagination":{"total_count":0}}"#).1, WHOLE);
+        assert_eq!(take(&mut listing(9), r#"{"items":null,"pagination":{"has_more":false}}"#).1, WHOLE);
+        assert!(listing(9).take(page(r#"{"items":null,"pagination":{"has_more":false,"total_count":3}}"#)).is_err());
         assert_eq!(take(&mut listing(9), r#"{"items":[]}"#).1, WHOLE);
     }
 }
