@@ -41,9 +41,11 @@ impl Exposition {
     pub fn render(&self, format: Format) -> Vec<u8> {
         let begin = Instant::now();
         self.own.count_scrape();
+        // Read before the fleet: whoever sees a reload as done sees the fleet after it.
+        let own = self.own.encode();
         let mut writer = Writer::new(format);
         render_fleet(&mut writer, &self.fleet, Moment::now());
-        writer.append_openmetrics(&self.own.encode());
+        writer.append_openmetrics(&own);
         let body = writer.finish();
         self.own.note_render(begin.elapsed(), body.len());
         body
