@@ -14,7 +14,7 @@ use super::backoff::Backoff;
 use super::budget::Budget;
 use super::changes;
 use super::listing::{Listing, Step};
-use super::schedule::{Intervals, Pace, Probe, Schedule};
+use super::schedule::{Intervals, PROBES, Pace, Probe, Schedule};
 use crate::api::{self, Client, Endpoint, Error, ListPage, PipelineId, Reason};
 use crate::config::{self, Config};
 use crate::fleet::{AccountHandle, Answer, ListSummary, Moment};
@@ -72,8 +72,8 @@ pub struct Poller {
     list_failure: Option<Error>,
     /// The key in use is dead: only the list is asked, until an answer is accepted.
     refused: bool,
-    /// Were answered 404: the list has the last word on them.
-    not_found: HashSet<PipelineId>,
+    /// Were answered 404, and have not succeeded since: the list has the last word on their pipelines.
+    not_found: HashSet<Probe>,
     /// Were missing from a list that was not whole.
     missed: HashSet<PipelineId>,
     /// What has been warned of, so that it is said once.
@@ -431,7 +431,7 @@ impl Poller {
                 }
             }
         }
-        self.not_found.retain(|id| seen.contains(id));
+        self.not_found.retain(|probe| seen.contains(&probe.id));
         let expected = self.account.expect.iter().filter(|id| self.shard.owns(id));
         let expected = expected.map(|id| (id.to_string(), !seen.contains(id))).collect();
         let was_up = {
@@ -519,8 +519,14 @@ impl Poller {
 
     fn finish_probe(&mut self, probe: Probe, result: Result<Data, Error>, sent: Instant, now: Moment) {
         let id = &probe.id;
-        if matches!(result, Err(Error::NotFound)) && !self.not_found.contains(id) && self.schedule.contains(id) {
-            self.not_found.insert(id.clone());
+        if result.is_ok() {
+            self.not_found.remove(&probe);
+        } else if matches!(result, Err(Error::NotFound))
+            && !self.not_found.contains(&probe)
+            && self.schedule.contains(id)
+        {
+            // Its other probes will be answered alike, and one new list is enough.
+            self.not_found.extend(PROBES.map(|endpoint| Probe { id: id.clone(), endpoint }));
             self.drop_pipeline(id, "the API answered 404");
             self.list_due = Instant::now();
             return;

@@ -30,7 +30,7 @@ pub enum Pace {
 }
 
 /// One of the three probes of a pipeline.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Probe {
     /// Whom it is about.
     pub id: PipelineId,
@@ -39,7 +39,7 @@ pub struct Probe {
 }
 
 /// The endpoints that are asked for each pipeline.
-const PROBES: [Endpoint; 3] = [Endpoint::Status, Endpoint::Metrics, Endpoint::DestinationHealth];
+pub(super) const PROBES: [Endpoint; 3] = [Endpoint::Status, Endpoint::Metrics, Endpoint::DestinationHealth];
 
 /// The intervals of the configuration.
 #[derive(Debug, Clone, Copy)]

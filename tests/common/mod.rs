@@ -323,3 +323,62 @@ impl Exposition {
         values.first().copied()
     }
 }
+
+/// Waits until that holds: for what no scrape shows, such as what the API was asked.
+#[track_caller]
+pub fn eventually(what: &str, holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what}: not seen");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// The label pair of the pipeline with this id.
+pub fn of(id: &str) -> String {
+    format!("pipeline_id=\"{id}\"")
+}
+
+/// The sample of the default account that counts the failures of an endpoint for a reason.
+pub fn failures(endpoint: &str, reason: &str) -> String {
+    format!("goldrush_api_request_failures_total{{account=\"default\",endpoint=\"{endpoint}\",reason=\"{reason}\"}}")
+}
+
+/// Whether each of that many pipelines has all three probes, and the newest of each has succeeded.
+pub fn all_succeed(exposition: &Exposition, pipelines: usize) -> bool {
+    let successes = exposition.values("goldrush_pipeline_probe_success", &[]);
+    successes.len() == 3 * pipelines && successes.iter().all(|success| *success == 1.0)
+}
+
+/// An API that is down: nobody listens at its address, which is taken so that nobody else can.
+pub struct Down {
+    socket: tokio::net::TcpSocket,
+    pub address: std::net::SocketAddr,
+}
+
+impl Down {
+    pub fn new() -> Self {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = socket.local_addr().unwrap();
+        Self { socket, address }
+    }
+
+    /// The environment that points an exporter at this API.
+    pub fn environment(&self) -> Vec<(String, String)> {
+        let base_url = format!("http://{}{BASE_PATH}", self.address);
+        let mut all = environment(FAST);
+        all.extend(environment(&[("GOLDRUSH_EXPORTER__API__BASE_URL", &base_url), ("GOLDRUSH_SERVICE_KEY", KEY)]));
+        all
+    }
+
+    /// From now on it is up.
+    pub fn serve(self, options: Options) -> Api {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let simulator = Simulator::new(options);
+        let listener = runtime.block_on(async { self.socket.listen(128).unwrap() });
+        let served = simulator.clone();
+        runtime.spawn(async move { served.serve(listener, std::future::pending()).await });
+        Api { simulator, address: self.address, _runtime: runtime }
+    }
+}

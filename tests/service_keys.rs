@@ -1,0 +1,231 @@
+//! The life of a ServiceKey: revoked, replaced, accepted again. What else goes wrong is in `goes_wrong.rs`.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{Api, Exporter, FAST, KEY, all_succeed, environment, eventually, failures};
+use goldrush_exporter::simulator::{Endpoint, Fault, FaultMatcher, Options, RequestRecord};
+
+const UNAUTHORIZED: &str = "goldrush_auth_unauthorized{account=\"default\"}";
+const LOADED: &str = "goldrush_service_key_loaded_timestamp_seconds{account=\"default\"}";
+const NEW_KEY: &str = "sk_test_canary_5d20ea7c91b3f648";
+
+/// A mounted secret: the key's file, replaced as a whole as secret stores do.
+struct Secret(tempfile::TempDir);
+
+impl Secret {
+    fn new() -> Self {
+        let secret = Self(tempfile::tempdir().unwrap());
+        secret.put(KEY);
+        secret
+    }
+
+    fn path(&self) -> String {
+        self.0.path().join("key").to_str().unwrap().to_owned()
+    }
+
+    fn put(&self, key: &str) {
+        std::fs::write(self.0.path().join("next"), key).unwrap();
+        std::fs::rename(self.0.path().join("next"), self.path()).unwrap();
+    }
+
+    /// Polls with the key of this file, until every reading is there.
+    fn settled(&self, api: &Api, pipelines: usize, settings: &[(&str, &str)]) -> Exporter {
+        let mut all = api.environment();
+        all.retain(|(name, _)| name != "GOLDRUSH_SERVICE_KEY");
+        all.extend(environment(&[("GOLDRUSH_EXPORTER__ACCOUNTS__0__SERVICE_KEY_FILE", &self.path())]));
+        all.extend(environment(settings));
+        let exporter = Exporter::start(&[], &all);
+        exporter.until("all probes succeed", |exposition| all_succeed(exposition, pipelines));
+        exporter
+    }
+}
+
+/// The keys of a test, in the order in which the simulator got to know them.
+const OLD: Option<usize> = Some(0);
+const NEW: Option<usize> = Some(1);
+
+fn refused(api: &Api) -> Vec<RequestRecord> {
+    api.simulator.requests().into_iter().filter(|request| request.status == Some(401)).collect()
+}
+
+#[test]
+fn of_all_probes_only_those_in_flight_meet_the_refusal() {
+    let api = Api::healthy(30);
+    let exporter = Exporter::of(&api);
+    exporter.until("all probes succeed", |exposition| all_succeed(exposition, 30));
+    api.simulator.revoke_key(KEY);
+    exporter.until_value(UNAUTHORIZED, 1.0);
+    let lists = || refused(&api).iter().filter(|request| request.endpoint == Some(Endpoint::List)).count();
+    eventually("the list is asked again and again", || lists() >= 3);
+    let probes = refused(&api).len() - lists();
+    assert!(probes <= 8, "{probes} probes with a dead key, and poll.max_in_flight is 8");
+}
+
+#[test]
+fn a_new_key_is_tried_at_once_on_the_request_that_was_refused() {
+    let api = Api::healthy(3);
+    let secret = Secret::new();
+    // One request at a time, so that the order of requests is the order of decisions.
+    let exporter = secret.settled(&api, 3, &[("GOLDRUSH_EXPORTER__POLL__MAX_IN_FLIGHT", "1")]);
+    api.simulator.add_service_key(NEW_KEY, 0);
+    secret.put(NEW_KEY);
+    api.simulator.revoke_key(KEY);
+    eventually("the new key is used", || api.simulator.requests().iter().any(|request| request.key == NEW));
+    let requests = api.simulator.requests();
+    let first = requests.iter().position(|request| request.key == NEW).unwrap();
+    // The file may have been looked at between the two changes above: then nothing is refused at all.
+    let last_of_old = &requests[first - 1];
+    if last_of_old.status == Some(401) {
+        assert_eq!(requests[first].path, last_of_old.path);
+    }
+    assert!(refused(&api).len() <= 1, "{:?}", refused(&api));
+    exporter.until("probing resumes", |exposition| {
+        exposition.value(UNAUTHORIZED) == Some(0.0) && all_succeed(exposition, 3)
+    });
+}
+
+#[test]
+fn a_key_that_is_replaced_after_its_refusal_is_taken_up() {
+    let api = Api::healthy(3);
+    let secret = Secret::new();
+    let exporter = secret.settled(&api, 3, &[]);
+    api.simulator.revoke_key(KEY);
+    let loaded = exporter.until_value(UNAUTHORIZED, 1.0).value(LOADED);
+    // A wrong key in between is no way out.
+    secret.put("sk_nobody_knows");
+    exporter.until("the wrong key is read", |exposition| exposition.value(LOADED) > loaded);
+    eventually("the wrong key is refused", || refused(&api).iter().any(|request| request.key.is_none()));
+    assert_eq!(exporter.scrape().value(UNAUTHORIZED), Some(1.0));
+    api.simulator.add_service_key(NEW_KEY, 0);
+    secret.put(NEW_KEY);
+    exporter.until("probing resumes", |exposition| {
+        exposition.value(UNAUTHORIZED) == Some(0.0) && all_succeed(exposition, 3)
+    });
+    assert!(refused(&api).iter().all(|request| request.key != NEW));
+}
+
+#[test]
+fn under_load_a_rotation_costs_the_old_key_one_refusal_and_the_new_key_none() {
+    let api = Api::start(Options {
+        pipelines: 100,
+        groups: 1,
+        latency: Duration::from_millis(50),
+        service_key: KEY.to_owned(),
+        ..Options::default()
+    });
+    let secret = Secret::new();
+    let exporter = secret.settled(&api, 100, &[("GOLDRUSH_EXPORTER__POLL__MAX_IN_FLIGHT", "32")]);
+    api.simulator.add_service_key(NEW_KEY, 0);
+    secret.put(NEW_KEY);
+    api.simulator.revoke_key(KEY);
+    let by_new_key = || api.simulator.requests().iter().filter(|request| request.key == NEW).count();
+    eventually("the new key does all the work", || by_new_key() > 500);
+    let exposition = exporter.until("no failed probe remains", |exposition| all_succeed(exposition, 100));
+    assert_eq!(exposition.value(UNAUTHORIZED), Some(0.0));
+    let refused = refused(&api);
+    assert!(refused.iter().all(|request| request.key == OLD), "the new key was refused");
+    assert!(refused.len() <= 32, "{} refusals of what can only have been 32 in flight", refused.len());
+    let counted: f64 = ["list", "status", "metrics", "destination_health"]
+        .iter()
+        .filter_map(|endpoint| exposition.value(&failures(endpoint, "unauthorized")))
+        .sum();
+    assert!(counted <= 1.0, "{counted}: after the first refusal, the others are late answers to the old key");
+}
+
+#[test]
+fn a_secret_that_is_gone_or_empty_leaves_the_key_in_use() {
+    let api = Api::healthy(2);
+    let secret = Secret::new();
+    let exporter = secret.settled(&api, 2, &[]);
+    std::fs::remove_file(secret.path()).unwrap();
+    exporter.stderr.line("cannot be read");
+    secret.put("");
+    exporter.stderr.line("is empty");
+    let statuses = api.simulator.request_counts().status;
+    eventually("polling goes on", || api.simulator.request_counts().status > statuses + 4);
+    let exposition = exporter.scrape();
+    assert!(all_succeed(&exposition, 2));
+    assert_eq!(exposition.value(UNAUTHORIZED), Some(0.0));
+}
+
+#[test]
+fn readings_of_a_refused_account_stay_until_they_are_stale() {
+    let api = Api::healthy(2);
+    let exporter = Exporter::with(&api, &[("GOLDRUSH_EXPORTER__POLL__STALE_AFTER", "3s")]);
+    exporter.until("all probes succeed", |exposition| all_succeed(exposition, 2));
+    api.simulator.revoke_key(KEY);
+    const READINGS: [&str; 4] = [
+        "goldrush_pipeline_info",
+        "goldrush_pipeline_replicas",
+        "goldrush_pipeline_records_consumed",
+        "goldrush_pipeline_destination_healthy",
+    ];
+    let exposition = exporter.until_value(UNAUTHORIZED, 1.0);
+    for reading in READINGS {
+        assert_eq!(exposition.values(reading, &[]).len(), 2, "{reading} is not stale yet");
+    }
+    let exposition = exporter.until("all readings are withdrawn", |exposition| {
+        READINGS.iter().all(|reading| exposition.values(reading, &[]).is_empty())
+    });
+    assert_eq!(exposition.value(UNAUTHORIZED), Some(1.0), "what is wrong is still said");
+}
+
+#[test]
+fn a_401_inside_a_200_is_a_refusal_of_the_key() {
+    let api = Api::healthy(2);
+    let exporter = Exporter::of(&api);
+    exporter.until("all probes succeed", |exposition| all_succeed(exposition, 2));
+    for code in [serde_json::json!(401), serde_json::json!("401")] {
+        let refusal = Fault::EnvelopeError { code, message: "revoked".to_owned() };
+        api.simulator.set_fault(FaultMatcher::default(), Some(refusal));
+        exporter.until_value(UNAUTHORIZED, 1.0);
+        api.simulator.set_fault(FaultMatcher::default(), None);
+        exporter.until("accepted again", |exposition| {
+            exposition.value(UNAUTHORIZED) == Some(0.0) && all_succeed(exposition, 2)
+        });
+    }
+}
+
+#[test]
+fn a_refused_key_leaves_the_other_accounts_alone() {
+    let api = Api::healthy(2);
+    api.simulator.add_service_key(NEW_KEY, 0);
+    let mut all = environment(FAST);
+    let base_url = api.base_url();
+    all.extend(environment(&[
+        ("GOLDRUSH_EXPORTER__API__BASE_URL", &base_url),
+        ("GOLDRUSH_EXPORTER__ACCOUNTS__0__NAME", "old"),
+        ("GOLDRUSH_EXPORTER__ACCOUNTS__0__SERVICE_KEY_ENV", "OLD_KEY"),
+        ("GOLDRUSH_EXPORTER__ACCOUNTS__1__NAME", "new"),
+        ("GOLDRUSH_EXPORTER__ACCOUNTS__1__SERVICE_KEY_ENV", "NEW_KEY"),
+        ("OLD_KEY", KEY),
+        ("NEW_KEY", NEW_KEY),
+    ]));
+    let exporter = Exporter::start(&[], &all);
+    exporter.until("both accounts", |exposition| all_succeed(exposition, 4));
+    api.simulator.revoke_key(KEY);
+    exporter.until_value("goldrush_auth_unauthorized{account=\"old\"}", 1.0);
+    let by_new_key = || api.simulator.requests().iter().filter(|request| request.key == NEW).count();
+    let before = by_new_key();
+    eventually("the other account polls on", || by_new_key() > before + 20);
+    let exposition = exporter.scrape();
+    assert_eq!(exposition.value("goldrush_auth_unauthorized{account=\"new\"}"), Some(0.0));
+    assert_eq!(exposition.values("goldrush_pipeline_probe_success", &["account=\"new\""]), [1.0; 6]);
+}
+
+#[test]
+fn a_credential_that_becomes_a_service_key_after_all_is_taken_up() {
+    let api = Api::healthy(2);
+    api.simulator.add_read_only_key(NEW_KEY);
+    let exporter = Exporter::with(&api, &[("GOLDRUSH_SERVICE_KEY", NEW_KEY)]);
+    let exposition = exporter.until_value("goldrush_auth_forbidden{account=\"default\"}", 1.0);
+    let counted = "goldrush_auth_failures_total{account=\"default\",code=\"403\"}";
+    assert!(exposition.value(counted) >= Some(1.0));
+    assert_eq!(exposition.value("goldrush_auth_failures_total{account=\"default\",code=\"401\"}"), Some(0.0));
+    api.simulator.add_service_key(NEW_KEY, 0);
+    exporter.until("polling begins", |exposition| {
+        exposition.value("goldrush_auth_forbidden{account=\"default\"}") == Some(0.0) && all_succeed(exposition, 2)
+    });
+}
