@@ -51,6 +51,11 @@ pub enum Command {
     Simulate(Simulate),
     /// Simulate and serve together in one process: everything can be seen without a ServiceKey
     Demo,
+    /// Ask the exporter at --web.listen-address on this machine whether it lives
+    ///
+    /// For health checks of containers. Exit status: 0 it lives, 1 it does not. It speaks TLS where the exporter does,
+    /// and needs no password.
+    Healthcheck,
 }
 
 /// Flags of all commands.
@@ -65,6 +70,15 @@ pub struct Flags {
     /// Address to serve on; can be given several times
     #[arg(long = "web.listen-address", value_name = "ADDR", default_value = "0.0.0.0:9877", global = true)]
     pub listen_addresses: Vec<String>,
+    /// Serve on the sockets that systemd passes on, not on --web.listen-address
+    #[arg(long = "web.systemd-socket", global = true)]
+    pub systemd_socket: bool,
+    /// TLS and basic auth, in exporter-toolkit's format; read again when it changes
+    #[arg(long = "web.config.file", value_name = "FILE", global = true)]
+    pub web_config_file: Option<PathBuf>,
+    /// Scrapes at the same time, beyond which the answer is 503; 0 for no limit
+    #[arg(long = "web.max-requests", value_name = "N", default_value_t = 40, global = true)]
+    pub max_requests: usize,
     /// Path of the metrics
     #[arg(
         long = "web.telemetry-path",

@@ -18,7 +18,7 @@ use crate::exposition::Exposition;
 use crate::fleet::Fleet;
 use crate::poll::Poller;
 use crate::service_key::{KeyError, KeyHolder};
-use crate::web::{self, App, ReloadRequest};
+use crate::web::{self, Access, App, ListenError, ReloadRequest, Server};
 
 /// Scrapes in flight get this long to finish; the rest of the five seconds is for the process to end.
 const DRAIN: Duration = Duration::from_secs(4);
@@ -64,9 +64,9 @@ pub enum Error {
     /// The HTTP client cannot be set up.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// An address cannot be listened on.
-    #[error("cannot listen on {0} (--web.listen-address): {1}")]
-    Listen(String, std::io::Error),
+    /// There is nothing to listen on.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     /// A part of the daemon ended that must not end; serving on would mean serving old numbers.
     #[error("{0} has ended unexpectedly; the exporter stops, so that it does not serve old numbers")]
     Died(String),
@@ -91,6 +91,10 @@ pub struct Options {
     pub telemetry_path: String,
     /// Whether `POST /-/reload` is allowed.
     pub enable_lifecycle: bool,
+    /// What `--web.config.file` says.
+    pub access: Arc<Access>,
+    /// Scrapes that may go on at the same time; 0 for as many as come.
+    pub max_requests: usize,
 }
 
 /// What one account needs to be polled.
@@ -123,15 +127,6 @@ fn start(config: &Config, fleet: &Fleet, prepared: Prepared) -> (String, Poller)
     (name, Poller::new(config, account, client, keys, handle))
 }
 
-/// Listens on an address as exporter-toolkit writes it: `host:port`, or `:port` for all addresses.
-///
-/// # Errors
-/// [`Error::Listen`].
-pub async fn listen(address: &str) -> Result<TcpListener, Error> {
-    let complete = if address.starts_with(':') { format!("0.0.0.0{address}") } else { address.to_owned() };
-    TcpListener::bind(&complete).await.map_err(|error| Error::Listen(address.to_owned(), error))
-}
-
 /// Polls and serves until a signal to stop.
 ///
 /// # Errors
@@ -157,7 +152,8 @@ pub async fn run(options: Options, listeners: Vec<TcpListener>) -> Result<(), Er
         reload: options.enable_lifecycle.then_some(reload),
     };
     let (stop, stopped) = watch::channel(());
-    let mut servers = serve_all(listeners, &app, &stopped);
+    options.access.warnings().iter().for_each(|warning| warn!("{warning}"));
+    let mut servers = serve_all(listeners, app, &options, &stopped);
     loop {
         tokio::select! {
             order = signals.next() => match order {
@@ -171,7 +167,8 @@ pub async fn run(options: Options, listeners: Vec<TcpListener>) -> Result<(), Er
             }
             died = polling.death() => return Err(Error::Died(died)),
             Some(ended) = servers.join_next() => {
-                return Err(Error::Died(format!("the web server ({})", describe(ended))));
+                let why = ended.err().map_or("without an error".to_owned(), |error| error.to_string());
+                return Err(Error::Died(format!("the web server ({why})")));
             }
         }
     }
@@ -186,25 +183,25 @@ pub async fn run(options: Options, listeners: Vec<TcpListener>) -> Result<(), Er
 }
 
 /// Serves all listeners until `stopped` closes.
-fn serve_all(listeners: Vec<TcpListener>, app: &App, stopped: &watch::Receiver<()>) -> JoinSet<std::io::Result<()>> {
+fn serve_all(listeners: Vec<TcpListener>, app: App, options: &Options, stopped: &watch::Receiver<()>) -> JoinSet<()> {
+    let Options { telemetry_path, access, max_requests, .. } = options;
     let mut servers = JoinSet::new();
+    let (watched, exposition, mut until) = (access.clone(), app.exposition.clone(), stopped.clone());
+    servers.spawn(async move {
+        tokio::select! {
+            () = web::keep_access_current(watched, exposition) => {}
+            _ = until.changed() => {}
+        }
+    });
+    let server = Server::new(web::router(app), access.clone(), telemetry_path.clone(), *max_requests);
+    let server = Arc::new(server);
     for listener in listeners {
         if let Ok(address) = listener.local_addr() {
-            info!(address = %address, path = app.telemetry_path, "listening");
+            info!(address = %address, path = telemetry_path, tls = access.is_tls(), "listening");
         }
-        let mut stopped = stopped.clone();
-        let until = async move { while stopped.changed().await.is_ok() {} };
-        servers.spawn(web::serve(listener, app.clone(), until));
+        servers.spawn(server.clone().serve(listener, stopped.clone()));
     }
     servers
-}
-
-fn describe(ended: Result<std::io::Result<()>, tokio::task::JoinError>) -> String {
-    match ended {
-        Ok(Ok(())) => "without an error".to_owned(),
-        Ok(Err(error)) => error.to_string(),
-        Err(error) => error.to_string(),
-    }
 }
 
 /// The pollers that run, and what they run with.

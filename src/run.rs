@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use tokio::net::TcpListener;
 
@@ -14,6 +15,7 @@ use crate::fleet::Fleet;
 use crate::logging;
 use crate::service_key::KeyHolder;
 use crate::simulator::{self, Scenario, Simulator};
+use crate::web::{self, Access};
 
 mod demo;
 
@@ -63,30 +65,59 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
     logging::start(flags.log_level, flags.log_format);
     let source = ConfigSource::FileAndEnvironment(flags.config_file.clone());
     if flags.config_check {
-        return config_check(&source.load()?).await;
+        return config_check(&source.load()?, &access(&flags)?).await;
     }
     match command.unwrap_or(Command::Serve) {
         Command::Serve => serve(source, &flags).await,
-        Command::Check => check(&source.load()?).await,
+        Command::Check => check(&source.load()?, &access(&flags)?).await,
         Command::Once => once(&source.load()?).await,
         Command::Simulate(options) => simulate(options).await,
         Command::Demo => demo::run(&flags).await,
+        Command::Healthcheck => healthcheck(&flags).await,
     }
 }
 
 async fn serve(config: ConfigSource, flags: &Flags) -> Result<(), Failure> {
     // What is wrong with the configuration is said before the port is taken.
     config.load()?;
-    let mut listeners = Vec::new();
-    for address in &flags.listen_addresses {
-        listeners.push(daemon::listen(address).await?);
-    }
-    Ok(daemon::run(daemon_options(config, flags), listeners).await?)
+    let options = daemon_options(config, flags)?;
+    let listeners = listeners(flags).await?;
+    Ok(daemon::run(options, listeners).await?)
 }
 
-fn daemon_options(config: ConfigSource, flags: &Flags) -> daemon::Options {
-    let Flags { telemetry_path, enable_lifecycle, .. } = flags;
-    daemon::Options { config, telemetry_path: telemetry_path.clone(), enable_lifecycle: *enable_lifecycle }
+async fn listeners(flags: &Flags) -> Result<Vec<TcpListener>, daemon::Error> {
+    if flags.systemd_socket {
+        return Ok(web::systemd_sockets()?);
+    }
+    let mut listeners = Vec::new();
+    for address in &flags.listen_addresses {
+        listeners.push(web::listen(address).await?);
+    }
+    Ok(listeners)
+}
+
+fn access(flags: &Flags) -> Result<Access, Failure> {
+    Ok(Access::load(flags.web_config_file.as_deref())?)
+}
+
+fn daemon_options(config: ConfigSource, flags: &Flags) -> Result<daemon::Options, Failure> {
+    let Flags { telemetry_path, enable_lifecycle, max_requests, .. } = flags;
+    Ok(daemon::Options {
+        config,
+        telemetry_path: telemetry_path.clone(),
+        enable_lifecycle: *enable_lifecycle,
+        access: Arc::new(access(flags)?),
+        max_requests: *max_requests,
+    })
+}
+
+async fn healthcheck(flags: &Flags) -> Result<(), Failure> {
+    for address in &flags.listen_addresses {
+        let asked = web::healthcheck(address).await;
+        let asked = asked.map_err(|error| Failure { status: 1, message: Some(error.to_string()) })?;
+        print(&format!("{asked}: healthy\n"));
+    }
+    Ok(())
 }
 
 /// `println!` that does not panic when nobody reads any more.
@@ -94,9 +125,9 @@ fn print(text: &str) {
     let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
-async fn config_check(config: &Config) -> Result<(), Failure> {
+async fn config_check(config: &Config, access: &Access) -> Result<(), Failure> {
     print(&config.to_string());
-    warn(config);
+    warn(config, access);
     for account in &config.accounts {
         let keys = KeyHolder::load(account.key.clone()).await;
         keys.map_err(|error| daemon::Error::Key(account.name.clone(), error))?;
@@ -104,14 +135,14 @@ async fn config_check(config: &Config) -> Result<(), Failure> {
     Ok(())
 }
 
-fn warn(config: &Config) {
-    for warning in config.warnings() {
+fn warn(config: &Config, access: &Access) {
+    for warning in config.warnings().into_iter().chain(access.warnings()) {
         eprintln!("goldrush-exporter: warning: {warning}");
     }
 }
 
-async fn check(config: &Config) -> Result<(), Failure> {
-    warn(config);
+async fn check(config: &Config, access: &Access) -> Result<(), Failure> {
+    warn(config, access);
     let mut worst = None;
     for account in &config.accounts {
         let name = &account.name;
@@ -165,7 +196,7 @@ async fn simulate(options: Simulate) -> Result<(), Failure> {
             "{address} (--simulator.listen-address) is not loopback: a simulation is for this machine only"
         )));
     }
-    let listener = daemon::listen(&address.to_string()).await?;
+    let listener = web::listen(&address.to_string()).await.map_err(daemon::Error::from)?;
     let simulator = Simulator::new(simulator::Options {
         pipelines: options.pipelines,
         scenario: options.scenario,

@@ -1,10 +1,20 @@
 //! What the exporter answers over HTTP: `/metrics`, a landing page, health, reload.
+//!
+//! A connection's way: [`listen`], [`server`] (with `activity`, its limits, and [`access`], what
+//! `--web.config.file` asks for), `gate` (who is let in), the routes.
 
+mod access;
+mod activity;
+mod auth;
+mod config;
+mod gate;
+mod healthcheck;
 mod landing;
+mod listen;
 mod metrics;
+mod server;
+mod tls;
 
-use std::future::Future;
-use std::io;
 use std::sync::Arc;
 
 use axum::Router;
@@ -12,11 +22,18 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
-use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::exposition::Exposition;
 use crate::fleet::Fleet;
+
+pub use access::Access;
+pub use healthcheck::{Unhealthy, healthcheck};
+pub use listen::{ListenError, listen, systemd_sockets};
+pub use server::Server;
+
+/// What `/-/healthy` answers.
+const HEALTHY: &str = "goldrush-exporter is healthy.\n";
 
 /// A request to load the configuration again; what became of it goes back.
 pub type ReloadRequest = oneshot::Sender<Result<(), String>>;
@@ -39,22 +56,15 @@ pub fn router(app: App) -> Router {
     Router::new()
         .route("/", get(root))
         .route(&app.telemetry_path, get(metrics::answer))
-        .route("/-/healthy", get(async || "goldrush-exporter is healthy.\n"))
+        .route("/-/healthy", get(async || HEALTHY))
         .route("/-/ready", get(ready))
         .route("/-/reload", post(reload))
         .with_state(app)
 }
 
-/// Serves one listener until `shutdown`, then finishes what is in flight.
-///
-/// # Errors
-/// What the listener says when it cannot go on.
-pub async fn serve(
-    listener: TcpListener,
-    app: App,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) -> io::Result<()> {
-    axum::serve(listener, router(app)).with_graceful_shutdown(shutdown).await
+/// Puts a changed `--web.config.file` into effect, as long as it is polled.
+pub async fn keep_access_current(access: Arc<Access>, exposition: Arc<Exposition>) {
+    access.watch(|in_use| exposition.own.note_web_config(in_use)).await;
 }
 
 async fn root(State(app): State<App>) -> Response {

@@ -9,8 +9,8 @@ use serde_path_to_error::Segment;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{origin}: {problem}")]
 pub struct ConfigError {
-    pub(super) origin: String,
-    pub(super) problem: String,
+    pub(crate) origin: String,
+    pub(crate) problem: String,
 }
 
 /// Which settings come from where.
@@ -18,6 +18,8 @@ pub(super) struct Origins<'a> {
     pub file: Option<&'a Path>,
     /// The variable behind every path that the environment has set.
     pub variables: BTreeMap<String, String>,
+    /// Whether somebody may try to set a ServiceKey there, and is told how to do that.
+    pub about_service_keys: bool,
 }
 
 impl Origins<'_> {
@@ -42,6 +44,7 @@ impl Origins<'_> {
         let message = innermost(error.into_inner()).to_string();
         let unknown = message.strip_prefix("unknown field `").and_then(|rest| rest.rsplit_once("`, expected "));
         let problem = match (unknown, last) {
+            (Some(_), Some(Segment::Map { key })) if self.about_service_keys && key_like(&key) => no_service_key(&path),
             (Some((_, known)), Some(Segment::Map { key })) => unknown_setting(&path, &key, known),
             _ => match message.strip_prefix("invalid type: ").and_then(|rest| rest.rsplit_once(", expected ")) {
                 Some((_, "a sequence")) => {
@@ -55,14 +58,19 @@ impl Origins<'_> {
     }
 }
 
+fn key_like(key: &str) -> bool {
+    key.to_ascii_lowercase().ends_with("key")
+}
+
+fn no_service_key(path: &str) -> String {
+    format!(
+        "`{path}` is not a setting, as no ServiceKey belongs into a configuration; \
+         service_key_file takes the path of a file that holds it, service_key_env the name of a variable"
+    )
+}
+
 /// `known` is the end of serde's sentence, with each setting in backticks.
 fn unknown_setting(path: &str, key: &str, known: &str) -> String {
-    if key.to_ascii_lowercase().ends_with("key") {
-        return format!(
-            "`{path}` is not a setting, as no ServiceKey belongs into a configuration; \
-             service_key_file takes the path of a file that holds it, service_key_env the name of a variable"
-        );
-    }
     let known: Vec<&str> = known.split('`').skip(1).step_by(2).collect();
     let section = path.strip_suffix(key).unwrap_or_default().trim_end_matches('.');
     let section = if section.is_empty() { "the configuration".to_owned() } else { format!("`{section}`") };

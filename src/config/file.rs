@@ -18,11 +18,16 @@ pub(super) fn read(path: &Path) -> Result<Value, ConfigError> {
         _ => return Err(refused("a configuration file takes a name that ends in .yaml, .yml or .toml".to_owned())),
     };
     let text = std::fs::read_to_string(path).map_err(|error| refused(format!("cannot be read: {error}")))?;
+    parse(&text, format).map_err(|problem| refused(format!("cannot be read as {name}: {problem}")))
+}
+
+/// The tree of a text; of one that holds nothing, an empty one.
+pub(super) fn parse(text: &str, format: FileFormat) -> Result<Value, String> {
     // Not through config's builder, which takes the outermost keys for path expressions.
-    match File::from_str(&text, format).collect() {
+    match File::from_str(text, format).collect() {
         Ok(settings) => Ok(settings.into()),
         Err(error) => match problem(&error) {
-            Some(problem) => Err(refused(format!("cannot be read as {name}: {problem}"))),
+            Some(problem) => Err(problem),
             None => Ok(Map::<String, Value>::new().into()),
         },
     }

@@ -80,7 +80,7 @@ pub(super) struct AccountSection {
 /// A map of settings. One without any, as YAML gives it when all are commented out, leaves the defaults;
 /// a list is refused, which serde would take for the settings in order.
 #[derive(Default)]
-pub(super) struct Section<T>(pub T);
+pub(crate) struct Section<T>(pub T);
 
 impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for Section<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -107,7 +107,7 @@ impl<'de, T: Deserialize<'de> + Default> Visitor<'de> for SectionVisitor<T> {
 }
 
 /// A text that was written as one: `1.10` without quotes is a number and would lose its zero.
-pub(super) struct Text(pub String);
+pub(crate) struct Text(pub String);
 
 impl Deref for Text {
     type Target = str;
@@ -151,7 +151,7 @@ pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Dur
 }
 
 /// A whole number; what is counted here never needs more than 32 bits.
-pub(super) fn whole<'de, const LEAST: u32, N: TryFrom<u32>, D: Deserializer<'de>>(
+pub(crate) fn whole<'de, const LEAST: u32, N: TryFrom<u32>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<N, D::Error> {
     let (value, shown) = value_of(deserializer)?;
@@ -177,7 +177,7 @@ pub(super) fn rate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D:
     number.ok_or_else(|| D::Error::custom(format!("{shown} is not a number from 0.001 to 1000000")))
 }
 
-fn boolean<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+pub(crate) fn boolean<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
     let (value, shown) = value_of(deserializer)?;
     let boolean = match value {
         ValueKind::Boolean(boolean) => Some(boolean),

@@ -1,7 +1,7 @@
 //! What the exporter says of itself, kept by prometheus-client.
 
 use std::fmt::Write as _;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use prometheus_client::encoding::text::encode_registry;
@@ -21,6 +21,8 @@ pub struct Own {
     exposition_bytes: Gauge,
     reload_successful: Gauge,
     reload_success_time: Gauge<f64, AtomicU64>,
+    config_in_use: AtomicBool,
+    web_config_in_use: AtomicBool,
 }
 
 impl Own {
@@ -66,15 +68,37 @@ impl Own {
         );
         #[cfg(target_os = "linux")]
         registry.register_collector(Box::new(super::process::Process));
-        Self { registry, scrapes, render_duration, exposition_bytes, reload_successful, reload_success_time }
+        Self {
+            registry,
+            scrapes,
+            render_duration,
+            exposition_bytes,
+            reload_successful,
+            reload_success_time,
+            config_in_use: AtomicBool::new(false),
+            web_config_in_use: AtomicBool::new(true),
+        }
     }
 
     /// Notes that a configuration was loaded, or could not be.
     pub fn note_reload(&self, successful: bool) {
-        self.reload_successful.set(successful.into());
+        self.config_in_use.store(successful, Ordering::Relaxed);
         if successful {
             self.reload_success_time.set(unix_seconds(SystemTime::now()));
         }
+        self.show_reload();
+    }
+
+    /// Notes that what `--web.config.file` and the files that it names hold is in use, or could not be loaded.
+    pub fn note_web_config(&self, in_use: bool) {
+        self.web_config_in_use.store(in_use, Ordering::Relaxed);
+        self.show_reload();
+    }
+
+    /// One gauge for all files: whoever is woken by it finds in the log which one is meant.
+    fn show_reload(&self) {
+        let all = self.config_in_use.load(Ordering::Relaxed) && self.web_config_in_use.load(Ordering::Relaxed);
+        self.reload_successful.set(all.into());
     }
 
     pub(super) fn count_scrape(&self) {

@@ -2,12 +2,13 @@
 
 use tokio::net::TcpListener;
 
-use super::{Failure, daemon_options, local_address, print};
+use super::{Failure, daemon_options, listeners, local_address, print};
 use crate::cli::Flags;
 use crate::config::Config;
 use crate::daemon::{self, ConfigSource};
 use crate::service_key::KeySource;
 use crate::simulator::{self, DEMO_KEY_PROD, DEMO_KEY_REVOKED, DEMO_KEY_STAGING, Scenario, Simulator};
+use crate::web;
 
 /// The accounts of the demo and their keys. One key has been revoked, to show what that looks like.
 const ACCOUNTS: [(&str, &str); 3] =
@@ -26,16 +27,13 @@ const SETTINGS: &[(&str, &str)] = &[
 ];
 
 pub(super) async fn run(flags: &Flags) -> Result<(), Failure> {
-    let mut listeners = Vec::new();
-    for address in &flags.listen_addresses {
-        listeners.push(daemon::listen(address).await?);
-    }
-    let api = daemon::listen("127.0.0.1:0").await?;
-    let config = configuration(&api)?;
-    introduce(&listeners, &flags.telemetry_path, &api)?;
+    let listeners = listeners(flags).await?;
+    let api = web::listen("127.0.0.1:0").await.map_err(daemon::Error::from)?;
+    let options = daemon_options(ConfigSource::Fixed(Box::new(configuration(&api)?)), flags)?;
+    introduce(&listeners, &options, &api)?;
     let simulator = Simulator::new(simulator::Options { scenario: Scenario::Demo, ..simulator::Options::default() });
     tokio::spawn(async move { simulator.serve(api, std::future::pending()).await });
-    Ok(daemon::run(daemon_options(ConfigSource::Fixed(Box::new(config)), flags), listeners).await?)
+    Ok(daemon::run(options, listeners).await?)
 }
 
 fn configuration(api: &TcpListener) -> Result<Config, Failure> {
@@ -55,7 +53,9 @@ fn configuration(api: &TcpListener) -> Result<Config, Failure> {
     Ok(config)
 }
 
-fn introduce(listeners: &[TcpListener], telemetry_path: &str, api: &TcpListener) -> Result<(), Failure> {
+fn introduce(listeners: &[TcpListener], options: &daemon::Options, api: &TcpListener) -> Result<(), Failure> {
+    let telemetry_path = &options.telemetry_path;
+    let scheme = if options.access.is_tls() { "https" } else { "http" };
     for listener in listeners {
         let address = local_address(listener)?;
         let host = if address.ip().is_unspecified() { "localhost".to_owned() } else { address.ip().to_string() };
@@ -63,9 +63,9 @@ fn introduce(listeners: &[TcpListener], telemetry_path: &str, api: &TcpListener)
         let port = address.port();
         print(&format!(
             "A small fleet is being simulated, and something is wrong with it.\n\
-             \n  Look:     http://{host}:{port}/\n  Metrics:  http://{host}:{port}{telemetry_path}\n\
+             \n  Look:     {scheme}://{host}:{port}/\n  Metrics:  {scheme}://{host}:{port}{telemetry_path}\n\
              \n  Scrape it with Prometheus:\n\n\
-             scrape_configs:\n  - job_name: goldrush\n    metrics_path: {telemetry_path}\n    static_configs:\n      \
+             scrape_configs:\n  - job_name: goldrush\n    scheme: {scheme}\n    metrics_path: {telemetry_path}\n    static_configs:\n      \
              - targets: ['{host}:{port}']\n\n"
         ));
     }

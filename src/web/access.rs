@@ -1,0 +1,231 @@
+//! What `--web.config.file` says now: read at the start, and again whenever it or a file that it names changes.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use aws_lc_rs::digest;
+use axum::http::HeaderMap;
+use rustls::ServerConfig;
+use tokio::time::{Instant, MissedTickBehavior};
+use tracing::{error, info, warn};
+
+use super::auth::Users;
+use super::config::{RateLimit, WebFile, read_file};
+use super::tls;
+use crate::config::ConfigError;
+
+/// How often the files are looked at.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// How connections and requests are dealt with, all from one reading of the file.
+pub(super) struct Rules {
+    /// Without it, plain HTTP is spoken.
+    pub tls: Option<Arc<ServerConfig>>,
+    /// Put on every answer.
+    pub headers: HeaderMap,
+    pub users: Arc<Users>,
+    pub rate: Option<Bucket>,
+    warnings: Vec<String>,
+}
+
+/// A token bucket: full at first, one token more each interval.
+pub(super) struct Bucket {
+    limit: RateLimit,
+    /// When it would be full if nothing more was taken.
+    full_at: Mutex<Instant>,
+}
+
+impl Bucket {
+    fn new(limit: RateLimit) -> Self {
+        Self { limit, full_at: Mutex::new(Instant::now()) }
+    }
+
+    /// Takes a token if there is one.
+    pub fn take(&self) -> bool {
+        let now = Instant::now();
+        let mut full_at = self.full_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = now.max(*full_at) + self.limit.interval;
+        let there = next.saturating_duration_since(now) <= self.limit.interval.saturating_mul(self.limit.burst);
+        if there {
+            *full_at = next;
+        }
+        there
+    }
+}
+
+/// The file and those that it names, as they were at one moment.
+struct Snapshot {
+    path: PathBuf,
+    file: Result<WebFile, ConfigError>,
+    /// Of all contents, and of what could not be read.
+    fingerprint: Vec<u8>,
+}
+
+impl Snapshot {
+    fn take(path: &Path) -> Self {
+        let refused = |problem: String| ConfigError { origin: path.display().to_string(), problem };
+        let mut sum = digest::Context::new(&digest::SHA256);
+        let mut add = |part: Result<&[u8], String>| {
+            let (kind, part) = part.as_ref().map_or_else(|why| (b'-', why.as_bytes()), |bytes| (b'+', *bytes));
+            sum.update(&[kind]);
+            sum.update(&(part.len() as u64).to_be_bytes());
+            sum.update(part);
+        };
+        let bytes = read_file(path).map_err(|error| refused(format!("cannot be read: {error}")));
+        add(bytes.as_ref().map(|bytes| bytes.as_slice()).map_err(ToString::to_string));
+        let file = bytes.and_then(|bytes| {
+            let text =
+                std::str::from_utf8(&bytes).map_err(|_| refused("cannot be read: it is not UTF-8".to_owned()))?;
+            WebFile::parse(path, text)
+        });
+        if let Ok(WebFile { tls: Some(tls), .. }) = &file {
+            [Some(&tls.cert), Some(&tls.key), tls.client_ca.as_ref()]
+                .into_iter()
+                .flatten()
+                .for_each(|pem| add(pem.bytes()));
+        }
+        Self { path: path.to_owned(), file, fingerprint: sum.finish().as_ref().to_vec() }
+    }
+
+    fn rules(self) -> Result<Rules, ConfigError> {
+        let file = self.file?;
+        let refused = |problem: String| ConfigError { origin: self.path.display().to_string(), problem };
+        let warnings = warnings(&file).into_iter().map(|warning| format!("{}: {warning}", self.path.display()));
+        let warnings = warnings.collect();
+        let tls = file.tls.map(|tls| tls::server_config(&tls, file.http2)).transpose().map_err(refused)?;
+        let users = Arc::new(Users::new(file.users).map_err(refused)?);
+        Ok(Rules { tls, headers: file.headers, users, rate: file.rate_limit.map(Bucket::new), warnings })
+    }
+}
+
+/// What is possible but hardly meant.
+fn warnings(file: &WebFile) -> Vec<String> {
+    let mut warnings = Vec::new();
+    match &file.tls {
+        None if !file.users.is_empty() => {
+            warnings.push("basic_auth_users without tls_server_config: the network can read the passwords".to_owned());
+        }
+        Some(tls) if tls.client_allowed_sans.is_some() => match tls.client_auth_type.as_deref() {
+            Some("RequireAndVerifyClientCert") | None => {}
+            Some(other) => warnings.push(format!(
+                "tls_server_config.client_allowed_sans with client_auth_type {other}: \
+                 only RequireAndVerifyClientCert keeps out whoever has no certificate, or made it himself"
+            )),
+        },
+        _ => {}
+    }
+    warnings
+}
+
+/// The rules in force.
+pub struct Access {
+    path: Option<PathBuf>,
+    /// Of the files as they were at the start.
+    first: Vec<u8>,
+    rules: RwLock<Arc<Rules>>,
+}
+
+impl fmt::Debug for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Access").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl Access {
+    /// Reads the file, if there is one. Without it everybody may read, in plain HTTP.
+    ///
+    /// # Errors
+    /// A [`ConfigError`] that names the setting and what it would take, never a secret.
+    pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
+        let (fingerprint, rules) = match path {
+            Some(path) => {
+                let snapshot = Snapshot::take(path);
+                (snapshot.fingerprint.clone(), snapshot.rules()?)
+            }
+            None => {
+                let users = Users::new(std::collections::BTreeMap::new());
+                let users = users.map_err(|problem| ConfigError { origin: "the web server".to_owned(), problem })?;
+                let (headers, users) = (HeaderMap::new(), Arc::new(users));
+                (Vec::new(), Rules { tls: None, headers, users, rate: None, warnings: Vec::new() })
+            }
+        };
+        Ok(Self { path: path.map(Path::to_owned), first: fingerprint, rules: RwLock::new(Arc::new(rules)) })
+    }
+
+    /// What is possible but hardly meant; a sentence each.
+    pub fn warnings(&self) -> Vec<String> {
+        self.rules().warnings.clone()
+    }
+
+    /// Whether connections are encrypted.
+    pub fn is_tls(&self) -> bool {
+        self.rules().tls.is_some()
+    }
+
+    pub(super) fn rules(&self) -> Arc<Rules> {
+        self.rules.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Looks at the files again and again, and takes what is new; `noted` hears whether what is there is in use.
+    ///
+    /// What is new is taken once two looks have found the same: files that are being written, or a certificate
+    /// whose key comes a moment later, are not mistaken for the new state. The contents are compared, which also
+    /// sees the links that Kubernetes swaps.
+    pub(super) async fn watch(&self, noted: impl Fn(bool)) {
+        let Some(path) = self.path.clone() else { return std::future::pending().await };
+        let mut in_use = self.first.clone();
+        let (mut refused, mut last) = (None, None);
+        let mut looks = tokio::time::interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            looks.tick().await;
+            let taken = tokio::task::spawn_blocking({
+                let path = path.clone();
+                move || Snapshot::take(&path)
+            });
+            let Ok(snapshot) = taken.await else { continue };
+            let fingerprint = snapshot.fingerprint.clone();
+            let stands_still = last.replace(fingerprint.clone()).as_ref() == Some(&fingerprint);
+            if fingerprint == in_use {
+                if refused.take().is_some() {
+                    noted(true);
+                    info!(file = %path.display(), "the web configuration is again the one in use");
+                }
+            } else if stands_still && refused.as_ref() != Some(&fingerprint) {
+                match snapshot.rules().and_then(|rules| self.replace(rules)) {
+                    Ok(warnings) => {
+                        (in_use, refused) = (fingerprint, None);
+                        noted(true);
+                        info!(file = %path.display(), "the web configuration has been loaded");
+                        warnings.iter().for_each(|warning| warn!("{warning}"));
+                    }
+                    Err(problem) => {
+                        refused = Some(fingerprint);
+                        noted(false);
+                        error!("the web configuration cannot be loaded, the old one stays: {problem}");
+                    }
+                }
+            }
+        }
+    }
+
+    /// A file that has lost its contents must not open the exporter to everybody.
+    fn replace(&self, rules: Rules) -> Result<Vec<String>, ConfigError> {
+        let old = self.rules();
+        let lost = match (&old.tls, &rules.tls) {
+            (Some(_), None) => Some("tls_server_config"),
+            _ if !old.users.is_empty() && rules.users.is_empty() => Some("basic_auth_users"),
+            _ => None,
+        };
+        if let Some(lost) = lost {
+            let origin = self.path.as_deref().unwrap_or(Path::new("")).display().to_string();
+            let problem = format!("{lost} is gone from the file; to serve without it takes a restart");
+            return Err(ConfigError { origin, problem });
+        }
+        let warnings = rules.warnings.clone();
+        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
+        Ok(warnings)
+    }
+}

@@ -1,0 +1,189 @@
+//! Basic authentication: who may ask, and what finding out may cost.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use aws_lc_rs::{hmac, rand};
+use axum::http::HeaderValue;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use zeroize::Zeroizing;
+
+/// Lower ones do not exist, greater ones would let one check take many seconds.
+const COSTS: std::ops::RangeInclusive<u32> = 4..=18;
+
+/// Checks that may wait, so that the last of them is still done within a usual scrape time-out.
+const MAX_WAITING: usize = 64;
+/// Checks of one address that may wait, so that one flood does not take all places.
+const MAX_WAITING_OF_ONE: usize = 4;
+
+/// The users, and which password of each was right before. Made anew when the file changes.
+pub(super) struct Users {
+    users: BTreeMap<String, User>,
+    /// Of this process only: what is remembered of a password is of no use elsewhere.
+    secret: hmac::Key,
+}
+
+struct User {
+    hash: String,
+    accepted: Mutex<Option<hmac::Tag>>,
+}
+
+/// What became of a request's credentials.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// They are right, or none are needed.
+    Admitted,
+    /// There are none, or they are wrong.
+    Refused,
+    /// Too many are being checked.
+    Busy,
+}
+
+impl Users {
+    /// Takes names and bcrypt hashes.
+    ///
+    /// # Errors
+    /// What is wrong with whose hash, without the hash.
+    pub fn new(users: BTreeMap<String, String>) -> Result<Self, String> {
+        let secret = hmac::Key::generate(hmac::HMAC_SHA256, &rand::SystemRandom::new());
+        let secret = secret.map_err(|_| "the operating system gives no random numbers".to_owned())?;
+        let checked = users.into_iter().map(|(name, hash)| match hash.parse::<bcrypt::HashParts>() {
+            _ if name.contains(':') => {
+                Err(format!("basic_auth_users: the name `{name}` holds a colon, which basic auth cannot send"))
+            }
+            Ok(parts) if !COSTS.contains(&parts.get_cost()) => Err(format!(
+                "basic_auth_users.{name}: a bcrypt cost of {} is not usable; it takes one from {} to {}, \
+                 beyond which a check takes many seconds",
+                parts.get_cost(),
+                COSTS.start(),
+                COSTS.end()
+            )),
+            Ok(_) => Ok((name, User { hash, accepted: Mutex::new(None) })),
+            Err(_) => Err(format!(
+                "basic_auth_users.{name}: it takes a bcrypt hash, as `htpasswd -nBC 10 {name}` prints after the colon, \
+                 not the password itself"
+            )),
+        });
+        Ok(Self { users: checked.collect::<Result<_, _>>()?, secret })
+    }
+
+    /// Whether nobody is asked for a password.
+    pub fn is_empty(&self) -> bool {
+        self.users.is_empty()
+    }
+
+    /// Looks at the `Authorization` header of a request.
+    ///
+    /// A password that was right before costs one HMAC. All else costs one bcrypt, whether or not there is
+    /// such a user.
+    pub async fn judge(self: &Arc<Self>, header: Option<&HeaderValue>, peer: IpAddr, checks: &Checks) -> Verdict {
+        if self.is_empty() {
+            return Verdict::Admitted;
+        }
+        let Some((name, password)) = header.and_then(credentials) else { return Verdict::Refused };
+        let tag = hmac::sign(&self.secret, &password);
+        if self.was_accepted(&name, &password) {
+            return Verdict::Admitted;
+        }
+        let Some(permit) = checks.begin(peer).await else { return Verdict::Busy };
+        // Others with the same password may have waited for the same.
+        if self.was_accepted(&name, &password) {
+            return Verdict::Admitted;
+        }
+        let users = self.clone();
+        let checked = tokio::task::spawn_blocking(move || {
+            // Held until the check is over, even if nobody waits for it any more.
+            let _permit = permit;
+            users.check(&name, &password, tag)
+        });
+        if checked.await.unwrap_or(false) { Verdict::Admitted } else { Verdict::Refused }
+    }
+
+    fn was_accepted(&self, name: &str, password: &[u8]) -> bool {
+        self.users.get(name).is_some_and(|user| {
+            let accepted = user.accepted.lock().unwrap_or_else(PoisonError::into_inner);
+            accepted.is_some_and(|tag| hmac::verify(&self.secret, password, tag.as_ref()).is_ok())
+        })
+    }
+
+    /// Costs one bcrypt.
+    fn check(&self, name: &str, password: &[u8], tag: hmac::Tag) -> bool {
+        let user = self.users.get(name);
+        let Some(compared) = user.or_else(|| self.stand_in(name)) else { return false };
+        let right = bcrypt::verify(password, &compared.hash).unwrap_or(false);
+        let Some(user) = user.filter(|_| right) else { return false };
+        *user.accepted.lock().unwrap_or_else(PoisonError::into_inner) = Some(tag);
+        true
+    }
+
+    /// The user with whose hash an unknown name is compared, for the time that it takes. It is always the
+    /// same one for a name: hashes of different costs would tell otherwise who is known.
+    fn stand_in(&self, name: &str) -> Option<&User> {
+        let tag = hmac::sign(&self.secret, name.as_bytes());
+        let number = tag.as_ref().iter().take(4).fold(0, |number, byte| number << 8 | usize::from(*byte));
+        self.users.values().nth(number % self.users.len().max(1))
+    }
+}
+
+fn credentials(header: &HeaderValue) -> Option<(String, Zeroizing<Vec<u8>>)> {
+    let (scheme, encoded) = header.to_str().ok()?.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let decoded = Zeroizing::new(STANDARD.decode(encoded.trim()).ok()?);
+    let colon = decoded.iter().position(|byte| *byte == b':')?;
+    let name = std::str::from_utf8(&decoded[..colon]).ok()?.to_owned();
+    Some((name, Zeroizing::new(decoded[colon + 1..].to_vec())))
+}
+
+/// The checks of passwords that run and wait: few at once, however many ask.
+pub(super) struct Checks {
+    running: Arc<Semaphore>,
+    waiting: Mutex<HashMap<IpAddr, usize>>,
+}
+
+impl Default for Checks {
+    fn default() -> Self {
+        // The other half of the machine goes on to poll and to answer.
+        let half = std::thread::available_parallelism().map_or(1, |all| (all.get() / 2).max(1));
+        Self { running: Arc::new(Semaphore::new(half)), waiting: Mutex::default() }
+    }
+}
+
+impl Checks {
+    /// Waits for the turn of a check; `None` if too many wait.
+    async fn begin(&self, peer: IpAddr) -> Option<OwnedSemaphorePermit> {
+        let _place = self.place(peer)?;
+        self.running.clone().acquire_owned().await.ok()
+    }
+
+    fn place(&self, peer: IpAddr) -> Option<Place<'_>> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_peer = waiting.get(&peer).copied().unwrap_or_default();
+        if of_peer >= MAX_WAITING_OF_ONE || waiting.values().sum::<usize>() >= MAX_WAITING {
+            return None;
+        }
+        waiting.insert(peer, of_peer + 1);
+        Some(Place { checks: self, peer })
+    }
+}
+
+struct Place<'a> {
+    checks: &'a Checks,
+    peer: IpAddr,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut waiting = self.checks.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = waiting.get_mut(&self.peer) {
+            *count -= 1;
+            if *count == 0 {
+                waiting.remove(&self.peer);
+            }
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! `healthcheck`: asks the exporter on this machine whether it lives, for images without a shell.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rustls::client::ResolvesClientCert;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::sign::CertifiedKey;
+use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use super::listen;
+
+/// For all of it; container runtimes wait longer.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// Our answer is smaller.
+const LARGEST_ANSWER: u64 = 16 * 1024;
+/// How an answer in TLS begins that is no handshake: an alert.
+const TLS_ALERT: u8 = 21;
+
+/// Why the exporter is not known to live.
+#[derive(Debug, thiserror::Error)]
+#[error("{address}: {problem}")]
+pub struct Unhealthy {
+    address: String,
+    problem: String,
+}
+
+/// Asks `/-/healthy` of what listens on this address (as `--web.listen-address` has it), over TLS where that is
+/// what is spoken there; answers where it asked.
+///
+/// # Errors
+/// [`Unhealthy`] if no answer comes within a few seconds, or another one.
+pub async fn healthcheck(address: &str) -> Result<String, Unhealthy> {
+    let address = listen::local(address);
+    let outcome = match tokio::time::timeout(TIMEOUT, ask(&address)).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(format!("no answer within {} s", TIMEOUT.as_secs())),
+    };
+    match outcome {
+        Ok(()) => Ok(address),
+        Err(problem) => Err(Unhealthy { address, problem }),
+    }
+}
+
+async fn ask(address: &str) -> Result<(), String> {
+    let connect = async || TcpStream::connect(address).await.map_err(|error| format!("cannot connect: {error}"));
+    let answer = exchange(connect().await?, address).await.map_err(|error| format!("no answer: {error}"))?;
+    if answer.first() != Some(&TLS_ALERT) {
+        return judge(&answer);
+    }
+    let asked_for_certificate = Arc::new(NoCertificate::default());
+    let config = client_config(asked_for_certificate.clone()).map_err(|error| format!("cannot set up TLS: {error}"))?;
+    let connector = TlsConnector::from(Arc::new(config));
+    // The name is not sent, as it is an address.
+    let name = ServerName::from(std::net::IpAddr::from([127, 0, 0, 1]));
+    let answer = match connector.connect(name, connect().await?).await {
+        Ok(stream) => exchange(stream, address).await,
+        Err(error) => Err(error),
+    };
+    match answer {
+        Ok(answer) => judge(&answer),
+        // It has spoken TLS up to the point where only the clients that it knows go on.
+        Err(_) if asked_for_certificate.0.load(Ordering::Relaxed) => Ok(()),
+        Err(error) => Err(format!("no answer over TLS: {error}")),
+    }
+}
+
+async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, address: &str) -> io::Result<Vec<u8>> {
+    let request = format!("GET /-/healthy HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = Vec::new();
+    match stream.take(LARGEST_ANSWER).read_to_end(&mut answer).await {
+        // Who cuts a connection has said all.
+        Err(error) if answer.is_empty() => Err(error),
+        _ => Ok(answer),
+    }
+}
+
+fn judge(answer: &[u8]) -> Result<(), String> {
+    let answer = String::from_utf8_lossy(answer);
+    let status = answer.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.split_whitespace().next());
+    match status {
+        Some("200") if answer.contains(super::HEALTHY) => Ok(()),
+        Some("200") => Err("what answers there is not goldrush-exporter".to_owned()),
+        Some(status) => Err(format!("the answer is {status}")),
+        None => Err("the answer is not HTTP".to_owned()),
+    }
+}
+
+fn client_config(certificate: Arc<NoCertificate>) -> Result<ClientConfig, rustls::Error> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
+    let config = config.dangerous().with_custom_certificate_verifier(Arc::new(AnyServer(provider)));
+    Ok(config.with_client_cert_resolver(certificate))
+}
+
+/// Takes whatever certificate the exporter has. Nothing is sent that would have to be kept from anybody, and a
+/// certificate that has expired or is just being replaced must not make an exporter look dead that lives.
+struct AnyServer(Arc<CryptoProvider>);
+
+impl fmt::Debug for AnyServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AnyServer")
+    }
+}
+
+impl ServerCertVerifier for AnyServer {
+    fn verify_server_cert(
+        &self,
+        _certificate: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _name: &ServerName<'_>,
+        _ocsp: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, certificate, signature, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// Has none, and remembers whether it was asked for.
+#[derive(Debug, Default)]
+struct NoCertificate(AtomicBool);
+
+impl ResolvesClientCert for NoCertificate {
+    fn resolve(&self, _issuers: &[&[u8]], _schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        self.0.store(true, Ordering::Relaxed);
+        None
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}

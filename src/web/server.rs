@@ -1,0 +1,192 @@
+//! Accepts connections and serves them within limits: a client that is slow, many or hostile costs little and
+//! keeps nobody else out.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::Response;
+use hyper::body::Incoming;
+use hyper::service::{Service as _, service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_rustls::TlsAcceptor;
+use tracing::{debug, warn};
+
+use super::access::Access;
+use super::activity::{Activity, Connection, Connections, Followed};
+use super::auth::Checks;
+use super::gate;
+use super::tls::HTTP2;
+
+/// Of all listeners together, if the process may open that many files and as many again.
+const MAX_CONNECTIONS: usize = 512;
+/// Of a request's line and headers together.
+const MAX_HEADER_BYTES: usize = 16 * 1024;
+/// Number of headers in HTTP/1.
+const MAX_HEADERS: usize = 64;
+/// Requests at the same time on one connection with HTTP/2.
+const MAX_STREAMS: u32 = 32;
+/// After an error of the listener that is not a client's.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Between two warnings about such errors.
+const WARNING_PAUSE: Duration = Duration::from_secs(60);
+
+/// All that connections share.
+pub struct Server {
+    pub(super) router: TowerToHyperService<Router>,
+    pub(super) access: Arc<Access>,
+    pub(super) telemetry_path: String,
+    pub(super) checks: Checks,
+    /// Scrapes that may go on at the same time; `None` for as many as come.
+    pub(super) scrapes: Option<Arc<Semaphore>>,
+    connections: Arc<Connections>,
+}
+
+impl Server {
+    /// Serves `router`, of which `telemetry_path` is asked at most `max_requests` times at once (0: no limit).
+    pub fn new(router: Router, access: Arc<Access>, telemetry_path: String, max_requests: usize) -> Self {
+        let scrapes = (max_requests > 0).then(|| Arc::new(Semaphore::new(max_requests.min(Semaphore::MAX_PERMITS))));
+        Self {
+            router: TowerToHyperService::new(router),
+            access,
+            telemetry_path,
+            checks: Checks::default(),
+            scrapes,
+            connections: Arc::new(Connections::new(max_connections())),
+        }
+    }
+
+    /// Serves one listener until the sender of `stopped` is dropped, then finishes what is in flight. No error of
+    /// the listener ends it: all of them pass, or concern one client.
+    pub async fn serve(self: Arc<Self>, listener: TcpListener, mut stopped: watch::Receiver<()>) {
+        let mut tasks = JoinSet::new();
+        let mut warned: Option<Instant> = None;
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                Some(_) = tasks.join_next() => continue,
+                _ = stopped.changed() => break,
+            };
+            match accepted {
+                Ok((stream, peer)) => {
+                    tasks.spawn(self.clone().connection(stream, peer, stopped.clone()));
+                }
+                Err(error) if is_of_a_client(&error) => {}
+                Err(error) => {
+                    if warned.is_none_or(|last| last.elapsed() >= WARNING_PAUSE) {
+                        warn!("a connection cannot be accepted: {error}; the one that has waited longest is closed");
+                        warned = Some(Instant::now());
+                    }
+                    self.connections.evict();
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+        drop(listener);
+        while tasks.join_next().await.is_some() {}
+    }
+
+    async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, mut stopped: watch::Receiver<()>) {
+        let connection = self.connections.enter();
+        // Without it the last part of an answer waits for the client's acknowledgement.
+        let _ = stream.set_nodelay(true);
+        let Some(config) = self.access.rules().tls.clone() else {
+            return self.http(stream, false, peer, &connection, stopped).await;
+        };
+        let shaken = tokio::select! {
+            shaken = TlsAcceptor::from(config).accept(stream) => shaken,
+            why = connection.activity.is_over() => return debug!(%peer, "closed in the TLS handshake: {why}"),
+            _ = stopped.changed() => return,
+        };
+        match shaken {
+            Ok(stream) => {
+                let http2 = stream.get_ref().1.alpn_protocol() == Some(HTTP2);
+                self.http(stream, http2, peer, &connection, stopped).await;
+            }
+            Err(error) => debug!(%peer, "the TLS handshake failed: {error}"),
+        }
+    }
+
+    async fn http<S>(
+        self: Arc<Self>,
+        stream: S,
+        http2: bool,
+        peer: SocketAddr,
+        connection: &Connection,
+        mut stopped: watch::Receiver<()>,
+    ) where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let mut builder = auto::Builder::new(TokioExecutor::new());
+        // Time-outs are those of `Activity`, which knows of the handshake and of slow readers as well.
+        builder.http1().header_read_timeout(None).max_buf_size(MAX_HEADER_BYTES).max_headers(MAX_HEADERS);
+        builder.http2().max_header_list_size(MAX_HEADER_BYTES as u32).max_concurrent_streams(MAX_STREAMS);
+        // Only what was agreed on: looking for HTTP/2 on a plain connection could be dragged out.
+        let builder = if http2 { builder.http2_only() } else { builder.http1_only() };
+        let activity = connection.activity.clone();
+        let service = service_fn(|request| self.clone().answer(request, peer, activity.clone()));
+        let mut serving = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+        let mut stopping = false;
+        loop {
+            tokio::select! {
+                served = serving.as_mut() => {
+                    if let Err(error) = served {
+                        debug!(%peer, "a connection broke: {error}");
+                    }
+                    return;
+                }
+                why = activity.is_over() => return debug!(%peer, "a connection is closed: {why}"),
+                _ = stopped.changed(), if !stopping => {
+                    stopping = true;
+                    serving.as_mut().graceful_shutdown();
+                }
+            }
+        }
+    }
+
+    async fn answer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+        activity: Arc<Activity>,
+    ) -> Result<Response<Followed>, Infallible> {
+        let ticket = activity.begin();
+        let rules = self.access.rules();
+        let (mut response, permit) = match gate::admit(&self, &rules, &request, peer.ip()).await {
+            Ok(permit) => (self.router.call(request).await?, permit),
+            Err(refusal) => (refusal, None),
+        };
+        for (name, value) in &rules.headers {
+            response.headers_mut().insert(name, value.clone());
+        }
+        Ok(response.map(|body| Followed::new(body, ticket, permit)))
+    }
+}
+
+/// Half of the files that the process may open are for what it asks itself.
+fn max_connections() -> usize {
+    let limits = procfs::process::Process::myself().and_then(|process| process.limits());
+    match limits.map(|limits| limits.max_open_files.soft_limit) {
+        Ok(procfs::process::LimitValue::Value(files)) => {
+            usize::try_from(files / 2).unwrap_or(MAX_CONNECTIONS).clamp(8, MAX_CONNECTIONS)
+        }
+        _ => MAX_CONNECTIONS,
+    }
+}
+
+/// Whether the client went away before it was accepted.
+fn is_of_a_client(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}
