@@ -1,6 +1,10 @@
 //! What the tests share: the exporter as a process, the simulator as its API, and patience without sleeps.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+pub mod daemon;
+pub mod prometheus;
+pub mod tools;
+
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
@@ -154,7 +158,12 @@ impl Exporter {
     pub fn start(arguments: &[&str], environment: &[(String, String)]) -> Self {
         let mut arguments = arguments.to_vec();
         arguments.extend(["--web.listen-address", "127.0.0.1:0"]);
-        let mut child = command(&arguments, environment).spawn().unwrap();
+        Self::spawned(command(&arguments, environment))
+    }
+
+    /// From a command of one's own, with its output piped, that listens on loopback.
+    pub fn spawned(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
         let stdout = Output::follow(child.stdout.take().unwrap());
         let stderr = Output::follow(child.stderr.take().unwrap());
         let line = stderr.line("listening");
@@ -259,11 +268,19 @@ impl Answer {
 
 /// One HTTP request on a connection of its own, as bytes: no client's habits in between.
 pub fn request(address: &str, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+    send(address, method, path, headers, b"")
+}
+
+/// One HTTP request with a body.
+pub fn send(address: &str, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
     use std::io::Write as _;
     let mut stream = std::net::TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-    write!(stream, "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{headers}\r\n").unwrap();
+    let length = if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
+    write!(stream, "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{headers}{length}\r\n")
+        .unwrap();
+    stream.write_all(body).unwrap();
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).unwrap();
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
