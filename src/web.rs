@@ -1,7 +1,7 @@
 //! What the exporter answers over HTTP: `/metrics`, a landing page, health, reload.
 //!
-//! A connection's way: [`listen`], [`server`] (with `activity`, its limits, and [`access`], what
-//! `--web.config.file` asks for), `gate` (who is let in), the routes.
+//! A connection's way: `listen`, `server` (with `activity`, who is too slow, and `access`, what
+//! `--web.config.file` asks for), `gate` (which request is let in), the routes.
 
 mod access;
 mod activity;

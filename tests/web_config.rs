@@ -412,7 +412,13 @@ fn a_broken_file_is_refused_with_a_message_that_says_what_it_would_take() {
         assert!(ended.stderr.contains(&complaint), "{text}\nsays {}\nnot  {complaint}", ended.stderr);
         assert!(ended.stderr.contains("/web.yml: ") && !ended.stderr.contains("canary"), "{}", ended.stderr);
     }
-    for text in ["", "# nothing\n", "tls_server_config:\nhttp_server_config:\n", "rate_limit: {interval: 0}"] {
+    for text in [
+        "",
+        "# nothing\n",
+        "tls_server_config:\nhttp_server_config:\n",
+        "rate_limit: {interval: 0}",
+        "http_server_config: {headers: {X-XSS-Protection: 0}}",
+    ] {
         let ended = check(text);
         assert_eq!((ended.status, ended.stderr.as_str()), (Some(0), ""), "{text:?}");
     }

@@ -229,3 +229,21 @@ impl Access {
         Ok(warnings)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_bucket_is_full_at_first_and_fills_again() {
+        let bucket = Bucket::new(RateLimit { interval: Duration::from_secs(1), burst: 3 });
+        let take = |times: usize| (0..times).filter(|_| bucket.take()).count();
+        assert_eq!(take(10), 3);
+        tokio::time::advance(Duration::from_millis(999)).await;
+        assert_eq!(take(10), 0);
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert_eq!(take(10), 1);
+        tokio::time::advance(Duration::from_secs(3600)).await;
+        assert_eq!(take(10), 3);
+    }
+}

@@ -187,3 +187,72 @@ impl Drop for Place<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header(text: &str) -> HeaderValue {
+        HeaderValue::from_str(&format!("Basic {}", STANDARD.encode(text))).unwrap()
+    }
+
+    fn users(names: &[&str]) -> Arc<Users> {
+        let users = names.iter().map(|name| ((*name).to_owned(), bcrypt::hash(name, 4).unwrap()));
+        Arc::new(Users::new(users.collect()).unwrap())
+    }
+
+    const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+    #[tokio::test]
+    async fn only_a_user_with_his_password_is_admitted() {
+        let (users, checks) = (users(&["alice", "bob"]), Checks::default());
+        for (credentials, verdict) in [
+            ("alice:alice", Verdict::Admitted),
+            ("alice:alice", Verdict::Admitted),
+            ("alice:bob", Verdict::Refused),
+            ("alice:", Verdict::Refused),
+            (":", Verdict::Refused),
+            ("alice", Verdict::Refused),
+            // Compared with a hash that it fits, but there is no such user.
+            ("carol:alice", Verdict::Refused),
+            ("carol:bob", Verdict::Refused),
+            ("bob:bob", Verdict::Admitted),
+        ] {
+            assert_eq!(users.judge(Some(&header(credentials)), PEER, &checks).await, verdict, "{credentials}");
+        }
+        assert_eq!(users.judge(None, PEER, &checks).await, Verdict::Refused);
+        assert!(checks.waiting.lock().unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_password_that_was_right_before_needs_no_check() {
+        let (users, checks) = (users(&["alice"]), Checks::default());
+        assert_eq!(users.judge(Some(&header("alice:alice")), PEER, &checks).await, Verdict::Admitted);
+        checks.running.close();
+        assert_eq!(users.judge(Some(&header("alice:alice")), PEER, &checks).await, Verdict::Admitted);
+        assert_eq!(users.judge(Some(&header("alice:wrong")), PEER, &checks).await, Verdict::Busy);
+    }
+
+    #[test]
+    fn every_name_costs_a_check_of_one_of_the_hashes() {
+        let users = users(&["alice", "bob", "carol"]);
+        let mut compared = std::collections::BTreeSet::new();
+        for number in 0..200 {
+            let name = format!("nobody {number}");
+            let hash = &users.stand_in(&name).unwrap().hash;
+            assert_eq!(*hash, users.stand_in(&name).unwrap().hash, "the same one each time");
+            compared.insert(hash.clone());
+        }
+        assert_eq!(compared.len(), 3, "unknown names cost what known ones do, also with hashes of different costs");
+    }
+
+    #[tokio::test]
+    async fn few_checks_of_one_address_wait() {
+        let checks = Checks::default();
+        let places: Vec<_> = (0..MAX_WAITING_OF_ONE).map(|_| checks.place(PEER).unwrap()).collect();
+        assert!(checks.place(PEER).is_none());
+        assert!(checks.place([10, 0, 0, 1].into()).is_some());
+        drop(places);
+        assert!(checks.place(PEER).is_some());
+    }
+}

@@ -126,7 +126,7 @@ impl Default for TlsSection {
 struct HttpSection {
     #[serde(deserialize_with = "boolean")]
     http2: bool,
-    headers: Section<BTreeMap<String, Text>>,
+    headers: Section<BTreeMap<String, Scalar>>,
 }
 
 impl Default for HttpSection {
@@ -138,17 +138,26 @@ impl Default for HttpSection {
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct RateLimitSection {
-    interval: Option<Interval>,
+    interval: Option<Scalar>,
     #[serde(deserialize_with = "whole::<0, _, _>")]
     burst: u32,
 }
 
-/// Go writes durations as `1s` and their absence as 0.
+/// Where Go takes a number without quotes for a text: `X-XSS-Protection: 0`, `interval: 0`.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Interval {
+enum Scalar {
     Number(i64),
     Text(String),
+}
+
+impl Scalar {
+    fn text(self) -> String {
+        match self {
+            Self::Number(number) => number.to_string(),
+            Self::Text(text) => text,
+        }
+    }
 }
 
 impl WebFile {
@@ -242,9 +251,10 @@ fn pem(setting: &str, inline: Option<Text>, file: Option<Text>, folder: &Path) -
     }
 }
 
-fn headers_of(written: BTreeMap<String, Text>) -> Result<HeaderMap, String> {
+fn headers_of(written: BTreeMap<String, Scalar>) -> Result<HeaderMap, String> {
     let mut headers = HeaderMap::new();
-    for (name, Text(value)) in written {
+    for (name, value) in written {
+        let value = value.text();
         let path = format!("http_server_config.headers.{name}");
         let Some((_, values)) = HEADERS.iter().find(|(known, _)| *known == name) else {
             let known: Vec<&str> = HEADERS.iter().map(|(known, _)| *known).collect();
@@ -265,15 +275,11 @@ fn headers_of(written: BTreeMap<String, Text>) -> Result<HeaderMap, String> {
 }
 
 fn rate_limit(section: RateLimitSection) -> Result<Option<RateLimit>, String> {
-    let refused = Err("rate_limit.interval: it takes a duration such as 1s, or 0 for no limit".to_owned());
-    let interval = match section.interval {
-        None | Some(Interval::Number(0)) => return Ok(None),
-        Some(Interval::Number(_)) => return refused,
-        Some(Interval::Text(text)) => match humantime::parse_duration(&text) {
-            Ok(Duration::ZERO) => return Ok(None),
-            Ok(interval) => interval,
-            Err(_) => return refused,
-        },
+    let Some(interval) = section.interval else { return Ok(None) };
+    let interval = match humantime::parse_duration(&interval.text()) {
+        Ok(Duration::ZERO) => return Ok(None),
+        Ok(interval) => interval,
+        Err(_) => return Err("rate_limit.interval: it takes a duration such as 1s, or 0 for no limit".to_owned()),
     };
     if section.burst == 0 {
         return Err("rate_limit.burst: it takes a whole number from 1, or every request would be refused".to_owned());

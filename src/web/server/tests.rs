@@ -1,0 +1,127 @@
+use std::time::Duration;
+
+use axum::routing::get;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+use tokio::time::{Instant, sleep};
+
+use super::*;
+
+/// A server of a small and of a large page, the latter for one at a time, and a connection to it.
+struct Rig {
+    server: Arc<Server>,
+    _stop: watch::Sender<()>,
+    stopped: watch::Receiver<()>,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let large = get(async || "x".repeat(1024 * 1024));
+        let router = Router::new().route("/small", get(async || "small")).route("/large", large);
+        let access = Arc::new(Access::load(None).unwrap());
+        let (stop, stopped) = watch::channel(());
+        Self { server: Arc::new(Server::new(router, access, "/large".to_owned(), 1)), _stop: stop, stopped }
+    }
+
+    fn connect(&self, http2: bool) -> DuplexStream {
+        let (client, stream) = duplex(1024);
+        let (server, stopped) = (self.server.clone(), self.stopped.clone());
+        tokio::spawn(async move {
+            let connection = server.connections.enter();
+            let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+            server.clone().http(stream, http2, peer, &connection, stopped).await;
+        });
+        client
+    }
+}
+
+const SMALL: &[u8] = b"GET /small HTTP/1.1\r\nHost: x\r\n\r\n";
+const LARGE: &[u8] = b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n";
+
+/// Reads an answer without its end.
+async fn begin_of_answer(client: &mut DuplexStream) -> String {
+    let mut begin = [0; 15];
+    client.read_exact(&mut begin).await.unwrap();
+    String::from_utf8_lossy(&begin[9..12]).into_owned()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_without_a_whole_request_is_cut_after_ten_seconds() {
+    let rig = Rig::new();
+    for (http2, request) in [(false, SMALL), (true, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")] {
+        let mut client = rig.connect(http2);
+        let begin = Instant::now();
+        // One byte a second looks busy all the time, and is not done in time.
+        for byte in request.iter().take(9) {
+            client.write_all(&[*byte]).await.unwrap();
+            sleep(Duration::from_secs(1)).await;
+        }
+        let _ = client.read_to_end(&mut Vec::new()).await;
+        assert_eq!(begin.elapsed().as_secs(), 10, "HTTP/2: {http2}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_connection_is_kept_for_the_next_scrape_but_not_for_ever() {
+    let rig = Rig::new();
+    let mut client = rig.connect(false);
+    for _ in 0..3 {
+        client.write_all(SMALL).await.unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"small") {
+            assert!(client.read_buf(&mut answer).await.unwrap() > 0);
+        }
+        assert!(answer.starts_with(b"HTTP/1.1 200 OK"));
+        sleep(Duration::from_secs(60)).await;
+    }
+    client.write_all(&SMALL[..5]).await.unwrap();
+    let begin = Instant::now();
+    client.read_to_end(&mut Vec::new()).await.unwrap();
+    // It has been idle for 60 s; a request that has only begun makes no difference.
+    assert_eq!(begin.elapsed().as_secs(), 30);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_reader_takes_up_a_scrape_until_it_is_cut() {
+    let rig = Rig::new();
+    let mut slow = rig.connect(false);
+    slow.write_all(LARGE).await.unwrap();
+    assert_eq!(begin_of_answer(&mut slow).await, "200");
+    let begin = Instant::now();
+
+    let mut other = rig.connect(false);
+    other.write_all(LARGE).await.unwrap();
+    assert_eq!(begin_of_answer(&mut other).await, "503");
+
+    let mut read = 0;
+    while let Ok(1) = slow.read(&mut [0]).await {
+        read += 1;
+        sleep(Duration::from_millis(100)).await;
+    }
+    // What was in between when it was cut came a little later.
+    assert!((60..=170).contains(&begin.elapsed().as_secs()), "{:?}", begin.elapsed());
+    assert!(read < 2000, "{read}");
+
+    let mut other = rig.connect(false);
+    other.write_all(LARGE).await.unwrap();
+    assert_eq!(begin_of_answer(&mut other).await, "200", "its place is free again");
+    let mut rest = Vec::new();
+    let _ = tokio::time::timeout(Duration::from_secs(1), other.read_to_end(&mut rest)).await;
+    assert!(rest.len() >= 1024 * 1024, "a client that reads is served whole");
+    other.write_all(LARGE).await.unwrap();
+    assert_eq!(begin_of_answer(&mut other).await, "200", "and leaves its place when it has read all");
+}
+
+#[tokio::test]
+async fn the_connection_that_has_waited_longest_makes_room() {
+    let connections = Arc::new(Connections::new(2));
+    let busy = connections.enter();
+    let _ticket = busy.activity.begin();
+    let waiting = connections.enter();
+    let third = connections.enter();
+    assert_eq!(waiting.activity.is_over().await, "there are too many connections");
+    let fourth = connections.enter();
+    assert_eq!(third.activity.is_over().await, "there are too many connections");
+    let _other = fourth.activity.begin();
+    let _fifth = connections.enter();
+    assert_eq!(busy.activity.is_over().await, "there are too many connections");
+}
