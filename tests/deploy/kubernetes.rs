@@ -144,7 +144,7 @@ fn the_number_of_shards_is_the_number_of_pods_and_the_ordinal_is_the_index() {
 fn the_command_line_and_the_configuration_of_the_pod_work_and_its_probes_are_answered() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-    let api = Api::healthy(3);
+    let api = Api::healthy(30);
     for overlay in OVERLAYS {
         let objects = built(overlay);
         let pod = container(&objects);

@@ -86,12 +86,12 @@ fn a_reload_that_fails_shows_in_the_status() {
     let path = file.path().to_str().unwrap();
     let exporter = Exporter::start(&["--config.file", path], &manager.environment(&api));
     manager.until("READY=1");
-    std::fs::write(path, "poll: {status: never}\n").unwrap();
+    std::fs::write(path, "poll: {stale_after: never}\n").unwrap();
     exporter.signal("HUP");
     manager.until("RELOADING=1");
     let ready = manager.until("READY=1");
     let status = "READY=1\nSTATUS=The configuration cannot be loaded, the old one stays: ";
-    assert!(ready.starts_with(status) && ready.contains("poll.status"), "{ready}");
+    assert!(ready.starts_with(status) && ready.contains("poll.stale_after"), "{ready}");
 }
 
 #[test]
