@@ -1,5 +1,7 @@
 //! Wires the parts together: pollers, the web server, reload, shutdown.
 
+mod service_manager;
+
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,9 +18,10 @@ use crate::api::{Client, ClientError};
 use crate::config::{self, Config, ConfigError};
 use crate::exposition::Exposition;
 use crate::fleet::Fleet;
-use crate::poll::Poller;
+use crate::poll::{Poller, Pulse};
 use crate::service_key::{KeyError, KeyHolder};
 use crate::web::{self, Access, App, ListenError, ReloadRequest, Server};
+use service_manager::Watchdog;
 
 /// Scrapes in flight get this long to finish; the rest of the five seconds is for the process to end.
 const DRAIN: Duration = Duration::from_secs(4);
@@ -154,6 +157,8 @@ pub async fn run(options: Options, listeners: Vec<TcpListener>) -> Result<(), Er
     let (stop, stopped) = watch::channel(());
     options.access.warnings().iter().for_each(|warning| warn!("{warning}"));
     let mut servers = serve_all(listeners, app, &options, &stopped);
+    let mut watchdog = Watchdog::of_environment();
+    service_manager::ready(&polling.describe());
     loop {
         tokio::select! {
             order = signals.next() => match order {
@@ -165,6 +170,7 @@ pub async fn run(options: Options, listeners: Vec<TcpListener>) -> Result<(), Er
                 // Whoever asked may have gone away.
                 let _ = request.send(outcome);
             }
+            () = watchdog.hungry() => watchdog.feed(polling.stuck()),
             died = polling.death() => return Err(Error::Died(died)),
             Some(ended) = servers.join_next() => {
                 let why = ended.err().map_or("without an error".to_owned(), |error| error.to_string());
@@ -172,6 +178,7 @@ pub async fn run(options: Options, listeners: Vec<TcpListener>) -> Result<(), Er
             }
         }
     }
+    service_manager::stopping();
     info!("stopping: no more polls, scrapes in flight are finished");
     drop(polling);
     drop(stop);
@@ -204,22 +211,42 @@ fn serve_all(listeners: Vec<TcpListener>, app: App, options: &Options, stopped: 
     servers
 }
 
+/// One account's poller.
+struct Running {
+    task: AbortHandle,
+    pulse: Pulse,
+}
+
 /// The pollers that run, and what they run with.
 struct Polling {
     fleet: Fleet,
     config: Config,
     tasks: JoinSet<String>,
-    running: HashMap<String, AbortHandle>,
+    running: HashMap<String, Running>,
 }
 
 impl Polling {
     fn spawn(&mut self, name: String, poller: Poller) {
         let account = name.clone();
-        let handle = self.tasks.spawn(async move {
+        let pulse = poller.pulse();
+        let task = self.tasks.spawn(async move {
             poller.run().await;
             account
         });
-        self.running.insert(name, handle);
+        self.running.insert(name, Running { task, pulse });
+    }
+
+    /// An account whose poller is stuck, if there is one.
+    fn stuck(&self) -> Option<&str> {
+        self.running.iter().find(|(_, poller)| poller.pulse.is_stuck()).map(|(account, _)| account.as_str())
+    }
+
+    /// One line on what runs.
+    fn describe(&self) -> String {
+        match self.running.len() {
+            1 => "Polling 1 account".to_owned(),
+            accounts => format!("Polling {accounts} accounts"),
+        }
     }
 
     /// Waits until a poller ends by itself, which only a panic can bring about.
@@ -246,10 +273,10 @@ impl Polling {
         let prepared = try_join_all(changed.map(|account| prepare(&config, account))).await?;
 
         let names: Vec<&str> = config.accounts.iter().map(|account| account.name.as_str()).collect();
-        self.running.retain(|name, task| {
+        self.running.retain(|name, poller| {
             let goes_on = names.contains(&name.as_str()) && !prepared.iter().any(|new| new.account.name == *name);
             if !goes_on {
-                task.abort();
+                poller.task.abort();
             }
             goes_on
         });
@@ -264,6 +291,7 @@ impl Polling {
 }
 
 async fn reload_and_note(polling: &mut Polling, options: &Options, exposition: &Exposition) -> Result<(), String> {
+    service_manager::reloading();
     let outcome = match options.config.load() {
         Ok(config) => {
             config.warnings().iter().for_each(|warning| warn!("{warning}"));
@@ -273,8 +301,14 @@ async fn reload_and_note(polling: &mut Polling, options: &Options, exposition: &
     };
     exposition.own.note_reload(outcome.is_ok());
     match &outcome {
-        Ok(()) => info!("the configuration has been loaded"),
-        Err(problem) => error!("the configuration cannot be loaded, the old one stays: {problem}"),
+        Ok(()) => {
+            info!("the configuration has been loaded");
+            service_manager::ready(&polling.describe());
+        }
+        Err(problem) => {
+            error!("the configuration cannot be loaded, the old one stays: {problem}");
+            service_manager::ready(&format!("The configuration cannot be loaded, the old one stays: {problem}"));
+        }
     }
     outcome.map_err(|problem| problem.to_string())
 }
@@ -322,5 +356,21 @@ mod tests {
         polling.tasks.spawn(std::future::pending::<String>()).abort();
         polling.tasks.spawn(async { panic!("on purpose") });
         assert_eq!(polling.death().await, "a poller (it panicked, see above)");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_account_whose_poller_does_not_turn_is_stuck() {
+        let environment = [("GOLDRUSH_EXPORTER__API__BASE_URL".to_owned(), "http://127.0.0.1:9/".to_owned())];
+        let mut config = Config::load(None, &environment).unwrap();
+        config.accounts[0].key = crate::service_key::KeySource::BuiltIn("sk_1");
+        let fleet = Fleet::default();
+        let started = pollers(&config, &fleet).await.unwrap();
+        let mut polling = Polling { fleet, tasks: JoinSet::new(), running: HashMap::new(), config };
+        started.into_iter().for_each(|(name, poller)| polling.spawn(name, poller));
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!((polling.stuck(), polling.describe().as_str()), (None, "Polling 1 account"));
+        polling.running["default"].task.abort();
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(polling.stuck(), Some("default"));
     }
 }

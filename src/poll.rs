@@ -5,8 +5,10 @@ mod backoff;
 mod budget;
 mod changes;
 mod listing;
+mod pulse;
 mod schedule;
 
 pub use account::Poller;
 pub use budget::Budget;
+pub use pulse::Pulse;
 pub use schedule::{Pace, Probe, Schedule};

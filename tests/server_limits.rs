@@ -54,9 +54,9 @@ fn running_out_of_files_neither_ends_the_exporter_nor_its_scrapes() {
     let api = Api::healthy(1);
     let binary = env!("CARGO_BIN_EXE_goldrush-exporter");
     let mut command = std::process::Command::new("sh");
-    command.args(["-c", "ulimit -n 24; exec \"$0\" --web.listen-address 127.0.0.1:0", binary]);
+    command.args(["-c", "ulimit -n 24; exec \"$0\" \"$@\"", binary]);
     command.env_clear().envs(api.environment()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut exporter = Exporter::spawned(command);
+    let mut exporter = Exporter::spawn(command);
     exporter.until_value("goldrush_up{account=\"default\"}", 1.0);
     let many: Vec<TcpStream> = (0..40).map(|_| TcpStream::connect(&exporter.address).unwrap()).collect();
     exporter.stderr.line("a connection cannot be accepted");
@@ -151,7 +151,7 @@ fn sockets_of_systemd_are_served_instead_of_addresses() {
     // Taken: it would not start if it tried to listen there.
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let flags = format!("--web.systemd-socket --web.listen-address {}", taken.local_addr().unwrap());
-    let exporter = Exporter::spawned(with_passed_socket(listener.into(), &flags, &api));
+    let exporter = Exporter::spawn(with_passed_socket(listener.into(), &flags, &api));
     assert_eq!(exporter.address, address);
     exporter.until_value("goldrush_up{account=\"default\"}", 1.0);
 

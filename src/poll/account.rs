@@ -14,14 +14,16 @@ use super::backoff::Backoff;
 use super::budget::Budget;
 use super::changes;
 use super::listing::{Listing, Step};
+use super::pulse::Pulse;
 use super::schedule::{Intervals, PROBES, Pace, Probe, Schedule};
 use crate::api::{self, Client, Endpoint, Error, ListPage, PipelineId, Reason};
 use crate::config::{self, Config};
 use crate::fleet::{AccountHandle, Answer, ListSummary, Moment};
 use crate::service_key::{KeyHolder, KeySource, LoadedKey, Reread};
 
-/// How often a key file is looked at: a rotation is seen within this time even before the old key dies.
-const KEY_CHECK: Duration = Duration::from_secs(1);
+/// How often the loop turns at least. Then a key file is looked at: a rotation is seen within this time even before
+/// the old key dies. And a loop that waits is told from one that hangs.
+const TICK: Duration = Duration::from_secs(1);
 
 /// One request to be sent.
 #[derive(Debug, Clone)]
@@ -58,6 +60,7 @@ pub struct Poller {
     client: Client,
     keys: KeyHolder,
     fleet: AccountHandle,
+    pulse: Pulse,
     schedule: Schedule,
     budget: Budget,
     in_flight: InFlight,
@@ -115,6 +118,7 @@ impl Poller {
             client,
             keys,
             fleet,
+            pulse: Pulse::new(),
             schedule: Schedule::new(intervals, now),
             budget: Budget::new(poll.requests_per_second, now),
             in_flight: FuturesUnordered::new(),
@@ -130,6 +134,11 @@ impl Poller {
             overloaded: false,
             truncated: false,
         }
+    }
+
+    /// Shows whether the poller's loop still turns.
+    pub fn pulse(&self) -> Pulse {
+        self.pulse.clone()
     }
 
     /// Polls for ever.
@@ -156,16 +165,17 @@ impl Poller {
     }
 
     async fn poll_until(&mut self, over: impl Fn(&Self) -> bool) {
-        let mut key_check = tokio::time::interval(KEY_CHECK);
-        key_check.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let key_can_change = matches!(self.keys.source(), KeySource::File(_));
         while !over(self) {
+            self.pulse.beat();
             let wake = self.send_what_is_due(Instant::now());
             self.publish_budget();
             tokio::select! {
                 Some(finished) = self.in_flight.next() => self.finish(finished).await,
                 () = sleep_until(wake) => {}
-                _ = key_check.tick(), if key_can_change => { self.reread_key().await; }
+                _ = tick.tick() => if key_can_change { self.reread_key().await; }
             }
         }
     }
@@ -576,5 +586,42 @@ async fn sleep_until(wake: Option<Instant>) {
     match wake {
         Some(wake) => tokio::time::sleep_until(wake).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fleet::Fleet;
+
+    /// A poller of an API that nobody serves.
+    async fn poller() -> Poller {
+        let environment = [("GOLDRUSH_EXPORTER__API__BASE_URL".to_owned(), "http://127.0.0.1:9/".to_owned())];
+        let config = Config::load(None, &environment).unwrap();
+        let client = Client::new(config.api.clone()).unwrap();
+        let keys = KeyHolder::load(KeySource::BuiltIn("sk_1")).await.unwrap();
+        Poller::new(&config, config.accounts[0].clone(), client, keys, Fleet::default().account("default"))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_loop_that_waits_is_not_stuck_however_long_it_waits() {
+        let day = Duration::from_secs(24 * 60 * 60);
+        type Spoil = fn(&mut Poller, Duration);
+        let waits: [(&str, Spoil); 3] = [
+            ("the API is down", |_, _| {}),
+            ("a pause after a 429", |poller, day| _ = poller.budget.pause(Some(day), Instant::now())),
+            ("a refused key", |poller, day| (poller.refused, poller.list_due) = (true, Instant::now() + day)),
+        ];
+        for (what, spoil) in waits {
+            let mut poller = poller().await;
+            spoil(&mut poller, day);
+            let pulse = poller.pulse();
+            let running = tokio::spawn(poller.run());
+            for minute in 0..240 {
+                assert!(!pulse.is_stuck(), "{what}, after {minute} minutes");
+                tokio::time::sleep(Duration::from_secs(60)).await;
+            }
+            running.abort();
+        }
     }
 }
