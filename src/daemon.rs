@@ -23,6 +23,9 @@ use crate::web::{self, App, ReloadRequest};
 /// Scrapes in flight get this long to finish; the rest of the five seconds is for the process to end.
 const DRAIN: Duration = Duration::from_secs(4);
 
+/// How often it is looked whether something is kept for scrapers that do not come any more.
+const TIDY: Duration = Duration::from_secs(5);
+
 /// Where the configuration comes from: read once at the start and again at each reload.
 #[derive(Debug, Clone)]
 pub enum ConfigSource {
@@ -158,6 +161,7 @@ pub async fn run(options: Options, listeners: Vec<TcpListener>) -> Result<(), Er
     };
     let (stop, stopped) = watch::channel(());
     let mut servers = serve_all(listeners, &app, &stopped);
+    let mut tidy = tokio::time::interval(TIDY);
     loop {
         tokio::select! {
             order = signals.next() => match order {
@@ -169,6 +173,7 @@ pub async fn run(options: Options, listeners: Vec<TcpListener>) -> Result<(), Er
                 // Whoever asked may have gone away.
                 let _ = request.send(outcome);
             }
+            _ = tidy.tick() => exposition.forget_unused(),
             died = polling.death() => return Err(Error::Died(died)),
             Some(ended) = servers.join_next() => {
                 return Err(Error::Died(format!("the web server ({})", describe(ended))));

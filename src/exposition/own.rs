@@ -1,7 +1,7 @@
 //! What the exporter says of itself, kept by prometheus-client.
 
 use std::fmt::Write as _;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use prometheus_client::encoding::text::encode_registry;
@@ -21,6 +21,7 @@ pub struct Own {
     exposition_bytes: Gauge,
     reload_successful: Gauge,
     reload_success_time: Gauge<f64, AtomicU64>,
+    reloads: AtomicU64,
 }
 
 impl Own {
@@ -51,26 +52,29 @@ impl Own {
             Unit::Seconds,
             reload_success_time.clone(),
         );
-        registry.register("goldrush_exporter_scrapes", "Expositions that were written", scrapes.clone());
+        registry.register("goldrush_exporter_scrapes", "Scrapes that were answered", scrapes.clone());
         registry.register_with_unit(
             "goldrush_exporter_render_duration",
-            "How long writing the exposition before this one took",
+            "How long it took when the pipelines' metrics were last written, and compressed for those who accept it",
             Unit::Seconds,
             render_duration.clone(),
         );
         registry.register_with_unit(
             "goldrush_exporter_exposition",
-            "Size of the exposition before this one, not compressed",
+            "Size of the exposition that was sent before this one, not compressed",
             Unit::Bytes,
             exposition_bytes.clone(),
         );
         #[cfg(target_os = "linux")]
         registry.register_collector(Box::new(super::process::Process));
-        Self { registry, scrapes, render_duration, exposition_bytes, reload_successful, reload_success_time }
+        let reloads = AtomicU64::default();
+        Self { registry, scrapes, render_duration, exposition_bytes, reload_successful, reload_success_time, reloads }
     }
 
     /// Notes that a configuration was loaded, or could not be.
     pub fn note_reload(&self, successful: bool) {
+        // First: whoever sees the gauges' new values does not take a picture from before for the newest.
+        self.reloads.fetch_add(1, Ordering::SeqCst);
         self.reload_successful.set(successful.into());
         if successful {
             self.reload_success_time.set(unix_seconds(SystemTime::now()));
@@ -81,8 +85,16 @@ impl Own {
         self.scrapes.inc();
     }
 
-    pub(super) fn note_render(&self, duration: Duration, bytes: usize) {
+    /// How often a configuration was loaded, or could not be.
+    pub(super) fn reloads(&self) -> u64 {
+        self.reloads.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn note_render(&self, duration: Duration) {
         self.render_duration.set(duration.as_secs_f64());
+    }
+
+    pub(super) fn note_bytes(&self, bytes: usize) {
         self.exposition_bytes.set(bytes.try_into().unwrap_or(i64::MAX));
     }
 
