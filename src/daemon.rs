@@ -26,6 +26,9 @@ use service_manager::Watchdog;
 /// Scrapes in flight get this long to finish; the rest of the five seconds is for the process to end.
 const DRAIN: Duration = Duration::from_secs(4);
 
+/// How often it is looked whether something is kept for scrapers that do not come any more.
+const TIDY: Duration = Duration::from_secs(5);
+
 /// Where the configuration comes from: read once at the start and again at each reload.
 #[derive(Debug, Clone)]
 pub enum ConfigSource {
@@ -159,6 +162,7 @@ pub async fn run(options: Options, listeners: Vec<TcpListener>) -> Result<(), Er
     let mut servers = serve_all(listeners, app, &options, &stopped);
     let mut watchdog = Watchdog::of_environment();
     service_manager::ready(&polling.describe());
+    let mut tidy = tokio::time::interval(TIDY);
     loop {
         tokio::select! {
             order = signals.next() => match order {
@@ -171,6 +175,7 @@ pub async fn run(options: Options, listeners: Vec<TcpListener>) -> Result<(), Er
                 let _ = request.send(outcome);
             }
             () = watchdog.hungry() => watchdog.feed(polling.stuck()),
+            _ = tidy.tick() => exposition.forget_unused(),
             died = polling.death() => return Err(Error::Died(died)),
             Some(ended) = servers.join_next() => {
                 let why = ended.err().map_or("without an error".to_owned(), |error| error.to_string());

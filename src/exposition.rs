@@ -2,26 +2,42 @@
 //!
 //! Only this module names prometheus-client, which keeps the exporter's own metrics. The fleet's families
 //! are written straight from the picture: that is what keeps a forgotten series from living on.
+//!
+//! The fleet's part is written once for all who ask for it, and again when the picture has changed; the exporter's own
+//! metrics are small and written at each scrape.
 
 mod families;
 mod negotiate;
 mod own;
 #[cfg(target_os = "linux")]
 mod process;
+mod rendering;
 #[cfg(test)]
 mod tests;
 mod writer;
 
-use std::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::task::JoinError;
+use tokio::time;
 
 pub use families::{FAMILIES, Family, Subject};
 pub use negotiate::{accepts_gzip, choose_format};
 pub use own::Own;
+pub use rendering::Encoding;
 pub use writer::{Format, Kind};
 
 use crate::fleet::{Account, Fleet, Moment};
 use families::{AccountView, PipelineView, Read};
+use rendering::{GZIP_HEADER, Made, Packer, Rendering, gzip_end};
 use writer::{Labels, Writer};
+
+/// An exposition of more than so many bytes is written at most once in [`REST`]: for a large fleet the picture changes
+/// all the time. Smaller ones cost so little that whoever asks sees the newest.
+const LARGE: usize = 1 << 20;
+const REST: Duration = Duration::from_secs(1);
 
 /// Everything that `/metrics` shows.
 #[derive(Debug)]
@@ -29,58 +45,202 @@ pub struct Exposition {
     fleet: Fleet,
     /// The exporter's own metrics.
     pub own: Own,
+    kept: Mutex<[Kept; 4]>,
+    /// Whoever holds it writes; the others wait for what he writes.
+    renderer: Arc<tokio::sync::Mutex<Renderer>>,
+}
+
+/// The fleet's part in one format and encoding.
+#[derive(Debug, Default)]
+struct Kept {
+    rendering: Option<Arc<Rendering>>,
+    /// When it was last asked for.
+    asked: Option<time::Instant>,
+}
+
+/// What is used again for each rendering.
+#[derive(Debug, Default)]
+struct Renderer {
+    packer: Packer,
+    piece: Vec<u8>,
+    accounts: Labels,
+    pipelines: Labels,
+}
+
+/// The body of one answer, to be sent piece by piece.
+#[derive(Debug)]
+pub struct Body {
+    header: &'static [u8],
+    fleet: Arc<Rendering>,
+    own: Bytes,
+    next: usize,
+}
+
+impl Body {
+    /// How many bytes all pieces have together.
+    pub fn bytes(&self) -> usize {
+        self.header.len() + self.fleet.bytes + self.own.len()
+    }
+}
+
+impl Iterator for Body {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        let pieces = &self.fleet.pieces;
+        let piece = match self.next {
+            0 => Bytes::from_static(self.header),
+            next if next <= pieces.len() => pieces[next - 1].clone(),
+            next if next == pieces.len() + 1 => std::mem::take(&mut self.own),
+            _ => return None,
+        };
+        self.next += 1;
+        Some(piece)
+    }
 }
 
 impl Exposition {
     /// An exposition of that fleet.
     pub fn new(fleet: Fleet) -> Self {
-        Self { fleet, own: Own::new() }
+        Self { fleet, own: Own::new(), kept: Mutex::default(), renderer: Arc::default() }
     }
 
-    /// Writes everything as it is now. Takes milliseconds for thousands of pipelines: not for an async task.
-    pub fn render(&self, format: Format) -> Vec<u8> {
-        let begin = Instant::now();
+    /// Everything as it is now. However many ask at once, one writes it, on a thread where that blocks nobody.
+    ///
+    /// # Errors
+    /// If writing panicked, or the runtime is shutting down.
+    pub async fn scrape(self: &Arc<Self>, format: Format, encoding: Encoding) -> Result<Body, JoinError> {
         self.own.count_scrape();
         // Read before the fleet: whoever sees a reload as done sees the fleet after it.
-        let own = self.own.encode();
-        let mut writer = Writer::new(format);
-        render_fleet(&mut writer, &self.fleet, Moment::now());
-        writer.append_openmetrics(&own);
-        let body = writer.finish();
-        self.own.note_render(begin.elapsed(), body.len());
-        body
+        let exposition = self.clone();
+        let own = tokio::task::spawn_blocking(move || exposition.write_own(format)).await?;
+        let fleet = match self.current(format, encoding) {
+            Some(fleet) => fleet,
+            None => {
+                let mut renderer = self.renderer.clone().lock_owned().await;
+                let exposition = self.clone();
+                // The lock goes along: a scraper that goes away does not stop what others wait for.
+                tokio::task::spawn_blocking(move || exposition.render(format, encoding, &mut renderer)).await?
+            }
+        };
+        self.own.note_bytes(fleet.text_bytes + own.len());
+        Ok(match encoding {
+            Encoding::Identity => Body { header: &[], fleet, own: own.into(), next: 0 },
+            Encoding::Gzip => Body { header: GZIP_HEADER, own: gzip_end(&fleet, &own), fleet, next: 0 },
+        })
+    }
+
+    /// Forgets what has been written for scrapers that do not come any more. To be called every few seconds.
+    pub fn forget_unused(&self) {
+        let now = time::Instant::now();
+        for encoding in [Encoding::Identity, Encoding::Gzip] {
+            // A plain body is large, and quickly written again.
+            let keep = Duration::from_secs(if encoding == Encoding::Gzip { 300 } else { 10 });
+            for format in [Format::OpenMetrics, Format::Classic] {
+                let kept = &mut self.kept()[place(format, encoding)];
+                if kept.asked.is_some_and(|asked| now.saturating_duration_since(asked) > keep) {
+                    *kept = Kept::default();
+                }
+            }
+        }
+    }
+
+    fn kept(&self) -> MutexGuard<'_, [Kept; 4]> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What has been written and still holds.
+    fn current(&self, format: Format, encoding: Encoding) -> Option<Arc<Rendering>> {
+        let (version, reloads, now) = (self.fleet.version(), self.own.reloads(), time::Instant::now());
+        let mut kept = self.kept();
+        let kept = &mut kept[place(format, encoding)];
+        kept.asked = Some(now);
+        let rendering = kept.rendering.as_ref()?;
+        let Made { at, good_until, .. } = rendering.made;
+        let is_recent = rendering.text_bytes > LARGE && now.saturating_duration_since(at) < REST;
+        let holds = rendering.made.reloads == reloads
+            && good_until.is_none_or(|until| now < until)
+            && (rendering.made.version == version || is_recent);
+        holds.then(|| rendering.clone())
+    }
+
+    /// Writes the fleet's part, unless somebody else has just done so.
+    fn render(&self, format: Format, encoding: Encoding, renderer: &mut Renderer) -> Arc<Rendering> {
+        if let Some(current) = self.current(format, encoding) {
+            return current;
+        }
+        let begin = Instant::now();
+        let old = self.kept()[place(format, encoding)].rendering.clone();
+        let Renderer { packer, piece, accounts, pipelines } = renderer;
+        let rendering = packer.pack(encoding, old.as_deref(), |take| {
+            // Read before the fleet: what is written meanwhile is news.
+            let (version, reloads, now) = (self.fleet.version(), self.own.reloads(), Moment::now());
+            let mut writer = Writer::new(format, std::mem::take(piece), take);
+            let good_until = write_fleet(&mut writer, [accounts, pipelines], &self.fleet, now);
+            *piece = writer.finish();
+            Made { at: now.monotonic, version, reloads, good_until }
+        });
+        let rendering = Arc::new(rendering);
+        self.kept()[place(format, encoding)].rendering = Some(rendering.clone());
+        self.own.note_render(begin.elapsed());
+        rendering
+    }
+
+    /// The exporter's own metrics, which come last.
+    fn write_own(&self, format: Format) -> Vec<u8> {
+        let mut text = Vec::new();
+        let mut take = |piece: &[u8]| text.extend_from_slice(piece);
+        let mut writer = Writer::new(format, Vec::new(), &mut take);
+        writer.append_openmetrics(&self.own.encode());
+        writer.end();
+        writer.finish();
+        text
     }
 }
 
-/// Writes the families of the table.
-fn render_fleet(writer: &mut Writer, fleet: &Fleet, now: Moment) {
+fn place(format: Format, encoding: Encoding) -> usize {
+    format as usize * 2 + encoding as usize
+}
+
+/// Writes the families of the table. Answers when they would look different though nobody writes to the fleet.
+fn write_fleet(
+    writer: &mut Writer,
+    [account_labels, pipeline_labels]: [&mut Labels; 2],
+    fleet: &Fleet,
+    now: Moment,
+) -> Option<time::Instant> {
     // Pipelines are shared with the picture, so its lock is held for no longer than this takes.
     let accounts: Vec<(String, Account)> =
         fleet.accounts().iter().map(|handle| (handle.name().to_owned(), handle.lock().clone())).collect();
     let accounts: Vec<AccountView> =
         accounts.iter().map(|(name, account)| AccountView { name, account, now }).collect();
-    let account_labels: Vec<Labels> = accounts.iter().map(AccountView::labels).collect();
-    // Escaped once for all the families of a pipeline.
-    let pipelines: Vec<(PipelineView, Labels)> = accounts
+    let pipelines: Vec<PipelineView> = accounts
         .iter()
         .flat_map(|account| account.account.pipelines().map(move |pipeline| PipelineView { account, pipeline }))
-        .map(|view| (view, view.labels()))
         .collect();
+    account_labels.clear();
+    accounts.iter().for_each(|view| view.push_labels(account_labels));
+    pipeline_labels.clear();
+    pipelines.iter().for_each(|view| view.push_labels(pipeline_labels));
     for family in FAMILIES {
         let mut samples = writer.family(family);
         match family.read {
             Read::Account(read) => {
-                for (view, labels) in accounts.iter().zip(&account_labels) {
+                for (view, labels) in accounts.iter().zip(account_labels.iter()) {
                     samples.of(labels);
                     read(view, &mut samples);
                 }
             }
             Read::Pipeline(read) => {
-                for (view, labels) in &pipelines {
+                for (view, labels) in pipelines.iter().zip(pipeline_labels.iter()) {
                     samples.of(labels);
                     read(view, &mut samples);
                 }
             }
         }
     }
+    let changes = accounts.iter().filter_map(|view| view.account.changes_at(now));
+    // A lag grows all the time: a second's resolution is enough for it.
+    let lags = accounts.iter().any(|view| view.account.budget.oldest_due.is_some());
+    changes.chain(lags.then(|| now.monotonic + REST)).min()
 }

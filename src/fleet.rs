@@ -7,6 +7,8 @@ mod account;
 mod histogram;
 mod pipeline;
 
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
@@ -31,6 +33,13 @@ impl Moment {
         Self { monotonic: Instant::now(), wall: SystemTime::now() }
     }
 
+    /// Until when something that was true at this moment is shown: up to and including `stale_after`.
+    fn fresh_until(self, stale_after: Duration) -> Instant {
+        // A stale_after of centuries is for ever; some decades stand for it.
+        let far = Duration::from_secs(1 << 30);
+        self.monotonic + stale_after.min(far) + Duration::from_nanos(1)
+    }
+
     /// The time from `earlier` to this moment; zero if it is later.
     pub fn since(self, earlier: Self) -> Duration {
         self.monotonic.saturating_duration_since(earlier.monotonic)
@@ -49,6 +58,17 @@ pub fn unix_seconds(time: SystemTime) -> f64 {
 #[derive(Debug, Clone, Default)]
 pub struct Fleet {
     accounts: Arc<RwLock<Vec<AccountHandle>>>,
+    version: Version,
+}
+
+/// Moves on with each change of the picture.
+#[derive(Debug, Clone, Default)]
+struct Version(Arc<AtomicU64>);
+
+impl Version {
+    fn advance(&self) {
+        self.0.fetch_add(1, Ordering::Release);
+    }
 }
 
 /// One account's part of the picture, for its poller to write and for readers to look at.
@@ -56,6 +76,39 @@ pub struct Fleet {
 pub struct AccountHandle {
     name: Arc<str>,
     state: Arc<Mutex<Account>>,
+    version: Version,
+}
+
+/// An account under its lock. Whoever only looks at it changes nothing; whoever writes advances the picture's version.
+#[derive(Debug)]
+pub struct AccountGuard<'a> {
+    account: MutexGuard<'a, Account>,
+    version: &'a Version,
+    written: bool,
+}
+
+impl Deref for AccountGuard<'_> {
+    type Target = Account;
+
+    fn deref(&self) -> &Account {
+        &self.account
+    }
+}
+
+impl DerefMut for AccountGuard<'_> {
+    fn deref_mut(&mut self) -> &mut Account {
+        self.written = true;
+        &mut self.account
+    }
+}
+
+impl Drop for AccountGuard<'_> {
+    fn drop(&mut self) {
+        // Still under the lock: a version that has been seen stands for a picture that can be seen.
+        if self.written {
+            self.version.advance();
+        }
+    }
 }
 
 impl Fleet {
@@ -65,8 +118,9 @@ impl Fleet {
         if let Some(account) = accounts.iter().find(|account| &*account.name == name) {
             return account.clone();
         }
-        let account = AccountHandle { name: name.into(), state: Arc::default() };
+        let account = AccountHandle { name: name.into(), state: Arc::default(), version: self.version.clone() };
         accounts.push(account.clone());
+        self.version.advance();
         account
     }
 
@@ -76,6 +130,13 @@ impl Fleet {
         let place = |account: &AccountHandle| names.iter().position(|name| *name == &*account.name);
         accounts.retain(|account| place(account).is_some());
         accounts.sort_by_key(place);
+        self.version.advance();
+    }
+
+    /// Whether two looks at the picture can differ: they cannot while this stays the same and
+    /// [`Account::changes_at`] has not come. Read it before looking: what is written meanwhile then counts as news.
+    pub fn version(&self) -> u64 {
+        self.version.0.load(Ordering::Acquire)
     }
 
     /// All accounts, in the order of the configuration.
@@ -96,8 +157,9 @@ impl AccountHandle {
     }
 
     /// The account itself. Hold it shortly: its poller waits meanwhile.
-    pub fn lock(&self) -> MutexGuard<'_, Account> {
+    pub fn lock(&self) -> AccountGuard<'_> {
         // A poller that panics ends the process (see `daemon`), so a poisoned lock is only ever seen on the way out.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        let account = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        AccountGuard { account, version: &self.version, written: false }
     }
 }

@@ -10,7 +10,7 @@ use crate::api::{self, Client};
 use crate::cli::{Cli, Command, Flags, Simulate};
 use crate::config::{self, Config};
 use crate::daemon::{self, ConfigSource};
-use crate::exposition::{Exposition, Format};
+use crate::exposition::{Encoding, Exposition, Format};
 use crate::fleet::Fleet;
 use crate::logging;
 use crate::service_key::KeyHolder;
@@ -121,8 +121,8 @@ async fn healthcheck(flags: &Flags) -> Result<(), Failure> {
 }
 
 /// `println!` that does not panic when nobody reads any more.
-fn print(text: &str) {
-    let _ = std::io::stdout().write_all(text.as_bytes());
+fn print(text: impl AsRef<[u8]>) {
+    let _ = std::io::stdout().write_all(text.as_ref());
 }
 
 async fn config_check(config: &Config, access: &Access) -> Result<(), Failure> {
@@ -172,7 +172,7 @@ async fn check(config: &Config, access: &Access) -> Result<(), Failure> {
 
 async fn once(config: &Config) -> Result<(), Failure> {
     let fleet = Fleet::default();
-    let exposition = Exposition::new(fleet.clone());
+    let exposition = Arc::new(Exposition::new(fleet.clone()));
     exposition.own.note_reload(true);
     let pollers = daemon::pollers(config, &fleet).await?;
     let polls = pollers.into_iter().map(async |(name, poller)| (name, poller.once().await));
@@ -182,7 +182,12 @@ async fn once(config: &Config) -> Result<(), Failure> {
             failures.push((Failure::of_request(&error), format!("account `{name}`: {error}")));
         }
     }
-    print(&String::from_utf8_lossy(&exposition.render(Format::Classic)));
+    match exposition.scrape(Format::Classic, Encoding::Identity).await {
+        Ok(body) => body.for_each(|piece| print(&piece)),
+        Err(error) => {
+            return Err(Failure { status: 1, message: Some(format!("cannot write the exposition: {error}")) });
+        }
+    }
     let Some(status) = failures.iter().map(|(status, _)| *status).min() else { return Ok(()) };
     let messages: Vec<String> = failures.into_iter().map(|(_, message)| message).collect();
     Err(Failure { status, message: Some(messages.join("\ngoldrush-exporter: ")) })

@@ -64,8 +64,8 @@ pub(super) struct AccountView<'a> {
 }
 
 impl AccountView<'_> {
-    pub(super) fn labels(&self) -> Labels {
-        Labels::new(&[("account", self.name)])
+    pub(super) fn push_labels(&self, labels: &mut Labels) {
+        labels.push(&[("account", self.name)]);
     }
 
     fn each_group(&self, samples: &mut Samples, flag: fn(&GroupFlags) -> Option<bool>) {
@@ -83,14 +83,14 @@ pub(super) struct PipelineView<'a> {
 }
 
 impl<'a> PipelineView<'a> {
-    pub(super) fn labels(&self) -> Labels {
+    pub(super) fn push_labels(&self, labels: &mut Labels) {
         let listed = self.pipeline.listed();
-        Labels::new(&[
+        labels.push(&[
             ("account", self.account.name),
             ("project", listed.project.as_deref().unwrap_or_default()),
             ("pipeline_id", self.pipeline.id().as_str()),
             ("pipeline", listed.name.as_deref().unwrap_or_default()),
-        ])
+        ]);
     }
 
     fn listed(&self) -> Option<&'a Listed> {

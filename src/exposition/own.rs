@@ -23,6 +23,7 @@ pub struct Own {
     reload_success_time: Gauge<f64, AtomicU64>,
     config_in_use: AtomicBool,
     web_config_in_use: AtomicBool,
+    reloads: AtomicU64,
 }
 
 impl Own {
@@ -53,16 +54,16 @@ impl Own {
             Unit::Seconds,
             reload_success_time.clone(),
         );
-        registry.register("goldrush_exporter_scrapes", "Expositions that were written", scrapes.clone());
+        registry.register("goldrush_exporter_scrapes", "Scrapes that were answered", scrapes.clone());
         registry.register_with_unit(
             "goldrush_exporter_render_duration",
-            "How long writing the exposition before this one took",
+            "How long it took when the pipelines' metrics were last written, and compressed for those who accept it",
             Unit::Seconds,
             render_duration.clone(),
         );
         registry.register_with_unit(
             "goldrush_exporter_exposition",
-            "Size of the exposition before this one, not compressed",
+            "Size of the exposition that was sent before this one, not compressed",
             Unit::Bytes,
             exposition_bytes.clone(),
         );
@@ -77,11 +78,14 @@ impl Own {
             reload_success_time,
             config_in_use: AtomicBool::new(false),
             web_config_in_use: AtomicBool::new(true),
+            reloads: AtomicU64::default(),
         }
     }
 
     /// Notes that a configuration was loaded, or could not be.
     pub fn note_reload(&self, successful: bool) {
+        // First: whoever sees the gauges' new values does not take a picture from before for the newest.
+        self.reloads.fetch_add(1, Ordering::SeqCst);
         self.config_in_use.store(successful, Ordering::Relaxed);
         if successful {
             self.reload_success_time.set(unix_seconds(SystemTime::now()));
@@ -105,8 +109,16 @@ impl Own {
         self.scrapes.inc();
     }
 
-    pub(super) fn note_render(&self, duration: Duration, bytes: usize) {
+    /// How often a configuration was loaded, or could not be.
+    pub(super) fn reloads(&self) -> u64 {
+        self.reloads.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn note_render(&self, duration: Duration) {
         self.render_duration.set(duration.as_secs_f64());
+    }
+
+    pub(super) fn note_bytes(&self, bytes: usize) {
         self.exposition_bytes.set(bytes.try_into().unwrap_or(i64::MAX));
     }
 

@@ -1,5 +1,6 @@
 //! A small fleet in, literal text out, in both formats.
 
+use std::io::Read as _;
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
@@ -66,9 +67,42 @@ fn small_fleet(at: Moment) -> (Fleet, AccountHandle) {
 }
 
 fn render(fleet: &Fleet, now: Moment, format: Format) -> String {
-    let mut writer = Writer::new(format);
-    render_fleet(&mut writer, fleet, now);
-    String::from_utf8(writer.finish()).unwrap()
+    let mut text = Vec::new();
+    let mut take = |piece: &[u8]| text.extend_from_slice(piece);
+    let mut writer = Writer::new(format, Vec::new(), &mut take);
+    write_fleet(&mut writer, [&mut Labels::default(), &mut Labels::default()], fleet, now);
+    writer.end();
+    writer.finish();
+    String::from_utf8(text).unwrap()
+}
+
+async fn scrape(exposition: &Arc<Exposition>, format: Format, encoding: Encoding) -> Body {
+    exposition.scrape(format, encoding).await.unwrap()
+}
+
+fn bytes(body: Body) -> Vec<u8> {
+    let promised = body.bytes();
+    let bytes: Vec<u8> = body.flatten().collect();
+    assert_eq!(bytes.len(), promised);
+    bytes
+}
+
+/// The text, however it is sent. Of gzip, exactly one member is read: scrapers do not read on.
+fn text(body: Body) -> String {
+    let bytes = bytes(body);
+    if !bytes.starts_with(&[0x1f, 0x8b]) {
+        return String::from_utf8(bytes).unwrap();
+    }
+    let mut text = String::new();
+    let mut member = flate2::bufread::GzDecoder::new(bytes.as_slice());
+    member.read_to_string(&mut text).unwrap();
+    assert!(member.into_inner().is_empty(), "more than one member");
+    text
+}
+
+/// Of the text, what is about the fleet.
+fn about_the_fleet(text: &str) -> &str {
+    text.split("# HELP goldrush_exporter_").next().unwrap()
 }
 
 /// Compares with a file beside this one; `UPDATE_EXPECTED=1` writes it, to be read before it is committed.
@@ -95,13 +129,165 @@ async fn both_formats_are_as_expected_to_the_letter() {
 #[tokio::test(start_paused = true)]
 async fn both_formats_hold_the_same_samples() {
     let (fleet, _) = small_fleet(moment());
-    let exposition = Exposition::new(fleet);
-    let samples = |format| {
-        let text = String::from_utf8(exposition.render(format)).unwrap();
+    let exposition = Arc::new(Exposition::new(fleet));
+    let samples = async |format| {
+        let text = text(scrape(&exposition, format, Encoding::Identity).await);
         let lines = text.lines().filter(|line| !line.starts_with('#'));
         lines.filter_map(|line| Some(line.rsplit_once(' ')?.0.to_owned())).collect::<Vec<_>>()
     };
-    assert_eq!(samples(Format::Classic), samples(Format::OpenMetrics));
+    assert_eq!(samples(Format::Classic).await, samples(Format::OpenMetrics).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn gzip_is_one_member_that_holds_the_text() {
+    let (fleet, handle) = small_fleet(Moment::now());
+    let exposition = Arc::new(Exposition::new(fleet));
+    for name in ["x".to_owned(), "\u{1F680}\u{7FF}".repeat(100), "\0".repeat(200)] {
+        let listed = serde_json::json!({"id": "pipe_2", "name": name});
+        handle.lock().observe_listed(&id("pipe_2"), serde_json::from_value(listed).unwrap(), Moment::now());
+        for format in [Format::Classic, Format::OpenMetrics] {
+            let plain = text(scrape(&exposition, format, Encoding::Identity).await);
+            let packed = text(scrape(&exposition, format, Encoding::Gzip).await);
+            assert_eq!(about_the_fleet(&packed), about_the_fleet(&plain));
+            assert_eq!(packed.ends_with("\n# EOF\n"), format == Format::OpenMetrics);
+        }
+    }
+}
+
+/// A fleet whose exposition is a large one.
+fn large_fleet() -> (Fleet, AccountHandle) {
+    let fleet = Fleet::default();
+    let handle = fleet.account("prod");
+    let mut account = handle.lock();
+    account.stale_after = Duration::from_secs(300);
+    for number in 0..700 {
+        let id = id(&format!("pipe_{number}"));
+        account.observe_listed(&id, read(LISTED), Moment::now());
+        account.observe(&id, Answer::Status(Ok(read(STATUS))), Moment::now());
+    }
+    drop(account);
+    (fleet, handle)
+}
+
+fn same(one: &Body, other: &Body) -> bool {
+    Arc::ptr_eq(&one.fleet, &other.fleet)
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_has_not_changed_is_not_written_again_and_what_has_changed_is() {
+    for (fleet, handle) in [small_fleet(Moment::now()), large_fleet()] {
+        let exposition = Arc::new(Exposition::new(fleet));
+        let scrape = async || scrape(&exposition, Format::Classic, Encoding::Gzip).await;
+        let first = scrape().await;
+        let is_large = first.fleet.text_bytes > LARGE;
+        time::advance(Duration::from_secs(2)).await;
+        assert!(same(&first, &scrape().await), "nothing has changed");
+        assert!(handle.lock().pipelines().len() > 1);
+        assert!(same(&first, &scrape().await), "looking changes nothing");
+
+        let fail = |reason| {
+            handle.lock().observe(&id("pipe_1"), Answer::Status(Err(reason)), Moment::now());
+        };
+        fail(Reason::Timeout);
+        let second = scrape().await;
+        assert!(!same(&first, &second), "it has changed");
+        fail(Reason::Forbidden);
+        assert_eq!(same(&second, &scrape().await), is_large, "a large one is not written twice within a second");
+        time::advance(Duration::from_secs(1)).await;
+        let third = scrape().await;
+        assert!(!same(&second, &third), "after a second it is");
+        let forbidden = r#"goldrush_pipeline_forbidden{account="prod",project="analytics-prod",pipeline_id="pipe_1""#;
+        assert!(text(third).contains(forbidden));
+
+        fail(Reason::Timeout);
+        exposition.own.note_reload(true);
+        let reloaded = text(scrape().await);
+        let shown = reloaded.lines().find(|line| line.starts_with(forbidden)).unwrap();
+        assert!(shown.ends_with(" 0"), "whoever sees a reload sees the fleet after it");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn however_many_ask_one_writes() {
+    let (fleet, _handle) = large_fleet();
+    let exposition = Arc::new(Exposition::new(fleet));
+    let scrapers = (0..20).map(|_| scrape(&exposition, Format::Classic, Encoding::Gzip));
+    let bodies = futures_util::future::join_all(scrapers).await;
+    assert!(bodies.iter().all(|body| same(body, &bodies[0])));
+}
+
+#[tokio::test(start_paused = true)]
+async fn pieces_that_have_not_changed_are_shared() {
+    let (fleet, handle) = large_fleet();
+    let exposition = Arc::new(Exposition::new(fleet));
+    for encoding in [Encoding::Gzip, Encoding::Identity] {
+        let before = scrape(&exposition, Format::OpenMetrics, encoding).await;
+        time::advance(Duration::from_secs(2)).await;
+        let status = r#"{"status": "RUNNING", "replicas": 5}"#;
+        handle.lock().observe(&id("pipe_350"), Answer::Status(Ok(read(status))), Moment::now());
+        handle.lock().observe(&id("pipe_350"), Answer::Status(Ok(read(STATUS))), Moment::now());
+        let after = scrape(&exposition, Format::OpenMetrics, encoding).await;
+        let (old, new) = (&before.fleet.pieces, &after.fleet.pieces);
+        let shared = new.iter().filter(|new| old.iter().any(|old| old.as_ptr() == new.as_ptr())).count();
+        // The time of the probe's success is all that differs.
+        assert_eq!((old.len(), new.len(), shared), (old.len(), old.len(), old.len() - 1), "{encoding:?}");
+        assert!(old.len() > 20);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kept_body_never_shows_a_reading_beyond_its_time() {
+    let at = Moment::now();
+    let (fleet, handle) = small_fleet(at);
+    let exposition = Arc::new(Exposition::new(fleet));
+    let scrape = async || text(scrape(&exposition, Format::Classic, Encoding::Gzip).await);
+    let has = |text: &str, family: &str| text.contains(&format!("\n{family}{{"));
+    handle.lock().budget.paused_until =
+        Some(Moment { monotonic: at.monotonic + Duration::from_secs(30), wall: at.wall + Duration::from_secs(30) });
+    time::advance(Duration::from_secs(100)).await;
+    handle.lock().observe(&id("pipe_1"), Answer::Status(Ok(read(STATUS))), Moment::now());
+    time::advance(Duration::from_secs(200)).await;
+    assert!(has(&scrape().await, "goldrush_pipeline_pending_records"), "300 s old");
+    time::advance(Duration::from_millis(1)).await;
+    let shown = scrape().await;
+    assert!(!has(&shown, "goldrush_pipeline_pending_records") && has(&shown, "goldrush_pipeline_phase"), "{shown}");
+    time::advance(Duration::from_millis(99_999)).await;
+    assert!(has(&scrape().await, "goldrush_pipeline_phase"), "300 s old");
+    time::advance(Duration::from_millis(1)).await;
+    assert!(!has(&scrape().await, "goldrush_pipeline_phase"), "older");
+
+    let value = async |family: &str| {
+        let text = scrape().await;
+        let line = text.lines().find(|line| line.starts_with(&format!("{family}{{"))).unwrap();
+        line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()
+    };
+    let until = Moment { monotonic: time::Instant::now() + Duration::from_secs(30), wall: at.wall };
+    handle.lock().budget.paused_until = Some(until);
+    assert!(value("goldrush_poll_paused_until_timestamp_seconds").await > 0.0);
+    time::advance(Duration::from_secs(30)).await;
+    assert_eq!(value("goldrush_poll_paused_until_timestamp_seconds").await, 0.0, "the pause is over");
+    handle.lock().budget.oldest_due = Some(time::Instant::now());
+    for lag in [0.0, 1.0, 2.0] {
+        assert_eq!(value("goldrush_poll_lag_seconds").await, lag);
+        time::advance(Duration::from_secs(1)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_asks_for_any_more_is_forgotten() {
+    let (fleet, _handle) = small_fleet(Moment::now());
+    let exposition = Arc::new(Exposition::new(fleet));
+    let kept = || exposition.kept().iter().filter(|kept| kept.rendering.is_some()).count();
+    scrape(&exposition, Format::Classic, Encoding::Identity).await;
+    scrape(&exposition, Format::OpenMetrics, Encoding::Gzip).await;
+    exposition.forget_unused();
+    assert_eq!(kept(), 2);
+    time::advance(Duration::from_secs(11)).await;
+    exposition.forget_unused();
+    assert_eq!(kept(), 1, "the plain one");
+    time::advance(Duration::from_secs(290)).await;
+    exposition.forget_unused();
+    assert_eq!(kept(), 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -46,51 +46,105 @@ impl Kind {
     }
 }
 
-/// Label pairs, escaped once and written many times: `a="1",b="2"`.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Labels(String);
+/// Label pairs of many subjects, each escaped once and written many times: `a="1",b="2"`.
+#[derive(Debug, Default)]
+pub(super) struct Labels {
+    /// One text for all, which is one allocation instead of one for each.
+    text: Vec<u8>,
+    ends: Vec<usize>,
+}
 
 impl Labels {
-    pub(super) fn new(pairs: &[(&str, &str)]) -> Self {
-        let mut labels = Self::default();
-        for (name, value) in pairs {
-            labels.push(name, value);
-        }
-        labels
+    /// Forgets all subjects and keeps the memory.
+    pub(super) fn clear(&mut self) {
+        self.text.clear();
+        self.ends.clear();
     }
 
-    fn push(&mut self, name: &str, value: &str) {
-        if !self.0.is_empty() {
-            self.0.push(',');
-        }
-        self.0.push_str(name);
-        self.0.push_str("=\"");
-        for c in value.chars() {
-            match c {
-                '\\' => self.0.push_str("\\\\"),
-                '"' => self.0.push_str("\\\""),
-                '\n' => self.0.push_str("\\n"),
-                c => self.0.push(c),
+    /// Adds the next subject.
+    pub(super) fn push(&mut self, pairs: &[(&str, &str)]) {
+        for (index, (name, value)) in pairs.iter().enumerate() {
+            if index > 0 {
+                self.text.push(b',');
             }
+            write_pair(&mut self.text, name, value);
         }
-        self.0.push('"');
+        self.ends.push(self.text.len());
+    }
+
+    /// The subjects' pairs, in the order in which they came.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let starts = std::iter::once(&0).chain(&self.ends);
+        starts.zip(&self.ends).map(|(start, end)| &self.text[*start..*end])
     }
 }
 
-/// Writes one exposition.
-pub(super) struct Writer {
-    format: Format,
-    out: Vec<u8>,
+fn write_pair(out: &mut Vec<u8>, name: &str, value: &str) {
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"=\"");
+    let special = |byte: &u8| matches!(byte, b'\\' | b'"' | b'\n');
+    let mut rest = value.as_bytes();
+    while let Some(at) = rest.iter().position(special) {
+        out.extend_from_slice(&rest[..at]);
+        out.extend_from_slice(match rest[at] {
+            b'\n' => b"\\n",
+            b'"' => b"\\\"",
+            _ => b"\\\\",
+        });
+        rest = &rest[at + 1..];
+    }
+    out.extend_from_slice(rest);
+    out.push(b'"');
 }
 
-impl Writer {
-    pub(super) fn new(format: Format) -> Self {
-        Self { format, out: Vec::new() }
+/// As Rust writes numbers, which is how Prometheus reads them: whole numbers without a fraction, no exponent.
+fn write_number(out: &mut Vec<u8>, value: f64) {
+    let whole = value as i64;
+    // Most are whole, which is quicker to find out than to write in general. A negative zero keeps its sign.
+    if whole as f64 == value && whole.unsigned_abs() < 1 << 53 && (whole != 0 || value.is_sign_positive()) {
+        out.extend_from_slice(itoa::Buffer::new().format(whole).as_bytes());
+    } else {
+        // Writing into memory cannot fail.
+        let _ = write!(out, "{value}");
+    }
+}
+
+/// A text is handed on in pieces of about so many lines, and never in the middle of a subject: small enough to stay in
+/// the processor's cache, to change rarely and to leave no large buffer behind; large enough to compress well.
+const LINES_PER_PIECE: usize = 256;
+
+/// Writes one exposition and hands it on piece by piece.
+pub(super) struct Writer<'w> {
+    format: Format,
+    piece: Vec<u8>,
+    lines: usize,
+    /// Whether the present family has filled a piece.
+    filled: bool,
+    take: &'w mut dyn FnMut(&[u8]),
+}
+
+impl<'w> Writer<'w> {
+    /// `buffer` is used for the pieces; [`finish`](Self::finish) gives it back.
+    pub(super) fn new(format: Format, mut buffer: Vec<u8>, take: &'w mut dyn FnMut(&[u8])) -> Self {
+        buffer.clear();
+        Self { format, piece: buffer, lines: 0, filled: false, take }
     }
 
     /// Begins a family. Its heading is written with its first sample: a family without samples is not shown.
-    pub(super) fn family<'a>(&'a mut self, family: &'a Family) -> Samples<'a> {
-        Samples { writer: self, family, subject: Labels::default(), begun: false }
+    pub(super) fn family<'a>(&'a mut self, family: &'a Family) -> Samples<'a, 'w> {
+        // A family that has filled a piece ends with one: what changes in it leaves the pieces of the next as they are.
+        if std::mem::take(&mut self.filled) {
+            self.hand_on();
+        }
+        Samples { writer: self, family, subject: &[], begun: false }
+    }
+
+    fn hand_on(&mut self) {
+        if !self.piece.is_empty() {
+            (self.take)(&self.piece);
+            self.piece.clear();
+            self.lines = 0;
+        }
     }
 
     fn heading(&mut self, name: &str, kind: &str, help: &str) {
@@ -109,7 +163,7 @@ impl Writer {
 
     fn line(&mut self, text: std::fmt::Arguments) {
         // Writing into memory cannot fail.
-        let _ = writeln!(self.out, "{text}");
+        let _ = writeln!(self.piece, "{text}");
     }
 
     /// Adds what prometheus-client has encoded, which is always OpenMetrics, without its end mark.
@@ -129,27 +183,36 @@ impl Writer {
         }
     }
 
-    /// The whole text.
-    pub(super) fn finish(mut self) -> Vec<u8> {
+    /// Ends the text.
+    pub(super) fn end(&mut self) {
         if self.format == Format::OpenMetrics {
-            self.out.extend_from_slice(b"# EOF\n");
+            self.piece.extend_from_slice(b"# EOF\n");
         }
-        self.out
+    }
+
+    /// Hands the last piece on and gives the buffer back.
+    pub(super) fn finish(mut self) -> Vec<u8> {
+        self.hand_on();
+        self.piece
     }
 }
 
 /// Takes the samples of one family, subject by subject.
-pub(super) struct Samples<'a> {
-    writer: &'a mut Writer,
+pub(super) struct Samples<'a, 'w> {
+    writer: &'a mut Writer<'w>,
     family: &'a Family,
-    subject: Labels,
+    subject: &'a [u8],
     begun: bool,
 }
 
-impl Samples<'_> {
-    /// The samples that follow are about the subject with these labels.
-    pub(super) fn of(&mut self, labels: &Labels) {
-        self.subject.0.clone_from(&labels.0);
+impl<'a> Samples<'a, '_> {
+    /// The samples that follow are about the subject with these [`Labels`].
+    pub(super) fn of(&mut self, subject: &'a [u8]) {
+        self.subject = subject;
+        if self.writer.lines >= LINES_PER_PIECE {
+            self.writer.hand_on();
+            self.writer.filled = true;
+        }
     }
 
     /// One sample, if there is a value.
@@ -187,11 +250,18 @@ impl Samples<'_> {
         if !std::mem::replace(&mut self.begun, true) {
             self.writer.heading(family.name, family.kind.as_str(), family.help);
         }
-        let subject_only = self.subject.0.len();
+        let out = &mut self.writer.piece;
+        out.extend_from_slice(family.name.as_bytes());
+        out.extend_from_slice(suffix.as_bytes());
+        out.push(b'{');
+        out.extend_from_slice(self.subject);
         for (name, value) in labels {
-            self.subject.push(name, value);
+            out.push(b',');
+            write_pair(out, name, value);
         }
-        self.writer.line(format_args!("{}{suffix}{{{}}} {value}", family.name, self.subject.0));
-        self.subject.0.truncate(subject_only);
+        out.extend_from_slice(b"} ");
+        write_number(out, value);
+        out.push(b'\n');
+        self.writer.lines += 1;
     }
 }

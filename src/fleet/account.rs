@@ -113,6 +113,15 @@ impl Account {
         self.list.as_ref().filter(|list| now.since(list.at) <= self.stale_after)
     }
 
+    /// When the account, as it looks at `now`, will look different without anybody writing to it: when the first of
+    /// its readings gets too old, or a pause ends. [`Budget::lag`] is not meant: while a probe waits, it grows all the time.
+    pub fn changes_at(&self, now: Moment) -> Option<Instant> {
+        let list = self.list.as_ref().map(|list| list.at.fresh_until(self.stale_after));
+        let paused = self.budget.paused_until.map(|until| until.monotonic);
+        let pipelines = self.pipelines().flat_map(|pipeline| pipeline.fresh_until(self.stale_after));
+        [list, paused].into_iter().flatten().chain(pipelines).filter(|at| *at > now.monotonic).min()
+    }
+
     /// Counts one request and its failure, if it was one.
     pub fn count_request(&mut self, endpoint: Endpoint, duration: Duration, failure: Option<Reason>) {
         self.durations[endpoint as usize].observe(duration);

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
+use tokio::time::Instant;
+
 use super::Moment;
 use crate::api::{self, DesiredStatus, Endpoint, Phase, PipelineId, Reason};
 
@@ -44,6 +46,12 @@ impl<T> ProbeState<T> {
     /// Whether the newest attempt succeeded, unless that is longer ago than `stale_after`.
     pub fn success(&self, now: Moment, stale_after: Duration) -> Option<bool> {
         self.attempt.filter(|(at, _)| now.since(*at) <= stale_after).map(|(_, failure)| failure.is_none())
+    }
+
+    /// Until when the reading and the outcome are shown.
+    fn fresh_until(&self, stale_after: Duration) -> [Option<Instant>; 2] {
+        let moments = [self.reading.as_ref().map(|reading| reading.at), self.attempt.map(|(at, _)| at)];
+        moments.map(|at| at.map(|at| at.fresh_until(stale_after)))
     }
 
     /// When it succeeded last. A failure never moves it.
@@ -152,6 +160,17 @@ impl Pipeline {
     /// What the list said, unless that is longer ago than `stale_after`.
     pub fn listed_fresh(&self, now: Moment, stale_after: Duration) -> Option<&api::Pipeline> {
         (now.since(self.listed.at) <= stale_after).then_some(&self.listed.value)
+    }
+
+    /// Until when each of its parts is shown.
+    pub(super) fn fresh_until(&self, stale_after: Duration) -> impl Iterator<Item = Instant> {
+        let probes = [
+            self.status.fresh_until(stale_after),
+            self.metrics.fresh_until(stale_after),
+            self.destination_health.fresh_until(stale_after),
+        ];
+        let listed = self.listed.at.fresh_until(stale_after);
+        probes.into_iter().flatten().flatten().chain([listed])
     }
 
     /// When the offset, the height or the record count was last seen to move, or was first seen at all.

@@ -576,9 +576,13 @@ impl Poller {
 
     fn publish_budget(&self) {
         let now = Instant::now();
+        let required = self.required();
+        let oldest_due = if self.refused { None } else { self.schedule.oldest_due(now) };
         let mut state = self.fleet.lock();
-        state.budget.required = self.required();
-        state.budget.oldest_due = if self.refused { None } else { self.schedule.oldest_due(now) };
+        // Written only if it is news: whoever writes makes `/metrics` write everything again.
+        if (state.budget.required, state.budget.oldest_due) != (required, oldest_due) {
+            (state.budget.required, state.budget.oldest_due) = (required, oldest_due);
+        }
     }
 }
 

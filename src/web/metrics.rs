@@ -1,27 +1,27 @@
 //! `/metrics`: in the format and with the compression that the scraper accepts.
 
-use std::io::Write as _;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use flate2::Compression;
-use flate2::write::GzEncoder;
+use hyper::body::{Frame, SizeHint};
 
 use super::App;
-use crate::exposition::{accepts_gzip, choose_format};
+use crate::exposition::{self, Encoding, accepts_gzip, choose_format};
 
 pub(super) async fn answer(State(app): State<App>, headers: HeaderMap) -> Response {
     let format = choose_format(joined(&headers, &header::ACCEPT).as_deref());
     let gzip = accepts_gzip(joined(&headers, &header::ACCEPT_ENCODING).as_deref());
-    // Large fleets take milliseconds to write and more to compress: too long for the reactor.
-    let rendered = tokio::task::spawn_blocking(move || {
-        let body = app.exposition.render(format);
-        if gzip { compress(&body) } else { body }
-    });
-    let Ok(body) = rendered.await else {
+    let encoding = if gzip { Encoding::Gzip } else { Encoding::Identity };
+    let Ok(body) = app.exposition.scrape(format, encoding).await else {
         return (StatusCode::INTERNAL_SERVER_ERROR, "The metrics could not be written.\n").into_response();
     };
+    let left = body.bytes() as u64;
+    let body = Body::new(Pieces { body, left });
     let mut response = ([(header::CONTENT_TYPE, format.content_type())], body).into_response();
     let headers = response.headers_mut();
     headers.insert(header::VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
@@ -37,10 +37,27 @@ fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
     (!values.is_empty()).then(|| values.join(","))
 }
 
-fn compress(body: &[u8]) -> Vec<u8> {
-    // The fastest level: label sets repeat so much that higher ones cost more than they save.
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    // Writing into memory cannot fail.
-    let _ = encoder.write_all(body);
-    encoder.finish().unwrap_or_default()
+/// A body whose length is known, sent without being put together first.
+struct Pieces {
+    body: exposition::Body,
+    left: u64,
+}
+
+impl HttpBody for Pieces {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let piece = self.body.find(|piece| !piece.is_empty());
+        self.left -= piece.as_ref().map_or(0, |piece| piece.len() as u64);
+        Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
+    }
 }

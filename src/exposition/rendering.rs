@@ -1,0 +1,148 @@
+//! The fleet's part of a body: pieces that are shared by all who are sent them, and with the body that follows.
+//!
+//! The pieces of a new body that hold the same text as one of the old body are that piece. So what a change costs is
+//! what has changed, compression above all; and of a body that a slow scraper holds, only that is in memory twice.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, Hasher as _};
+
+use bytes::Bytes;
+use flate2::{Compress, Compression, Crc, FlushCompress};
+use foldhash::quality::RandomState;
+use tokio::time::Instant;
+
+/// How a body is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encoding {
+    /// As it is.
+    Identity,
+    /// As one member of gzip (RFC 1952).
+    Gzip,
+}
+
+/// What a piece's text is known by. Seeded anew in each process, so no text can be made to look like another; that two
+/// of them happen to is less likely than an error of the memory that they lie in.
+type Fingerprint = (u64, usize);
+
+/// The families of accounts and pipelines, as they were at one moment.
+#[derive(Debug)]
+pub(super) struct Rendering {
+    pub(super) pieces: Vec<Bytes>,
+    fingerprints: Vec<Fingerprint>,
+    /// Of all pieces as they are sent.
+    pub(super) bytes: usize,
+    /// Of the text.
+    pub(super) crc: Crc,
+    pub(super) text_bytes: usize,
+    pub(super) made: Made,
+}
+
+/// What a rendering shows.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Made {
+    /// When it was begun.
+    pub(super) at: Instant,
+    /// Of the fleet.
+    pub(super) version: u64,
+    /// How often the configuration had been loaded.
+    pub(super) reloads: u64,
+    /// When the fleet would look different though nobody writes to it.
+    pub(super) good_until: Option<Instant>,
+}
+
+/// Makes pieces of texts. Its buffers are used again and again.
+pub(super) struct Packer {
+    hasher: RandomState,
+    deflate: Compress,
+    packed: Vec<u8>,
+}
+
+impl std::fmt::Debug for Packer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Packer").finish_non_exhaustive()
+    }
+}
+
+impl Default for Packer {
+    fn default() -> Self {
+        Self { hasher: RandomState::default(), deflate: Compress::new(LEVEL, false), packed: Vec::new() }
+    }
+}
+
+/// Label sets repeat so much that higher levels cost more than they save.
+const LEVEL: Compression = Compression::new(1);
+
+impl Packer {
+    /// What was written with `write`, piece by piece; pieces of `old` that hold the same text are used again.
+    pub(super) fn pack(
+        &mut self,
+        encoding: Encoding,
+        old: Option<&Rendering>,
+        write: impl FnOnce(&mut dyn FnMut(&[u8])) -> Made,
+    ) -> Rendering {
+        let old: HashMap<Fingerprint, &Bytes, RandomState> =
+            old.into_iter().flat_map(|old| old.fingerprints.iter().copied().zip(&old.pieces)).collect();
+        let (mut pieces, mut fingerprints) = (Vec::with_capacity(old.len()), Vec::with_capacity(old.len()));
+        let (mut bytes, mut text_bytes, mut crc) = (0, 0, Crc::new());
+        let made = write(&mut |text| {
+            let fingerprint = self.fingerprint(text);
+            let piece = match old.get(&fingerprint) {
+                Some(&piece) => piece.clone(),
+                None if encoding == Encoding::Gzip => Bytes::copy_from_slice(self.deflate(text)),
+                None => Bytes::copy_from_slice(text),
+            };
+            if encoding == Encoding::Gzip {
+                crc.update(text);
+            }
+            bytes += piece.len();
+            text_bytes += text.len();
+            pieces.push(piece);
+            fingerprints.push(fingerprint);
+        });
+        Rendering { pieces, fingerprints, bytes, crc, text_bytes, made }
+    }
+
+    fn fingerprint(&self, text: &[u8]) -> Fingerprint {
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write(text);
+        (hasher.finish(), text.len())
+    }
+
+    /// The text as DEFLATE blocks that need nothing of what was before, and end at a whole byte.
+    fn deflate(&mut self, text: &[u8]) -> &[u8] {
+        self.packed.clear();
+        self.deflate.reset();
+        deflate(&mut self.deflate, text, &mut self.packed, FlushCompress::Sync);
+        &self.packed
+    }
+}
+
+fn deflate(deflate: &mut Compress, text: &[u8], out: &mut Vec<u8>, flush: FlushCompress) {
+    // What cannot be compressed gets a little longer.
+    out.reserve(text.len() + text.len() / 8 + 64);
+    loop {
+        let taken = deflate.total_in() as usize;
+        let status = deflate.compress_vec(&text[taken..], out, flush);
+        // As zlib has it, all has been written when room is left. An error would be one of this loop; the scraper's
+        // check of the sum and the length would find it.
+        if out.len() < out.capacity() || status.is_err() {
+            return;
+        }
+        out.reserve(out.capacity());
+    }
+}
+
+/// What gzip puts before the blocks: nothing is said of a time, a name or a system.
+pub(super) const GZIP_HEADER: &[u8] = &[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
+
+/// The last blocks of a gzip member that begins with `before`, and what has to follow them.
+pub(super) fn gzip_end(before: &Rendering, text: &[u8]) -> Bytes {
+    let mut end = Vec::new();
+    deflate(&mut Compress::new(LEVEL, false), text, &mut end, FlushCompress::Finish);
+    let mut crc = Crc::new();
+    crc.combine(&before.crc);
+    crc.update(text);
+    end.extend_from_slice(&crc.sum().to_le_bytes());
+    end.extend_from_slice(&crc.amount().to_le_bytes());
+    end.into()
+}
