@@ -5,16 +5,21 @@
 
 mod account;
 mod histogram;
+mod level;
 mod pipeline;
+mod since;
+pub mod trouble;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-pub use account::{Account, Budget, GroupFlags, ListSummary};
+pub use account::{Account, Budget, Concern, GroupFlags, KeyStanding, ListSummary};
 pub use histogram::{BOUNDS, Histogram};
-pub use pipeline::{Answer, Pipeline, ProbeState, Summary};
+pub use level::Level;
+pub use pipeline::{Answer, Pipeline, ProbeState, Reading, Summary};
+pub use since::{Beginning, Since};
 
 /// One moment on both clocks: ages are measured on the monotonic one, people are told the wall clock's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
