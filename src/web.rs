@@ -1,7 +1,7 @@
-//! What the exporter answers over HTTP: `/metrics`, a landing page, health, reload.
+//! What the exporter answers over HTTP: `/metrics`, a page for people, health, reload.
 
-mod landing;
 mod metrics;
+mod page;
 
 use std::future::Future;
 use std::io;
@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::{Html, IntoResponse, Response};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
@@ -26,7 +26,7 @@ pub type ReloadRequest = oneshot::Sender<Result<(), String>>;
 pub struct App {
     /// What `/metrics` shows.
     pub exposition: Arc<Exposition>,
-    /// What readiness is read from.
+    /// What the page and readiness are read from.
     pub fleet: Fleet,
     /// Where `/metrics` is.
     pub telemetry_path: String,
@@ -37,7 +37,7 @@ pub struct App {
 /// The routes.
 pub fn router(app: App) -> Router {
     Router::new()
-        .route("/", get(root))
+        .merge(page::routes())
         .route(&app.telemetry_path, get(metrics::answer))
         .route("/-/healthy", get(async || "goldrush-exporter is healthy.\n"))
         .route("/-/ready", get(ready))
@@ -55,14 +55,6 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     axum::serve(listener, router(app)).with_graceful_shutdown(shutdown).await
-}
-
-async fn root(State(app): State<App>) -> Response {
-    let headers = [
-        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    ];
-    (headers, Html(landing::page(&app.telemetry_path))).into_response()
 }
 
 async fn ready(State(app): State<App>) -> Response {

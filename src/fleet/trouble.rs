@@ -112,6 +112,21 @@ impl Kind {
         }
     }
 
+    /// Whether it befalls a pipeline; if not, an account.
+    pub const fn is_of_pipeline(self) -> bool {
+        !matches!(
+            self,
+            Self::KeyUnauthorized
+                | Self::KeyNotServiceKey
+                | Self::ListFailing
+                | Self::ExpectedMissing
+                | Self::GroupOverLimit
+                | Self::GroupTrialExpired
+                | Self::RateLimited
+                | Self::BudgetTooSmall
+        )
+    }
+
     /// The alert about it.
     pub const fn alert(self) -> &'static str {
         match self {
