@@ -5,9 +5,9 @@
 
 mod account;
 mod histogram;
-mod level;
 mod pipeline;
 mod since;
+mod trend;
 pub mod trouble;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -17,9 +17,9 @@ use tokio::time::Instant;
 
 pub use account::{Account, Budget, Concern, GroupFlags, KeyStanding, ListSummary};
 pub use histogram::{BOUNDS, Histogram};
-pub use level::Level;
 pub use pipeline::{Answer, Pipeline, ProbeState, Reading, Summary};
 pub use since::{Beginning, Since};
+pub use trend::{Level, Trend};
 
 /// One moment on both clocks: ages are measured on the monotonic one, people are told the wall clock's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::trouble::{BACKLOG, DELAY};
-use super::{Beginning, Level, Moment, Since};
+use super::trouble::{BACKLOG, DELAY, DROPPED_SHARE};
+use super::{Beginning, Level, Moment, Since, Trend};
 use crate::api::{self, DesiredStatus, Endpoint, Phase, PipelineId, Reason};
 
 /// An answer and the moment it came.
@@ -90,7 +90,9 @@ pub struct Pipeline {
     delay: Level,
     backlog: Level,
     last_progress: Option<Moment>,
-    last_drop: Option<Moment>,
+    dropped: Trend,
+    consumed: Trend,
+    drops: Since<bool>,
 }
 
 /// A probe's answer, on its way into the picture.
@@ -135,7 +137,9 @@ impl Pipeline {
             delay: Level::default(),
             backlog: Level::default(),
             last_progress: None,
-            last_drop: None,
+            dropped: Trend::default(),
+            consumed: Trend::default(),
+            drops: Since::default(),
         }
     }
 
@@ -174,10 +178,12 @@ impl Pipeline {
     }
 
     fn note_drops(&mut self, new: &api::Metrics, at: Moment) {
-        let before = self.metrics.reading.as_ref().and_then(|reading| reading.value.normalization_errors);
-        if new.normalization_errors.zip(before).is_some_and(|(new, before)| new > before) {
-            self.last_drop = Some(at);
-        }
+        self.dropped.observe_count(new.normalization_errors, at);
+        self.consumed.observe_count(new.records_consumed, at);
+        let dropped = self.dropped.slope().filter(|slope| *slope > 0.0);
+        let enough = dropped
+            .is_some_and(|dropped| self.consumed.slope().is_none_or(|consumed| dropped > DROPPED_SHARE * consumed));
+        self.drops.set(enough, at);
     }
 
     /// Any move counts: a count that falls is a worker that has started again. The first sight counts too,
@@ -216,9 +222,9 @@ impl Pipeline {
         self.last_progress
     }
 
-    /// When the count of dropped records was last seen to rise.
-    pub fn last_drop(&self) -> Option<Moment> {
-        self.last_drop
+    /// Whether records were dropped in the last minutes, a share above [`DROPPED_SHARE`], and since when.
+    pub fn drops(&self) -> &Since<bool> {
+        &self.drops
     }
 
     /// What the user wanted last, and since when.

@@ -27,9 +27,7 @@ pub const MOVING: Duration = Duration::from_secs(90);
 pub const NO_PROGRESS: Duration = Duration::from_secs(1800);
 /// A check of the destination that was older than this when it was read is no check.
 pub const CHECK_OLD: f64 = 900.0;
-/// Dropped records are trouble for this long.
-pub const DROPS: Duration = Duration::from_secs(900);
-/// A smaller share of dropped records is none.
+/// Dropping a smaller share of the records is no trouble: some contracts emit events that do not fit their own ABI.
 pub const DROPPED_SHARE: f64 = 0.001;
 /// A deployment takes minutes.
 pub const DEPLOYMENT: Duration = Duration::from_secs(900);
@@ -317,10 +315,9 @@ impl<'a> Judge<'a> {
     }
 
     fn drops(&self, pipeline: &Pipeline) -> Option<Trouble> {
-        let metrics = self.fresh(&pipeline.metrics)?;
-        let recent = pipeline.last_drop().is_some_and(|at| self.now.since(at) <= DROPS);
-        let (dropped, consumed) = (metrics.normalization_errors?, metrics.records_consumed.unwrap_or_default());
-        (recent && dropped > DROPPED_SHARE * consumed).then(|| Trouble::new(Kind::RecordsDropped, None))
+        self.fresh(&pipeline.metrics)?;
+        let drops = pipeline.drops();
+        drops.state().then(|| Trouble::new(Kind::RecordsDropped, drops.began()))
     }
 
     fn destination(&self, pipeline: &Pipeline) -> Option<Trouble> {

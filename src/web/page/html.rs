@@ -98,10 +98,12 @@ fn verdict(report: &Report, summary: &Summary) -> Markup {
                     "Nothing is wrong with " (plural(report.pipelines_total, "pipeline"))
                 } @else {
                     @if report.pipelines_in_trouble > 0 {
+                        a href="./?trouble=any#list" {
                         (words::separated(report.pipelines_in_trouble as f64)) " of " (plural(report.pipelines_total, "pipeline"))
                         " in trouble"
                         @if report.pipelines_critical > 0 {
                             ", " (words::separated(report.pipelines_critical as f64)) " critical"
+                        }
                         }
                     }
                     @if report.pipelines_in_trouble > 0 && summary.accounts > 0 { " · " }
@@ -198,25 +200,29 @@ fn account(account: &AccountReport) -> Markup {
     html! {
         article.(class) data-key=(account.account) {
             h2 { bdi { (account.account) } }
-            p.key { (mark(key_class)) (key) " " (lasting(account.key.since)) }
+            p.key {
+                (mark(key_class)) (key) " "
+                // What a trouble says below is not said twice.
+                @if key_class != "critical" { (lasting(account.key.since)) }
+            }
             @for trouble in &account.troubles { (self::trouble(trouble, true)) }
-            dl {
-                div { dt { "Pipelines" } dd {
-                    (words::separated(account.pipelines as f64))
+            ul.facts {
+                li {
+                    (plural(account.pipelines, "pipeline"))
                     @if account.pipelines_in_trouble > 0 {
                         ", " (words::separated(account.pipelines_in_trouble as f64)) " in trouble"
                     }
-                } }
-                div { dt { "Key loaded" } dd { (ago(account.key.loaded)) } }
-                div { dt { "Listed" } dd { (ago(account.listed)) } }
-                div { dt { "Oldest reading" } dd { (number(account.oldest_reading_age_seconds, words::seconds)) } }
-                div { dt { "Requests" } dd {
-                    (words::rate(budget.required_requests_per_second)) " of "
-                    (words::rate(budget.allowed_requests_per_second))
-                } }
-                div { dt { "Late by" } dd { (words::seconds(budget.lag_seconds)) } }
+                }
+                li { "key loaded " (ago(account.key.loaded)) }
+                li { "listed " (ago(account.listed)) }
+                li { "oldest reading " (number(account.oldest_reading_age_seconds, words::seconds)) }
+                li {
+                    (words::rate(budget.required_requests_per_second)) " requests needed, "
+                    (words::rate(budget.allowed_requests_per_second)) " allowed, "
+                    (words::seconds(budget.lag_seconds)) " late"
+                }
                 @if let Some(wait) = budget.paused_for {
-                    div { dt { "Waits (429)" } dd { (words::duration(wait)) } }
+                    li { "waits another " (words::duration(wait)) " (429)" }
                 }
             }
         }
@@ -230,7 +236,7 @@ fn trouble(trouble: &TroubleReport, link: bool) -> Markup {
             (mark(trouble.severity.as_str()))
             bdi { (trouble.message) } " "
             (lasting(trouble.since))
-            @if link { " " (runbook(trouble, "What to do")) }
+            @if link { " " (runbook(trouble, "Runbook")) }
         }
     }
 }
@@ -246,14 +252,14 @@ fn filter(report: &Report, query: &Query) -> Markup {
     html! {
         form #filter method="get" action="./" role="search" {
             label.grow {
-                span { "Search" }
+                span.quiet { "Search" }
                 input #q type="search" name="q" value=(query.text) placeholder="name, id, project, topic, phase"
                     autocomplete="off" autocapitalize="off" spellcheck="false";
             }
             label {
-                span { "Show" }
+                span.quiet { "Show" }
                 select name="trouble" {
-                    (option(TroubleFilter::All, "all"))
+                    (option(TroubleFilter::All, "all pipelines"))
                     (option(TroubleFilter::Any, "in trouble"))
                     (option(TroubleFilter::Severity(Severity::Critical), "critical"))
                     (option(TroubleFilter::Severity(Severity::Warning), "warning"))
@@ -263,9 +269,9 @@ fn filter(report: &Report, query: &Query) -> Markup {
                 }
             }
             label {
-                span { "Account" }
+                span.quiet { "Account" }
                 select #account.live name="account" {
-                    option value="" { "all" }
+                    option value="" { "all accounts" }
                     @for account in &report.accounts {
                         option value=(account.account) selected[account.account == query.account] { (account.account) }
                     }
@@ -399,7 +405,7 @@ fn details(pipeline: &PipelineReport) -> Markup {
         div.body {
             @if !pipeline.troubles.is_empty() {
                 p.runbooks {
-                    "What to do: "
+                    "Runbook: "
                     @for trouble in &pipeline.troubles { (runbook(trouble, &words::plain(trouble.kind.as_str()))) " " }
                 }
             }

@@ -61,6 +61,7 @@
   function say(problem) {
     document.body.classList.toggle("old", problem !== "");
     state.classList.toggle("old", problem !== "");
+    state.classList.toggle("told", problem !== "" || paused);
     const text = problem || (paused ? "paused" : `every ${PERIOD / 1000} s`);
     if (state.textContent !== text) {
       state.textContent = text;

@@ -475,12 +475,11 @@ impl<'a> View<'a> {
             },
             troubles: Vec::new(),
         };
-        let last_drop = pipeline.last_drop().map(|at| self.time(at));
         report.troubles = judged
             .troubles
             .iter()
             .map(|trouble| {
-                let message = words::of_pipeline(trouble, &report, last_drop);
+                let message = words::of_pipeline(trouble, &report);
                 self.trouble(trouble.clone(), message)
             })
             .collect();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::report::{AccountReport, Number, PipelineReport, Time};
+use super::report::{AccountReport, Number, PipelineReport};
 use crate::fleet::trouble::{DELAY, DELAY_CRITICAL, Kind, Trouble};
 
 /// A duration in its largest fitting unit: `5 s`, `3 min`, `2 h`, `9 d`.
@@ -12,14 +12,16 @@ pub(super) fn duration(duration: Duration) -> String {
         0..120 => format!("{seconds} s"),
         120..7_200 => format!("{} min", seconds / 60),
         7_200..172_800 => format!("{} h", seconds / 3_600),
-        _ => format!("{} d", seconds / 86_400),
+        172_800..63_072_000 => format!("{} d", seconds / 86_400),
+        _ => format!("{} years", seconds / 31_536_000),
     }
 }
 
 /// Seconds as they are measured: short ones to a tenth, long ones as a duration.
 pub(super) fn seconds(Number(seconds): Number) -> String {
     match seconds {
-        ..10.0 => format!("{seconds:.1} s"),
+        ..0.05 => "0 s".to_owned(),
+        0.05..10.0 => format!("{seconds:.1} s"),
         10.0..120.0 => format!("{seconds:.0} s"),
         _ => duration(Duration::try_from_secs_f64(seconds).unwrap_or_default()),
     }
@@ -108,7 +110,7 @@ pub(super) fn of_account(trouble: &Trouble, account: &AccountReport) -> String {
 }
 
 /// What is wrong with a pipeline, in one sentence or two.
-pub(super) fn of_pipeline(trouble: &Trouble, pipeline: &PipelineReport, last_drop: Option<Time>) -> String {
+pub(super) fn of_pipeline(trouble: &Trouble, pipeline: &PipelineReport) -> String {
     let number = |value: Option<Number>| value.map_or_else(|| "an unknown number of".to_owned(), count);
     match trouble.kind {
         Kind::Failed => "The worker has FAILED. It does not heal by itself.".to_owned(),
@@ -136,9 +138,8 @@ pub(super) fn of_pipeline(trouble: &Trouble, pipeline: &PipelineReport, last_dro
             format!("{} records wait to be written, and they become more.", number(pipeline.pending_records))
         }
         Kind::RecordsDropped => {
-            let last = last_drop.map(|time| format!(", the last {} ago", duration(time.age))).unwrap_or_default();
             let dropped = number(pipeline.normalization_errors);
-            format!("{dropped} records dropped since the worker started{last}: they could not be decoded.")
+            format!("It drops records that it cannot decode: {dropped} since the worker started.")
         }
         Kind::ReplicasNotReady => {
             format!("{} of {} replicas are ready.", number(pipeline.replicas_ready), number(pipeline.replicas))
@@ -183,10 +184,11 @@ mod tests {
             (7_200, "2 h"),
             (172_799, "47 h"),
             (172_800, "2 d"),
+            (94_608_000, "3 years"),
         ] {
             assert_eq!(duration(Duration::from_secs(seconds)), shown);
         }
-        for (value, shown) in [(0.0, "0.0 s"), (0.849, "0.8 s"), (12.6, "13 s"), (301.0, "5 min"), (1e300, "0 s")] {
+        for (value, shown) in [(0.0, "0 s"), (0.849, "0.8 s"), (12.6, "13 s"), (301.0, "5 min"), (1e300, "0 s")] {
             assert_eq!(seconds(Number(value)), shown);
         }
         for (value, shown) in [

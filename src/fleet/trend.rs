@@ -1,4 +1,4 @@
-//! A number that should stay low: since when it is above its limit, and where it is going.
+//! Where a number is going, and since when it is above its limit.
 
 use std::time::Duration;
 
@@ -17,20 +17,18 @@ struct Sample {
     at: Instant,
 }
 
-/// What is remembered of such a number. A reading without it changes nothing.
+/// A number's way through the last minutes. A reading without it changes nothing.
 #[derive(Debug, Clone, Default)]
-pub struct Level {
-    above: Since<bool>,
+pub struct Trend {
     older: Option<Sample>,
     newer: Option<Sample>,
     newest: Option<Sample>,
 }
 
-impl Level {
+impl Trend {
     /// Takes in a reading.
-    pub(super) fn observe(&mut self, value: Option<f64>, limit: f64, at: Moment) {
+    pub(super) fn observe(&mut self, value: Option<f64>, at: Moment) {
         let Some(value) = value else { return };
-        self.above.set(value > limit, at);
         let sample = Sample { value, at: at.monotonic };
         self.newest = Some(sample);
         if self.newer.is_none_or(|newer| at.monotonic.saturating_duration_since(newer.at) >= WINDOW / 2) {
@@ -38,9 +36,12 @@ impl Level {
         }
     }
 
-    /// Since when it is above its limit, if it is.
-    pub fn above_since(&self) -> Option<Beginning> {
-        self.above.began().filter(|_| self.above.state())
+    /// Takes in a reading of a count that only falls when it starts again: what was before says nothing then.
+    pub(super) fn observe_count(&mut self, value: Option<f64>, at: Moment) {
+        if value.zip(self.newest).is_some_and(|(value, newest)| value < newest.value) {
+            *self = Self::default();
+        }
+        self.observe(value, at);
     }
 
     /// How much it grows in a second; `None` while there is too little to tell.
@@ -51,16 +52,47 @@ impl Level {
     }
 }
 
+/// A number that should stay low.
+#[derive(Debug, Clone, Default)]
+pub struct Level {
+    above: Since<bool>,
+    trend: Trend,
+}
+
+impl Level {
+    /// Takes in a reading.
+    pub(super) fn observe(&mut self, value: Option<f64>, limit: f64, at: Moment) {
+        if let Some(value) = value {
+            self.above.set(value > limit, at);
+        }
+        self.trend.observe(value, at);
+    }
+
+    /// Since when it is above its limit, if it is.
+    pub fn above_since(&self) -> Option<Beginning> {
+        self.above.began().filter(|_| self.above.state())
+    }
+
+    /// How much it grows in a second; `None` while there is too little to tell.
+    pub fn slope(&self) -> Option<f64> {
+        self.trend.slope()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::SystemTime;
 
     use super::*;
 
-    #[test]
-    fn it_remembers_since_when_it_is_above_and_where_it_is_going() {
+    fn clock() -> impl Fn(u64) -> Moment {
         let start = Instant::now();
-        let at = |seconds| Moment { monotonic: start + Duration::from_secs(seconds), wall: SystemTime::UNIX_EPOCH };
+        move |seconds| Moment { monotonic: start + Duration::from_secs(seconds), wall: SystemTime::UNIX_EPOCH }
+    }
+
+    #[test]
+    fn a_level_remembers_since_when_it_is_above_and_where_it_is_going() {
+        let at = clock();
         let mut level = Level::default();
         let mut observe = |seconds, value| {
             level.observe(value, 300.0, at(seconds));
@@ -77,5 +109,17 @@ mod tests {
         }
         assert_eq!(slope, Some(-1.0));
         assert_eq!(observe(7_200, Some(300.0)).0, None, "at the limit is not above it");
+    }
+
+    #[test]
+    fn a_count_that_starts_again_has_no_past() {
+        let at = clock();
+        let mut trend = Trend::default();
+        let mut observe = |seconds, value| {
+            trend.observe_count(Some(value), at(seconds));
+            trend.slope()
+        };
+        assert_eq!((observe(0, 1_000.0), observe(30, 1_060.0)), (None, Some(2.0)));
+        assert_eq!((observe(60, 30.0), observe(90, 60.0)), (None, Some(1.0)));
     }
 }
