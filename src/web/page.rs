@@ -24,6 +24,8 @@ use report::{Report, Snapshot};
 
 /// As many pipelines as a phone can show at once; the worst are among them.
 const ON_A_PAGE: usize = 100;
+/// More would keep a browser busy for seconds at each refresh.
+const MOST_ON_A_PAGE: usize = 500;
 
 /// The page loads nothing but its own files, and nobody else shows it.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
@@ -41,8 +43,8 @@ pub(super) fn routes() -> Router<App> {
 
 async fn page(state: State<App>, headers: HeaderMap, UrlQuery(parameters): UrlQuery<Parameters>) -> Response {
     let write = |app: &App, report: &Report, query: &Query| html::page(report, query, &app.telemetry_path);
-    let mut response =
-        answer(state, headers, Query::new(parameters, Some(ON_A_PAGE)), "text/html; charset=utf-8", write).await;
+    let query = Query::new(parameters, ON_A_PAGE, MOST_ON_A_PAGE);
+    let mut response = answer(state, headers, query, "text/html; charset=utf-8", write).await;
     response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
     response
 }
@@ -50,7 +52,7 @@ async fn page(state: State<App>, headers: HeaderMap, UrlQuery(parameters): UrlQu
 async fn json(state: State<App>, headers: HeaderMap, UrlQuery(parameters): UrlQuery<Parameters>) -> Response {
     // A report holds nothing that JSON could not write.
     let write = |_: &App, report: &Report, _: &Query| serde_json::to_string(report).unwrap_or_default() + "\n";
-    answer(state, headers, Query::new(parameters, None), "application/json", write).await
+    answer(state, headers, Query::new(parameters, usize::MAX, usize::MAX), "application/json", write).await
 }
 
 async fn answer(

@@ -288,7 +288,7 @@ fn filter(report: &Report, query: &Query) -> Markup {
 
 fn list(report: &Report, query: &Query) -> Markup {
     let shown = report.pipelines.len();
-    let limit = query.limit.unwrap_or(shown).max(1);
+    let limit = query.limit.max(1);
     html! {
         section #list.live aria-label="Pipelines" tabindex="-1" {
             p.count {

@@ -3,8 +3,10 @@
 "use strict";
 
 (() => {
-  /** Milliseconds between an answer and the next request. */
+  /** Milliseconds between two refreshes, at least. */
   const PERIOD = 5000;
+  /** A refresh that takes long is followed by a pause of so many times as long: a slow phone stays usable. */
+  const PAUSE = 10;
   /** Milliseconds after which no answer is a failure. */
   const TIMEOUT = 15000;
   /** Milliseconds without a keystroke after which the filter applies. */
@@ -17,6 +19,7 @@
   const state = document.getElementById("state");
 
   let paused = false;
+  let wait = PERIOD;
   let running = null;
   let timer = 0;
 
@@ -30,6 +33,7 @@
   /** Asks for the page at the present address; `filtered` if that has just changed. */
   async function refresh(filtered) {
     clearTimeout(timer);
+    const began = performance.now();
     running?.abort();
     const mine = new AbortController();
     running = mine;
@@ -51,18 +55,19 @@
     // A sign-in page of a proxy is an answer, but not one of ours.
     if (fresh?.getElementById("verdict")) {
       update(fresh, filtered === true);
+      wait = Math.max(PERIOD, PAUSE * (performance.now() - began));
       say("");
     } else {
       say(`No answer since ${document.getElementById("as-of")?.textContent ?? "the start"}: this is old`);
     }
-    schedule(PERIOD);
+    schedule(wait);
   }
 
   function say(problem) {
     document.body.classList.toggle("old", problem !== "");
     state.classList.toggle("old", problem !== "");
     state.classList.toggle("told", problem !== "" || paused);
-    const text = problem || (paused ? "paused" : `every ${PERIOD / 1000} s`);
+    const text = problem || (paused ? "paused" : `every ${Math.round(wait / 1000)} s`);
     if (state.textContent !== text) {
       state.textContent = text;
     }

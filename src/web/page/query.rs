@@ -29,7 +29,7 @@ pub(super) struct Query {
     /// The only account to show, if it is not empty.
     pub(super) account: String,
     /// How many pipelines to show at most.
-    pub(super) limit: Option<usize>,
+    pub(super) limit: usize,
     /// How many to skip before.
     pub(super) offset: usize,
 }
@@ -81,11 +81,11 @@ impl TroubleFilter {
 }
 
 impl Query {
-    /// Reads the parameters; without a limit, there are no more than `limit`.
+    /// Reads the parameters. Without a limit of their own there are `limit` pipelines, and never more than `most`.
     ///
     /// # Errors
     /// One line that names the parameter and what it takes.
-    pub(super) fn new(parameters: Parameters, limit: Option<usize>) -> Result<Self, String> {
+    pub(super) fn new(parameters: Parameters, limit: usize, most: usize) -> Result<Self, String> {
         let number = |name: &str, text: &str| match text {
             "" => Ok(None),
             text => {
@@ -97,7 +97,7 @@ impl Query {
             text: parameters.q,
             trouble: TroubleFilter::parse(&parameters.trouble)?,
             account: parameters.account,
-            limit: number("limit", &parameters.limit)?.or(limit),
+            limit: number("limit", &parameters.limit)?.unwrap_or(limit).min(most),
             offset: number("offset", &parameters.offset)?.unwrap_or(0),
         })
     }
@@ -142,7 +142,7 @@ mod tests {
     use super::*;
 
     fn query(q: &str, trouble: &str) -> Result<Query, String> {
-        Query::new(Parameters { q: q.to_owned(), trouble: trouble.to_owned(), ..Parameters::default() }, Some(100))
+        Query::new(Parameters { q: q.to_owned(), trouble: trouble.to_owned(), ..Parameters::default() }, 100, 500)
     }
 
     #[test]

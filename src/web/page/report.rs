@@ -230,9 +230,10 @@ pub(super) struct Number(pub(super) f64);
 
 impl Serialize for Number {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        /// 2^53: a whole number beyond may have been rounded.
+        const EXACT: f64 = 9_007_199_254_740_992.0;
         let rounded = (self.0 * 1000.0).round() / 1000.0;
-        // Beyond 2^53 there are only whole numbers.
-        if rounded.fract() == 0.0 && rounded.abs() < 9e15 {
+        if rounded.fract() == 0.0 && rounded.abs() <= EXACT {
             serializer.serialize_i64(rounded as i64)
         } else {
             serializer.serialize_f64(rounded)
@@ -295,7 +296,7 @@ impl<'a> Report<'a> {
         }
         matching.sort_by_cached_key(Judged::place);
         report.pipelines_matching = matching.len();
-        let shown = matching.iter().skip(query.offset).take(query.limit.unwrap_or(usize::MAX));
+        let shown = matching.iter().skip(query.offset).take(query.limit);
         report.pipelines = shown.map(|judged| views[judged.view].pipeline(judged)).collect();
         report
     }
