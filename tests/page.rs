@@ -229,9 +229,8 @@ fn hostile() -> (Api, Exporter) {
 fn hostile_texts_stay_text_and_private_ones_stay_away() {
     let (_api, exporter) = hostile();
     let (page, report) = (exporter.get("/").text(), exporter.get("/api/v1/pipelines").text());
-    for tag in ["<script>", "<img", "<h1 id", "{{7*7}}<", "49"] {
-        let own = tag == "49" && !page.contains("=49");
-        assert!(own || !page.contains(tag), "{tag}");
+    for tag in ["<script>", "<img", "<h1 id", "</bdi></summary>"] {
+        assert!(!page.contains(tag), "{tag}");
     }
     assert!(page.contains("&lt;script&gt;document.title='owned'&lt;/script&gt;"));
     assert!(page.contains("The group &quot;&gt;&lt;img src=x"));
@@ -259,7 +258,8 @@ fn a_browser_shows_hostile_texts_as_text() {
     // The same through the script that refreshes, and through the search.
     browser.run("window.first = document.getElementById('as-of').textContent");
     browser.press("/<script>");
-    browser.until("return new URLSearchParams(location.search).get('q') === '<script>' && document.querySelectorAll('#list li').length === 1");
+    browser.until("return document.querySelectorAll('#list li').length === 1");
+    assert_eq!(browser.text("return new URLSearchParams(location.search).get('q')"), "<script>");
     browser.until("return document.getElementById('as-of').textContent !== window.first");
     assert_eq!(browser.text("return document.querySelector('#list .title').textContent"), HOSTILE[0]);
     assert_eq!(browser.text(own), "1 0 1");
@@ -276,7 +276,10 @@ const CONTRAST: &str = "
     const channel = (c) => (c /= 255) <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
     const rgb = (text) => text.match(/[\\d.]+/g).map(Number);
     const light = ([r, g, b]) => 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
-    const ground = (e) => { for (; e; e = e.parentElement) { const c = rgb(getComputedStyle(e).backgroundColor); if (c[3] !== 0) return c; } return [255, 255, 255]; };
+    const ground = (e) => {
+        const own = rgb(getComputedStyle(e).backgroundColor);
+        return own[3] === 0 && e.parentElement ? ground(e.parentElement) : own;
+    };
     let worst = [21, ''];
     for (const e of document.querySelectorAll('body *')) {
         if (![...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim()) || !e.checkVisibility()) continue;
@@ -303,7 +306,7 @@ fn a_browser_shows_the_demos_trouble_in_light_and_dark_and_on_a_phone() {
         for shown in [
             "key revoked or wrong (401)",
             "The worker has FAILED. It does not heal by itself.",
-            "The destination is unhealthy: connection refused (dial tcp [redacted] connect: connection refused [redacted])",
+            "The destination is unhealthy: connection refused (dial tcp [redacted] connect: connection refused",
             "The API answers 403: it belongs to another group, and is not being watched.",
             "The group Simulated staging is over the limit of its plan.",
         ] {
@@ -382,7 +385,7 @@ fn a_browser_keeps_the_place_while_the_fleet_changes() {
     // An exporter that is gone must not look like one where all is well.
     drop(exporter);
     browser.run("document.dispatchEvent(new Event('visibilitychange'))");
-    browser.until("return document.querySelector('#state').textContent.startsWith('No answer since As of ') || document.querySelector('#state').textContent.startsWith('No answer since 2')");
+    browser.until("return /^No answer since 2.* UTC: this is old$/.test(document.querySelector('#state').textContent)");
     assert_eq!(browser.run("return document.body.classList.contains('old')"), json!(true));
 }
 
@@ -420,10 +423,23 @@ fn a_browser_filters_as_one_types_and_needs_no_mouse() {
     browser.press(&TAB.to_string());
     assert!(browser.text("return document.activeElement.href").ends_with("/alerts/runbooks/GoldRushPipelineFailed.md"));
     assert_eq!(browser.complaints(), Vec::<String>::new());
-    // Another page of the same address shows the same; also without its script, by its form.
+}
+
+#[test]
+fn a_browser_without_scripts_filters_by_the_form_and_turns_pages_by_links() {
+    let (_api, exporter) = demo();
+    let browser = Browser::start();
     browser.allow_scripts(false);
-    browser.open(&format!("http://{}/", exporter.address));
-    browser.click("#filter button[type=submit]");
-    let search = exporter.get("/?q=&trouble=critical&account=").text();
-    assert!(search.contains("2 pipelines that fit"));
+    browser.open(&format!("http://{}/?limit=5", exporter.address));
+    let rows = |count: usize| format!("return document.querySelectorAll('#list li').length === {count}");
+    browser.until(&rows(5));
+    assert_eq!(browser.run("return document.querySelector('#refresh').checkVisibility()"), json!(false));
+    browser.click("a[rel=next]");
+    browser.until("return document.querySelector('.count').innerText.startsWith('Showing 6 to 10 of 12 pipelines')");
+    browser.click("#q");
+    browser.press("kafka");
+    browser.click("#filter button");
+    browser.until(&rows(2));
+    assert_eq!(browser.text("return location.search"), "?q=kafka&trouble=&account=");
+    assert_eq!(browser.complaints(), Vec::<String>::new());
 }

@@ -1,8 +1,8 @@
 //! What is wrong, judged from the picture: one notion for the page and the JSON form, which agrees with the alerts.
 //!
 //! Each kind names its alert in `alerts/goldrush.rules.yml`, and the limits are the alerts' own (a test compares them).
-//! Two things differ on purpose. A trouble shows as soon as it is read, an alert fires once it has lasted. And what is a rate
-//! over time (restarts, flapping, share of failing requests) is left to Prometheus, which remembers.
+//! Two things differ on purpose. A trouble shows as soon as it is read, an alert fires once it has lasted. And what is
+//! a rate over time (restarts, flapping, share of failing requests) is left to Prometheus, which remembers.
 
 use std::collections::HashSet;
 use std::time::Duration;

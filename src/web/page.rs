@@ -36,9 +36,9 @@ pub(super) fn routes() -> Router<App> {
     Router::new()
         .route("/", get(page))
         .route("/api/v1/pipelines", get(json))
-        .route(SCRIPT_PATH, get(async || SCRIPT.answer()))
-        .route(STYLE_PATH, get(async || STYLE.answer()))
-        .route(ICON_PATH, get(async || ICON.answer()))
+        .route(SCRIPT_PATH, get(async |version| SCRIPT.answer(version)))
+        .route(STYLE_PATH, get(async |version| STYLE.answer(version)))
+        .route(ICON_PATH, get(async |version| ICON.answer(version)))
 }
 
 async fn page(state: State<App>, headers: HeaderMap, UrlQuery(parameters): UrlQuery<Parameters>) -> Response {

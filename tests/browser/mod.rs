@@ -128,7 +128,8 @@ impl Browser {
         std::fs::write(std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(name), png).unwrap();
     }
 
-    /// What the browser has complained of since it was last asked: errors of scripts, violations of a policy, failed requests.
+    /// What the browser has complained of since it was last asked: errors of scripts, violations of a policy, failed
+    /// requests.
     pub fn complaints(&self) -> Vec<String> {
         let entries = self.command("se/log", &json!({"type": "browser"}));
         entries.as_array().unwrap().iter().map(|entry| entry["message"].to_string()).collect()

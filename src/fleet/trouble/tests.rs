@@ -225,7 +225,10 @@ fn a_backlog_that_grows() {
 #[test]
 fn dropped_records() {
     let scene = Scene::new();
-    let metrics = |consumed: u64, dropped: u64| json!({"records_consumed": 1_000_000 + consumed, "normalization_errors": dropped});
+    let metrics = |consumed: u64, dropped: u64| {
+        let consumed = 1_000_000 + consumed;
+        json!({"records_consumed": consumed, "normalization_errors": dropped})
+    };
     scene.lists(0, "a", json!({}));
     scene.metrics(0, "a", metrics(0, 5));
     scene.metrics(30, "a", metrics(3_000, 5));

@@ -3,6 +3,7 @@
 use std::hash::{DefaultHasher, Hasher as _};
 use std::sync::LazyLock;
 
+use axum::extract::RawQuery;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 
@@ -38,10 +39,12 @@ impl Asset {
         format!(".{}?{}", self.path, *VERSION)
     }
 
-    pub(super) fn answer(&self) -> Response {
+    /// For another version's page (two may stand behind one address) this is the wrong file: nobody shall keep it.
+    pub(super) fn answer(&self, RawQuery(version): RawQuery) -> Response {
+        let own = version.as_deref() == Some(VERSION.as_str());
         let headers = [
             (header::CONTENT_TYPE, self.content_type),
-            (header::CACHE_CONTROL, "public, max-age=31536000, immutable"),
+            (header::CACHE_CONTROL, if own { "public, max-age=31536000, immutable" } else { "no-store" }),
             (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         ];
         (headers, self.content).into_response()

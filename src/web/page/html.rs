@@ -1,7 +1,7 @@
 //! The page as HTML. maud escapes every value that it puts into the text.
 //!
-//! Regions with an id and the class `live` are what `page.js` brings up to date. Rows carry a `data-key`, so that a row that
-//! moves stays the same row.
+//! Regions with an id and the class `live` are what `page.js` brings up to date. Rows carry a `data-key`, so that a row
+//! that moves stays the same row.
 
 use maud::{DOCTYPE, Markup, html};
 
@@ -47,8 +47,8 @@ pub(super) fn page(report: &Report, query: &Query, telemetry_path: &str) -> Stri
                 }
                 footer {
                     p {
-                        "Version " (report.version) ". What is wrong is judged by the limits of the alerts, but at once: an alert "
-                        "waits until it has lasted. Read-only. "
+                        "Version " (report.version) ". What is wrong is judged by the limits of the alerts, but at once: "
+                        "an alert waits until it has lasted. Read-only. "
                         kbd { "/" } " searches."
                     }
                 }
@@ -99,11 +99,11 @@ fn verdict(report: &Report, summary: &Summary) -> Markup {
                 } @else {
                     @if report.pipelines_in_trouble > 0 {
                         a href="./?trouble=any#list" {
-                        (words::separated(report.pipelines_in_trouble as f64)) " of " (plural(report.pipelines_total, "pipeline"))
-                        " in trouble"
-                        @if report.pipelines_critical > 0 {
-                            ", " (words::separated(report.pipelines_critical as f64)) " critical"
-                        }
+                            (words::separated(report.pipelines_in_trouble as f64)) " of "
+                            (plural(report.pipelines_total, "pipeline")) " in trouble"
+                            @if report.pipelines_critical > 0 {
+                                ", " (words::separated(report.pipelines_critical as f64)) " critical"
+                            }
                         }
                     }
                     @if report.pipelines_in_trouble > 0 && summary.accounts > 0 { " · " }
@@ -115,7 +115,7 @@ fn verdict(report: &Report, summary: &Summary) -> Markup {
             p.as-of {
                 @let now = crate::fleet::unix_seconds(report.now.wall);
                 @if let Some(utc) = words::utc(now) {
-                    "As of " time #as-of datetime=(utc) { (utc.replace('T', " ").replace('Z', " UTC")) }
+                    "As of " time #as-of datetime=(utc) { (words::for_people(&utc)) }
                 }
             }
         }
@@ -151,11 +151,25 @@ fn ago(time: Option<Time>) -> Markup {
     html! { @match time { Some(time) => { (age(time)) " ago" }, None => { (nothing()) } } }
 }
 
+/// The same with the time itself, for where there is room: a finger cannot hover.
+fn when(time: Option<Time>) -> Markup {
+    let utc = time.and_then(|time| words::utc(time.unix));
+    html! { (ago(time)) @if let Some(utc) = utc { span.at { (words::for_people(&utc)) } } }
+}
+
 fn lasting(since: Option<SinceReport>) -> Markup {
     html! {
         @if let Some(since) = since {
             span.since { "for " (age(since.time)) @if since.or_earlier { " or longer" } }
         }
+    }
+}
+
+fn lasting_from(since: Option<SinceReport>) -> Markup {
+    let utc = since.and_then(|since| words::utc(since.time.unix));
+    html! {
+        (lasting(since))
+        @if let Some(utc) = utc { span.at { "since " (words::for_people(&utc)) } }
     }
 }
 
@@ -297,6 +311,9 @@ fn list(report: &Report, query: &Query) -> Markup {
                 } @else if report.pipelines_matching == 0 {
                     "None of " (plural(report.pipelines_total, "pipeline")) " fits. "
                     a href="./" { "Show all" }
+                } @else if shown == 0 {
+                    "There are " (plural(report.pipelines_matching, "pipeline")) ", but none from here on. "
+                    a href={ "./?" (query.from(0, limit)) } { "Show the first" }
                 } @else if shown < report.pipelines_matching {
                     @let first = query.offset + 1;
                     "Showing " (words::separated(first as f64)) " to " (words::separated((query.offset + shown) as f64))
@@ -309,15 +326,16 @@ fn list(report: &Report, query: &Query) -> Markup {
             }
             @if shown > 0 {
                 div.head aria-hidden="true" {
-                    span {} span { "Pipeline" } span { "Phase" } span { "Destination" } span.num { "Delay" } span.num { "Backlog" }
-                    span.num { "Throughput" } span.num { "Progress" } span.num { "Read" }
+                    span {} span { "Pipeline" } span { "Phase" } span { "Destination" } span.num { "Delay" }
+                    span.num { "Backlog" } span.num { "Throughput" } span.num { "Progress" } span.num { "Read" }
                 }
                 ul { @for pipeline in &report.pipelines { (self::pipeline(pipeline)) } }
             }
             @if query.offset > 0 || query.offset + shown < report.pipelines_matching {
                 nav.pages aria-label="Pages" {
                     @if query.offset > 0 {
-                        a rel="prev" href={ "./?" (query.from(query.offset.saturating_sub(limit), limit)) } { "Previous" }
+                        @let before = query.offset.saturating_sub(limit);
+                        a rel="prev" href={ "./?" (query.from(before, limit)) } { "Previous" }
                     }
                     @if query.offset + shown < report.pipelines_matching && shown > 0 {
                         a rel="next" href={ "./?" (query.from(query.offset + shown, limit)) } { "Next" }
@@ -342,7 +360,10 @@ fn pipeline(pipeline: &PipelineReport) -> Markup {
                     (mark(class))
                     span.name {
                         bdi.title { (title(pipeline)) }
-                        span.where { bdi { (pipeline.account) } @if let Some(project) = pipeline.project { " / " bdi { (project) } } }
+                        span.where {
+                            bdi { (pipeline.account) }
+                            @if let Some(project) = pipeline.project { " / " bdi { (project) } }
+                        }
                     }
                     (cell("", "phase", phase(pipeline)))
                     (cell("Destination", "destination", destination(pipeline)))
@@ -416,24 +437,25 @@ fn details(pipeline: &PipelineReport) -> Markup {
                 (row("Execution mode", or_nothing(pipeline.execution_mode)))
                 (row("Group", or_nothing(pipeline.group)))
                 (row("Wanted", or_nothing(pipeline.desired_status)))
-                (row("Phase", html! { (or_nothing(pipeline.phase)) " " (lasting(pipeline.phase_since)) }))
+                (row("Last progress", when(pipeline.progress)))
+                (row("Phase", html! { (or_nothing(pipeline.phase)) " " (lasting_from(pipeline.phase_since)) }))
                 (row("Replicas ready", html! { (digits(pipeline.replicas_ready)) " of " (digits(pipeline.replicas)) }))
-                (row("Worker started", ago(pipeline.started)))
+                (row("Worker started", when(pipeline.started)))
                 (row("Records consumed", digits(pipeline.records_consumed)))
                 (row("Records dropped", digits(pipeline.normalization_errors)))
                 (row("Records pending", digits(pipeline.pending_records)))
                 (row("Last offset", digits(pipeline.last_offset)))
                 (row("Last block height", digits(pipeline.last_block_height)))
-                (row("Destination", html! { (destination(pipeline)) " " (lasting(pipeline.destination.since)) }))
+                (row("Destination", html! { (destination(pipeline)) " " (lasting_from(pipeline.destination.since)) }))
                 (row("Destination latency", number(pipeline.destination.latency_seconds, |Number(seconds)| {
                     format!("{} ms", words::separated((seconds * 1000.0).round()))
                 })))
-                (row("Destination checked", ago(pipeline.destination.checked)))
+                (row("Destination checked", when(pipeline.destination.checked)))
                 @for (name, probe) in pipeline.probes.named() {
                     (row(&format!("Reading of {}", words::plain(name)), reading(probe)))
                 }
-                (row("Created", ago(pipeline.created)))
-                (row("Changed", ago(pipeline.updated)))
+                (row("Created", when(pipeline.created)))
+                (row("Changed", when(pipeline.updated)))
             }
         }
     }
@@ -441,7 +463,7 @@ fn details(pipeline: &PipelineReport) -> Markup {
 
 fn reading(probe: &ProbeReport) -> Markup {
     html! {
-        (ago(probe.read))
+        (when(probe.read))
         @if probe.stale { ", stale" }
         @if let Some(failure) = probe.failure { ", now fails: " (words::plain(failure)) }
     }

@@ -39,14 +39,16 @@
     running = mine;
     const timeout = setTimeout(() => mine.abort(), TIMEOUT);
     let fresh = null;
+    let problem = "No answer";
     try {
       // Not location.href: it may hold a user name, which fetch refuses.
       const address = location.origin + location.pathname + location.search;
       const response = await fetch(address, { cache: "no-store", signal: mine.signal });
       const text = await response.text();
+      problem = response.ok ? "Another page" : `HTTP ${response.status}`;
       fresh = response.ok ? new DOMParser().parseFromString(text, "text/html") : null;
     } catch {
-      // No answer, or none in time: said below.
+      // None, or not in time: said below.
     }
     clearTimeout(timeout);
     if (mine !== running) {
@@ -58,7 +60,7 @@
       wait = Math.max(PERIOD, PAUSE * (performance.now() - began));
       say("");
     } else {
-      say(`No answer since ${document.getElementById("as-of")?.textContent ?? "the start"}: this is old`);
+      say(`${problem} since ${document.getElementById("as-of")?.textContent ?? "the start"}: this is old`);
     }
     schedule(wait);
   }

@@ -1,6 +1,7 @@
-//! What is shown of the fleet at one moment: one structure for the page and for the JSON form, so that both say the same.
+//! What is shown of the fleet at one moment: one structure for the page and the JSON form, so that both say the same.
 //!
-//! Fields are named as the gauges, without their prefix, in the same units. What is not fresh is not here, as on `/metrics`.
+//! Fields are named as the gauges, without their prefix, in the same units. What is not fresh is not here, as on
+//! `/metrics`.
 
 use std::time::{Duration, SystemTime};
 

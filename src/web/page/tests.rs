@@ -112,12 +112,13 @@ fn the_page_says_what_is_wrong_and_since_when() {
     for text in [
         "<title>(3) GoldRush exporter</title>",
         "1 of 2 pipelines in trouble, 1 critical</a> · 2 of 2 accounts in trouble",
-        "key accepted <span class=\"since\">for <time datetime=\"2023-11-14T22:13:21Z\" title=\"2023-11-14T22:13:21Z\">93 s</time> \
-         or longer</span>",
+        "key accepted <span class=\"since\">for \
+         <time datetime=\"2023-11-14T22:13:21Z\" title=\"2023-11-14T22:13:21Z\">93 s</time> or longer</span>",
         "<bdi>The expected pipeline pipe_3 is not listed.</bdi>",
         "key revoked or wrong (401)",
         "<bdi>The destination is unhealthy: connection refused (dial tcp [redacted] connection refused)</bdi> \
-         <span class=\"since\">for <time datetime=\"2023-11-14T22:13:54Z\" title=\"2023-11-14T22:13:54Z\">60 s</time></span>",
+         <span class=\"since\">for \
+         <time datetime=\"2023-11-14T22:13:54Z\" title=\"2023-11-14T22:13:54Z\">60 s</time></span>",
         "<bdi class=\"title\">Base &quot;Swap&quot; &lt;/script&gt;\n🚀</bdi>",
         "<bdi>Data &lt;b&gt;</bdi>",
         // A pipeline without a name is known by its id.

@@ -67,6 +67,11 @@ pub(super) fn utc(unix: f64) -> Option<String> {
     jiff::Timestamp::from_second(unix.floor() as i64).ok().map(|time| time.to_string())
 }
 
+/// A time as [`utc`] writes it, a little easier to read.
+pub(super) fn for_people(utc: &str) -> String {
+    utc.replace('T', " ").replace('Z', " UTC")
+}
+
 /// A label value for people: `connection_refused` is `connection refused`.
 pub(super) fn plain(label: &str) -> String {
     label.replace('_', " ")
