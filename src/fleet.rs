@@ -6,6 +6,9 @@
 mod account;
 mod histogram;
 mod pipeline;
+mod since;
+mod trend;
+pub mod trouble;
 
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,9 +17,11 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-pub use account::{Account, Budget, GroupFlags, ListSummary};
+pub use account::{Account, Budget, Concern, GroupFlags, KeyStanding, ListSummary};
 pub use histogram::{BOUNDS, Histogram};
-pub use pipeline::{Answer, Pipeline, ProbeState, Summary};
+pub use pipeline::{Answer, Pipeline, ProbeState, Reading, Summary};
+pub use since::{Beginning, Since};
+pub use trend::{Level, Trend};
 
 /// One moment on both clocks: ages are measured on the monotonic one, people are told the wall clock's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

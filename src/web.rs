@@ -1,4 +1,4 @@
-//! What the exporter answers over HTTP: `/metrics`, a landing page, health, reload.
+//! What the exporter answers over HTTP: `/metrics`, a page for people, health, reload.
 //!
 //! A connection's way: `listen`, `server` (with `activity`, who is too slow, and `access`, what
 //! `--web.config.file` asks for), `gate` (which request is let in), the routes.
@@ -9,9 +9,9 @@ mod auth;
 mod config;
 mod gate;
 mod healthcheck;
-mod landing;
 mod listen;
 mod metrics;
+mod page;
 mod server;
 mod tls;
 
@@ -19,8 +19,8 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::{Html, IntoResponse, Response};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tokio::sync::{mpsc, oneshot};
 
@@ -43,7 +43,7 @@ pub type ReloadRequest = oneshot::Sender<Result<(), String>>;
 pub struct App {
     /// What `/metrics` shows.
     pub exposition: Arc<Exposition>,
-    /// What readiness is read from.
+    /// What the page and readiness are read from.
     pub fleet: Fleet,
     /// Where `/metrics` is.
     pub telemetry_path: String,
@@ -54,7 +54,7 @@ pub struct App {
 /// The routes.
 pub fn router(app: App) -> Router {
     Router::new()
-        .route("/", get(root))
+        .merge(page::routes())
         .route(&app.telemetry_path, get(metrics::answer))
         .route("/-/healthy", get(async || HEALTHY))
         .route("/-/ready", get(ready))
@@ -65,14 +65,6 @@ pub fn router(app: App) -> Router {
 /// Puts a changed `--web.config.file` into effect, as long as it is polled.
 pub async fn keep_access_current(access: Arc<Access>, exposition: Arc<Exposition>) {
     access.watch(|in_use| exposition.own.note_web_config(in_use)).await;
-}
-
-async fn root(State(app): State<App>) -> Response {
-    let headers = [
-        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    ];
-    (headers, Html(landing::page(&app.telemetry_path))).into_response()
 }
 
 async fn ready(State(app): State<App>) -> Response {

@@ -30,7 +30,7 @@ fn the_page_and_what_there_is_not() {
     let exporter = Exporter::start(&["--web.telemetry-path", "/goldrush/metrics"], &api.environment());
     let page = exporter.get("/");
     assert_eq!(page.status, 200);
-    assert!(page.text().contains("href=\"/goldrush/metrics\""));
+    assert!(page.text().contains("href=\"./goldrush/metrics\""));
     assert!(page.header("content-security-policy").is_some_and(|policy| policy.starts_with("default-src 'none'")));
     assert_eq!(exporter.get("/goldrush/metrics").status, 200);
     assert_eq!(exporter.get("/metrics").status, 404);

@@ -8,7 +8,7 @@ use goldrush_exporter::simulator::{Endpoint, Fault, FaultMatcher, Options, PRIVA
 /// All that can be seen of an exporter from outside.
 fn everything(exporter: &Exporter) -> String {
     let openmetrics = request(&exporter.address, "GET", "/metrics", &[("Accept", "application/openmetrics-text")]);
-    let paths = ["/", "/metrics", "/-/ready", "/-/healthy", "/nothing"];
+    let paths = ["/", "/api/v1/pipelines", "/metrics", "/-/ready", "/-/healthy", "/nothing"];
     let mut text: String = paths.iter().map(|path| exporter.get(path).text()).collect();
     text.push_str(&openmetrics.text());
     text.push_str(&exporter.stdout.text());

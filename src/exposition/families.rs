@@ -259,7 +259,7 @@ pub const FAMILIES: &[Family] = &[
         "Until when polling waits because the API answered 429, in Unix time; 0 while it does not wait.",
         &[],
         |a, s| {
-            let until = a.account.budget.paused_until.filter(|until| until.monotonic > a.now.monotonic);
+            let until = a.account.budget.waits_until(a.now);
             s.value(Some(until.map_or(0.0, |until| unix_seconds(until.wall))));
         },
     ),
@@ -381,7 +381,7 @@ pub const FAMILIES: &[Family] = &[
         "goldrush_pipeline_last_progress_timestamp_seconds",
         "When the offset, the height or the record count was last seen to move or first seen, in Unix time.",
         &[],
-        |p, s| s.value(p.metrics().and(p.pipeline.last_progress()).map(unix_seconds)),
+        |p, s| s.value(p.metrics().and(p.pipeline.last_progress()).map(|at| unix_seconds(at.wall))),
     ),
     pipeline(
         "goldrush_pipeline_destination_healthy",

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 use super::pipeline::{Answer, Pipeline, Summary};
-use super::{Histogram, Moment};
+use super::{Beginning, Histogram, Moment, Since};
 use crate::api::{self, Endpoint, Group, PipelineId, Reason, UnknownField};
 
 /// An outage at the start shall not keep the exporter out of service for longer than this: its own
@@ -35,6 +35,8 @@ pub struct Account {
     pub key_loaded: Option<SystemTime>,
     /// The newest list that succeeded.
     pub list: Option<ListSummary>,
+    /// Why the newest list failed, if it did.
+    pub list_failure: Option<Reason>,
     /// How long requests took, by endpoint.
     pub durations: [Histogram; Endpoint::COUNT],
     /// How often requests failed, by endpoint and reason.
@@ -43,7 +45,36 @@ pub struct Account {
     pub unknown_values: [u64; UnknownField::COUNT],
     /// What the budget allows and what the pipelines need.
     pub budget: Budget,
+    key: Since<KeyStanding>,
+    listed: Since<bool>,
+    /// Of the newest list that succeeded, since when lists say so.
+    concerns: BTreeMap<Concern, Beginning>,
     pipelines: BTreeMap<PipelineId, Arc<Pipeline>>,
+}
+
+/// What the API makes of the key in use.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum KeyStanding {
+    /// It has not said yet.
+    #[default]
+    Unknown,
+    /// It takes it.
+    Accepted,
+    /// It answers 401: missing, malformed or revoked.
+    Unauthorized,
+    /// It answers 403 to the list: not a ServiceKey.
+    NotServiceKey,
+}
+
+/// Something that a list says of an account and that calls for a person.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Concern {
+    /// The expected pipeline of this id is missing.
+    Missing(String),
+    /// The group of this label is over its limit.
+    OverLimit(String),
+    /// The free trial of the group of this label is over.
+    TrialExpired(String),
 }
 
 /// What a whole list has said beyond its pipelines.
@@ -55,6 +86,18 @@ pub struct ListSummary {
     pub groups: BTreeMap<String, GroupFlags>,
     /// The expected pipelines, and whether each is missing.
     pub expected: Vec<(String, bool)>,
+}
+
+impl ListSummary {
+    fn concerns(&self) -> impl Iterator<Item = Concern> {
+        let missing = self.expected.iter().filter(|(_, missing)| *missing).map(|(id, _)| Concern::Missing(id.clone()));
+        let groups = self.groups.iter().flat_map(|(group, flags)| {
+            let over = (flags.over_limit == Some(true)).then(|| Concern::OverLimit(group.clone()));
+            let expired = (flags.free_trial_expired == Some(true)).then(|| Concern::TrialExpired(group.clone()));
+            over.into_iter().chain(expired)
+        });
+        missing.chain(groups)
+    }
 }
 
 /// The billing flags of a group.
@@ -95,6 +138,11 @@ pub struct Budget {
 }
 
 impl Budget {
+    /// Until when polling waits because of a 429, if it does.
+    pub fn waits_until(&self, now: Moment) -> Option<Moment> {
+        self.paused_until.filter(|until| until.monotonic > now.monotonic)
+    }
+
     /// How late the most overdue probe is.
     pub fn lag(&self, now: Moment) -> Duration {
         self.oldest_due.map(|due| now.monotonic.saturating_duration_since(due)).unwrap_or_default()
@@ -120,6 +168,73 @@ impl Account {
         let paused = self.budget.paused_until.map(|until| until.monotonic);
         let pipelines = self.pipelines().flat_map(|pipeline| pipeline.fresh_until(self.stale_after));
         [list, paused].into_iter().flatten().chain(pipelines).filter(|at| *at > now.monotonic).min()
+    }
+
+    /// The API has taken the key in use. Answers whether it refused it before.
+    pub fn accept_key(&mut self, at: Moment) -> bool {
+        let was_refused = std::mem::take(&mut self.unauthorized);
+        self.key.set(if self.forbidden { KeyStanding::NotServiceKey } else { KeyStanding::Accepted }, at);
+        was_refused
+    }
+
+    /// The API has answered 401 to the key in use. Answers whether it did so before.
+    pub fn refuse_key(&mut self, at: Moment) -> bool {
+        self.unauthorized_answers += 1;
+        let was_refused = std::mem::replace(&mut self.unauthorized, true);
+        self.key.set(KeyStanding::Unauthorized, at);
+        was_refused
+    }
+
+    /// A whole list has succeeded. Answers whether the one before did.
+    pub fn list_succeeded(&mut self, list: ListSummary) -> bool {
+        let at = list.at;
+        self.forbidden = false;
+        self.list_failure = None;
+        if !self.unauthorized {
+            self.key.set(KeyStanding::Accepted, at);
+        }
+        self.listed.set(true, at);
+        let first = self.list.is_none();
+        let mut before = std::mem::take(&mut self.concerns);
+        for concern in list.concerns() {
+            let began = before.remove(&concern).unwrap_or(Beginning { at, or_earlier: first });
+            self.concerns.insert(concern, began);
+        }
+        self.list = Some(list);
+        std::mem::replace(&mut self.up, true)
+    }
+
+    /// A list has failed. Answers whether the one before was answered 403.
+    pub fn list_failed(&mut self, reason: Reason, at: Moment) -> bool {
+        self.up = false;
+        self.list_failure = Some(reason);
+        self.listed.set(false, at);
+        let was_forbidden = self.forbidden;
+        match reason {
+            Reason::Forbidden => self.forbidden = true,
+            Reason::Unauthorized => self.forbidden = false,
+            // Says nothing about the credential.
+            _ => {}
+        }
+        if self.forbidden && !self.unauthorized {
+            self.key.set(KeyStanding::NotServiceKey, at);
+        }
+        was_forbidden
+    }
+
+    /// What the API makes of the key in use, and since when.
+    pub fn key(&self) -> &Since<KeyStanding> {
+        &self.key
+    }
+
+    /// Whether lists succeed, and since when; nothing is known of it before the first one is over.
+    pub fn listed(&self) -> &Since<bool> {
+        &self.listed
+    }
+
+    /// What the newest list that succeeded says and since when lists say so.
+    pub fn concerns(&self) -> impl Iterator<Item = (&Concern, Beginning)> {
+        self.concerns.iter().map(|(concern, began)| (concern, *began))
     }
 
     /// Counts one request and its failure, if it was one.

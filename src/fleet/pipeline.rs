@@ -4,7 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-use super::Moment;
+use super::trouble::{BACKLOG, DELAY, DROPPED_SHARE};
+use super::{Beginning, Level, Moment, Since, Trend};
 use crate::api::{self, DesiredStatus, Endpoint, Phase, PipelineId, Reason};
 
 /// An answer and the moment it came.
@@ -22,17 +23,19 @@ pub struct ProbeState<T> {
     reading: Option<Reading<T>>,
     /// The newest attempt: when, and why it failed if it did.
     attempt: Option<(Moment, Option<Reason>)>,
+    fails: Since<bool>,
 }
 
 impl<T> Default for ProbeState<T> {
     fn default() -> Self {
-        Self { reading: None, attempt: None }
+        Self { reading: None, attempt: None, fails: Since::default() }
     }
 }
 
 impl<T> ProbeState<T> {
     fn observe(&mut self, answer: Result<T, Reason>, at: Moment) {
         self.attempt = Some((at, answer.as_ref().err().copied()));
+        self.fails.set(answer.is_err(), at);
         if let Ok(value) = answer {
             self.reading = Some(Reading { value, at });
         }
@@ -59,6 +62,18 @@ impl<T> ProbeState<T> {
         self.reading.as_ref().map(|reading| reading.at.wall)
     }
 
+    /// The newest reading, however old.
+    pub fn reading(&self) -> Option<&Reading<T>> {
+        self.reading.as_ref()
+    }
+
+    /// Since when every attempt has failed, if the newest one and the one before did. One failure alone is
+    /// no news: the next turn comes soon.
+    pub fn failing_since(&self) -> Option<Beginning> {
+        let (newest, _) = self.attempt?;
+        self.fails.began().filter(|began| self.fails.state() && began.at != newest)
+    }
+
     fn failure(&self) -> Option<Reason> {
         self.attempt.and_then(|(_, failure)| failure)
     }
@@ -75,7 +90,17 @@ pub struct Pipeline {
     pub metrics: ProbeState<api::Metrics>,
     /// The destination-health endpoint.
     pub destination_health: ProbeState<api::DestinationHealth>,
-    last_progress: Option<SystemTime>,
+    desired: Since<Option<DesiredStatus>>,
+    phase: Since<Option<Phase>>,
+    running: Since<bool>,
+    lacks_replicas: Since<bool>,
+    healthy: Since<Option<bool>>,
+    delay: Level,
+    backlog: Level,
+    last_progress: Option<Moment>,
+    dropped: Trend,
+    consumed: Trend,
+    drops: Since<bool>,
 }
 
 /// A probe's answer, on its way into the picture.
@@ -104,31 +129,69 @@ pub struct Summary {
 
 impl Pipeline {
     pub(super) fn new(id: PipelineId, listed: api::Pipeline, at: Moment) -> Self {
+        let mut desired = Since::default();
+        desired.set(listed.desired_status(), at);
         Self {
             id,
             listed: Reading { value: listed, at },
             status: ProbeState::default(),
             metrics: ProbeState::default(),
             destination_health: ProbeState::default(),
+            desired,
+            phase: Since::default(),
+            running: Since::default(),
+            lacks_replicas: Since::default(),
+            healthy: Since::default(),
+            delay: Level::default(),
+            backlog: Level::default(),
             last_progress: None,
+            dropped: Trend::default(),
+            consumed: Trend::default(),
+            drops: Since::default(),
         }
     }
 
     pub(super) fn relist(&mut self, listed: api::Pipeline, at: Moment) {
+        self.desired.set(listed.desired_status(), at);
         self.listed = Reading { value: listed, at };
     }
 
     pub(super) fn observe(&mut self, answer: Answer, at: Moment) {
         match answer {
-            Answer::Status(answer) => self.status.observe(answer, at),
-            Answer::DestinationHealth(answer) => self.destination_health.observe(answer, at),
+            Answer::Status(answer) => {
+                if let Ok(new) = &answer {
+                    self.phase.set(new.phase, at);
+                    self.running.set(new.phase == Some(Phase::Running), at);
+                    let lacks = new.replicas.zip(new.ready).is_some_and(|(wanted, ready)| ready < wanted);
+                    self.lacks_replicas.set(lacks, at);
+                }
+                self.status.observe(answer, at);
+            }
+            Answer::DestinationHealth(answer) => {
+                if let Ok(new) = &answer {
+                    self.healthy.set(new.healthy, at);
+                }
+                self.destination_health.observe(answer, at);
+            }
             Answer::Metrics(answer) => {
                 if let Ok(new) = &answer {
                     self.note_progress(new, at);
+                    self.note_drops(new, at);
+                    self.delay.observe(new.processing_delay_ms.map(|ms| ms / 1000.0), DELAY, at);
+                    self.backlog.observe(new.pending_records, BACKLOG, at);
                 }
                 self.metrics.observe(answer, at);
             }
         }
+    }
+
+    fn note_drops(&mut self, new: &api::Metrics, at: Moment) {
+        self.dropped.observe_count(new.normalization_errors, at);
+        self.consumed.observe_count(new.records_consumed, at);
+        let dropped = self.dropped.slope().filter(|slope| *slope > 0.0);
+        let enough = dropped
+            .is_some_and(|dropped| self.consumed.slope().is_none_or(|consumed| dropped > DROPPED_SHARE * consumed));
+        self.drops.set(enough, at);
     }
 
     /// Any move counts: a count that falls is a worker that has started again. The first sight counts too,
@@ -143,7 +206,7 @@ impl Pipeline {
             (None, _) => false,
         });
         if moved {
-            self.last_progress = Some(at.wall);
+            self.last_progress = Some(at);
         }
     }
 
@@ -174,8 +237,48 @@ impl Pipeline {
     }
 
     /// When the offset, the height or the record count was last seen to move, or was first seen at all.
-    pub fn last_progress(&self) -> Option<SystemTime> {
+    pub fn last_progress(&self) -> Option<Moment> {
         self.last_progress
+    }
+
+    /// Whether records were dropped in the last minutes, a share above [`DROPPED_SHARE`], and since when.
+    pub fn drops(&self) -> &Since<bool> {
+        &self.drops
+    }
+
+    /// What the user wanted last, and since when.
+    pub fn desired(&self) -> &Since<Option<DesiredStatus>> {
+        &self.desired
+    }
+
+    /// What the worker did last, and since when.
+    pub fn phase(&self) -> &Since<Option<Phase>> {
+        &self.phase
+    }
+
+    /// Whether the worker was `RUNNING`, and since when: it lasts while other phases alternate.
+    pub fn running(&self) -> &Since<bool> {
+        &self.running
+    }
+
+    /// Whether fewer replicas were ready than there shall be, and since when.
+    pub fn lacks_replicas(&self) -> &Since<bool> {
+        &self.lacks_replicas
+    }
+
+    /// Whether the destination was healthy, and since when.
+    pub fn healthy(&self) -> &Since<Option<bool>> {
+        &self.healthy
+    }
+
+    /// The processing delay in seconds, against [`DELAY`].
+    pub fn delay(&self) -> &Level {
+        &self.delay
+    }
+
+    /// The pending records, against [`BACKLOG`].
+    pub fn backlog(&self) -> &Level {
+        &self.backlog
     }
 
     /// Why the destination was unhealthy when it was last asked for: free text, to be redacted.
@@ -186,6 +289,18 @@ impl Pipeline {
     /// Whether the newest answer of any of its probes is a 403.
     pub fn is_forbidden(&self) -> bool {
         self.failures().contains(&Some(Reason::Forbidden))
+    }
+
+    /// Since when it is so, as far as is known: the first failure in a row of a probe that is answered 403 now.
+    pub fn forbidden_since(&self) -> Option<Beginning> {
+        let forbidden =
+            |failure: Option<Reason>, began: Option<Beginning>| began.filter(|_| failure == Some(Reason::Forbidden));
+        let probes = [
+            forbidden(self.status.failure(), self.status.fails.began()),
+            forbidden(self.metrics.failure(), self.metrics.fails.began()),
+            forbidden(self.destination_health.failure(), self.destination_health.fails.began()),
+        ];
+        probes.into_iter().flatten().min_by_key(|began| began.at.monotonic)
     }
 
     /// Why the newest attempt of a probe failed, if it did.

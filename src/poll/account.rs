@@ -268,7 +268,7 @@ impl Poller {
             Some(_) => false,
         };
         if accepted && of_current_key {
-            self.accept_key();
+            self.accept_key(now);
         }
         if failure == Some(Reason::Forbidden) {
             self.fleet.lock().forbidden_answers += 1;
@@ -279,7 +279,7 @@ impl Poller {
             Job::Probe(probe) => self.finish_probe(probe, result, sent, now),
         }
         if failure == Some(Reason::Unauthorized) {
-            self.refuse_key(retry).await;
+            self.refuse_key(retry, now).await;
         }
     }
 
@@ -307,9 +307,9 @@ impl Poller {
         }
     }
 
-    fn accept_key(&mut self) {
+    fn accept_key(&mut self, now: Moment) {
         self.refused = false;
-        let was_refused = std::mem::take(&mut self.fleet.lock().unauthorized);
+        let was_refused = self.fleet.lock().accept_key(now);
         if was_refused {
             info!(account = self.fleet.name(), source = %self.keys.source(), "the ServiceKey is accepted again");
             // The key may be another group's: see what it shows.
@@ -318,12 +318,8 @@ impl Poller {
         }
     }
 
-    async fn refuse_key(&mut self, retry: Job) {
-        let was_refused = {
-            let mut state = self.fleet.lock();
-            state.unauthorized_answers += 1;
-            std::mem::replace(&mut state.unauthorized, true)
-        };
+    async fn refuse_key(&mut self, retry: Job, now: Moment) {
+        let was_refused = self.fleet.lock().refuse_key(now);
         if !was_refused {
             error!(account = self.fleet.name(), source = %self.keys.source(), "{}", Error::Unauthorized);
         }
@@ -444,12 +440,7 @@ impl Poller {
         self.not_found.retain(|probe| seen.contains(&probe.id));
         let expected = self.account.expect.iter().filter(|id| self.shard.owns(id));
         let expected = expected.map(|id| (id.to_string(), !seen.contains(id))).collect();
-        let was_up = {
-            let mut state = self.fleet.lock();
-            state.forbidden = false;
-            state.list = Some(ListSummary { at: now, groups, expected });
-            std::mem::replace(&mut state.up, true)
-        };
+        let was_up = self.fleet.lock().list_succeeded(ListSummary { at: now, groups, expected });
         if !was_up {
             info!(account = self.fleet.name(), pipelines = self.schedule.len(), "the list of pipelines succeeds");
         }
@@ -461,18 +452,7 @@ impl Poller {
     }
 
     fn list_failed(&mut self, listing: &Listing, error: Error, now: Moment) {
-        let was_forbidden = {
-            let mut state = self.fleet.lock();
-            state.up = false;
-            let was_forbidden = state.forbidden;
-            match error {
-                Error::Forbidden => state.forbidden = true,
-                Error::Unauthorized => state.forbidden = false,
-                // Says nothing about the credential.
-                _ => {}
-            }
-            was_forbidden
-        };
+        let was_forbidden = self.fleet.lock().list_failed(error.reason(), now);
         let account = self.fleet.name();
         // Of a refused key, `refuse_key` tells.
         if self.list_failure.as_ref().map(Error::reason) != Some(error.reason()) && error != Error::Unauthorized {

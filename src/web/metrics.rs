@@ -32,7 +32,7 @@ pub(super) async fn answer(State(app): State<App>, headers: HeaderMap) -> Respon
 }
 
 /// Several headers of one name are one list (RFC 9110, section 5.3).
-fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
+pub(super) fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
     let values: Vec<&str> = headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
     (!values.is_empty()).then(|| values.join(","))
 }

@@ -1,0 +1,125 @@
+//! Where a number is going, and since when it is above its limit.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Beginning, Moment, Since};
+
+/// The slope is taken over half of this to the whole of it, as `deriv(…[10m])` in the alerts.
+const WINDOW: Duration = Duration::from_secs(600);
+/// Readings that are closer together than this say nothing about where the number is going.
+const SHORTEST: Duration = Duration::from_secs(25);
+
+#[derive(Debug, Clone, Copy)]
+struct Sample {
+    value: f64,
+    at: Instant,
+}
+
+/// A number's way through the last minutes. A reading without it changes nothing.
+#[derive(Debug, Clone, Default)]
+pub struct Trend {
+    older: Option<Sample>,
+    newer: Option<Sample>,
+    newest: Option<Sample>,
+}
+
+impl Trend {
+    /// Takes in a reading.
+    pub(super) fn observe(&mut self, value: Option<f64>, at: Moment) {
+        let Some(value) = value else { return };
+        let sample = Sample { value, at: at.monotonic };
+        self.newest = Some(sample);
+        if self.newer.is_none_or(|newer| at.monotonic.saturating_duration_since(newer.at) >= WINDOW / 2) {
+            self.older = self.newer.replace(sample);
+        }
+    }
+
+    /// Takes in a reading of a count that only falls when it starts again: what was before says nothing then.
+    pub(super) fn observe_count(&mut self, value: Option<f64>, at: Moment) {
+        if value.zip(self.newest).is_some_and(|(value, newest)| value < newest.value) {
+            *self = Self::default();
+        }
+        self.observe(value, at);
+    }
+
+    /// How much it grows in a second; `None` while there is too little to tell.
+    pub fn slope(&self) -> Option<f64> {
+        let (newest, base) = (self.newest?, self.older.or(self.newer)?);
+        let span = newest.at.saturating_duration_since(base.at);
+        (span >= SHORTEST).then(|| (newest.value - base.value) / span.as_secs_f64())
+    }
+}
+
+/// A number that should stay low.
+#[derive(Debug, Clone, Default)]
+pub struct Level {
+    above: Since<bool>,
+    trend: Trend,
+}
+
+impl Level {
+    /// Takes in a reading.
+    pub(super) fn observe(&mut self, value: Option<f64>, limit: f64, at: Moment) {
+        if let Some(value) = value {
+            self.above.set(value > limit, at);
+        }
+        self.trend.observe(value, at);
+    }
+
+    /// Since when it is above its limit, if it is.
+    pub fn above_since(&self) -> Option<Beginning> {
+        self.above.began().filter(|_| self.above.state())
+    }
+
+    /// How much it grows in a second; `None` while there is too little to tell.
+    pub fn slope(&self) -> Option<f64> {
+        self.trend.slope()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+
+    fn clock() -> impl Fn(u64) -> Moment {
+        let start = Instant::now();
+        move |seconds| Moment { monotonic: start + Duration::from_secs(seconds), wall: SystemTime::UNIX_EPOCH }
+    }
+
+    #[test]
+    fn a_level_remembers_since_when_it_is_above_and_where_it_is_going() {
+        let at = clock();
+        let mut level = Level::default();
+        let mut observe = |seconds, value| {
+            level.observe(value, 300.0, at(seconds));
+            (level.above_since().map(|began| began.at), level.slope())
+        };
+        assert_eq!(observe(0, Some(100.0)), (None, None));
+        assert_eq!(observe(20, Some(301.0)), (Some(at(20)), None), "too soon for a slope");
+        assert_eq!(observe(40, Some(400.0)), (Some(at(20)), Some(7.5)));
+        assert_eq!(observe(50, None), (Some(at(20)), Some(7.5)));
+        // For hours it falls by one in a second: the first minute is forgotten.
+        let mut slope = None;
+        for seconds in (60..7_200).step_by(30) {
+            slope = observe(seconds, Some(10_000.0 - seconds as f64)).1;
+        }
+        assert_eq!(slope, Some(-1.0));
+        assert_eq!(observe(7_200, Some(300.0)).0, None, "at the limit is not above it");
+    }
+
+    #[test]
+    fn a_count_that_starts_again_has_no_past() {
+        let at = clock();
+        let mut trend = Trend::default();
+        let mut observe = |seconds, value| {
+            trend.observe_count(Some(value), at(seconds));
+            trend.slope()
+        };
+        assert_eq!((observe(0, 1_000.0), observe(30, 1_060.0)), (None, Some(2.0)));
+        assert_eq!((observe(60, 30.0), observe(90, 60.0)), (None, Some(1.0)));
+    }
+}

@@ -1,0 +1,105 @@
+//! The page at `/` for people, and its JSON form at `/api/v1/pipelines`.
+
+mod assets;
+mod html;
+mod query;
+mod report;
+#[cfg(test)]
+mod tests;
+mod words;
+
+use std::io::Write as _;
+
+use axum::Router;
+use axum::extract::{Query as UrlQuery, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
+use super::App;
+use super::metrics::joined;
+use crate::exposition::accepts_gzip;
+use crate::fleet::Moment;
+use assets::{ICON, ICON_PATH, SCRIPT, SCRIPT_PATH, STYLE, STYLE_PATH};
+use query::{Parameters, Query};
+use report::{Report, Snapshot};
+
+/// As many pipelines as a phone can show at once; the worst are among them.
+const ON_A_PAGE: usize = 100;
+/// More would keep a browser busy for seconds at each refresh.
+const MOST_ON_A_PAGE: usize = 500;
+
+/// The page loads nothing but its own files, and nobody else shows it.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
+                      form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+/// The page's routes.
+pub(super) fn routes() -> Router<App> {
+    Router::new()
+        .route("/", get(page))
+        .route("/api/v1/pipelines", get(json))
+        .route(SCRIPT_PATH, get(async |version| SCRIPT.answer(version)))
+        .route(STYLE_PATH, get(async |version| STYLE.answer(version)))
+        .route(ICON_PATH, get(async |version| ICON.answer(version)))
+}
+
+async fn page(state: State<App>, headers: HeaderMap, UrlQuery(parameters): UrlQuery<Parameters>) -> Response {
+    let write = |app: &App, report: &Report, query: &Query| html::page(report, query, &app.telemetry_path);
+    let query = Query::new(parameters, ON_A_PAGE, MOST_ON_A_PAGE);
+    let mut response = answer(state, headers, query, "text/html; charset=utf-8", write).await;
+    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    response
+}
+
+async fn json(state: State<App>, headers: HeaderMap, UrlQuery(parameters): UrlQuery<Parameters>) -> Response {
+    // A report holds nothing that JSON could not write.
+    let write = |_: &App, report: &Report, _: &Query| serde_json::to_string(report).unwrap_or_default() + "\n";
+    answer(state, headers, Query::new(parameters, usize::MAX, usize::MAX), "application/json", write).await
+}
+
+async fn answer(
+    State(app): State<App>,
+    headers: HeaderMap,
+    query: Result<Query, String>,
+    content_type: &'static str,
+    write: fn(&App, &Report, &Query) -> String,
+) -> Response {
+    let query = match query {
+        Ok(query) => query,
+        Err(problem) => return guarded((StatusCode::BAD_REQUEST, problem).into_response()),
+    };
+    let gzip = accepts_gzip(joined(&headers, &header::ACCEPT_ENCODING).as_deref());
+    // Thousands of pipelines take milliseconds to judge and write: too long for the reactor.
+    let written = tokio::task::spawn_blocking(move || {
+        let snapshot = Snapshot::of(&app.fleet, Moment::now());
+        let body = write(&app, &Report::new(&snapshot, &query), &query).into_bytes();
+        if gzip { compress(&body) } else { body }
+    });
+    let Ok(body) = written.await else {
+        return (StatusCode::INTERNAL_SERVER_ERROR, "The page could not be written.\n").into_response();
+    };
+    let mut response = ([(header::CONTENT_TYPE, content_type)], body).into_response();
+    if gzip {
+        response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    guarded(response)
+}
+
+fn compress(body: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    // Writing into memory cannot fail.
+    let _ = encoder.write_all(body);
+    encoder.finish().unwrap_or_default()
+}
+
+/// Kept by nobody, read as what it is, and not told to the sites that it links to.
+fn guarded(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    response
+}

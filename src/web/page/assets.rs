@@ -1,0 +1,52 @@
+//! The page's own files. Their links change with their content, so that a browser may keep them for good.
+
+use std::hash::{DefaultHasher, Hasher as _};
+use std::sync::LazyLock;
+
+use axum::extract::RawQuery;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+
+/// A file that the page loads.
+pub(super) struct Asset {
+    /// Relative to the page.
+    path: &'static str,
+    content_type: &'static str,
+    content: &'static str,
+}
+
+pub(super) const SCRIPT_PATH: &str = "/-/page.js";
+pub(super) const STYLE_PATH: &str = "/-/page.css";
+pub(super) const ICON_PATH: &str = "/-/page.svg";
+
+pub(super) static SCRIPT: Asset =
+    Asset { path: SCRIPT_PATH, content_type: "text/javascript; charset=utf-8", content: include_str!("page.js") };
+pub(super) static STYLE: Asset =
+    Asset { path: STYLE_PATH, content_type: "text/css; charset=utf-8", content: include_str!("page.css") };
+pub(super) static ICON: Asset =
+    Asset { path: ICON_PATH, content_type: "image/svg+xml", content: include_str!("page.svg") };
+
+/// Of all of them, so that one hash is enough.
+static VERSION: LazyLock<String> = LazyLock::new(|| {
+    let mut hasher = DefaultHasher::new();
+    [&SCRIPT, &STYLE, &ICON].iter().for_each(|asset| hasher.write(asset.content.as_bytes()));
+    format!("{:016x}", hasher.finish())
+});
+
+impl Asset {
+    /// Where the page finds it, below whatever path a proxy serves the page at.
+    pub(super) fn link(&self) -> String {
+        format!(".{}?{}", self.path, *VERSION)
+    }
+
+    /// For another version's page (two may stand behind one address) this is the wrong file: nobody shall keep it.
+    pub(super) fn answer(&self, RawQuery(version): RawQuery) -> Response {
+        let own = version.as_deref() == Some(VERSION.as_str());
+        let headers = [
+            (header::CONTENT_TYPE, self.content_type),
+            (header::CACHE_CONTROL, if own { "public, max-age=31536000, immutable" } else { "no-store" }),
+            (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        ];
+        (headers, self.content).into_response()
+    }
+}

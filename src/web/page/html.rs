@@ -1,0 +1,470 @@
+//! The page as HTML. maud escapes every value that it puts into the text.
+//!
+//! Regions with an id and the class `live` are what `page.js` brings up to date. Rows carry a `data-key`, so that a row
+//! that moves stays the same row.
+
+use maud::{DOCTYPE, Markup, html};
+
+use super::assets::{ICON, SCRIPT, STYLE};
+use super::query::{Query, TroubleFilter};
+use super::report::{AccountReport, Number, PipelineReport, ProbeReport, Report, SinceReport, Time, TroubleReport};
+use super::words;
+use crate::fleet::trouble::{Kind, Severity};
+
+const RUNBOOKS: &str = "https://github.com/covalenthq/goldrush-exporter/blob/main/alerts/runbooks/";
+
+/// The whole page. Its links are relative, so that it also works below a path of a proxy.
+pub(super) fn page(report: &Report, query: &Query, telemetry_path: &str) -> String {
+    let summary = Summary::of(report);
+    let markup = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                title { @if summary.wrong > 0 { "(" (summary.wrong) ") " } "GoldRush exporter" }
+                link rel="icon" href=(ICON.link());
+                link rel="stylesheet" href=(STYLE.link());
+                script src=(SCRIPT.link()) defer {}
+            }
+            body {
+                a.skip href="#list" { "Skip to the pipelines" }
+                header {
+                    h1 { "GoldRush exporter" }
+                    nav {
+                        a href={ "." (telemetry_path) } { "Metrics" }
+                        a href="./api/v1/pipelines" { "JSON" }
+                        a href="./-/healthy" { "Healthy" }
+                        a href="./-/ready" { "Ready" }
+                    }
+                }
+                main {
+                    (verdict(report, &summary))
+                    (accounts(report))
+                    (filter(report, query))
+                    (list(report, query))
+                }
+                footer {
+                    p {
+                        "Version " (report.version) ". What is wrong is judged by the limits of the alerts, but at once: "
+                        "an alert waits until it has lasted. Read-only. "
+                        kbd { "/" } " searches."
+                    }
+                }
+            }
+        }
+    };
+    markup.into_string()
+}
+
+/// How bad it is over all.
+struct Summary {
+    class: &'static str,
+    /// Accounts and pipelines with something wrong.
+    wrong: usize,
+    accounts: usize,
+}
+
+impl Summary {
+    fn of(report: &Report) -> Self {
+        let accounts = report.accounts.iter().filter(|account| !account.troubles.is_empty()).count();
+        let critical = report.pipelines_critical > 0
+            || report.accounts.iter().any(|account| worst(&account.troubles) == Some(Severity::Critical));
+        let wrong = accounts + report.pipelines_in_trouble;
+        let class = match (wrong, critical) {
+            (0, _) => "well",
+            (_, false) => "warning",
+            (_, true) => "critical",
+        };
+        Self { class, wrong, accounts }
+    }
+}
+
+fn worst(troubles: &[TroubleReport]) -> Option<Severity> {
+    troubles.iter().map(|trouble| trouble.severity).min()
+}
+
+fn verdict(report: &Report, summary: &Summary) -> Markup {
+    let unlisted =
+        report.accounts.iter().filter(|account| account.listed.is_none() && account.troubles.is_empty()).count();
+    html! {
+        section #verdict.live.(summary.class) aria-label="Verdict" {
+            p.big {
+                (mark(summary.class))
+                @if summary.wrong == 0 && unlisted > 0 {
+                    "Waiting for the first list of " (plural(unlisted, "account"))
+                } @else if summary.wrong == 0 {
+                    "Nothing is wrong with " (plural(report.pipelines_total, "pipeline"))
+                } @else {
+                    @if report.pipelines_in_trouble > 0 {
+                        a href="./?trouble=any#list" {
+                            (words::separated(report.pipelines_in_trouble as f64)) " of "
+                            (plural(report.pipelines_total, "pipeline")) " in trouble"
+                            @if report.pipelines_critical > 0 {
+                                ", " (words::separated(report.pipelines_critical as f64)) " critical"
+                            }
+                        }
+                    }
+                    @if report.pipelines_in_trouble > 0 && summary.accounts > 0 { " · " }
+                    @if summary.accounts > 0 {
+                        (summary.accounts) " of " (plural(report.accounts.len(), "account")) " in trouble"
+                    }
+                }
+            }
+            p.as-of {
+                @let now = crate::fleet::unix_seconds(report.now.wall);
+                @if let Some(utc) = words::utc(now) {
+                    "As of " time #as-of datetime=(utc) { (words::for_people(&utc)) }
+                }
+            }
+        }
+    }
+}
+
+fn plural(count: usize, what: &str) -> String {
+    format!("{} {what}{}", words::separated(count as f64), if count == 1 { "" } else { "s" })
+}
+
+/// A sign that does not need colour to be told from the others.
+fn mark(class: &str) -> Markup {
+    let (sign, name) = match class {
+        "critical" => ("✖", "critical"),
+        "warning" => ("!", "warning"),
+        "well" => ("✓", "well"),
+        "off" => ("–", "off duty"),
+        _ => ("?", "not known"),
+    };
+    html! { span.mark.(class) { span aria-hidden="true" { (sign) } span.hidden { (name) ": " } } }
+}
+
+/// A time that tells how long ago it is, and when, to whoever asks.
+fn age(time: Time) -> Markup {
+    let shown = words::duration(time.age);
+    match words::utc(time.unix) {
+        Some(utc) => html! { time datetime=(utc) title=(utc) { (shown) } },
+        None => html! { (shown) },
+    }
+}
+
+fn ago(time: Option<Time>) -> Markup {
+    html! { @match time { Some(time) => { (age(time)) " ago" }, None => { (nothing()) } } }
+}
+
+/// The same with the time itself, for where there is room: a finger cannot hover.
+fn when(time: Option<Time>) -> Markup {
+    let utc = time.and_then(|time| words::utc(time.unix));
+    html! { (ago(time)) @if let Some(utc) = utc { span.at { (words::for_people(&utc)) } } }
+}
+
+fn lasting(since: Option<SinceReport>) -> Markup {
+    html! {
+        @if let Some(since) = since {
+            span.since { "for " (age(since.time)) @if since.or_earlier { " or longer" } }
+        }
+    }
+}
+
+fn lasting_from(since: Option<SinceReport>) -> Markup {
+    let utc = since.and_then(|since| words::utc(since.time.unix));
+    html! {
+        (lasting(since))
+        @if let Some(utc) = utc { span.at { "since " (words::for_people(&utc)) } }
+    }
+}
+
+/// What is not known, or not fresh.
+fn nothing() -> Markup {
+    html! { span.nothing title="not known, or no fresh reading" { "—" } }
+}
+
+fn or_nothing(text: Option<impl AsRef<str>>) -> Markup {
+    html! { @match text { Some(text) => bdi { (text.as_ref()) }, None => { (nothing()) } } }
+}
+
+/// A number shown short, with all its digits for whoever asks.
+fn number(value: Option<Number>, short: fn(Number) -> String) -> Markup {
+    match value {
+        Some(value) => {
+            let (short, long) = (short(value), words::separated(value.0));
+            html! { span title=[(!short.starts_with(&long)).then_some(long)] { (short) } }
+        }
+        None => nothing(),
+    }
+}
+
+fn accounts(report: &Report) -> Markup {
+    html! {
+        section #accounts.live aria-label="Accounts" {
+            @for account in &report.accounts { (self::account(account)) }
+            @if report.accounts.is_empty() { p { "No account is configured." } }
+        }
+    }
+}
+
+fn account(account: &AccountReport) -> Markup {
+    let class = worst(&account.troubles).map_or("well", Severity::as_str);
+    let (key_class, key) = match account.key.state {
+        "accepted" => ("well", "key accepted"),
+        "unauthorized" => ("critical", "key revoked or wrong (401)"),
+        "not_a_service_key" => ("critical", "not a ServiceKey (403)"),
+        _ => ("unknown", "key not answered yet"),
+    };
+    let budget = &account.budget;
+    html! {
+        article.(class) data-key=(account.account) {
+            h2 { bdi { (account.account) } }
+            p.key {
+                (mark(key_class)) (key) " "
+                // What a trouble says below is not said twice.
+                @if key_class != "critical" { (lasting(account.key.since)) }
+            }
+            @for trouble in &account.troubles { (self::trouble(trouble, true)) }
+            ul.facts {
+                li {
+                    (plural(account.pipelines, "pipeline"))
+                    @if account.pipelines_in_trouble > 0 {
+                        ", " (words::separated(account.pipelines_in_trouble as f64)) " in trouble"
+                    }
+                }
+                li { "key loaded " (ago(account.key.loaded)) }
+                li { "listed " (ago(account.listed)) }
+                li { "oldest reading " (number(account.oldest_reading_age_seconds, words::seconds)) }
+                li {
+                    (words::rate(budget.required_requests_per_second)) " requests needed, "
+                    (words::rate(budget.allowed_requests_per_second)) " allowed, "
+                    (words::seconds(budget.lag_seconds)) " late"
+                }
+                @if let Some(wait) = budget.paused_for {
+                    li { "waits another " (words::duration(wait)) " (429)" }
+                }
+            }
+        }
+    }
+}
+
+/// One line on what is wrong. A link has no place inside a summary, which is a button itself.
+fn trouble(trouble: &TroubleReport, link: bool) -> Markup {
+    html! {
+        p.trouble.(trouble.severity.as_str()) {
+            (mark(trouble.severity.as_str()))
+            bdi { (trouble.message) } " "
+            (lasting(trouble.since))
+            @if link { " " (runbook(trouble, "Runbook")) }
+        }
+    }
+}
+
+fn runbook(trouble: &TroubleReport, text: &str) -> Markup {
+    html! { a href={ (RUNBOOKS) (trouble.alert) ".md" } rel="noreferrer" { (text) } }
+}
+
+fn filter(report: &Report, query: &Query) -> Markup {
+    let option = |filter: TroubleFilter, text: &str| {
+        html! { option value=(filter.as_str()) selected[filter == query.trouble] { (text) } }
+    };
+    html! {
+        form #filter method="get" action="./" role="search" {
+            label.grow {
+                span.quiet { "Search" }
+                input #q type="search" name="q" value=(query.text) placeholder="name, id, project, topic, phase"
+                    autocomplete="off" autocapitalize="off" spellcheck="false";
+            }
+            label {
+                span.quiet { "Show" }
+                select name="trouble" {
+                    (option(TroubleFilter::All, "all pipelines"))
+                    (option(TroubleFilter::Any, "in trouble"))
+                    (option(TroubleFilter::Severity(Severity::Critical), "critical"))
+                    (option(TroubleFilter::Severity(Severity::Warning), "warning"))
+                    @for kind in Kind::ALL.iter().filter(|kind| kind.is_of_pipeline()) {
+                        (option(TroubleFilter::Kind(*kind), &words::plain(kind.as_str())))
+                    }
+                }
+            }
+            label {
+                span.quiet { "Account" }
+                select #account.live name="account" {
+                    option value="" { "all accounts" }
+                    @for account in &report.accounts {
+                        option value=(account.account) selected[account.account == query.account] { (account.account) }
+                    }
+                }
+            }
+            button type="submit" { "Filter" }
+            span #refresh hidden {
+                button #pause type="button" { "Pause" }
+                span #state role="status" {}
+            }
+        }
+    }
+}
+
+fn list(report: &Report, query: &Query) -> Markup {
+    let shown = report.pipelines.len();
+    let limit = query.limit.max(1);
+    html! {
+        section #list.live aria-label="Pipelines" tabindex="-1" {
+            p.count {
+                @if report.pipelines_total == 0 {
+                    "There are no pipelines."
+                } @else if report.pipelines_matching == 0 {
+                    "None of " (plural(report.pipelines_total, "pipeline")) " fits. "
+                    a href="./" { "Show all" }
+                } @else if shown == 0 {
+                    "There are " (plural(report.pipelines_matching, "pipeline")) ", but none from here on. "
+                    a href={ "./?" (query.from(0, limit)) } { "Show the first" }
+                } @else if shown < report.pipelines_matching {
+                    @let first = query.offset + 1;
+                    "Showing " (words::separated(first as f64)) " to " (words::separated((query.offset + shown) as f64))
+                    " of " (plural(report.pipelines_matching, "pipeline"))
+                    @if query.is_filter() { " that fit" }
+                    ", the worst first"
+                } @else {
+                    (plural(shown, "pipeline")) @if query.is_filter() { " that fit" } ", the worst first"
+                }
+            }
+            @if shown > 0 {
+                div.head aria-hidden="true" {
+                    span {} span { "Pipeline" } span { "Phase" } span { "Destination" } span.num { "Delay" }
+                    span.num { "Backlog" } span.num { "Throughput" } span.num { "Progress" } span.num { "Read" }
+                }
+                ul { @for pipeline in &report.pipelines { (self::pipeline(pipeline)) } }
+            }
+            @if query.offset > 0 || query.offset + shown < report.pipelines_matching {
+                nav.pages aria-label="Pages" {
+                    @if query.offset > 0 {
+                        @let before = query.offset.saturating_sub(limit);
+                        a rel="prev" href={ "./?" (query.from(before, limit)) } { "Previous" }
+                    }
+                    @if query.offset + shown < report.pipelines_matching && shown > 0 {
+                        a rel="next" href={ "./?" (query.from(query.offset + shown, limit)) } { "Next" }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn pipeline(pipeline: &PipelineReport) -> Markup {
+    let class = match worst(&pipeline.troubles) {
+        Some(severity) => severity.as_str(),
+        None if pipeline.off_duty => "off",
+        None if pipeline.phase.is_none() => "unknown",
+        None => "well",
+    };
+    html! {
+        li.(class) data-key={ (pipeline.account) "/" (pipeline.pipeline_id) } {
+            details {
+                summary {
+                    (mark(class))
+                    span.name {
+                        bdi.title { (title(pipeline)) }
+                        span.where {
+                            bdi { (pipeline.account) }
+                            @if let Some(project) = pipeline.project { " / " bdi { (project) } }
+                        }
+                    }
+                    (cell("", "phase", phase(pipeline)))
+                    (cell("Destination", "destination", destination(pipeline)))
+                    (cell("Delay", "num", number(pipeline.processing_delay_seconds, words::seconds)))
+                    (cell("Backlog", "num", number(pipeline.pending_records, words::count)))
+                    (cell("Throughput", "num", number(pipeline.records_per_second, words::rate)))
+                    (cell("Progress", "num", ago(pipeline.progress)))
+                    (cell("Read", "num", read(pipeline)))
+                    @for trouble in &pipeline.troubles { (self::trouble(trouble, false)) }
+                }
+                (details(pipeline))
+            }
+        }
+    }
+}
+
+/// A pipeline without a name is known by its id.
+fn title<'a>(pipeline: &PipelineReport<'a>) -> &'a str {
+    pipeline.pipeline.filter(|name| !name.trim().is_empty()).unwrap_or(pipeline.pipeline_id)
+}
+
+/// A value with its label, which the wide layout shows once above the column.
+fn cell(label: &str, class: &str, value: Markup) -> Markup {
+    html! { span.cell.(class) { @if !label.is_empty() { span.label { (label) " " } } (value) } }
+}
+
+fn phase(pipeline: &PipelineReport) -> Markup {
+    let as_wanted = |wanted: &&str| pipeline.phase.is_some_and(|phase| phase.eq_ignore_ascii_case(wanted));
+    let ended = pipeline.off_duty && pipeline.desired_status != Some("paused");
+    html! {
+        (or_nothing(pipeline.phase))
+        @if ended {
+            span.wanted { "at its end" }
+        } @else if let Some(wanted) = pipeline.desired_status.filter(|wanted| !as_wanted(wanted)) {
+            span.wanted { "wanted " (wanted) }
+        }
+    }
+}
+
+fn destination(pipeline: &PipelineReport) -> Markup {
+    html! {
+        @match pipeline.destination.healthy {
+            Some(true) => span.ok { "healthy" },
+            Some(false) => span.bad { (words::plain(pipeline.destination.error_reason.unwrap_or("unhealthy"))) },
+            None => { (nothing()) },
+        }
+    }
+}
+
+/// The age of the oldest reading that is shown in the row.
+fn read(pipeline: &PipelineReport) -> Markup {
+    let times = pipeline.probes.named().map(|(_, probe)| probe.read);
+    ago(times.into_iter().flatten().max_by_key(|time| time.age))
+}
+
+fn details(pipeline: &PipelineReport) -> Markup {
+    let row = |label: &str, value: Markup| html! { div { dt { (label) } dd { (value) } } };
+    let digits = |value: Option<Number>| number(value, |Number(value)| words::separated(value));
+    html! {
+        div.body {
+            @if !pipeline.troubles.is_empty() {
+                p.runbooks {
+                    "Runbook: "
+                    @for trouble in &pipeline.troubles { (runbook(trouble, &words::plain(trouble.kind.as_str()))) " " }
+                }
+            }
+            dl {
+                (row("Id", html! { code { (pipeline.pipeline_id) } }))
+                (row("Topic", or_nothing(pipeline.topic)))
+                (row("Destination type", or_nothing(pipeline.destination_type)))
+                (row("Execution mode", or_nothing(pipeline.execution_mode)))
+                (row("Group", or_nothing(pipeline.group)))
+                (row("Wanted", or_nothing(pipeline.desired_status)))
+                (row("Last progress", when(pipeline.progress)))
+                (row("Phase", html! { (or_nothing(pipeline.phase)) " " (lasting_from(pipeline.phase_since)) }))
+                (row("Replicas ready", html! { (digits(pipeline.replicas_ready)) " of " (digits(pipeline.replicas)) }))
+                (row("Worker started", when(pipeline.started)))
+                (row("Records consumed", digits(pipeline.records_consumed)))
+                (row("Records dropped", digits(pipeline.normalization_errors)))
+                (row("Records pending", digits(pipeline.pending_records)))
+                (row("Last offset", digits(pipeline.last_offset)))
+                (row("Last block height", digits(pipeline.last_block_height)))
+                (row("Destination", html! { (destination(pipeline)) " " (lasting_from(pipeline.destination.since)) }))
+                (row("Destination latency", number(pipeline.destination.latency_seconds, |Number(seconds)| {
+                    format!("{} ms", words::separated((seconds * 1000.0).round()))
+                })))
+                (row("Destination checked", when(pipeline.destination.checked)))
+                @for (name, probe) in pipeline.probes.named() {
+                    (row(&format!("Reading of {}", words::plain(name)), reading(probe)))
+                }
+                (row("Created", when(pipeline.created)))
+                (row("Changed", when(pipeline.updated)))
+            }
+        }
+    }
+}
+
+fn reading(probe: &ProbeReport) -> Markup {
+    html! {
+        (when(probe.read))
+        @if probe.stale { ", stale" }
+        @if let Some(failure) = probe.failure { ", now fails: " (words::plain(failure)) }
+    }
+}

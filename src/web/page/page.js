@@ -1,0 +1,217 @@
+// Brings the page up to date while somebody looks at it, and filters while somebody types.
+// The page does all that without this script too: by its form and by loading it again.
+"use strict";
+
+(() => {
+  /** Milliseconds between two refreshes, at least. */
+  const PERIOD = 5000;
+  /** A refresh that takes long is followed by a pause of so many times as long: a slow phone stays usable. */
+  const PAUSE = 10;
+  /** Milliseconds after which no answer is a failure. */
+  const TIMEOUT = 15000;
+  /** Milliseconds without a keystroke after which the filter applies. */
+  const TYPING = 150;
+
+  const form = document.getElementById("filter");
+  const list = document.getElementById("list");
+  const search = document.getElementById("q");
+  const pause = document.getElementById("pause");
+  const state = document.getElementById("state");
+
+  let paused = false;
+  let wait = PERIOD;
+  let running = null;
+  let timer = 0;
+
+  function schedule(milliseconds) {
+    clearTimeout(timer);
+    if (!paused && !document.hidden) {
+      timer = setTimeout(refresh, milliseconds);
+    }
+  }
+
+  /** Asks for the page at the present address; `filtered` if that has just changed. */
+  async function refresh(filtered) {
+    clearTimeout(timer);
+    const began = performance.now();
+    running?.abort();
+    const mine = new AbortController();
+    running = mine;
+    const timeout = setTimeout(() => mine.abort(), TIMEOUT);
+    let fresh = null;
+    let problem = "No answer";
+    try {
+      // Not location.href: it may hold a user name, which fetch refuses.
+      const address = location.origin + location.pathname + location.search;
+      const response = await fetch(address, { cache: "no-store", signal: mine.signal });
+      const text = await response.text();
+      problem = response.ok ? "Another page" : `HTTP ${response.status}`;
+      fresh = response.ok ? new DOMParser().parseFromString(text, "text/html") : null;
+    } catch {
+      // None, or not in time: said below.
+    }
+    clearTimeout(timeout);
+    if (mine !== running) {
+      return;
+    }
+    // A sign-in page of a proxy is an answer, but not one of ours.
+    if (fresh?.getElementById("verdict")) {
+      update(fresh, filtered === true);
+      wait = Math.max(PERIOD, PAUSE * (performance.now() - began));
+      say("");
+    } else {
+      say(`${problem} since ${document.getElementById("as-of")?.textContent ?? "the start"}: this is old`);
+    }
+    schedule(wait);
+  }
+
+  function say(problem) {
+    document.body.classList.toggle("old", problem !== "");
+    state.classList.toggle("old", problem !== "");
+    state.classList.toggle("told", problem !== "" || paused);
+    const text = problem || (paused ? "paused" : `every ${Math.round(wait / 1000)} s`);
+    if (state.textContent !== text) {
+      state.textContent = text;
+    }
+  }
+
+  function update(fresh, filtered) {
+    const focus = document.activeElement;
+    const place = filtered ? null : findPlace();
+    for (const old of document.querySelectorAll(".live")) {
+      const now = fresh.getElementById(old.id);
+      if (now) {
+        const value = old.value;
+        morph(old, now);
+        if (value !== undefined) {
+          old.value = value;
+        }
+      }
+    }
+    document.title = fresh.title;
+    if (focus?.isConnected && focus !== document.activeElement) {
+      focus.focus({ preventScroll: true });
+    }
+    if (place?.element.isConnected) {
+      window.scrollBy(0, place.element.getBoundingClientRect().top - place.top);
+    } else if (filtered) {
+      // The first that fits is what was asked for.
+      const top = list.offsetTop - form.offsetHeight;
+      if (window.scrollY > top) {
+        window.scrollTo(0, top);
+      }
+    }
+  }
+
+  /** The row that must stay where it is: the one with the focus, or else the first one in sight. */
+  function findPlace() {
+    const edge = form.getBoundingClientRect().bottom;
+    const inSight = (row) => {
+      const { top, bottom } = row.getBoundingClientRect();
+      return bottom > edge && top < window.innerHeight;
+    };
+    const focused = document.activeElement?.closest("[data-key]");
+    let element = focused && inSight(focused) ? focused : null;
+    if (!element && window.scrollY > 0) {
+      element = [...list.querySelectorAll("[data-key]")].find(inSight) ?? null;
+    }
+    return element && { element, top: element.getBoundingClientRect().top };
+  }
+
+  /** Makes `old` like `fresh` and keeps every node that can stay: selection, focus and opened rows live in them. */
+  function morph(old, fresh) {
+    for (const { name } of [...old.attributes]) {
+      if (!fresh.hasAttribute(name) && name !== "open") {
+        old.removeAttribute(name);
+      }
+    }
+    for (const { name, value } of fresh.attributes) {
+      if (old.getAttribute(name) !== value) {
+        old.setAttribute(name, value);
+      }
+    }
+    const keyed = new Map();
+    for (const child of old.children) {
+      if (child.dataset.key !== undefined) {
+        keyed.set(child.dataset.key, child);
+      }
+    }
+    let at = old.firstChild;
+    for (const next of [...fresh.childNodes]) {
+      const key = next.dataset?.key;
+      const same = key === undefined ? alike(at, next) && at : keyed.get(key);
+      if (!same) {
+        old.insertBefore(document.importNode(next, true), at);
+        continue;
+      }
+      if (same === at) {
+        at = at.nextSibling;
+      } else {
+        old.insertBefore(same, at);
+      }
+      if (same.nodeType === Node.ELEMENT_NODE) {
+        morph(same, next);
+      } else if (same.data !== next.data) {
+        same.data = next.data;
+      }
+    }
+    while (at) {
+      const gone = at;
+      at = at.nextSibling;
+      gone.remove();
+    }
+  }
+
+  function alike(old, fresh) {
+    return old !== null && old.nodeName === fresh.nodeName && old.dataset?.key === undefined;
+  }
+
+  /** Puts the form into the address, so that a reload and a link show the same. */
+  function filter() {
+    const given = [...new FormData(form)].filter(([, value]) => value !== "");
+    const query = new URLSearchParams(given).toString();
+    history.replaceState(null, "", location.pathname + (query && `?${query}`));
+    refresh(true);
+  }
+
+  let typing = 0;
+  search.addEventListener("input", () => {
+    clearTimeout(typing);
+    typing = setTimeout(filter, TYPING);
+  });
+  form.addEventListener("change", (event) => {
+    if (event.target !== search) {
+      filter();
+    }
+  });
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    clearTimeout(typing);
+    filter();
+  });
+  pause.addEventListener("click", () => {
+    paused = !paused;
+    pause.textContent = paused ? "Resume" : "Pause";
+    say("");
+    if (paused) {
+      clearTimeout(timer);
+    } else {
+      refresh();
+    }
+  });
+  document.addEventListener("keydown", (event) => {
+    const writes = event.target.closest?.("input, select, textarea");
+    if (event.key === "/" && !writes && !event.ctrlKey && !event.metaKey && !event.altKey) {
+      event.preventDefault();
+      search.select();
+    }
+  });
+  // Nobody looks at a hidden page; whoever comes back to it sees it as it is now.
+  document.addEventListener("visibilitychange", () => (document.hidden ? clearTimeout(timer) : schedule(0)));
+  window.addEventListener("pageshow", (event) => event.persisted && schedule(0));
+
+  form.querySelector("button[type=submit]").hidden = true;
+  document.getElementById("refresh").hidden = false;
+  say("");
+  schedule(PERIOD);
+})();

@@ -1,0 +1,171 @@
+//! Which pipelines are asked for: the same query parameters for the page and the JSON form.
+
+use serde::Deserialize;
+
+use crate::fleet::trouble::{Kind, Severity, Trouble};
+
+/// The query string as it comes. An empty parameter is one that is not there, as an HTML form sends it.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Parameters {
+    #[serde(default)]
+    q: String,
+    #[serde(default)]
+    trouble: String,
+    #[serde(default)]
+    account: String,
+    #[serde(default)]
+    limit: String,
+    #[serde(default)]
+    offset: String,
+}
+
+/// What is asked for.
+#[derive(Debug, Default)]
+pub(super) struct Query {
+    /// As it was typed.
+    pub(super) text: String,
+    words: Vec<String>,
+    pub(super) trouble: TroubleFilter,
+    /// The only account to show, if it is not empty.
+    pub(super) account: String,
+    /// How many pipelines to show at most.
+    pub(super) limit: usize,
+    /// How many to skip before.
+    pub(super) offset: usize,
+}
+
+/// Of which trouble.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum TroubleFilter {
+    /// Of any or none.
+    #[default]
+    All,
+    /// Of at least one.
+    Any,
+    /// Of at least one that bad.
+    Severity(Severity),
+    /// Of that kind.
+    Kind(Kind),
+}
+
+impl TroubleFilter {
+    /// The value of the query parameter.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::All => "",
+            Self::Any => "any",
+            Self::Severity(severity) => severity.as_str(),
+            Self::Kind(kind) => kind.as_str(),
+        }
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let severities = Severity::ALL.iter().map(|severity| Self::Severity(*severity));
+        let kinds = Kind::ALL.iter().map(|kind| Self::Kind(*kind));
+        let mut all = [Self::All, Self::Any].into_iter().chain(severities).chain(kinds);
+        all.find(|filter| filter.as_str() == text).ok_or_else(|| {
+            let kinds: Vec<&str> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
+            format!("The parameter trouble takes any, critical, warning or one of {}.\n", kinds.join(", "))
+        })
+    }
+
+    /// Whether a pipeline with these troubles is asked for.
+    pub(super) fn matches(self, troubles: &[Trouble]) -> bool {
+        match self {
+            Self::All => true,
+            Self::Any => !troubles.is_empty(),
+            Self::Severity(severity) => troubles.iter().any(|trouble| trouble.kind.severity() == severity),
+            Self::Kind(kind) => troubles.iter().any(|trouble| trouble.kind == kind),
+        }
+    }
+}
+
+impl Query {
+    /// Reads the parameters. Without a limit of their own there are `limit` pipelines, and never more than `most`.
+    ///
+    /// # Errors
+    /// One line that names the parameter and what it takes.
+    pub(super) fn new(parameters: Parameters, limit: usize, most: usize) -> Result<Self, String> {
+        let number = |name: &str, text: &str| match text {
+            "" => Ok(None),
+            text => {
+                text.parse().map(Some).map_err(|_| format!("The parameter {name} takes a whole number from 0 on.\n"))
+            }
+        };
+        Ok(Self {
+            words: parameters.q.to_lowercase().split_whitespace().map(str::to_owned).collect(),
+            text: parameters.q,
+            trouble: TroubleFilter::parse(&parameters.trouble)?,
+            account: parameters.account,
+            limit: number("limit", &parameters.limit)?.unwrap_or(limit).min(most),
+            offset: number("offset", &parameters.offset)?.unwrap_or(0),
+        })
+    }
+
+    /// Whether there is a condition at all.
+    pub(super) fn is_filter(&self) -> bool {
+        !self.words.is_empty() || self.trouble != TroubleFilter::All || !self.account.is_empty()
+    }
+
+    /// Whether each word that is searched for stands in one of the texts, in any case.
+    pub(super) fn finds(&self, texts: &[&str]) -> bool {
+        if self.words.is_empty() {
+            return true;
+        }
+        let texts: Vec<String> = texts.iter().map(|text| text.to_lowercase()).collect();
+        self.words.iter().all(|word| texts.iter().any(|text| text.contains(word)))
+    }
+
+    /// The query string that asks for the same from another pipeline on.
+    pub(super) fn from(&self, offset: usize, limit: usize) -> String {
+        let (offset, limit) = (offset.to_string(), limit.to_string());
+        let parameters = [
+            ("q", self.text.as_str()),
+            ("trouble", self.trouble.as_str()),
+            ("account", &self.account),
+            ("limit", &limit),
+            ("offset", if offset == "0" { "" } else { &offset }),
+        ];
+        let given = parameters.iter().filter(|(_, value)| !value.is_empty());
+        given.map(|(name, value)| format!("{name}={}", encode(value))).collect::<Vec<_>>().join("&")
+    }
+}
+
+/// Percent-encodes all but the characters that mean themselves everywhere (RFC 3986, section 2.3).
+fn encode(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn query(q: &str, trouble: &str) -> Result<Query, String> {
+        Query::new(Parameters { q: q.to_owned(), trouble: trouble.to_owned(), ..Parameters::default() }, 100, 500)
+    }
+
+    #[test]
+    fn every_word_has_to_be_found_in_any_case() {
+        let finds = |q, texts| query(q, "").unwrap().finds(texts);
+        assert!(finds("  BASE pg ", &["From Base Swap", "pipe_1", "to PG"]));
+        assert!(!finds("base kafka", &["From Base Swap", "to PG"]));
+        assert!(finds("zürich", &["ZÜRICH"]));
+        assert!(finds(" ", &[]));
+    }
+
+    #[test]
+    fn trouble_takes_what_there_is() {
+        for known in ["", "any", "critical", "warning", "destination_unhealthy"] {
+            assert_eq!(query("", known).unwrap().trouble.as_str(), known);
+        }
+        assert!(query("", "nonsense").unwrap_err().contains("critical, warning or one of key_unauthorized, "));
+    }
+
+    #[test]
+    fn links_ask_for_the_same() {
+        let link = query("a&b=\"ü\"", "any").unwrap().from(200, 100);
+        assert_eq!(link, "q=a%26b%3D%22%C3%BC%22&trouble=any&limit=100&offset=200");
+        assert_eq!(query("", "").unwrap().from(0, 100), "limit=100");
+    }
+}
