@@ -1,12 +1,18 @@
 //! What the tests share: the exporter as a process, the simulator as its API, and patience without sleeps.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+pub mod alertmanager;
+pub mod daemon;
+pub mod prometheus;
+pub mod tools;
+
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use goldrush_exporter::simulator::{BASE_PATH, Options, Simulator};
+use goldrush_exporter::exposition::FAMILIES;
+use goldrush_exporter::simulator::{BASE_PATH, DEMO_KEY_PROD, Options, Scenario, Simulator};
 
 /// How long a test waits for what must happen. Only a failing test ever waits that long.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -259,11 +265,19 @@ impl Answer {
 
 /// One HTTP request on a connection of its own, as bytes: no client's habits in between.
 pub fn request(address: &str, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+    send(address, method, path, headers, b"")
+}
+
+/// One HTTP request with a body.
+pub fn send(address: &str, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
     use std::io::Write as _;
     let mut stream = std::net::TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-    write!(stream, "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{headers}\r\n").unwrap();
+    let length = if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
+    write!(stream, "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{headers}{length}\r\n")
+        .unwrap();
+    stream.write_all(body).unwrap();
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).unwrap();
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
@@ -322,6 +336,18 @@ impl Exposition {
         assert!(values.len() <= 1, "{family} {labels:?}: {values:?}");
         values.first().copied()
     }
+}
+
+/// The demo's production fleet, in which every family has a sample.
+pub fn demo() -> (Api, Exporter) {
+    let api = Api::start(Options { scenario: Scenario::Demo, ..Options::default() });
+    let expected = "pipe_000000000000000000000000000";
+    let settings = [("GOLDRUSH_SERVICE_KEY", DEMO_KEY_PROD), ("GOLDRUSH_EXPORTER__ACCOUNTS__0__EXPECT__0", expected)];
+    let exporter = Exporter::with(&api, &settings);
+    exporter.until("every family", |exposition| {
+        FAMILIES.iter().all(|family| exposition.0.contains(&format!("# TYPE {} ", family.name)))
+    });
+    (api, exporter)
 }
 
 /// Waits until that holds: for what no scrape shows, such as what the API was asked.

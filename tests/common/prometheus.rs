@@ -1,0 +1,79 @@
+//! A real Prometheus, as the tests start it.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::daemon::Daemon;
+use super::{PATIENCE, request};
+
+/// A Prometheus of its own. Dropping it kills it.
+pub struct Prometheus(Daemon);
+
+impl Prometheus {
+    /// Scrapes one target, each second.
+    pub fn scraping(target: &str) -> Self {
+        Self::start(&[("goldrush", target)], "groups: []")
+    }
+
+    /// Scrapes targets, each in the job of that name, and evaluates rules, both each second.
+    pub fn start(targets: &[(&str, &str)], rules: &str) -> Self {
+        let mut config = "global: {scrape_interval: 1s, evaluation_interval: 1s}\nrule_files: [rules.yml]\n".to_owned();
+        config.push_str("scrape_configs:\n");
+        for (job, target) in targets {
+            config.push_str(&format!("  - job_name: {job}\n    static_configs:\n      - targets: ['{target}']\n"));
+        }
+        Self::configured(&config, &[("rules.yml", rules)])
+    }
+
+    /// With a configuration of its own, and the files that this names.
+    pub fn configured(config: &str, files: &[(&str, &str)]) -> Self {
+        let files = [&[("prometheus.yml", config)], files].concat();
+        Self(Daemon::start("prometheus", &files, |folder, address| {
+            vec![
+                format!("--config.file={}", folder.join("prometheus.yml").display()),
+                format!("--storage.tsdb.path={}", folder.join("data").display()),
+                format!("--web.listen-address={address}"),
+                "--web.enable-lifecycle".to_owned(),
+            ]
+        }))
+    }
+
+    /// Takes up a file with new content.
+    pub fn reload(&self, name: &str, content: &str) {
+        self.0.write(name, content);
+        let answer = request(&self.0.address, "POST", "/-/reload", &[]);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+
+    /// The data of an answer of the HTTP API; `query` is what follows the question mark.
+    #[track_caller]
+    pub fn api(&self, path: &str, query: &[(&str, &str)]) -> Value {
+        let encode = |text: &str| text.bytes().map(|byte| format!("%{byte:02X}")).collect::<String>();
+        let query: Vec<String> = query.iter().map(|(name, value)| format!("{name}={}", encode(value))).collect();
+        let answer = request(&self.0.address, "GET", &format!("/api/v1/{path}?{}", query.join("&")), &[]).text();
+        let mut answer: Value = serde_json::from_str(&answer).unwrap();
+        assert_eq!(answer["status"], "success", "{path} {query:?}: {answer}");
+        answer["data"].take()
+    }
+
+    /// The result of an instant query.
+    #[track_caller]
+    pub fn query(&self, query: &str) -> Vec<Value> {
+        let data = self.api("query", &[("query", query)]);
+        data["result"].as_array().unwrap_or_else(|| panic!("{query}: {data}")).clone()
+    }
+
+    #[track_caller]
+    pub fn until(&self, query: &str) -> Vec<Value> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let result = self.query(query);
+            if !result.is_empty() {
+                return result;
+            }
+            assert!(Instant::now() < deadline, "{query} stays empty; alerts: {:?}", self.query("ALERTS"));
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
