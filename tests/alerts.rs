@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -74,4 +75,17 @@ fn pages_go_to_the_pager_and_tickets_do_not() {
         amtool.args(["config", "routes", "test", "--config.file=alertmanager.yml", "--verify.receivers", receivers]);
         run(amtool.args(labels.split(' ')));
     }
+}
+
+#[test]
+fn the_readme_says_what_to_do_first_for_every_page() {
+    let rules = std::fs::read_to_string(folder().join("goldrush.rules.yml")).unwrap();
+    let alerts = rules.split("- alert: ").skip(1);
+    let pages = alerts.filter(|alert| alert.contains("severity: critical")).map(|alert| alert.lines().next().unwrap());
+    let pages: BTreeSet<&str> = pages.collect();
+    let readme = include_str!("../README.md");
+    let rows = readme.split("| page | first |").nth(1).unwrap().split("\n\n").next().unwrap().lines();
+    let first_cells = rows.filter_map(|row| row.strip_prefix("| ")?.split(" | ").next());
+    let named = first_cells.flat_map(|cell| cell.split('`')).filter(|word| word.starts_with("GoldRush"));
+    assert_eq!(named.collect::<BTreeSet<&str>>(), pages);
 }
