@@ -1,0 +1,351 @@
+//! From the platform to the pager: the simulator, the exporter, a real Prometheus with the shipped rules, a real Alertmanager
+//! with the shipped routes and receivers, and what arrives.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use common::alertmanager::{Alertmanager, Message, Receiver};
+use common::prometheus::Prometheus;
+use common::{Api, Exporter, KEY, eventually, of};
+use goldrush_exporter::simulator::{Condition, Scenario};
+use regex::{Captures, Regex};
+use serde_json::{Value, json};
+
+const RUNBOOKS: &str = "https://github.com/covalenthq/goldrush-exporter/blob/main/alerts/runbooks";
+
+fn shipped(name: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("alerts").join(name)).unwrap()
+}
+
+/// The one change to what the shipped files say: everything happens sixty times as fast, at most twice a second. What has to come
+/// before something else still does. Expressions, texts, routes and inhibitions stay as they are.
+fn hastened(yaml: &str) -> String {
+    let waits = "for|keep_firing_for|interval|(?:scrape|evaluation)_interval|scrape_timeout|group_wait|group_interval";
+    let waits = Regex::new(&format!(r"(?m)^( *(?:{waits}): )(\d+)([smh])$")).unwrap();
+    let hasten = |found: &Captures| {
+        let unit = match &found[3] {
+            "s" => 1000,
+            "m" => 60_000,
+            _ => 3_600_000,
+        };
+        let milliseconds = found[2].parse::<u64>().unwrap() * unit / 60;
+        format!("{}{}ms", &found[1], milliseconds.max(500))
+    };
+    assert!(waits.is_match(yaml));
+    waits.replace_all(yaml, hasten).into_owned()
+}
+
+#[track_caller]
+fn replaced(text: &str, from: &str, to: &str) -> String {
+    assert!(text.contains(from), "{from} is not there");
+    text.replace(from, to)
+}
+
+/// Of an exporter that polls this API with the key in the file.
+fn environment(api: &Api, secrets: &tempfile::TempDir) -> Vec<(String, String)> {
+    let mut environment = api.environment();
+    environment.retain(|(name, _)| name != "GOLDRUSH_SERVICE_KEY");
+    let key = secrets.path().join("service-key").to_str().unwrap().to_owned();
+    environment.push(("GOLDRUSH_EXPORTER__ACCOUNTS__0__NAME".to_owned(), "prod".to_owned()));
+    environment.push(("GOLDRUSH_EXPORTER__ACCOUNTS__0__SERVICE_KEY_FILE".to_owned(), key));
+    environment
+}
+
+/// Everything between the platform and the pager.
+struct Watch {
+    api: Api,
+    exporter: Exporter,
+    prometheus: Prometheus,
+    alertmanager: Alertmanager,
+    receiver: Receiver,
+    secrets: tempfile::TempDir,
+}
+
+impl Watch {
+    /// Of a fleet of three well pipelines. Returns when Prometheus has seen them.
+    fn begin() -> Self {
+        let api = Api::healthy(3);
+        let receiver = Receiver::start();
+        let secrets = tempfile::tempdir().unwrap();
+        for (name, content) in [
+            ("service-key", KEY.to_owned()),
+            ("slack-webhook-url", format!("http://{}/chat", receiver.address)),
+            ("pagerduty-routing-key", "the routing key".to_owned()),
+            ("goldrush-webhook-token", "the webhook token".to_owned()),
+        ] {
+            std::fs::write(secrets.path().join(name), content).unwrap();
+        }
+        let exporter = Exporter::start(&[], &environment(&api, &secrets));
+        let config = replaced(&shipped("alertmanager.yml"), "/run/secrets", secrets.path().to_str().unwrap());
+        let config =
+            replaced(&config, "http://localhost:9095/goldrush", &format!("http://{}/webhook", receiver.address));
+        let pager = format!("global:\n  pagerduty_url: http://{}/pager\n", receiver.address);
+        let alertmanager = Alertmanager::start(&hastened(&replaced(&config, "global:\n", &pager)));
+
+        let config = replaced(&shipped("prometheus.yml"), "localhost:9877", &exporter.address);
+        let config = replaced(&config, "localhost:9093", alertmanager.address());
+        let rules = hastened(&shipped("goldrush.rules.yml"));
+        // Prometheus takes seconds to begin to scrape, which is minutes in these rules: they come after that.
+        let prometheus = Prometheus::configured(&hastened(&config), &[("goldrush.rules.yml", "groups: []")]);
+        prometheus.until("count(goldrush_pipeline_destination_healthy == 1) == 3");
+        prometheus.reload("goldrush.rules.yml", &rules);
+        eventually("Prometheus finds Alertmanager again", || {
+            prometheus.api("alertmanagers", &[])["activeAlertmanagers"]
+                .as_array()
+                .is_some_and(|active| active.len() == 1)
+        });
+        Self { api, exporter, prometheus, alertmanager, receiver, secrets }
+    }
+
+    /// The id and the name of the first pipeline.
+    fn first_pipeline(&self) -> (String, String) {
+        let id = self.api.simulator.pipeline_ids(0)[0].clone();
+        let mut name = String::new();
+        self.api.simulator.update_pipeline(&id, |pipeline| name = pipeline.name.clone());
+        (id, name)
+    }
+
+    fn condition(&self, id: &str, condition: Condition) {
+        self.api.simulator.update_pipeline(id, |pipeline| pipeline.condition = condition);
+    }
+
+    /// Waits for a message to the pager.
+    #[track_caller]
+    fn paged(&self, action: &str, summary: &str) -> Value {
+        let what = format!("{action} {summary}");
+        self.receiver.until(&what, |message| page(message) == Some((action.to_owned(), summary.to_owned()))).body
+    }
+
+    /// Waits for a message that holds an alert of that name and status, and answers the alert.
+    #[track_caller]
+    fn told(&self, name: &str, status: &str) -> Value {
+        let alert = |message: &Message| {
+            let alerts = message.body["alerts"].as_array().cloned().unwrap_or_default();
+            alerts.into_iter().find(|alert| alert["labels"]["alertname"] == name && alert["status"] == status)
+        };
+        let fits = |message: &Message| message.path == "/webhook" && alert(message).is_some();
+        alert(&self.receiver.until(&format!("{name} {status}"), fits)).unwrap()
+    }
+
+    /// Waits until every alert of that name, of which there are so many, is inhibited by the alert `by` and by nothing else.
+    #[track_caller]
+    fn inhibited(&self, name: &str, count: usize, by: &str) {
+        eventually(&format!("{name} is inhibited by {by}"), || {
+            let sources: Vec<Value> =
+                self.alertmanager.alerts(by).into_iter().map(|source| source["fingerprint"].clone()).collect();
+            let alerts = self.alertmanager.alerts(name);
+            alerts.len() == count
+                && alerts.iter().all(|alert| {
+                    alert["status"]["state"] == "suppressed" && alert["status"]["inhibitedBy"] == json!(sources)
+                })
+        });
+    }
+
+    /// Waits until whatever Alertmanager had to say by now has been said: an alert of our own comes and goes after it, through
+    /// the same waits.
+    #[track_caller]
+    fn nothing_more_comes(&self, name: &str) {
+        let labels = json!({"alertname": format!("GoldRush{name}"), "severity": "critical", "job": name});
+        self.alertmanager.take(labels.clone(), None);
+        self.paged("trigger", "from the test");
+        self.told(&format!("GoldRush{name}"), "firing");
+        self.alertmanager.take(labels, Some(jiff::Timestamp::now()));
+        self.told(&format!("GoldRush{name}"), "resolved");
+        self.paged("resolve", "from the test");
+    }
+
+    /// What the pager has got, without our own: action and summary.
+    fn pages(&self) -> Vec<(String, String)> {
+        self.receiver.messages().iter().filter_map(page).filter(|(_, summary)| summary != "from the test").collect()
+    }
+
+    /// How often each alert was told of as firing, by its name, without our own.
+    fn firing(&self) -> BTreeMap<String, usize> {
+        let mut names = BTreeMap::new();
+        for message in self.receiver.messages().iter().filter(|message| message.path == "/webhook") {
+            for alert in message.body["alerts"].as_array().unwrap().iter().filter(|alert| alert["status"] == "firing") {
+                let name = alert["labels"]["alertname"].as_str().unwrap();
+                if alert["annotations"]["summary"] != "from the test" {
+                    *names.entry(name.to_owned()).or_default() += 1;
+                }
+            }
+        }
+        names
+    }
+}
+
+/// Action and summary of a message to the pager.
+fn page(message: &Message) -> Option<(String, String)> {
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let body = &message.body;
+    (message.path == "/pager").then(|| (text(&body["event_action"]), text(&body["payload"]["summary"])))
+}
+
+fn pages(expected: &[(&str, &str)]) -> Vec<(String, String)> {
+    expected.iter().map(|(action, summary)| ((*action).to_owned(), (*summary).to_owned())).collect()
+}
+
+const NEW_KEY: &str = "sk_test_canary_5d20ea7c91b3f648";
+
+const REFUSED: &str = "dial tcp 10.0.0.5:5432: connect: connection refused";
+
+#[test]
+fn a_dead_destination_pages_with_pipeline_and_reason_until_it_is_mended() {
+    let watch = Watch::begin();
+    let (id, name) = watch.first_pipeline();
+    watch.condition(&id, Condition::DestinationDown(REFUSED));
+    let summary = format!("The destination of pipeline \"{name}\" is unhealthy");
+    let trigger = watch.paged("trigger", &summary);
+    let description = format!(
+        "GoldRush cannot reach the destination of pipeline \"{name}\" ({id}, account prod). Reason: connection_refused. \
+         Records are buffered and written later, as long as the buffer lasts."
+    );
+    assert_eq!(trigger["routing_key"], "the routing key");
+    assert_eq!(trigger["payload"]["severity"], "critical");
+    let details = &trigger["payload"]["custom_details"];
+    assert_eq!(details["firing"], format!("{description} {RUNBOOKS}/GoldRushDestinationUnhealthy.md "));
+    assert_eq!((&details["account"], &details["pipeline_id"]), (&json!("prod"), &json!(id)));
+
+    let alert = watch.told("GoldRushDestinationUnhealthy", "firing");
+    assert_eq!(alert["annotations"]["description"], description);
+    assert_eq!(
+        alert["annotations"]["dashboard_url"],
+        format!("/d/goldrush-pipeline?var-account=prod&var-pipeline_id={id}")
+    );
+    let chat = watch.receiver.until("chat", |message| message.path == "/chat").body;
+    let said = &chat["attachments"][0];
+    assert_eq!(said["title"], format!("CRITICAL: account prod {id}"));
+    assert!(said["text"].as_str().unwrap().starts_with(&format!("*{summary}*\n{description}\n<{RUNBOOKS}")), "{said}");
+
+    watch.condition(&id, Condition::Well);
+    let resolve = watch.paged("resolve", &summary);
+    assert_eq!(resolve["dedup_key"], trigger["dedup_key"], "it ends this page");
+    watch.told("GoldRushDestinationUnhealthy", "resolved");
+    watch.nothing_more_comes("Sentinel");
+    assert_eq!(watch.pages(), pages(&[("trigger", &summary), ("resolve", &summary)]));
+    let messages = watch.receiver.messages();
+    assert!(!format!("{messages:?}").contains("10.0.0.5"), "what the destination said stays with us");
+    let webhooks = messages.iter().filter(|message| message.path == "/webhook");
+    assert!(webhooks.map(|message| message.authorization.as_deref()).all(|it| it == Some("Bearer the webhook token")));
+}
+
+#[test]
+fn a_revoked_key_is_one_page_and_what_is_still_wrong_pages_after_it() {
+    let watch = Watch::begin();
+    let (id, name) = watch.first_pipeline();
+    watch.condition(&id, Condition::DestinationDown(REFUSED));
+    let unhealthy = format!("The destination of pipeline \"{name}\" is unhealthy");
+    watch.paged("trigger", &unhealthy);
+
+    // This would page, but the key is revoked before it is sure.
+    watch.api.simulator.update_group(0, |group| group.is_over_limit = true);
+    watch.prometheus.until("ALERTS{alertname='GoldRushGroupOverLimit',alertstate='pending'}");
+    watch.api.simulator.revoke_key(KEY);
+    let refused = "The ServiceKey of account prod is refused (401)";
+    let trigger = watch.paged("trigger", refused);
+    let details = trigger["payload"]["custom_details"]["firing"].as_str().unwrap();
+    assert!(details.contains("the ServiceKey is missing, malformed or revoked."), "{details}");
+
+    watch.prometheus.until("ALERTS{alertname='GoldRushGroupOverLimit',alertstate='firing'}");
+    watch.inhibited("GoldRushGroupOverLimit", 1, "GoldRushServiceKeyUnauthorized");
+    watch.inhibited("GoldRushDestinationUnhealthy", 1, "GoldRushServiceKeyUnauthorized");
+    watch.nothing_more_comes("Sentinel");
+    assert_eq!(watch.pages(), pages(&[("trigger", &unhealthy), ("trigger", refused)]));
+    let told = [("GoldRushDestinationUnhealthy".to_owned(), 1), ("GoldRushServiceKeyUnauthorized".to_owned(), 1)];
+    assert_eq!(watch.firing(), BTreeMap::from(told));
+
+    watch.api.simulator.add_service_key(NEW_KEY, 0);
+    std::fs::write(watch.secrets.path().join("service-key"), NEW_KEY).unwrap();
+    watch.told("GoldRushServiceKeyUnauthorized", "resolved");
+    let mut group = String::new();
+    watch.api.simulator.update_group(0, |it| group = it.name.clone());
+    let over = format!("GoldRush group {group} is over its limit");
+    watch.paged("trigger", &over);
+    watch.api.simulator.update_group(0, |group| group.is_over_limit = false);
+    watch.paged("resolve", &over);
+    watch.condition(&id, Condition::Well);
+    watch.paged("resolve", &unhealthy);
+    assert_eq!(
+        watch.pages(),
+        pages(&[
+            ("trigger", &unhealthy),
+            ("trigger", refused),
+            ("trigger", &over),
+            ("resolve", &over),
+            ("resolve", &unhealthy)
+        ])
+    );
+}
+
+#[test]
+fn a_read_only_key_is_one_page_although_every_pipeline_answers_403() {
+    let watch = Watch::begin();
+    watch.api.simulator.set_scenario(Scenario::ReadOnlyKey);
+    let summary = "The credential of account prod is not a ServiceKey (403)";
+    watch.paged("trigger", summary);
+    // Every pipeline is forbidden, and the alert about that does not even wait for its time.
+    watch.prometheus.until(
+        "count(goldrush_pipeline_forbidden == 1) == 3 and on () (count(ALERTS) == 1) and on () goldrush:account_refused:max10m",
+    );
+    watch.nothing_more_comes("Sentinel");
+    watch.api.simulator.set_scenario(Scenario::Healthy);
+    watch.paged("resolve", summary);
+    watch.told("GoldRushCredentialNotServiceKey", "resolved");
+    assert_eq!(watch.pages(), pages(&[("trigger", summary), ("resolve", summary)]));
+    assert_eq!(watch.firing(), BTreeMap::from([("GoldRushCredentialNotServiceKey".to_owned(), 1)]));
+}
+
+#[test]
+fn a_pipeline_of_another_group_is_a_ticket() {
+    let watch = Watch::begin();
+    let (id, name) = watch.first_pipeline();
+    watch.condition(&id, Condition::Foreign);
+    let alert = watch.told("GoldRushPipelineForbidden", "firing");
+    assert_eq!(alert["labels"]["pipeline_id"], json!(id));
+    let summary = format!("GoldRush refuses to show pipeline \"{name}\" (403)");
+    let says = |begin: String| {
+        move |message: &Message| {
+            message.path == "/chat" && message.body["attachments"][0]["text"].as_str().unwrap().starts_with(&begin)
+        }
+    };
+    watch.receiver.until("the ticket", says(format!("*{summary}*\n")));
+    watch.condition(&id, Condition::Well);
+    watch.told("GoldRushPipelineForbidden", "resolved");
+    watch.receiver.until("the ticket's end", says(format!("Resolved: *{summary}*\n")));
+    watch.nothing_more_comes("Sentinel");
+    assert_eq!(watch.pages(), [], "nobody is woken");
+}
+
+#[test]
+fn a_stopped_exporter_pages_and_ends_no_other_page() {
+    let mut watch = Watch::begin();
+    let (id, name) = watch.first_pipeline();
+    watch.condition(&id, Condition::DestinationDown(REFUSED));
+    let unhealthy = format!("The destination of pipeline \"{name}\" is unhealthy");
+    watch.paged("trigger", &unhealthy);
+
+    watch.exporter.signal("TERM");
+    watch.exporter.ended();
+    let down = "No instance of the GoldRush exporter (goldrush) answers";
+    watch.paged("trigger", down);
+    // Its series are gone, and so the alert ends. That must not look like a mended destination.
+    watch.prometheus.until("absent(ALERTS{alertname='GoldRushDestinationUnhealthy'})");
+    eventually("Alertmanager knows, too", || watch.alertmanager.alerts("GoldRushDestinationUnhealthy").is_empty());
+    watch.prometheus.until("count_over_time(ALERTS{alertname='GoldRushExporterDown',alertstate='firing'}[1m]) > 12");
+    watch.nothing_more_comes("Sentinel");
+    assert_eq!(watch.pages(), pages(&[("trigger", &unhealthy), ("trigger", down)]));
+
+    let address = watch.exporter.address.clone();
+    watch.exporter = Exporter::start(&["--web.listen-address", &address], &environment(&watch.api, &watch.secrets));
+    watch.paged("resolve", down);
+    let still = format!("ALERTS{{alertname='GoldRushDestinationUnhealthy',alertstate='firing',{}}}", of(&id));
+    watch.prometheus.until(&still);
+    watch.condition(&id, Condition::Well);
+    watch.paged("resolve", &unhealthy);
+    assert_eq!(
+        watch.pages(),
+        pages(&[("trigger", &unhealthy), ("trigger", down), ("resolve", down), ("resolve", &unhealthy)])
+    );
+}

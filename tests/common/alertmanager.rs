@@ -1,0 +1,119 @@
+//! A real Alertmanager, and what it sends its messages to.
+
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Instant;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, Uri};
+use serde_json::{Value, json};
+
+use super::daemon::Daemon;
+use super::{PATIENCE, request, send};
+
+/// An Alertmanager of its own. Dropping it kills it.
+pub struct Alertmanager(Daemon);
+
+impl Alertmanager {
+    /// With this configuration.
+    pub fn start(config: &str) -> Self {
+        Self(Daemon::start("prometheus-alertmanager", &[("alertmanager.yml", config)], |folder, address| {
+            vec![
+                format!("--config.file={}", folder.join("alertmanager.yml").display()),
+                format!("--storage.path={}", folder.join("data").display()),
+                format!("--web.listen-address={address}"),
+                "--cluster.listen-address=".to_owned(),
+            ]
+        }))
+    }
+
+    /// `127.0.0.1:port`
+    pub fn address(&self) -> &str {
+        &self.0.address
+    }
+
+    /// The alerts that it has of that name.
+    pub fn alerts(&self, name: &str) -> Vec<Value> {
+        let path = format!("/api/v2/alerts?filter=alertname%3D%22{name}%22");
+        serde_json::from_str(&request(self.address(), "GET", &path, &[]).text()).unwrap()
+    }
+
+    /// Takes an alert with these labels, which ends at that time, or is not over.
+    pub fn take(&self, labels: Value, ends_at: Option<jiff::Timestamp>) {
+        let mut alert = json!({"labels": labels, "annotations": {"summary": "from the test"}});
+        if let Some(ends_at) = ends_at {
+            alert["endsAt"] = json!(ends_at.to_string());
+        }
+        let headers = [("Content-Type", "application/json")];
+        let answer = send(self.address(), "POST", "/api/v2/alerts", &headers, json!([alert]).to_string().as_bytes());
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+}
+
+/// One message, as it arrived.
+#[derive(Debug, Clone)]
+pub struct Message {
+    /// Where it was sent to.
+    pub path: String,
+    /// Its `Authorization`.
+    pub authorization: Option<String>,
+    /// What it says.
+    pub body: Value,
+}
+
+/// An HTTP server that accepts every message and keeps it.
+pub struct Receiver {
+    /// `127.0.0.1:port`
+    pub address: String,
+    messages: Messages,
+    _runtime: tokio::runtime::Runtime,
+}
+
+type Messages = Arc<(Mutex<Vec<Message>>, Condvar)>;
+
+impl Receiver {
+    pub fn start() -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let messages = Messages::default();
+        let router = Router::new().fallback(keep).with_state(messages.clone());
+        runtime.spawn(async move { axum::serve(listener, router).await });
+        Self { address, messages, _runtime: runtime }
+    }
+
+    /// All messages so far.
+    pub fn messages(&self) -> Vec<Message> {
+        self.messages.0.lock().unwrap().clone()
+    }
+
+    /// Waits for a message that fits, and answers it.
+    #[track_caller]
+    pub fn until(&self, what: &str, fits: impl Fn(&Message) -> bool) -> Message {
+        let deadline = Instant::now() + PATIENCE;
+        let (lock, news) = &*self.messages;
+        let mut messages = lock.lock().unwrap();
+        loop {
+            if let Some(message) = messages.iter().find(|message| fits(message)) {
+                return message.clone();
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "{what}: no such message in {messages:#?}");
+            messages = news.wait_timeout(messages, left).unwrap().0;
+        }
+    }
+}
+
+async fn keep(
+    State(messages): State<Messages>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: String,
+) -> (StatusCode, &'static str) {
+    let authorization = headers.get("authorization").map(|value| value.to_str().unwrap().to_owned());
+    let body = serde_json::from_str(&body).unwrap_or(Value::Null);
+    messages.0.lock().unwrap().push(Message { path: uri.path().to_owned(), authorization, body });
+    messages.1.notify_all();
+    // PagerDuty answers 202 and Slack "ok". Alertmanager takes any 2xx from a webhook.
+    (StatusCode::ACCEPTED, "ok")
+}
