@@ -12,7 +12,7 @@ pub struct Daemon {
     child: Child,
     /// `127.0.0.1:port`
     pub address: String,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Daemon {
@@ -32,11 +32,16 @@ impl Daemon {
                 .stderr(Stdio::null())
                 .spawn()
                 .unwrap();
-            Self { child, address, _folder: folder }
+            Self { child, address, folder }
         });
         started
             .find_map(|mut daemon| daemon.is_ready().then_some(daemon))
             .unwrap_or_else(|| panic!("{program} does not become ready"))
+    }
+
+    /// Writes one of its files anew.
+    pub fn write(&self, name: &str, content: &str) {
+        std::fs::write(self.folder.path().join(name), content).unwrap();
     }
 
     fn is_ready(&mut self) -> bool {

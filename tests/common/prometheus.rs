@@ -34,8 +34,16 @@ impl Prometheus {
                 format!("--config.file={}", folder.join("prometheus.yml").display()),
                 format!("--storage.tsdb.path={}", folder.join("data").display()),
                 format!("--web.listen-address={address}"),
+                "--web.enable-lifecycle".to_owned(),
             ]
         }))
+    }
+
+    /// Takes up a file with new content.
+    pub fn reload(&self, name: &str, content: &str) {
+        self.0.write(name, content);
+        let answer = request(&self.0.address, "POST", "/-/reload", &[]);
+        assert_eq!(answer.status, 200, "{}", answer.text());
     }
 
     /// The data of an answer of the HTTP API; `query` is what follows the question mark.
