@@ -90,7 +90,8 @@ fn prometheus_scrapes_over_mutual_tls_with_a_password_while_certificates_rotate(
     let as_client = ["--cert", &certificate, "--key", &key, "--user", "prometheus:promprom"];
     let strict = [&["--no-insecure", "--cacert", &next][..], &as_client].concat();
     eventually("the new certificate", || status(&format!("{url}/metrics"), &strict) == 200);
-    assert!(exporter.stderr.text().contains("the web configuration has been loaded"));
+    let log = exporter.stderr.text();
+    assert!(log.contains("the web configuration has been loaded") && !log.contains("cannot be loaded"), "{log}");
 
     // The next scrapes have to make new connections, too.
     let scrapes =
