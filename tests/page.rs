@@ -3,10 +3,13 @@
 mod browser;
 mod common;
 
+use std::collections::BTreeSet;
 use std::io::Read as _;
 
 use browser::Browser;
 use common::{Api, Exporter, KEY, eventually, request};
+use goldrush_exporter::exposition::FAMILIES;
+use goldrush_exporter::fleet::trouble::Kind;
 use goldrush_exporter::simulator::{
     DEMO_KEY_PROD, DEMO_KEY_REVOKED, DEMO_KEY_STAGING, Endpoint, Options, PRIVATE_STRINGS, Scenario,
 };
@@ -198,6 +201,38 @@ fn both_forms_filter_by_the_same_parameters() {
             assert_eq!(answer.status, 400);
             assert!(answer.text().starts_with(problem), "{}", answer.text());
         }
+    }
+}
+
+/// All names of fields in there.
+fn fields(value: &Value, names: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(object) => object.iter().for_each(|(name, value)| {
+            names.insert(name.clone());
+            fields(value, names);
+        }),
+        Value::Array(values) => values.iter().for_each(|value| fields(value, names)),
+        _ => {}
+    }
+}
+
+#[test]
+fn the_readme_knows_every_field_and_every_kind_of_trouble() {
+    let readme = include_str!("../README.md");
+    let (_api, exporter) = demo();
+    let mut names = BTreeSet::new();
+    fields(&json(&exporter, ""), &mut names);
+    let gauge = |name: &str| {
+        let prefixes = ["goldrush_pipeline_", "goldrush_group_", "goldrush_poll_", "goldrush_"];
+        FAMILIES.iter().any(|family| prefixes.iter().any(|prefix| family.name == format!("{prefix}{name}")))
+            || FAMILIES.iter().any(|family| family.labels.contains(&name) || family.subject().labels().contains(&name))
+    };
+    for name in names {
+        let told = ["`", ".", "["].iter().any(|before| readme.contains(&format!("{before}{name}")));
+        assert!(told || gauge(&name), "the field {name} is missing");
+    }
+    for kind in Kind::ALL {
+        assert!(readme.contains(&format!("`{kind}`")), "the kind {kind} is missing");
     }
 }
 

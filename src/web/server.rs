@@ -168,7 +168,8 @@ impl Server {
             Err(refusal) => (refusal, None),
         };
         for (name, value) in &rules.headers {
-            response.headers_mut().insert(name, value.clone());
+            // What a route says of its own answer stands: the page's policy lets its own script run.
+            response.headers_mut().entry(name).or_insert_with(|| value.clone());
         }
         Ok(response.map(|body| Followed::new(body, ticket, permit)))
     }

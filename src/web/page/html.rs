@@ -169,7 +169,7 @@ fn lasting_from(since: Option<SinceReport>) -> Markup {
     let utc = since.and_then(|since| words::utc(since.time.unix));
     html! {
         (lasting(since))
-        @if let Some(utc) = utc { span.at { "since " (words::for_people(&utc)) } }
+        @if let Some(utc) = utc { span.at { (words::for_people(&utc)) } }
     }
 }
 
@@ -452,7 +452,7 @@ fn details(pipeline: &PipelineReport) -> Markup {
                 })))
                 (row("Destination checked", when(pipeline.destination.checked)))
                 @for (name, probe) in pipeline.probes.named() {
-                    (row(&format!("Reading of {}", words::plain(name)), reading(probe)))
+                    (row(&format!("Read {}", words::plain(name)), reading(probe)))
                 }
                 (row("Created", when(pipeline.created)))
                 (row("Changed", when(pipeline.updated)))
