@@ -11,6 +11,7 @@ use crate::config::{self, Config};
 use crate::daemon::{self, ConfigSource};
 use crate::exposition::{Exposition, Format};
 use crate::fleet::Fleet;
+use crate::hardening;
 use crate::logging;
 use crate::service_key::KeyHolder;
 use crate::simulator::{self, Scenario, Simulator};
@@ -61,6 +62,8 @@ impl From<config::ConfigError> for Failure {
 pub async fn run(cli: Cli) -> Result<(), Failure> {
     let Cli { command, flags } = cli;
     logging::start(flags.log_level, flags.log_format);
+    // Before any key is read.
+    hardening::hide_memory();
     let source = ConfigSource::FileAndEnvironment(flags.config_file.clone());
     if flags.config_check {
         return config_check(&source.load()?).await;

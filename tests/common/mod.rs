@@ -154,7 +154,13 @@ impl Exporter {
     pub fn start(arguments: &[&str], environment: &[(String, String)]) -> Self {
         let mut arguments = arguments.to_vec();
         arguments.extend(["--web.listen-address", "127.0.0.1:0"]);
-        let mut child = command(&arguments, environment).spawn().unwrap();
+        Self::spawn(command(&arguments, environment))
+    }
+
+    /// Runs a command that ends up as an exporter which listens on a free port of 127.0.0.1.
+    pub fn spawn(mut command: Command) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
         let stdout = Output::follow(child.stdout.take().unwrap());
         let stderr = Output::follow(child.stderr.take().unwrap());
         let line = stderr.line("listening");

@@ -13,7 +13,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::{Exporter, PATIENCE, environment, request};
+use common::{Ended, Exporter, Exposition, PATIENCE, environment, request, run};
 use faults::{CANARIES, Expected, FAULTS, Fault, MAX_RESPONSE_BYTES, Scene, well};
 use goldrush_exporter::api::{BaseUrl, Client, PipelineId, Reason, Settings};
 use goldrush_exporter::service_key::ServiceKey;
@@ -43,8 +43,8 @@ fn key(account: &str) -> String {
     format!("sk_canary-secret_{account}")
 }
 
-/// An exporter at its most talkative, that polls this API with these accounts.
-fn exporter(base_url: &str, accounts: &[String], certificate: Option<&str>) -> Exporter {
+/// The settings that poll this API with these accounts.
+fn settings(base_url: &str, accounts: &[String], certificate: Option<&str>) -> Vec<(String, String)> {
     let mut all = environment(SETTINGS);
     let mut set = |name: String, value: String| all.push((name, value));
     set("GOLDRUSH_EXPORTER__API__BASE_URL".into(), base_url.into());
@@ -57,7 +57,12 @@ fn exporter(base_url: &str, accounts: &[String], certificate: Option<&str>) -> E
     if let Some(file) = certificate {
         set("SSL_CERT_FILE".into(), file.into());
     }
-    Exporter::start(&["--log.level", "trace"], &all)
+    all
+}
+
+/// An exporter at its most talkative.
+fn exporter(base_url: &str, accounts: &[String], certificate: Option<&str>) -> Exporter {
+    Exporter::start(&["--log.level", "trace"], &settings(base_url, accounts, certificate))
 }
 
 /// Scrapes again and again until that holds; `look` sees every scrape.
@@ -88,6 +93,11 @@ fn nothing_private(exporter: &Exporter) {
         exporter.stdout.text(),
         exporter.stderr.text(),
     ];
+    no_canary(&shown);
+}
+
+#[track_caller]
+fn no_canary(shown: &[String]) {
     for canary in CANARIES {
         let line = shown.iter().flat_map(|text| text.lines()).find(|line| line.contains(canary));
         assert_eq!(line, None, "`{canary}`");
@@ -455,6 +465,39 @@ async fn names() {
         client.destination_health(&key, &id).await.unwrap_err().reason(),
     ];
     assert_eq!(reasons, [Reason::Dns; 4]);
+}
+
+/// The commands that ask once tell of every fault as well, and of nothing else.
+fn command(name: &str, endpoint: Endpoint, status: i32, tried: fn(&Fault) -> bool) -> Ended {
+    let elsewhere = TcpListener::bind("127.0.0.1:0").unwrap();
+    let api = RawApi::start(&Line::Served(None), well);
+    let rows: Vec<&Fault> = FAULTS.iter().filter(|fault| tried(fault)).collect();
+    let accounts: Vec<String> = (0..rows.len()).map(|index| format!("a{index}")).collect();
+    for (account, fault) in accounts.iter().zip(rows) {
+        let scene = Scene { question: question(&key(account), endpoint), elsewhere: elsewhere.local_addr().unwrap() };
+        api.set_fault(&scene.question, Some((fault.play)(&scene)));
+    }
+    let mut settings = settings(&format!("http://{}{BASE}", api.address()), &accounts, None);
+    settings.extend(environment(&[("GOLDRUSH_EXPORTER__API__TIMEOUT", "500ms")]));
+    let ended = run(&["--log.level", "trace", name], &settings);
+    assert_eq!(ended.status, Some(status), "{}", ended.stderr);
+    no_canary(&[ended.stdout.clone(), ended.stderr.clone()]);
+    ended
+}
+
+#[test]
+fn check() {
+    let ended = command("check", Endpoint::List, 3, |_| true);
+    assert_eq!(ended.stdout.lines().filter(|line| line.starts_with("account `a")).count(), FAULTS.len());
+}
+
+/// Without the faults that it would wait for.
+#[test]
+fn once() {
+    let tried = |fault: &Fault| !matches!(fault.expected, Expected::Pause | Expected::LongPause);
+    let ended = command("once", Endpoint::Metrics, 3, tried);
+    let tried = FAULTS.iter().filter(|fault| tried(fault)).count();
+    assert_eq!(Exposition(ended.stdout).values("goldrush_up", &[]), vec![1.0; tried]);
 }
 
 #[test]
