@@ -147,7 +147,7 @@ async fn once(config: &Config) -> Result<(), Failure> {
     let exposition = Exposition::new(fleet.clone());
     exposition.own.note_reload(true);
     let pollers = daemon::pollers(config, &fleet).await?;
-    let polls = pollers.into_iter().map(async |(name, poller)| (name, poller.once().await));
+    let polls = pollers.into_iter().map(|(name, poller)| async move { (name, poller.once().await) });
     let mut failures = Vec::new();
     for (name, outcome) in futures_util::future::join_all(polls).await {
         if let Err(error) = outcome {

@@ -169,6 +169,12 @@ impl Pipeline {
         self.failures().contains(&Some(Reason::Forbidden))
     }
 
+    /// Whether the newest attempt of any of its probes succeeded.
+    pub fn answers(&self) -> bool {
+        let asked = [self.status.attempt, self.metrics.attempt, self.destination_health.attempt];
+        asked.into_iter().flatten().any(|(_, failure)| failure.is_none())
+    }
+
     /// Why the newest attempt of a probe failed, if it did.
     pub fn failure(&self, endpoint: Endpoint) -> Option<Reason> {
         match endpoint {

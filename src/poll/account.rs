@@ -15,7 +15,7 @@ use super::budget::Budget;
 use super::changes;
 use super::listing::{Listing, Step};
 use super::schedule::{Intervals, PROBES, Pace, Probe, Schedule};
-use crate::api::{self, Client, Endpoint, Error, ListPage, PipelineId, Reason};
+use crate::api::{self, Client, Endpoint, Error, ListPage, PipelineId, Reason, UnknownField};
 use crate::config::{self, Config};
 use crate::fleet::{AccountHandle, Answer, ListSummary, Moment};
 use crate::service_key::{KeyHolder, KeySource, LoadedKey, Reread};
@@ -74,7 +74,7 @@ pub struct Poller {
     refused: bool,
     /// Were answered 404, and have not succeeded since: the list has the last word on their pipelines.
     not_found: HashSet<Probe>,
-    /// Were missing from a list that was not whole.
+    /// Were missing from the newest list, and stay for now.
     missed: HashSet<PipelineId>,
     /// What has been warned of, so that it is said once.
     overloaded: bool,
@@ -407,7 +407,7 @@ impl Poller {
     }
 
     fn list_complete(&mut self, listing: Listing, whole: bool, truncated: bool, now: Moment) {
-        let Listing { started, pages, seen, groups, .. } = listing;
+        let Listing { started, pages, seen, groups, without_id, .. } = listing;
         if truncated && !self.truncated {
             warn!(
                 account = self.fleet.name(),
@@ -416,7 +416,7 @@ impl Poller {
             );
         }
         self.truncated = truncated;
-        if !truncated {
+        if !truncated && without_id == 0 {
             let unseen: Vec<PipelineId> = {
                 let state = self.fleet.lock();
                 let ids = state.pipelines().map(|pipeline| pipeline.id());
@@ -424,8 +424,16 @@ impl Poller {
             };
             self.missed.retain(|id| !seen.contains(id));
             for id in unseen {
-                // Less pipelines than the list itself counts: paging may have skipped this one, once.
-                if whole || !self.missed.insert(id.clone()) {
+                let missed_before = !self.missed.insert(id.clone());
+                // Between two pages, one may be deleted and another one made: then the count fits, and yet paging has
+                // skipped a third. One that answers is still there, unless it is missing again.
+                let answers = || self.fleet.lock().pipeline(&id).is_some_and(|pipeline| pipeline.answers());
+                let gone = match (whole, missed_before) {
+                    (true, true) => true,
+                    (true, false) | (false, true) => !answers(),
+                    (false, false) => false,
+                };
+                if gone {
                     self.missed.remove(&id);
                     self.drop_pipeline(&id, "it is not listed any more");
                 }
@@ -436,6 +444,7 @@ impl Poller {
         let expected = expected.map(|id| (id.to_string(), !seen.contains(id))).collect();
         let was_up = {
             let mut state = self.fleet.lock();
+            state.count_unknown(std::iter::repeat_n(UnknownField::Id, without_id));
             state.forbidden = false;
             state.list = Some(ListSummary { at: now, groups, expected });
             std::mem::replace(&mut state.up, true)

@@ -132,10 +132,11 @@ impl Simulator {
         if !latency.is_zero() {
             sleep(latency, &stop).await?;
         }
-        let mut repeated_page = false;
+        let (mut repeated_page, mut shuffled) = (false, false);
         match self.find_fault(target.endpoint, target.pipeline) {
             Some(Fault::Delay(delay)) => sleep(delay, &stop).await?,
             Some(Fault::RepeatedPage) => repeated_page = true,
+            Some(Fault::ShuffledPages) => shuffled = true,
             Some(fault) => return faulty(fault, stop).await,
             None => {}
         }
@@ -153,6 +154,7 @@ impl Simulator {
         let data = match (target.endpoint, target.pipeline) {
             (Some(Endpoint::List), _) => {
                 let mut page = self.page(&parts.uri)?;
+                page.shuffled = shuffled;
                 if repeated_page {
                     page.number = 1;
                 }
@@ -176,7 +178,7 @@ impl Simulator {
         if number == 0 || size == 0 {
             return Err(Refusal::Page);
         }
-        Ok(Page { number, size: size.min(self.max_page_size()) })
+        Ok(Page { number, size: size.min(self.max_page_size()), shuffled: false })
     }
 
     /// The index of the key that a request carries.
@@ -230,7 +232,7 @@ async fn faulty(fault: Fault, stop: Stop) -> Result<Response, Refusal> {
         Fault::EndlessBody => {
             streamed(Body::from_stream(beginning.chain(stream::repeat_with(|| Ok(SPACE))).take_until(stop)))
         }
-        Fault::Hang | Fault::Delay(_) | Fault::RepeatedPage => {
+        Fault::Hang | Fault::Delay(_) | Fault::RepeatedPage | Fault::ShuffledPages => {
             stop.await;
             return Err(Refusal::Stopping);
         }
