@@ -16,11 +16,13 @@ pub use account::{Account, Budget, GroupFlags, ListSummary};
 pub use histogram::{BOUNDS, Histogram};
 pub use pipeline::{Answer, Pipeline, ProbeState, Summary};
 
-/// One moment on both clocks: ages are measured on the monotonic one, people are told the wall clock's.
+/// One moment on all clocks: ages are measured on those that never step, people are told the wall clock's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Moment {
-    /// Never steps; tests steer it.
+    /// Never steps, but stands still while the machine sleeps; tests steer it.
     pub monotonic: Instant,
+    /// Since the machine was started, its sleep included.
+    pub boot: Duration,
     /// May step.
     pub wall: SystemTime,
 }
@@ -28,13 +30,26 @@ pub struct Moment {
 impl Moment {
     /// This moment.
     pub fn now() -> Self {
-        Self { monotonic: Instant::now(), wall: SystemTime::now() }
+        Self { monotonic: Instant::now(), boot: since_boot(), wall: SystemTime::now() }
     }
 
     /// The time from `earlier` to this moment; zero if it is later.
     pub fn since(self, earlier: Self) -> Duration {
-        self.monotonic.saturating_duration_since(earlier.monotonic)
+        let awake = self.monotonic.saturating_duration_since(earlier.monotonic);
+        awake.max(self.boot.saturating_sub(earlier.boot))
     }
+}
+
+#[cfg(target_os = "linux")]
+fn since_boot() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    Duration::try_from(time).unwrap_or_default()
+}
+
+/// Elsewhere the monotonic clock has to do.
+#[cfg(not(target_os = "linux"))]
+fn since_boot() -> Duration {
+    Duration::ZERO
 }
 
 /// Seconds since the Unix epoch, as Prometheus writes times.
@@ -99,5 +114,26 @@ impl AccountHandle {
     pub fn lock(&self) -> MutexGuard<'_, Account> {
         // A poller that panics ends the process (see `daemon`), so a poisoned lock is only ever seen on the way out.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sleep_of_the_machine_is_part_of_an_age_and_steps_of_the_wall_clock_are_not() {
+        let second = Duration::from_secs(1);
+        let hour = Duration::from_secs(3600);
+        let earlier = Moment::now();
+        let after = |awake, asleep: Duration, stepped: Duration| Moment {
+            monotonic: earlier.monotonic + awake,
+            boot: earlier.boot + awake + asleep,
+            wall: earlier.wall + awake + stepped,
+        };
+        assert_eq!(after(second, Duration::ZERO, Duration::ZERO).since(earlier), second);
+        assert_eq!(after(second, Duration::ZERO, hour).since(earlier), second);
+        assert_eq!(after(second, hour, Duration::ZERO).since(earlier), second + hour);
+        assert_eq!(earlier.since(after(second, hour, hour)), Duration::ZERO);
     }
 }

@@ -2,8 +2,6 @@
 
 use std::time::{Duration, SystemTime};
 
-use tokio::time::Instant;
-
 use super::*;
 use crate::api::{self, Endpoint, PipelineId, Reason};
 use crate::fleet::{AccountHandle, Answer, GroupFlags, ListSummary};
@@ -22,7 +20,7 @@ const UNHEALTHY: &str = r#"{"healthy": false, "last_checked_at": "2023-11-07T05:
 
 /// Now by the monotonic clock, a fixed time by the wall clock.
 fn moment() -> Moment {
-    Moment { monotonic: Instant::now(), wall: SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_250) }
+    Moment { wall: SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_250), ..Moment::now() }
 }
 
 fn read<T: serde::de::DeserializeOwned>(json: &str) -> T {
@@ -112,6 +110,7 @@ async fn a_stale_reading_is_withdrawn_when_it_is_older_than_stale_after_and_not_
         monotonic: at.monotonic + Duration::from_secs(seconds),
         // A wall clock that steps back makes nothing fresh.
         wall: SystemTime::UNIX_EPOCH,
+        ..at
     };
     // The status alone is asked again.
     handle.lock().observe(&id("pipe_1"), Answer::Status(Ok(read(STATUS))), later(200));

@@ -285,7 +285,8 @@ impl Poller {
         let was_paused = self.budget.paused_until(now.monotonic).is_some();
         let until = self.budget.pause(retry_after, now.monotonic);
         let wait = until.saturating_duration_since(now.monotonic);
-        self.fleet.lock().budget.paused_until = Some(Moment { monotonic: until, wall: now.wall + wait });
+        self.fleet.lock().budget.paused_until =
+            Some(Moment { monotonic: until, boot: now.boot + wait, wall: now.wall + wait });
         if !was_paused {
             let asked = retry_after.map(|wait| humantime::format_duration(wait).to_string());
             warn!(
