@@ -16,6 +16,8 @@ pub mod config;
 pub mod daemon;
 pub mod exposition;
 pub mod fleet;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod hardening;
 mod labels;
 pub mod logging;
