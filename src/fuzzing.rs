@@ -228,7 +228,8 @@ mod tests {
 
     #[test]
     fn the_seeds_are_no_findings() {
-        let targets: [(&str, fn(&[u8])); 7] = [
+        type Target = fn(&[u8]);
+        let targets: [(&str, Target); 7] = [
             ("wire", wire),
             ("paging", paging),
             ("retry_after", retry_after),

@@ -173,8 +173,11 @@ fn labels(id: &str, truth: &Truth) -> String {
     )
 }
 
-/// What an exposition shows of the pipelines: their labels, with the numbers of their status and metrics.
-type Shown = BTreeMap<String, (Option<u32>, Option<u32>)>;
+/// The numbers of a pipeline's status and metrics.
+type Numbers = (Option<u32>, Option<u32>);
+
+/// What an exposition shows of the pipelines: their labels and numbers.
+type Shown = BTreeMap<String, Numbers>;
 
 /// Reads an exposition, which must be one that could be true.
 fn shown(exposition: &Exposition) -> Result<Shown, String> {
@@ -226,7 +229,7 @@ fn catch_up(exporter: &Exporter, before: &Shown, after: &Shown) -> Result<(), St
         }
         for (labels, (status, metrics)) in &now {
             let (old, new) = (before.get(labels), after.get(labels));
-            let could_be = |number: &Option<u32>, part: fn(&(Option<u32>, Option<u32>)) -> Option<u32>| {
+            let could_be = |number: &Option<u32>, part: fn(&Numbers) -> Option<u32>| {
                 number.is_none() || [old, new].into_iter().flatten().any(|truth| part(truth) == *number)
             };
             // A name that is new may come with the numbers that were known under the old one.

@@ -157,6 +157,7 @@ pub const FAULTS: &[Fault] = &[
     row("400", Failure("unexpected_status"), |_| status(400)),
     row("401", KeyRefused, |_| status(401)),
     row("401 inside a 200", KeyRefused, |_| refusal("401")),
+    row("401 inside a 200, as a text", KeyRefused, |_| refusal(r#""401""#)),
     row("403", Failure("forbidden"), |_| status(403)),
     row("404", NotFound, |_| status(404)),
     row("408", Failure("unexpected_status"), |_| status(408)),
