@@ -36,3 +36,19 @@ closed_set! {
         DestinationHealth = "destination_health",
     }
 }
+
+/// The parts that only fuzzers and their seeds ask directly.
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing {
+    use std::time::{Duration, SystemTime};
+
+    use serde::de::DeserializeOwned;
+
+    pub(crate) fn open<T: DeserializeOwned>(body: &[u8]) -> Result<Option<T>, super::Error> {
+        super::envelope::open(body)
+    }
+
+    pub(crate) fn retry_after(text: &str, date: Option<&str>, now: SystemTime) -> Option<Duration> {
+        super::retry_after::parse(text, date, now)
+    }
+}

@@ -244,3 +244,15 @@ fn write_fleet(
     let lags = accounts.iter().any(|view| view.account.budget.oldest_due.is_some());
     changes.chain(lags.then(|| now.monotonic + REST)).min()
 }
+
+/// The fleet's part alone, for tests and fuzzers that need no runtime.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fleet_text(fleet: &Fleet, now: Moment, format: Format) -> String {
+    let mut text = Vec::new();
+    let mut take = |piece: &[u8]| text.extend_from_slice(piece);
+    let mut writer = Writer::new(format, Vec::new(), &mut take);
+    write_fleet(&mut writer, [&mut Labels::default(), &mut Labels::default()], fleet, now);
+    writer.end();
+    writer.finish();
+    String::from_utf8(text).unwrap_or_default()
+}

@@ -23,11 +23,13 @@ pub use pipeline::{Answer, Pipeline, ProbeState, Reading, Summary};
 pub use since::{Beginning, Since};
 pub use trend::{Level, Trend};
 
-/// One moment on both clocks: ages are measured on the monotonic one, people are told the wall clock's.
+/// One moment on all clocks: ages are measured on those that never step, people are told the wall clock's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Moment {
-    /// Never steps; tests steer it.
+    /// Never steps, but stands still while the machine sleeps; tests steer it.
     pub monotonic: Instant,
+    /// Since the machine was started, its sleep included.
+    pub boot: Duration,
     /// May step.
     pub wall: SystemTime,
 }
@@ -35,7 +37,12 @@ pub struct Moment {
 impl Moment {
     /// This moment.
     pub fn now() -> Self {
-        Self { monotonic: Instant::now(), wall: SystemTime::now() }
+        Self { monotonic: Instant::now(), boot: since_boot(), wall: SystemTime::now() }
+    }
+
+    /// The moment that comes `by` later, if no clock steps and the machine does not sleep.
+    pub fn after(self, by: Duration) -> Self {
+        Self { monotonic: self.monotonic + by, boot: self.boot + by, wall: self.wall + by }
     }
 
     /// Until when something that was true at this moment is shown: up to and including `stale_after`.
@@ -47,8 +54,21 @@ impl Moment {
 
     /// The time from `earlier` to this moment; zero if it is later.
     pub fn since(self, earlier: Self) -> Duration {
-        self.monotonic.saturating_duration_since(earlier.monotonic)
+        let awake = self.monotonic.saturating_duration_since(earlier.monotonic);
+        awake.max(self.boot.saturating_sub(earlier.boot))
     }
+}
+
+#[cfg(target_os = "linux")]
+fn since_boot() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    Duration::try_from(time).unwrap_or_default()
+}
+
+/// Elsewhere the monotonic clock has to do.
+#[cfg(not(target_os = "linux"))]
+fn since_boot() -> Duration {
+    Duration::ZERO
 }
 
 /// Seconds since the Unix epoch, as Prometheus writes times.
@@ -166,5 +186,26 @@ impl AccountHandle {
         // A poller that panics ends the process (see `daemon`), so a poisoned lock is only ever seen on the way out.
         let account = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         AccountGuard { account, version: &self.version, written: false }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sleep_of_the_machine_is_part_of_an_age_and_steps_of_the_wall_clock_are_not() {
+        let second = Duration::from_secs(1);
+        let hour = Duration::from_secs(3600);
+        let earlier = Moment::now();
+        let after = |awake, asleep: Duration, stepped: Duration| Moment {
+            monotonic: earlier.monotonic + awake,
+            boot: earlier.boot + awake + asleep,
+            wall: earlier.wall + awake + stepped,
+        };
+        assert_eq!(after(second, Duration::ZERO, Duration::ZERO).since(earlier), second);
+        assert_eq!(after(second, Duration::ZERO, hour).since(earlier), second);
+        assert_eq!(after(second, hour, Duration::ZERO).since(earlier), second + hour);
+        assert_eq!(earlier.since(after(second, hour, hour)), Duration::ZERO);
     }
 }

@@ -6,7 +6,8 @@
 //! * [`fleet`] is the picture: what is known of every pipeline, and since when;
 //! * [`poll`] asks when something is due and writes the picture, through [`api`], with a [`service_key`].
 //!
-//! [`config`] says what to poll; [`daemon`] wires it all together; [`cli`] and [`run`] are the command line.
+//! [`config`] says what to poll; [`daemon`] wires it all together; [`cli`] and [`run`] are the command line;
+//! [`hardening`] hides the process from its neighbours.
 //! [`simulator`] is a Pipeline API to run against. To add a gauge: one row in `exposition/families.rs`.
 
 pub mod api;
@@ -15,6 +16,9 @@ pub mod config;
 pub mod daemon;
 pub mod exposition;
 pub mod fleet;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
+pub mod hardening;
 mod labels;
 pub mod logging;
 pub mod poll;

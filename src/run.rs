@@ -12,6 +12,7 @@ use crate::config::{self, Config};
 use crate::daemon::{self, ConfigSource};
 use crate::exposition::{Encoding, Exposition, Format};
 use crate::fleet::Fleet;
+use crate::hardening;
 use crate::logging;
 use crate::service_key::KeyHolder;
 use crate::simulator::{self, Scenario, Simulator};
@@ -63,6 +64,8 @@ impl From<config::ConfigError> for Failure {
 pub async fn run(cli: Cli) -> Result<(), Failure> {
     let Cli { command, flags } = cli;
     logging::start(flags.log_level, flags.log_format);
+    // Before any key is read.
+    hardening::hide_memory();
     let source = ConfigSource::FileAndEnvironment(flags.config_file.clone());
     if flags.config_check {
         return config_check(&source.load()?, &access(&flags)?).await;
@@ -175,7 +178,7 @@ async fn once(config: &Config) -> Result<(), Failure> {
     let exposition = Arc::new(Exposition::new(fleet.clone()));
     exposition.own.note_reload(true);
     let pollers = daemon::pollers(config, &fleet).await?;
-    let polls = pollers.into_iter().map(async |(name, poller)| (name, poller.once().await));
+    let polls = pollers.into_iter().map(|(name, poller)| async move { (name, poller.once().await) });
     let mut failures = Vec::new();
     for (name, outcome) in futures_util::future::join_all(polls).await {
         if let Err(error) = outcome {

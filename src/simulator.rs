@@ -21,6 +21,7 @@ mod world;
 
 use std::future::{self, Future};
 use std::io;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -102,6 +103,8 @@ type Stop = Shared<BoxFuture<'static, ()>>;
 struct App {
     simulator: Simulator,
     stop: Stop,
+    /// Where it is served, if that is known: requests are to be for this host.
+    address: Option<SocketAddr>,
 }
 
 impl Simulator {
@@ -132,25 +135,27 @@ impl Simulator {
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> io::Result<()> {
         let stop = shutdown.boxed().shared();
+        let address = listener.local_addr().ok();
         // An answer of several packets must not wait for the client's delayed acknowledgement.
         let listener = listener.tap_io(|stream| {
             if let Err(error) = stream.set_nodelay(true) {
                 tracing::debug!(%error, "no TCP_NODELAY");
             }
         });
-        axum::serve(listener, self.routes(stop.clone())).with_graceful_shutdown(stop).await
+        axum::serve(listener, self.routes(stop.clone(), address)).with_graceful_shutdown(stop).await
     }
 
     /// The API and its control, to be served by other means.
     pub fn router(&self) -> Router {
-        self.routes(future::pending().boxed().shared())
+        self.routes(future::pending().boxed().shared(), None)
     }
 
-    fn routes(&self, stop: Stop) -> Router {
+    fn routes(&self, stop: Stop, address: Option<SocketAddr>) -> Router {
         control::routes()
             .route(BASE_PATH, any(routes::api))
             .route(&format!("{BASE_PATH}{{*rest}}"), any(routes::api))
-            .with_state(App { simulator: self.clone(), stop })
+            .fallback(routes::elsewhere)
+            .with_state(App { simulator: self.clone(), stop, address })
     }
 
     /// Puts the platform into another situation; [`Scenario::Healthy`] heals it. Going to [`Scenario::Demo`] for the first
@@ -225,8 +230,9 @@ impl Simulator {
         self.journal().counts()
     }
 
-    /// What an exporter must never do, but did: use another verb than GET, ask for an API path outside the four, send more
-    /// than one Authorization header, or send a body. Only the first 1,000 are kept.
+    /// What an exporter must never do, but did: use another verb than GET, ask for a path outside the four or with more
+    /// than a page's query, name another host, send no Authorization header, or several, or a body. Only the first 1,000
+    /// are kept.
     pub fn violations(&self) -> Vec<String> {
         self.journal().violations()
     }

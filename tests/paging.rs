@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use common::{Api, Exporter, Exposition, KEY, all_succeed, eventually, failures, of};
-use goldrush_exporter::simulator::{Endpoint, Fault, FaultMatcher, Options};
+use goldrush_exporter::simulator::{Condition, Endpoint, Fault, FaultMatcher, Options};
 use serde_json::json;
 
 const UP: &str = "goldrush_up{account=\"default\"}";
@@ -76,8 +76,11 @@ fn a_list_that_fails_halfway_takes_no_pipeline_away() {
     let exporter = Exporter::of(&api);
     exporter.until("all probes succeed", |exposition| all_succeed(exposition, 6));
     let ids = api.simulator.pipeline_ids(0);
-    // The fourth is not listed any more, and the page after its own is broken.
-    api.simulator.update_pipeline(&ids[3], |pipeline| pipeline.answer_with(Endpoint::List, "id", json!(ids[0])));
+    // The fourth is another group's now and not listed any more, and the page after its own is broken.
+    api.simulator.update_pipeline(&ids[3], |pipeline| {
+        pipeline.condition = Condition::Foreign;
+        pipeline.answer_with(Endpoint::List, "id", json!(ids[0]));
+    });
     api.simulator.update_pipeline(&ids[4], |pipeline| pipeline.answer_with(Endpoint::List, "id", json!(5)));
     exporter.until("several broken lists", |exposition| {
         exposition.value(&failures("list", "decode")).unwrap() >= 3.0 && exposition.value(UP) == Some(0.0)
@@ -107,6 +110,21 @@ fn a_list_that_skipped_pipelines_once_takes_none_away() {
     let before = exposition.value(LISTED);
     let exposition = exporter.until("a whole list", |exposition| exposition.value(LISTED) > before);
     assert_eq!(shown(&exposition), ids);
+}
+
+#[test]
+fn a_list_whose_pipelines_cannot_be_told_apart_takes_none_away() {
+    let api = Api::healthy(3);
+    let exporter = Exporter::of(&api);
+    exporter.until("all probes succeed", |exposition| all_succeed(exposition, 3));
+    let ids = sorted(api.simulator.pipeline_ids(0));
+    for id in &ids {
+        api.simulator.update_pipeline(id, |pipeline| pipeline.answer_with(Endpoint::List, "id", json!(null)));
+    }
+    let unknown = "goldrush_api_unknown_values_total{account=\"default\",field=\"id\"}";
+    let exposition = exporter.until("several lists", |exposition| exposition.value(unknown) >= Some(12.0));
+    assert_eq!(shown(&exposition), ids);
+    assert!(all_succeed(&exposition, 3), "their probes go on");
 }
 
 #[test]

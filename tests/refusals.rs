@@ -1,9 +1,8 @@
-//! Answers that are no readings, as `goes_wrong.rs` has them, in detail: who is affected, who is not, and what is sent when.
+//! Answers that are no readings, in detail: who is affected, who is not, and what is sent when. Which answer is which
+//! failure is in `fault_matrix`.
 
 mod common;
 
-use std::collections::BTreeSet;
-use std::net::TcpListener;
 use std::time::{Duration, SystemTime};
 
 use common::{Api, Down, Exporter, Exposition, KEY, all_succeed, eventually, failures, of};
@@ -12,26 +11,13 @@ use serde_json::json;
 
 const UP: &str = "goldrush_up{account=\"default\"}";
 const COUNT: &str = "goldrush_pipelines{account=\"default\"}";
-const LISTED: &str = "goldrush_discovery_last_success_timestamp_seconds{account=\"default\"}";
 const PAUSED_UNTIL: &str = "goldrush_poll_paused_until_timestamp_seconds{account=\"default\"}";
 const PROBE_SUCCESS: &str = "goldrush_pipeline_probe_success";
-const LAST_SUCCESS: &str = "goldrush_pipeline_probe_last_success_timestamp_seconds";
-
-/// The probes, and a reading that each of them brings.
-const PROBES: [(Endpoint, &str); 3] = [
-    (Endpoint::Status, "goldrush_pipeline_replicas"),
-    (Endpoint::Metrics, "goldrush_pipeline_records_consumed"),
-    (Endpoint::DestinationHealth, "goldrush_pipeline_destination_healthy"),
-];
 
 fn settled(api: &Api, pipelines: usize, settings: &[(&str, &str)]) -> Exporter {
     let exporter = Exporter::with(api, settings);
     exporter.until("all probes succeed", |exposition| all_succeed(exposition, pipelines));
     exporter
-}
-
-fn probe(endpoint: Endpoint) -> String {
-    format!("probe=\"{endpoint}\"")
 }
 
 fn on(endpoint: Endpoint) -> FaultMatcher {
@@ -44,138 +30,6 @@ fn about(id: &str) -> FaultMatcher {
 
 fn answer(status: u16, body: &str) -> Fault {
     Fault::Answer { status, headers: vec![], body: body.as_bytes().to_vec() }
-}
-
-fn redirect(status: u16, to: &TcpListener) -> Fault {
-    let location = format!("http://{}/platform/pipeline-api/", to.local_addr().unwrap());
-    Fault::Answer { status, headers: vec![("Location".to_owned(), location)], body: vec![] }
-}
-
-/// Every way to answer without a reading, and the reason that it is counted for.
-fn no_readings(elsewhere: &TcpListener) -> Vec<(&'static str, Fault)> {
-    let wrong_types = r#"{"data":{"items":[7],"status":7,"records_consumed":"12","healthy":"yes"},"error":false}"#;
-    vec![
-        ("server_error", answer(500, r#"{"data":null,"error":true,"error_message":"no","error_code":500}"#)),
-        ("server_error", answer(502, "<html>Bad Gateway</html>")),
-        ("server_error", answer(503, "")),
-        ("decode", answer(200, "<!doctype html><p>Sign in</p>")),
-        ("decode", answer(200, wrong_types)),
-        ("decode", answer(200, r#"{"data":{"sta"#)),
-        ("decode", answer(200, "")),
-        ("decode", answer(200, "[]")),
-        ("api_error", Fault::EnvelopeError { code: json!(500), message: "no".to_owned() }),
-        ("api_error", Fault::EnvelopeError { code: json!("E_WORKER"), message: "no".to_owned() }),
-        ("disconnected", Fault::BrokenBody),
-        ("too_large", Fault::EndlessBody),
-        ("timeout", Fault::Hang),
-        ("timeout", Fault::StalledBody),
-        ("timeout", Fault::Delay(Duration::from_secs(2))),
-        ("redirect", redirect(301, elsewhere)),
-        ("redirect", redirect(307, elsewhere)),
-        ("unexpected_status", answer(204, "")),
-        ("unexpected_status", answer(418, "{}")),
-    ]
-}
-
-/// Limits that let a test see an endless or a slow answer end.
-const LIMITS: [(&str, &str); 2] =
-    [("GOLDRUSH_EXPORTER__API__TIMEOUT", "300ms"), ("GOLDRUSH_EXPORTER__API__MAX_RESPONSE_BYTES", "131072")];
-
-fn nobody_came(elsewhere: &TcpListener) {
-    elsewhere.set_nonblocking(true).unwrap();
-    assert_eq!(elsewhere.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock, "a redirect was followed");
-}
-
-#[test]
-fn a_failing_probe_costs_its_own_reading_and_nobody_elses() {
-    let elsewhere = TcpListener::bind("127.0.0.1:0").unwrap();
-    let rows = no_readings(&elsewhere);
-    // One pipeline for each way to fail, all at the same time, and two that are well.
-    let count = rows.len() + 2;
-    let api = Api::healthy(count);
-    let stale = ("GOLDRUSH_EXPORTER__POLL__STALE_AFTER", "3s");
-    let exporter = settled(&api, count, &[LIMITS[0], LIMITS[1], stale]);
-    let ids = api.simulator.pipeline_ids(0);
-    let failing: Vec<_> = rows
-        .into_iter()
-        .enumerate()
-        .map(|(index, (reason, fault))| (ids[index].as_str(), PROBES[index % PROBES.len()], reason, fault))
-        .collect();
-    for (id, (endpoint, _), _, fault) in &failing {
-        let matcher = FaultMatcher { endpoint: Some(*endpoint), pipeline: Some((*id).to_owned()) };
-        api.simulator.set_fault(matcher, Some(fault.clone()));
-    }
-    let success = |exposition: &Exposition, id: &str, endpoint| {
-        exposition.one(PROBE_SUCCESS, &[&of(id), &probe(endpoint)]) == Some(1.0)
-    };
-    let before = exporter.until("all of them fail", |exposition| {
-        failing.iter().all(|(id, (endpoint, _), _, _)| !success(exposition, id, *endpoint))
-    });
-    let after = exporter.until("their readings are withdrawn", |exposition| {
-        failing.iter().all(|(id, (_, reading), _, _)| exposition.one(reading, &[&of(id)]).is_none())
-    });
-    for id in &ids {
-        let fails = failing.iter().find(|(failing, ..)| failing == id);
-        for (endpoint, reading) in PROBES {
-            let labels = [&*of(id), &*probe(endpoint)];
-            let (last, was) = (after.one(LAST_SUCCESS, &labels), before.one(LAST_SUCCESS, &labels));
-            if let Some((_, (failing, _), reason, fault)) = fails
-                && *failing == endpoint
-            {
-                assert_eq!(after.one(PROBE_SUCCESS, &labels), Some(0.0), "{fault:?}");
-                assert_eq!(last, was, "{fault:?} moved the time of the last success");
-                let lines = exporter.stderr.text();
-                let why = format!("reason={reason}");
-                let line = lines.lines().find(|line| line.contains(id.as_str()) && line.contains(&why));
-                assert!(line.is_some_and(|line| line.contains(endpoint.name())), "{reason} of {fault:?} in\n{lines}");
-            } else {
-                assert_eq!(after.one(PROBE_SUCCESS, &labels), Some(1.0), "{endpoint} beside {fails:?}");
-                assert!(after.one(reading, &[&of(id)]).is_some(), "{reading} beside {fails:?}");
-                assert!(last > was, "{endpoint} beside {fails:?} goes on");
-            }
-        }
-    }
-    let expected: BTreeSet<_> =
-        failing.iter().map(|(_, (endpoint, _), reason, _)| failures(endpoint.name(), reason)).collect();
-    let counted = after
-        .samples()
-        .filter(|(name, value)| name.starts_with("goldrush_api_request_failures_total{") && *value > 0.0);
-    assert_eq!(counted.map(|(name, _)| name.to_owned()).collect::<BTreeSet<_>>(), expected);
-    assert_eq!(after.value(UP), Some(1.0));
-    for (id, (endpoint, _), _, _) in &failing {
-        let matcher = FaultMatcher { endpoint: Some(*endpoint), pipeline: Some((*id).to_owned()) };
-        api.simulator.set_fault(matcher, None);
-    }
-    exporter.until("all are healed", |exposition| {
-        all_succeed(exposition, count)
-            && PROBES.iter().all(|(_, reading)| exposition.values(reading, &[]).len() == count)
-    });
-    nobody_came(&elsewhere);
-}
-
-#[test]
-fn a_failing_list_is_counted_by_reason_and_takes_no_pipeline_away() {
-    let elsewhere = TcpListener::bind("127.0.0.1:0").unwrap();
-    let api = Api::healthy(2);
-    let exporter = settled(&api, 2, &[LIMITS[0], LIMITS[1], ("GOLDRUSH_EXPORTER__POLL__DISCOVERY", "100ms")]);
-    let mut rows = no_readings(&elsewhere);
-    rows.push(("not_found", answer(404, "{}")));
-    for (reason, fault) in rows {
-        let counter = failures("list", reason);
-        let counted = exporter.scrape().value(&counter).unwrap();
-        api.simulator.set_fault(on(Endpoint::List), Some(fault.clone()));
-        let failed = exporter.until(&format!("{fault:?} is counted as {reason}"), |exposition| {
-            exposition.value(&counter).unwrap() > counted && exposition.value(UP) == Some(0.0)
-        });
-        let again = exporter.until("it fails again", |exposition| exposition.value(&counter) > failed.value(&counter));
-        assert_eq!(again.value(LISTED), failed.value(LISTED), "{fault:?} moved the time of the last success");
-        assert_eq!(again.value(COUNT), Some(2.0), "{fault:?}");
-        assert!(all_succeed(&again, 2), "{fault:?} stopped the probes");
-        api.simulator.set_fault(on(Endpoint::List), None);
-        let healed = exporter.until_value(UP, 1.0);
-        assert!(healed.value(LISTED) > failed.value(LISTED));
-    }
-    nobody_came(&elsewhere);
 }
 
 #[test]

@@ -77,9 +77,48 @@ fn a_key_from_a_file_is_neither_in_the_command_line_nor_in_the_environment() {
     let exporter = Exporter::start(&[], &environment);
     exporter.until_value("goldrush_up{account=\"default\"}", 1.0);
     for place in ["cmdline", "environ"] {
-        let bytes = std::fs::read(format!("/proc/{}/{place}", exporter.pid())).unwrap();
+        // Only root may see the environment at all.
+        let hidden =
+            |error: &std::io::Error| place == "environ" && error.kind() == std::io::ErrorKind::PermissionDenied;
+        let bytes = match std::fs::read(format!("/proc/{}/{place}", exporter.pid())) {
+            Err(error) if hidden(&error) => continue,
+            read => read.unwrap(),
+        };
         assert!(!String::from_utf8_lossy(&bytes).contains(KEY), "{place}");
     }
+}
+
+#[test]
+fn the_process_is_hidden_from_its_own_user_and_leaves_no_core_and_still_sees_itself() {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+    use std::os::unix::process::CommandExt as _;
+
+    const NOBODY: u32 = 65534;
+    let api = Api::healthy(1);
+    // Where nobody can execute it.
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let program = folder.path().join("goldrush-exporter");
+    std::fs::copy(env!("CARGO_BIN_EXE_goldrush-exporter"), &program).unwrap();
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", "ulimit -S -c $(ulimit -H -c); exec \"$0\" --web.listen-address 127.0.0.1:0"]).arg(&program);
+    if std::fs::metadata("/proc/self").unwrap().uid() == 0 {
+        // What is root's is root's in any case.
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    command.env_clear().env("PATH", "/usr/bin:/bin").envs(api.environment());
+    let exporter = Exporter::spawn(command);
+    let exposition = exporter.until_value("goldrush_up{account=\"default\"}", 1.0);
+    for family in ["process_open_fds", "process_resident_memory_bytes", "process_cpu_seconds_total", "process_max_fds"]
+    {
+        assert!(exposition.value(family) > Some(0.0), "{family} in\n{}", exposition.0);
+    }
+    let of_process = |file: &str| format!("/proc/{}/{file}", exporter.pid());
+    assert_eq!(std::fs::metadata(of_process("environ")).unwrap().uid(), 0, "the environment is for root only");
+    assert_eq!(std::fs::metadata(of_process("mem")).unwrap().uid(), 0, "the memory is for root only");
+    let limits = std::fs::read_to_string(of_process("limits")).unwrap();
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    assert_eq!(core.split_whitespace().skip(4).collect::<Vec<_>>(), ["0", "0", "bytes"]);
 }
 
 #[test]

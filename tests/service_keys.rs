@@ -5,7 +5,7 @@ mod common;
 use std::time::Duration;
 
 use common::{Api, Exporter, FAST, KEY, all_succeed, environment, eventually, failures};
-use goldrush_exporter::simulator::{Endpoint, Fault, FaultMatcher, Options, RequestRecord};
+use goldrush_exporter::simulator::{Endpoint, Options, RequestRecord};
 
 const UNAUTHORIZED: &str = "goldrush_auth_unauthorized{account=\"default\"}";
 const LOADED: &str = "goldrush_service_key_loaded_timestamp_seconds{account=\"default\"}";
@@ -148,44 +148,6 @@ fn a_secret_that_is_gone_or_empty_leaves_the_key_in_use() {
     let exposition = exporter.scrape();
     assert!(all_succeed(&exposition, 2));
     assert_eq!(exposition.value(UNAUTHORIZED), Some(0.0));
-}
-
-#[test]
-fn readings_of_a_refused_account_stay_until_they_are_stale() {
-    let api = Api::healthy(2);
-    let exporter = Exporter::with(&api, &[("GOLDRUSH_EXPORTER__POLL__STALE_AFTER", "3s")]);
-    exporter.until("all probes succeed", |exposition| all_succeed(exposition, 2));
-    api.simulator.revoke_key(KEY);
-    const READINGS: [&str; 4] = [
-        "goldrush_pipeline_info",
-        "goldrush_pipeline_replicas",
-        "goldrush_pipeline_records_consumed",
-        "goldrush_pipeline_destination_healthy",
-    ];
-    let exposition = exporter.until_value(UNAUTHORIZED, 1.0);
-    for reading in READINGS {
-        assert_eq!(exposition.values(reading, &[]).len(), 2, "{reading} is not stale yet");
-    }
-    let exposition = exporter.until("all readings are withdrawn", |exposition| {
-        READINGS.iter().all(|reading| exposition.values(reading, &[]).is_empty())
-    });
-    assert_eq!(exposition.value(UNAUTHORIZED), Some(1.0), "what is wrong is still said");
-}
-
-#[test]
-fn a_401_inside_a_200_is_a_refusal_of_the_key() {
-    let api = Api::healthy(2);
-    let exporter = Exporter::of(&api);
-    exporter.until("all probes succeed", |exposition| all_succeed(exposition, 2));
-    for code in [serde_json::json!(401), serde_json::json!("401")] {
-        let refusal = Fault::EnvelopeError { code, message: "revoked".to_owned() };
-        api.simulator.set_fault(FaultMatcher::default(), Some(refusal));
-        exporter.until_value(UNAUTHORIZED, 1.0);
-        api.simulator.set_fault(FaultMatcher::default(), None);
-        exporter.until("accepted again", |exposition| {
-            exposition.value(UNAUTHORIZED) == Some(0.0) && all_succeed(exposition, 2)
-        });
-    }
 }
 
 #[test]

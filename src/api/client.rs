@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 use std::time::{Duration, SystemTime};
 
 use reqwest::header::{ACCEPT, AUTHORIZATION, DATE, HeaderMap, HeaderValue, RETRY_AFTER};
-use reqwest::{Response, Url, redirect};
+use reqwest::{Response, Url, redirect, retry};
 use serde::de::DeserializeOwned;
 
 use super::base_url::BaseUrl;
@@ -60,6 +60,8 @@ impl Client {
             // proxy variable in the environment points.
             .redirect(redirect::Policy::none())
             .no_proxy()
+            // What the API refuses over HTTP/2 would be sent again at once, past the budget.
+            .retry(retry::never())
             .https_only(settings.base_url.is_https())
             .connect_timeout(settings.timeout.min(LONGEST_CONNECT))
             .timeout(settings.timeout)
@@ -155,9 +157,14 @@ impl Client {
                 Error::Connect(text)
             };
         }
-        // reqwest calls both a "decode" error: a body that cannot be unpacked, and one that ends too early.
-        let broken_connection = causes(error).any(|cause| cause.is::<hyper::Error>());
-        if error.is_decode() && !broken_connection { Error::Decode(text) } else { Error::Disconnected(text) }
+        // reqwest calls both a "decode" error: a body that cannot be unpacked, and one that ends too early. What is
+        // no HTTP at all is not its kind of "decode", but it is what nobody documents.
+        let hyper = causes(error).find_map(|cause| cause.downcast_ref::<hyper::Error>());
+        match hyper {
+            Some(hyper) if hyper.is_parse() => Error::Decode(text),
+            None if error.is_decode() => Error::Decode(text),
+            _ => Error::Disconnected(text),
+        }
     }
 }
 
@@ -170,12 +177,10 @@ fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (
     std::iter::successors(Some(error), |&error| error.source())
 }
 
-/// io::Error hides what it wraps from `source`, so it has to be opened.
+/// io::Error hides what it wraps from `source`, so it has to be opened: there is one within another.
 fn is_tls(error: &(dyn StdError + 'static)) -> bool {
-    error
-        .downcast_ref::<std::io::Error>()
-        .and_then(std::io::Error::get_ref)
-        .is_some_and(|inner| inner.is::<rustls::Error>())
+    let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    error.is::<rustls::Error>() || wrapped.is_some_and(|inner| is_tls(inner))
 }
 
 /// The causes without reqwest's own first sentence, which holds the URL and says nothing else.

@@ -230,7 +230,6 @@ impl Pipeline {
         let mode = self.execution_mode.as_deref().unwrap_or_default();
         let mode_known = ["", "bounded", "unbounded"].iter().any(|known| known.eq_ignore_ascii_case(mode));
         [
-            (self.id().is_none(), UnknownField::Id),
             (self.status == Some(Known::Unknown), UnknownField::DesiredStatus),
             (!mode_known, UnknownField::ExecutionMode),
             (self.created_at == Some(Known::Unknown), UnknownField::Timestamp),

@@ -3,8 +3,6 @@
 use std::io::Read as _;
 use std::time::{Duration, SystemTime};
 
-use tokio::time::Instant;
-
 use super::*;
 use crate::api::{self, Endpoint, PipelineId, Reason};
 use crate::fleet::{AccountHandle, Answer, GroupFlags, ListSummary};
@@ -23,7 +21,7 @@ const UNHEALTHY: &str = r#"{"healthy": false, "last_checked_at": "2023-11-07T05:
 
 /// Now by the monotonic clock, a fixed time by the wall clock.
 fn moment() -> Moment {
-    Moment { monotonic: Instant::now(), wall: SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_250) }
+    Moment { wall: SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_250), ..Moment::now() }
 }
 
 fn read<T: serde::de::DeserializeOwned>(json: &str) -> T {
@@ -64,16 +62,6 @@ fn small_fleet(at: Moment) -> (Fleet, AccountHandle) {
     });
     drop(account);
     (fleet, handle)
-}
-
-fn render(fleet: &Fleet, now: Moment, format: Format) -> String {
-    let mut text = Vec::new();
-    let mut take = |piece: &[u8]| text.extend_from_slice(piece);
-    let mut writer = Writer::new(format, Vec::new(), &mut take);
-    write_fleet(&mut writer, [&mut Labels::default(), &mut Labels::default()], fleet, now);
-    writer.end();
-    writer.finish();
-    String::from_utf8(text).unwrap()
 }
 
 async fn scrape(exposition: &Arc<Exposition>, format: Format, encoding: Encoding) -> Body {
@@ -122,8 +110,8 @@ fn assert_expected(name: &str, text: &str) {
 async fn both_formats_are_as_expected_to_the_letter() {
     let at = moment();
     let (fleet, _) = small_fleet(at);
-    assert_expected("small_fleet.classic.txt", &render(&fleet, at, Format::Classic));
-    assert_expected("small_fleet.openmetrics.txt", &render(&fleet, at, Format::OpenMetrics));
+    assert_expected("small_fleet.classic.txt", &fleet_text(&fleet, at, Format::Classic));
+    assert_expected("small_fleet.openmetrics.txt", &fleet_text(&fleet, at, Format::OpenMetrics));
 }
 
 #[tokio::test(start_paused = true)]
@@ -242,8 +230,7 @@ async fn a_kept_body_never_shows_a_reading_beyond_its_time() {
     let exposition = Arc::new(Exposition::new(fleet));
     let scrape = async || text(scrape(&exposition, Format::Classic, Encoding::Gzip).await);
     let has = |text: &str, family: &str| text.contains(&format!("\n{family}{{"));
-    handle.lock().budget.paused_until =
-        Some(Moment { monotonic: at.monotonic + Duration::from_secs(30), wall: at.wall + Duration::from_secs(30) });
+    handle.lock().budget.paused_until = Some(at.after(Duration::from_secs(30)));
     time::advance(Duration::from_secs(100)).await;
     handle.lock().observe(&id("pipe_1"), Answer::Status(Ok(read(STATUS))), Moment::now());
     time::advance(Duration::from_secs(200)).await;
@@ -261,7 +248,7 @@ async fn a_kept_body_never_shows_a_reading_beyond_its_time() {
         let line = text.lines().find(|line| line.starts_with(&format!("{family}{{"))).unwrap();
         line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()
     };
-    let until = Moment { monotonic: time::Instant::now() + Duration::from_secs(30), wall: at.wall };
+    let until = Moment::now().after(Duration::from_secs(30));
     handle.lock().budget.paused_until = Some(until);
     assert!(value("goldrush_poll_paused_until_timestamp_seconds").await > 0.0);
     time::advance(Duration::from_secs(30)).await;
@@ -298,6 +285,7 @@ async fn a_stale_reading_is_withdrawn_when_it_is_older_than_stale_after_and_not_
         monotonic: at.monotonic + Duration::from_secs(seconds),
         // A wall clock that steps back makes nothing fresh.
         wall: SystemTime::UNIX_EPOCH,
+        ..at
     };
     // The status alone is asked again.
     handle.lock().observe(&id("pipe_1"), Answer::Status(Ok(read(STATUS))), later(200));
@@ -312,13 +300,13 @@ async fn a_stale_reading_is_withdrawn_when_it_is_older_than_stale_after_and_not_
         "goldrush_pipeline_destination_healthy",
         "goldrush_pipeline_destination_error",
     ];
-    let text = render(&fleet, later(300), Format::Classic);
+    let text = fleet_text(&fleet, later(300), Format::Classic);
     assert!(readings.iter().all(|family| has(&text, family)), "{text}");
-    let text = render(&fleet, later(301), Format::Classic);
+    let text = fleet_text(&fleet, later(301), Format::Classic);
     assert!(!readings.iter().any(|family| has(&text, family)), "{text}");
     assert!(has(&text, "goldrush_pipeline_phase"), "{text}");
     assert!(has(&text, "goldrush_pipeline_probe_last_success_timestamp_seconds"), "{text}");
-    assert!(!has(&render(&fleet, later(501), Format::Classic), "goldrush_pipeline_phase"));
+    assert!(!has(&fleet_text(&fleet, later(501), Format::Classic), "goldrush_pipeline_phase"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -326,7 +314,7 @@ async fn progress_is_any_move_and_the_first_sight() {
     let at = moment();
     let (fleet, handle) = small_fleet(at);
     let progress = || {
-        let text = render(&fleet, at, Format::Classic);
+        let text = fleet_text(&fleet, at, Format::Classic);
         let line = text.lines().find(|line| line.starts_with("goldrush_pipeline_last_progress")).unwrap();
         line.rsplit_once(' ').unwrap().1.to_owned()
     };

@@ -303,6 +303,12 @@ impl Pipeline {
         probes.into_iter().flatten().min_by_key(|began| began.at.monotonic)
     }
 
+    /// Whether the newest attempt of any of its probes succeeded.
+    pub fn answers(&self) -> bool {
+        let asked = [self.status.attempt, self.metrics.attempt, self.destination_health.attempt];
+        asked.into_iter().flatten().any(|(_, failure)| failure.is_none())
+    }
+
     /// Why the newest attempt of a probe failed, if it did.
     pub fn failure(&self, endpoint: Endpoint) -> Option<Reason> {
         match endpoint {

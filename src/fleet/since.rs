@@ -53,16 +53,14 @@ impl<T: PartialEq + Copy> Since<T> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, SystemTime};
-
-    use tokio::time::Instant;
+    use std::time::Duration;
 
     use super::*;
 
     #[test]
     fn a_state_begins_when_it_changes_and_not_when_it_is_seen_again() {
-        let start = Instant::now();
-        let at = |seconds| Moment { monotonic: start + Duration::from_secs(seconds), wall: SystemTime::UNIX_EPOCH };
+        let start = Moment::now();
+        let at = |seconds| start.after(Duration::from_secs(seconds));
         let mut state = Since::<Option<bool>>::default();
         assert_eq!(state.began(), None);
         state.set(None, at(1));

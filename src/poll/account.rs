@@ -16,7 +16,7 @@ use super::changes;
 use super::listing::{Listing, Step};
 use super::pulse::Pulse;
 use super::schedule::{Intervals, PROBES, Pace, Probe, Schedule};
-use crate::api::{self, Client, Endpoint, Error, ListPage, PipelineId, Reason};
+use crate::api::{self, Client, Endpoint, Error, ListPage, PipelineId, Reason, UnknownField};
 use crate::config::{self, Config};
 use crate::fleet::{AccountHandle, Answer, ListSummary, Moment};
 use crate::service_key::{KeyHolder, KeySource, LoadedKey, Reread};
@@ -77,7 +77,7 @@ pub struct Poller {
     refused: bool,
     /// Were answered 404, and have not succeeded since: the list has the last word on their pipelines.
     not_found: HashSet<Probe>,
-    /// Were missing from a list that was not whole.
+    /// Were missing from the newest list, and stay for now.
     missed: HashSet<PipelineId>,
     /// What has been warned of, so that it is said once.
     overloaded: bool,
@@ -295,7 +295,7 @@ impl Poller {
         let was_paused = self.budget.paused_until(now.monotonic).is_some();
         let until = self.budget.pause(retry_after, now.monotonic);
         let wait = until.saturating_duration_since(now.monotonic);
-        self.fleet.lock().budget.paused_until = Some(Moment { monotonic: until, wall: now.wall + wait });
+        self.fleet.lock().budget.paused_until = Some(now.after(wait));
         if !was_paused {
             let asked = retry_after.map(|wait| humantime::format_duration(wait).to_string());
             warn!(
@@ -413,7 +413,7 @@ impl Poller {
     }
 
     fn list_complete(&mut self, listing: Listing, whole: bool, truncated: bool, now: Moment) {
-        let Listing { started, pages, seen, groups, .. } = listing;
+        let Listing { started, pages, seen, groups, without_id, .. } = listing;
         if truncated && !self.truncated {
             warn!(
                 account = self.fleet.name(),
@@ -422,7 +422,7 @@ impl Poller {
             );
         }
         self.truncated = truncated;
-        if !truncated {
+        if !truncated && without_id == 0 {
             let unseen: Vec<PipelineId> = {
                 let state = self.fleet.lock();
                 let ids = state.pipelines().map(|pipeline| pipeline.id());
@@ -430,8 +430,16 @@ impl Poller {
             };
             self.missed.retain(|id| !seen.contains(id));
             for id in unseen {
-                // Less pipelines than the list itself counts: paging may have skipped this one, once.
-                if whole || !self.missed.insert(id.clone()) {
+                let missed_before = !self.missed.insert(id.clone());
+                // Between two pages, one may be deleted and another one made: then the count fits, and yet paging has
+                // skipped a third. One that answers is still there, unless it is missing again.
+                let answers = || self.fleet.lock().pipeline(&id).is_some_and(|pipeline| pipeline.answers());
+                let gone = match (whole, missed_before) {
+                    (true, true) => true,
+                    (true, false) | (false, true) => !answers(),
+                    (false, false) => false,
+                };
+                if gone {
                     self.missed.remove(&id);
                     self.drop_pipeline(&id, "it is not listed any more");
                 }
@@ -440,7 +448,11 @@ impl Poller {
         self.not_found.retain(|probe| seen.contains(&probe.id));
         let expected = self.account.expect.iter().filter(|id| self.shard.owns(id));
         let expected = expected.map(|id| (id.to_string(), !seen.contains(id))).collect();
-        let was_up = self.fleet.lock().list_succeeded(ListSummary { at: now, groups, expected });
+        let was_up = {
+            let mut state = self.fleet.lock();
+            state.count_unknown(std::iter::repeat_n(UnknownField::Id, without_id));
+            state.list_succeeded(ListSummary { at: now, groups, expected })
+        };
         if !was_up {
             info!(account = self.fleet.name(), pipelines = self.schedule.len(), "the list of pipelines succeeds");
         }

@@ -18,8 +18,11 @@ pub(super) struct Listing {
     pub(super) seen: HashSet<PipelineId>,
     /// The groups' billing flags.
     pub(super) groups: BTreeMap<String, GroupFlags>,
+    /// Pipelines that were listed without an id that could be asked for: any of those that are known may be among them.
+    pub(super) without_id: usize,
     most: usize,
-    without_id: usize,
+    /// The greatest count of pipelines that a page told.
+    total: Option<f64>,
 }
 
 /// What follows a page.
@@ -39,7 +42,7 @@ pub(super) enum Step {
 impl Listing {
     /// A walk that stops after `most` pipelines.
     pub(super) fn new(most: usize, now: Instant) -> Self {
-        Self { started: now, pages: 1, seen: HashSet::new(), groups: BTreeMap::new(), most, without_id: 0 }
+        Self { started: now, pages: 1, seen: HashSet::new(), groups: BTreeMap::new(), without_id: 0, most, total: None }
     }
 
     /// Takes a page: answers the pipelines that are new on it, and what follows.
@@ -70,6 +73,8 @@ impl Listing {
             }
         }
         let truncated = self.seen.len() >= self.most && has_more != Some(false);
+        // Pipelines may be deleted between two pages: those that were listed before still count.
+        self.total = self.total.into_iter().chain(total).reduce(f64::max);
         let listed = (self.seen.len() + self.without_id) as f64;
         let over = match has_more {
             Some(more) => !more,
@@ -77,7 +82,7 @@ impl Listing {
             None => total.is_some_and(|total| listed >= total),
         };
         if over || truncated || new.is_empty() {
-            let whole = !truncated && total.is_none_or(|total| listed >= total);
+            let whole = !truncated && self.total.is_none_or(|total| listed >= total);
             return Ok((new, Step::End { whole, truncated }));
         }
         self.pages += 1;
@@ -118,6 +123,15 @@ mod tests {
     async fn a_skipped_pipeline_makes_the_list_less_than_whole() {
         let json = r#"{"items":[{"id":"a"}],"pagination":{"has_more":false,"total_count":2}}"#;
         assert_eq!(take(&mut listing(100), json), (vec!["a".into()], NOT_WHOLE));
+    }
+
+    #[tokio::test]
+    async fn a_deletion_between_two_pages_makes_the_list_less_than_whole() {
+        let mut walk = listing(100);
+        take(&mut walk, r#"{"items":[{"id":"a"},{"id":"b"}],"pagination":{"has_more":true,"total_count":4}}"#);
+        // `a` is gone, so `c` has moved to the page before this one.
+        let second = r#"{"items":[{"id":"d"}],"pagination":{"has_more":false,"total_count":3}}"#;
+        assert_eq!(take(&mut walk, second), (vec!["d".into()], NOT_WHOLE));
     }
 
     #[tokio::test]

@@ -58,6 +58,8 @@ pub enum Fault {
     EndlessBody,
     /// Every page of the list is the first one and says that there are more. Other endpoints answer as usual.
     RepeatedPage,
+    /// The list comes in another order each time: its pages repeat pipelines and skip others. Other endpoints answer as usual.
+    ShuffledPages,
 }
 
 /// The faults in force.

@@ -1,6 +1,7 @@
 //! The simulated API over HTTP: which request gets which answer.
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
@@ -28,7 +29,13 @@ const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 
 /// Answers one request to a path of the API.
 pub(super) async fn api(State(app): State<App>, request: Request) -> Response {
-    app.simulator.answer(request, app.stop).await
+    app.simulator.answer(request, &app).await
+}
+
+/// Notes a request that is about nothing here: an exporter has no business there.
+pub(super) async fn elsewhere(State(app): State<App>, request: Request) -> StatusCode {
+    app.simulator.journal().violated(format!("{} {}: is outside of the API", request.method(), request.uri().path()));
+    StatusCode::NOT_FOUND
 }
 
 /// What a request is about.
@@ -52,6 +59,20 @@ impl<'a> Target<'a> {
         };
         Self { endpoint, pipeline }
     }
+
+    /// Whether the query holds nothing but a page of the list; of a pipeline there is none.
+    fn asks_properly(&self, query: Option<&str>) -> bool {
+        let known: &[&str] = if self.endpoint == Some(Endpoint::List) { &["page_number", "page_size"] } else { &[] };
+        let is_known = |pair: &str| known.contains(&pair.split('=').next().unwrap_or_default());
+        query.is_none_or(|query| query.split('&').all(is_known))
+    }
+}
+
+/// Whether a request names the host that it has reached.
+fn is_for(parts: &Parts, address: SocketAddr) -> bool {
+    let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let host = host.or(parts.uri.authority().map(|authority| authority.as_str())).unwrap_or_default();
+    host == address.to_string() || host == format!("localhost:{}", address.port())
 }
 
 #[derive(Deserialize)]
@@ -62,28 +83,33 @@ struct PageQuery {
 
 impl Simulator {
     /// Notes a request, waits as long as it has to, and answers it.
-    pub(super) async fn answer(&self, request: Request, stop: Stop) -> Response {
+    pub(super) async fn answer(&self, request: Request, app: &App) -> Response {
         let (parts, body) = request.into_parts();
         let target = Target::of(parts.uri.path());
-        let number = self.note(&parts, &body, &target);
-        let response =
-            self.decide(&parts, &target, number, stop).await.unwrap_or_else(|refusal| refused(&refusal, number));
+        let number = self.note(&parts, &body, &target, app.address);
+        let response = self
+            .decide(&parts, &target, number, app.stop.clone())
+            .await
+            .unwrap_or_else(|refusal| refused(&refusal, number));
         tracing::debug!(number, status = response.status().as_u16(), "answered");
         self.journal().answered(number, response.status().as_u16());
         response
     }
 
     /// Writes a request and what is wrong with it into the journal, and returns its number.
-    fn note(&self, parts: &Parts, body: &Body, target: &Target<'_>) -> u64 {
+    fn note(&self, parts: &Parts, body: &Body, target: &Target<'_>, address: Option<SocketAddr>) -> u64 {
         let path = parts.uri.path_and_query().map_or_else(|| parts.uri.path(), |path| path.as_str()).to_owned();
         let key = self.key_index(&parts.headers);
+        let authorizations: Vec<_> = parts.headers.get_all(header::AUTHORIZATION).iter().collect();
+        let bearer = |value: &HeaderValue| value.as_bytes().starts_with(b"Bearer ");
         let wrongs = [
             (parts.method != Method::GET, "is not a GET"),
             (target.endpoint.is_none(), "is not a path that an exporter asks"),
-            (
-                parts.headers.get_all(header::AUTHORIZATION).iter().count() > 1,
-                "carries more than one Authorization header",
-            ),
+            (!target.asks_properly(parts.uri.query()), "asks for more than a page"),
+            (authorizations.len() > 1, "carries more than one Authorization header"),
+            (authorizations.is_empty(), "carries no Authorization header"),
+            (authorizations.iter().any(|value| !bearer(value)), "carries something else than a bearer"),
+            (address.is_some_and(|address| !is_for(parts, address)), "is for another host"),
             (!body.is_end_stream(), "has a body"),
         ];
         let mut journal = self.journal();
@@ -106,10 +132,11 @@ impl Simulator {
         if !latency.is_zero() {
             sleep(latency, &stop).await?;
         }
-        let mut repeated_page = false;
+        let (mut repeated_page, mut shuffled) = (false, false);
         match self.find_fault(target.endpoint, target.pipeline) {
             Some(Fault::Delay(delay)) => sleep(delay, &stop).await?,
             Some(Fault::RepeatedPage) => repeated_page = true,
+            Some(Fault::ShuffledPages) => shuffled = true,
             Some(fault) => return faulty(fault, stop).await,
             None => {}
         }
@@ -127,6 +154,7 @@ impl Simulator {
         let data = match (target.endpoint, target.pipeline) {
             (Some(Endpoint::List), _) => {
                 let mut page = self.page(&parts.uri)?;
+                page.shuffled = shuffled;
                 if repeated_page {
                     page.number = 1;
                 }
@@ -150,7 +178,7 @@ impl Simulator {
         if number == 0 || size == 0 {
             return Err(Refusal::Page);
         }
-        Ok(Page { number, size: size.min(self.max_page_size()) })
+        Ok(Page { number, size: size.min(self.max_page_size()), shuffled: false })
     }
 
     /// The index of the key that a request carries.
@@ -204,7 +232,7 @@ async fn faulty(fault: Fault, stop: Stop) -> Result<Response, Refusal> {
         Fault::EndlessBody => {
             streamed(Body::from_stream(beginning.chain(stream::repeat_with(|| Ok(SPACE))).take_until(stop)))
         }
-        Fault::Hang | Fault::Delay(_) | Fault::RepeatedPage => {
+        Fault::Hang | Fault::Delay(_) | Fault::RepeatedPage | Fault::ShuffledPages => {
             stop.await;
             return Err(Refusal::Stopping);
         }

@@ -26,7 +26,8 @@ async fn ask_raw(simulator: &Simulator, key: &str, path: &str) -> (u16, axum::ht
         .header(header::AUTHORIZATION, format!("Bearer {key}"))
         .body(Body::empty())
         .unwrap();
-    let response = simulator.answer(request, future::pending().boxed().shared()).await;
+    let app = App { simulator: simulator.clone(), stop: future::pending().boxed().shared(), address: None };
+    let response = simulator.answer(request, &app).await;
     let (parts, body) = response.into_parts();
     let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
     (parts.status.as_u16(), parts.headers, String::from_utf8(body.to_vec()).unwrap())
@@ -324,11 +325,30 @@ async fn violations_are_recorded_and_refused() {
     let without = client.get(&list).send().await.unwrap();
     assert_eq!(without.status(), 401);
     assert_eq!(without.headers()["content-type"], "application/json");
+    let basic = client.get(&list).header("authorization", "Basic eDp5").send().await.unwrap();
+    assert_eq!(basic.status(), 401);
+    let curious = client.get(format!("{list}?page_number=1&expand=all")).header("authorization", &auth).send();
+    assert_eq!(curious.await.unwrap().status(), 200);
+    let host = client.get(&list).header("authorization", &auth).header("host", "other.example").send();
+    assert_eq!(host.await.unwrap().status(), 200);
+    assert_eq!(client.get(server.url("/elsewhere")).send().await.unwrap().status(), 404);
 
     let violations = simulator.violations();
-    assert_eq!(violations.len(), 4, "{violations:?}");
-    assert_eq!(simulator.request_counts().violations, 4);
-    assert_eq!(simulator.request_counts().total(), 4);
+    let wrongs: Vec<&str> = violations.iter().map(|violation| violation.split_once(": ").unwrap().1).collect();
+    let expected = [
+        "is not a GET",
+        "is not a path that an exporter asks",
+        "has a body",
+        "carries more than one Authorization header",
+        "carries no Authorization header",
+        "carries something else than a bearer",
+        "asks for more than a page",
+        "is for another host",
+        "is outside of the API",
+    ];
+    assert_eq!(wrongs, expected);
+    assert_eq!(simulator.request_counts().violations, 9);
+    assert_eq!(simulator.request_counts().total(), 7);
     assert!(!violations.concat().contains(KEY));
     assert_eq!(simulator.pipeline_ids(0).len(), 20);
 }

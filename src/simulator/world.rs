@@ -240,6 +240,8 @@ pub(super) struct Caller {
 pub(super) struct Page {
     pub(super) number: usize,
     pub(super) size: usize,
+    /// Whether the order is another one each time.
+    pub(super) shuffled: bool,
 }
 
 /// Everything there is on the simulated platform.
@@ -439,12 +441,15 @@ impl World {
     /// `data` of a list's page.
     pub(super) fn list(&self, caller: Caller, page: Page) -> Value {
         let group = self.groups.get(caller.group).filter(|_| self.scenario != Scenario::Empty);
-        let order = group.map(|group| group.order.as_slice()).unwrap_or_default();
+        let mut order: Vec<&String> = group.iter().flat_map(|group| &group.order).collect();
+        if page.shuffled {
+            fastrand::shuffle(&mut order);
+        }
         let start = page.number.saturating_sub(1).saturating_mul(page.size).min(order.len());
         let end = start.saturating_add(page.size).min(order.len());
         let items = order[start..end]
             .iter()
-            .filter_map(|id| self.pipelines.get(id))
+            .filter_map(|id| self.pipelines.get(*id))
             .filter_map(|entry| {
                 let pipeline = &entry.pipeline;
                 let object = answers::pipeline(pipeline, group?, self.scenario.over_limit(caller.group));

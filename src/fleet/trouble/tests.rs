@@ -3,7 +3,6 @@
 use std::time::SystemTime;
 
 use serde_json::{Value, json};
-use tokio::time::Instant;
 
 use super::*;
 use crate::api::{PipelineId, Reason};
@@ -19,14 +18,12 @@ impl Scene {
     fn new() -> Self {
         let handle = Fleet::default().account("prod");
         handle.lock().stale_after = Duration::from_secs(300);
-        let start =
-            Moment { monotonic: Instant::now(), wall: SystemTime::UNIX_EPOCH + Duration::from_secs(10_000_000) };
+        let start = Moment { wall: SystemTime::UNIX_EPOCH + Duration::from_secs(10_000_000), ..Moment::now() };
         Self { handle, start }
     }
 
     fn at(&self, seconds: u64) -> Moment {
-        let by = Duration::from_secs(seconds);
-        Moment { monotonic: self.start.monotonic + by, wall: self.start.wall + by }
+        self.start.after(Duration::from_secs(seconds))
     }
 
     fn lists(&self, seconds: u64, id: &str, fields: Value) {

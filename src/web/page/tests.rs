@@ -3,7 +3,6 @@
 use std::time::{Duration, SystemTime};
 
 use serde_json::json;
-use tokio::time::Instant;
 
 use super::query::{Parameters, Query};
 use super::report::{Report, Snapshot};
@@ -21,12 +20,9 @@ fn id(text: &str) -> PipelineId {
 
 /// Moments at fixed wall times, some seconds after the fleet was first seen.
 fn clock() -> impl Fn(u64) -> Moment {
-    let monotonic = Instant::now();
     let wall = SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_250);
-    move |seconds| Moment {
-        monotonic: monotonic + Duration::from_secs(seconds),
-        wall: wall + Duration::from_secs(seconds),
-    }
+    let start = Moment { wall, ..Moment::now() };
+    move |seconds| start.after(Duration::from_secs(seconds))
 }
 
 /// One pipeline in trouble, one that is paused; an account whose key is refused.

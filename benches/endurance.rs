@@ -1,0 +1,225 @@
+//! How the exporter holds out: a fleet, scrapers and hours, as processes, with a line of what it costs every so often.
+//!
+//! By hand: `cargo bench --bench endurance -- --pipelines 10000 --scrapers 4 --duration 2h`. It fails if memory, descriptors
+//! or threads have grown after the warm-up, or if a probe was missed that the budget had room for.
+
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use clap::{Parser, ValueEnum};
+
+const KEY: &str = "sk_simulated_0000000000000000";
+
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+enum Scenario {
+    /// All is well.
+    Normal,
+    /// The key is refused all the time.
+    Unauthorized,
+    /// Nobody listens where the API should be.
+    Down,
+}
+
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Pipelines of the one account
+    #[arg(long, default_value_t = 10_000)]
+    pipelines: usize,
+    /// Each scrapes once a second, compressed OpenMetrics over a connection that it keeps
+    #[arg(long, default_value_t = 4)]
+    scrapers: usize,
+    #[arg(long, default_value = "2h", value_parser = humantime::parse_duration)]
+    duration: Duration,
+    /// Of all probes: a day of ordinary polling is accelerated
+    #[arg(long, default_value = "30s", value_parser = humantime::parse_duration)]
+    interval: Duration,
+    #[arg(long, value_enum, default_value = "normal")]
+    scenario: Scenario,
+    /// Between two lines
+    #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
+    report: Duration,
+    /// Lines that do not count: memory has to settle first
+    #[arg(long, default_value_t = 3)]
+    warm_up: usize,
+    /// What `cargo bench` adds
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// A process that ends with this one.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn start(arguments: &[&str], environment: &[(&str, String)]) -> Process {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_goldrush-exporter"));
+    command.args(arguments).env_clear().envs(environment.iter().map(|(name, value)| (name, value)));
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    Process(command.spawn().expect("the exporter's program"))
+}
+
+/// A port that was free a moment ago.
+fn free_address() -> String {
+    std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").to_string()
+}
+
+/// What one scraper has seen since the last line.
+#[derive(Default)]
+struct Seen {
+    milliseconds: Vec<f64>,
+    failed: usize,
+    newest: String,
+}
+
+async fn scrape_for_ever(address: String, first: Duration, seen: Arc<Mutex<Seen>>) {
+    let client = reqwest::Client::builder().gzip(true).no_proxy().build().expect("a client");
+    tokio::time::sleep(first).await;
+    let mut turns = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        turns.tick().await;
+        let begun = Instant::now();
+        let request = client.get(format!("http://{address}/metrics"));
+        let answer = request.header("Accept", "application/openmetrics-text; version=1.0.0").send().await;
+        let text = match answer {
+            Ok(answer) if answer.status() == 200 => answer.text().await.ok(),
+            _ => None,
+        };
+        let mut seen = seen.lock().expect("no panic");
+        match text {
+            Some(text) => {
+                seen.milliseconds.push(begun.elapsed().as_secs_f64() * 1000.0);
+                seen.newest = text;
+            }
+            None => seen.failed += 1,
+        }
+    }
+}
+
+/// What a family's samples add up to.
+fn sum(exposition: &str, family: &str) -> f64 {
+    let samples =
+        exposition.lines().filter(|line| line.strip_prefix(family).is_some_and(|rest| rest.starts_with(['{', ' '])));
+    samples.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
+}
+
+fn status_of(process: &Process, field: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", process.0.id())).expect("the exporter lives");
+    let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')).unwrap_or_default();
+    line.split_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or_default()
+}
+
+/// One line of the report.
+#[derive(Clone, Copy, Debug)]
+struct Line {
+    resident_mib: f64,
+    descriptors: f64,
+    threads: u64,
+    missed: f64,
+    p99: f64,
+    failed: usize,
+}
+
+#[tokio::main]
+async fn main() {
+    let arguments = Arguments::parse();
+    println!("{arguments:?}");
+    let api = free_address();
+    let scenario = if arguments.scenario == Scenario::Unauthorized { "revoked-key" } else { "healthy" };
+    let pipelines = arguments.pipelines.to_string();
+    let simulate = ["simulate", "--simulator.listen-address", &api, "--simulator.pipelines", &pipelines];
+    let _simulator = (arguments.scenario != Scenario::Down)
+        .then(|| start(&[&simulate[..], &["--simulator.scenario", scenario]].concat(), &[]));
+    let interval = humantime::format_duration(arguments.interval).to_string();
+    let address = free_address();
+    let rate = 4.0 * arguments.pipelines as f64 / arguments.interval.as_secs_f64() + 10.0;
+    let exporter = start(
+        &["--web.listen-address", &address],
+        &[
+            ("GOLDRUSH_SERVICE_KEY", KEY.to_owned()),
+            ("GOLDRUSH_EXPORTER__API__BASE_URL", format!("http://{api}/platform/pipeline-api/")),
+            ("GOLDRUSH_EXPORTER__POLL__STATUS", interval.clone()),
+            ("GOLDRUSH_EXPORTER__POLL__METRICS", interval.clone()),
+            ("GOLDRUSH_EXPORTER__POLL__DESTINATION_HEALTH", interval.clone()),
+            ("GOLDRUSH_EXPORTER__POLL__DISCOVERY", interval),
+            ("GOLDRUSH_EXPORTER__POLL__REQUESTS_PER_SECOND", rate.to_string()),
+            ("GOLDRUSH_EXPORTER__POLL__MAX_IN_FLIGHT", "64".to_owned()),
+        ],
+    );
+    let seen = Arc::new(Mutex::new(Seen::default()));
+    for scraper in 0..arguments.scrapers {
+        let first = Duration::from_secs(1).mul_f64(scraper as f64 / arguments.scrapers as f64);
+        tokio::spawn(scrape_for_ever(address.clone(), first, seen.clone()));
+    }
+    println!(
+        "elapsed_s resident_MiB fds threads scrapes failed p50_ms p99_ms exposition_KiB asked_per_s required_per_s missed lag_s"
+    );
+    let begun = Instant::now();
+    let mut turns = tokio::time::interval(arguments.report);
+    turns.tick().await;
+    let (mut lines, mut before) = (Vec::new(), None);
+    while begun.elapsed() < arguments.duration {
+        turns.tick().await;
+        let Seen { mut milliseconds, failed, newest } = std::mem::take(&mut *seen.lock().expect("no panic"));
+        milliseconds.sort_by(f64::total_cmp);
+        let percentile = |part: f64| {
+            let last = milliseconds.len().saturating_sub(1);
+            milliseconds.get((last as f64 * part).ceil() as usize).copied().unwrap_or(f64::NAN)
+        };
+        let asked = sum(&newest, "goldrush_api_request_duration_seconds_count");
+        let required = sum(&newest, "goldrush_poll_required_requests_per_second");
+        let since = begun.elapsed().as_secs_f64();
+        let (asked_before, seconds) =
+            before.replace((asked, since)).map_or((asked, 1.0), |(asked, then)| (asked, since - then));
+        let rate = (asked - asked_before) / seconds;
+        let lag = sum(&newest, "goldrush_poll_lag_seconds");
+        // A probe is missed when a whole interval has gone by without it.
+        let missed = if lag > arguments.interval.as_secs_f64() { (required - rate).max(0.0) * seconds } else { 0.0 };
+        let line = Line {
+            resident_mib: status_of(&exporter, "VmRSS") as f64 / 1024.0,
+            descriptors: sum(&newest, "process_open_fds"),
+            threads: status_of(&exporter, "Threads"),
+            missed,
+            p99: percentile(0.99),
+            failed,
+        };
+        println!(
+            "{since:.0} {:.1} {} {} {} {failed} {:.1} {:.1} {} {rate:.1} {required:.1} {missed:.0} {lag:.2}",
+            line.resident_mib,
+            line.descriptors,
+            line.threads,
+            milliseconds.len(),
+            percentile(0.5),
+            line.p99,
+            newest.len() / 1024,
+        );
+        lines.push(line);
+    }
+    judge(lines.get(arguments.warm_up..).unwrap_or_default());
+}
+
+/// Compares the last quarter after the warm-up with the first.
+fn judge(lines: &[Line]) {
+    assert!(lines.len() >= 4, "too short: nothing can be said after {} lines", lines.len());
+    let quarter = lines.len() / 4;
+    let most = |lines: &[Line], of: fn(&Line) -> f64| lines.iter().map(of).fold(0.0, f64::max);
+    let compare = |name: &str, of: fn(&Line) -> f64, allowed: f64| {
+        let (first, last) = (most(&lines[..quarter], of), most(&lines[lines.len() - quarter..], of));
+        println!("{name}: {first:.1} at first, {last:.1} in the end");
+        last <= first * allowed
+    };
+    let held = [
+        compare("resident MiB", |line| line.resident_mib, 1.1),
+        compare("descriptors", |line| line.descriptors, 1.2),
+        compare("threads", |line| line.threads as f64, 1.2),
+    ];
+    let missed: f64 = lines.iter().map(|line| line.missed).sum();
+    let failed: usize = lines.iter().map(|line| line.failed).sum();
+    println!("missed probes: {missed:.0}, failed scrapes: {failed}, worst p99: {:.1} ms", most(lines, |line| line.p99));
+    assert!(held.iter().all(|held| *held) && missed < 1.0 && failed == 0, "it does not hold out");
+}

@@ -1,0 +1,248 @@
+//! What the fuzzers in `fuzz/` try: one function for each target, which panics at a finding. Compiled for them and for
+//! tests, which try the seeds.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use serde_json::json;
+
+use crate::api::{self, DestinationErrorReason, DestinationHealth, ListPage, Metrics, PipelineId, Status};
+use crate::config::Config;
+use crate::exposition::{Format, accepts_gzip, choose_format, fleet_text};
+use crate::fleet::{Answer, Fleet, Moment};
+use crate::poll;
+use crate::service_key::ServiceKey;
+
+/// A body of any endpoint: what is read of it is finite, what is said of it tells nothing private.
+pub fn wire(body: &[u8]) {
+    let pages = api::fuzzing::open::<ListPage>(body);
+    let status = api::fuzzing::open::<Status>(body);
+    let metrics = api::fuzzing::open::<Metrics>(body);
+    let health = api::fuzzing::open::<DestinationHealth>(body);
+    for error in [pages.as_ref().err(), status.as_ref().err(), metrics.as_ref().err(), health.as_ref().err()] {
+        let said = error.map(ToString::to_string).unwrap_or_default();
+        assert!(!said.contains("canary") && !said.contains('@') && said.len() < 2000, "{said}");
+    }
+    if let Ok(Some(page)) = pages {
+        for pipeline in page.items.iter().flatten() {
+            let texts = [&pipeline.name, &pipeline.project, &pipeline.topic, &pipeline.destination_type];
+            assert!(texts.into_iter().flatten().all(|text| text.chars().count() <= 200 && !text.contains('\0')));
+            let _ = (pipeline.id(), pipeline.unknown_fields().count());
+        }
+    }
+    if let Ok(Some(metrics)) = metrics {
+        let Metrics { records_consumed, last_offset, last_block_height, pending_records, .. } = &metrics;
+        let numbers = [records_consumed, last_offset, last_block_height, pending_records];
+        let more = [&metrics.processing_delay_ms, &metrics.records_per_second, &metrics.normalization_errors];
+        assert!(numbers.into_iter().chain(more).flatten().all(|number| number.is_finite()), "{metrics:?}");
+    }
+    if let Ok(Some(health)) = health {
+        let shown = api::redact(health.last_error.as_deref().unwrap_or_default());
+        assert!(!shown.contains("canary") && !shown.contains('@'), "{shown}");
+        let _ = DestinationErrorReason::classify(health.last_error.as_deref());
+    }
+}
+
+/// Pages of a list, one on each line: each pipeline is taken once, no more than the most, and the list ends.
+pub fn paging(text: &[u8]) {
+    const MOST: usize = 10;
+    let pages = text.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice::<ListPage>(line).ok());
+    let pages: Vec<ListPage> = pages.collect();
+    let (taken, asked) = poll::fuzzing::walk(&pages, MOST);
+    let mut once = taken.clone();
+    once.sort();
+    once.dedup();
+    assert_eq!(once.len(), taken.len());
+    assert!(taken.len() <= MOST && asked <= MOST + 1, "{} of {asked} pages", taken.len());
+}
+
+/// `Retry-After` and, on a second line, `Date`.
+pub fn retry_after(text: &[u8]) {
+    let text = String::from_utf8_lossy(text);
+    let (retry_after, date) = text.split_once('\n').map_or((&*text, None), |(first, second)| (first, Some(second)));
+    for now in [SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 33)] {
+        let wait = api::fuzzing::retry_after(retry_after, date, now);
+        assert!(wait.is_none_or(|wait| wait <= Duration::from_secs(24 * 60 * 60)), "{wait:?}");
+    }
+}
+
+/// `Accept` or `Accept-Encoding`: its case does not matter, and what it does not name is not chosen.
+pub fn accept(text: &[u8]) {
+    let text = String::from_utf8_lossy(text);
+    let shouted = text.to_ascii_uppercase();
+    assert_eq!(choose_format(Some(&text)), choose_format(Some(&shouted)));
+    assert_eq!(accepts_gzip(Some(&text)), accepts_gzip(Some(&shouted)));
+    let names = |word: &str| text.to_ascii_lowercase().contains(word);
+    assert!(choose_format(Some(&text)) == Format::Classic || names("application/openmetrics-text"));
+    assert!(!accepts_gzip(Some(&text)) || names("gzip") || names("*"));
+}
+
+/// A configuration: the environment on the lines before an empty one, then a file, as YAML and as TOML.
+pub fn configuration(text: &[u8]) {
+    let text = String::from_utf8_lossy(text);
+    let (environment, file) = text.split_once("\n\n").unwrap_or(("", &text));
+    let variables: Vec<(String, String)> = environment
+        .lines()
+        .filter_map(|line| line.split_once('='))
+        .map(|(name, value)| (format!("GOLDRUSH_EXPORTER__{name}"), value.to_owned()))
+        .collect();
+    for extension in ["yaml", "toml"] {
+        let path = std::env::temp_dir().join(format!("goldrush-fuzzing-{}.{extension}", std::process::id()));
+        if std::fs::write(&path, file).is_err() {
+            continue;
+        }
+        match Config::load(Some(&path), &variables) {
+            Ok(config) => {
+                assert!(!config.accounts.is_empty() && config.poll.requests_per_second > 0.0);
+                let _ = (config.to_string(), config.warnings());
+            }
+            Err(error) => assert!(!error.to_string().is_empty()),
+        }
+        let _ = std::fs::remove_file(&path);
+    }
+}
+
+/// What stands in a key's file: a key is what a header can carry, and is never said.
+pub fn key_file(text: &[u8]) {
+    let text = String::from_utf8_lossy(text);
+    match ServiceKey::new(&text) {
+        Ok(key) => {
+            assert!(!key.reveal().is_empty() && key.reveal().bytes().all(|byte| byte.is_ascii_graphic()));
+            assert_eq!(key.reveal(), text.trim());
+            assert_eq!(format!("{key:?}"), "ServiceKey(hidden)");
+        }
+        Err(flaw) => assert!(text.trim().is_empty() || !flaw.to_string().contains(text.trim())),
+    }
+}
+
+/// Texts, separated by the byte 0xff, and then numbers of eight bytes: what is written of a pipeline with them is what
+/// another reader of the format reads.
+pub fn exposition(data: &[u8]) {
+    let mut parts = data.splitn(6, |byte| *byte == 0xff);
+    let mut text = || String::from_utf8_lossy(parts.next().unwrap_or_default()).into_owned();
+    let (account, name, project, topic, group) = (text(), text(), text(), text(), text());
+    let numbers = parts.next().unwrap_or_default().chunks_exact(8);
+    let numbers: Vec<f64> = numbers.map(|bytes| f64::from_le_bytes(bytes.try_into().unwrap_or_default())).collect();
+    let number = |index: usize| numbers.get(index).copied().filter(|number| number.is_finite());
+    let fleet = Fleet::default();
+    let handle = fleet.account(&account);
+    let now = Moment::now();
+    let listed = |id: &str, name: &str, project: &str| {
+        let pipeline = json!({"id": id, "name": name, "project": project, "topic": topic, "group": {"name": group}});
+        (PipelineId::new(id), serde_json::from_value::<api::Pipeline>(pipeline))
+    };
+    {
+        let mut state = handle.lock();
+        state.stale_after = Duration::from_secs(3600);
+        for (id, pipeline) in [listed("pipe_1", &name, &project), listed("pipe_2", &project, &name)] {
+            let (Some(id), Ok(pipeline)) = (id, pipeline) else { continue };
+            state.observe_listed(&id, pipeline, now);
+            let metrics =
+                json!({"records_consumed": number(0), "pending_records": number(1), "last_offset": number(2)});
+            if let Ok(metrics) = serde_json::from_value(metrics) {
+                state.observe(&id, Answer::Metrics(Ok(metrics)), now);
+            }
+        }
+    }
+    // As the wire types take them: what is longer than a label may be is cut, what none can hold is replaced.
+    let label = |text: &str| text.chars().take(200).map(|c| if c == '\0' { '\u{FFFD}' } else { c }).collect::<String>();
+    let read = |format| {
+        let text = fleet_text(&fleet, now, format);
+        let mut samples =
+            read_exposition(&text, format == Format::OpenMetrics).unwrap_or_else(|why| panic!("{why} in {text}"));
+        samples
+    };
+    let samples = read(Format::Classic);
+    assert_eq!(samples.len(), read(Format::OpenMetrics).len());
+    for (id, name, project) in [("pipe_1", &name, &project), ("pipe_2", &project, &name)] {
+        let labels = [("account", account.clone()), ("pipeline", label(name)), ("pipeline_id", id.to_owned())];
+        let labels = labels.into_iter().chain([("project", label(project))]);
+        let mut labels: BTreeMap<String, String> = labels.map(|(name, value)| (name.to_owned(), value)).collect();
+        for (index, family) in ["records_consumed", "pending_records", "last_offset"].iter().enumerate() {
+            let sample = (format!("goldrush_pipeline_{family}"), labels.clone());
+            assert_eq!(samples.get(&sample).copied(), number(index), "{sample:?}");
+        }
+        labels
+            .extend([("topic", label(&topic)), ("group", label(&group))].map(|(name, value)| (name.to_owned(), value)));
+        labels.extend(["destination_type", "execution_mode"].map(|name| (name.to_owned(), String::new())));
+        assert_eq!(samples.get(&("goldrush_pipeline_info".to_owned(), labels)), Some(&1.0));
+    }
+}
+
+/// A sample's name and labels.
+type Series = (String, BTreeMap<String, String>);
+
+/// Reads an exposition, strictly, by the grammar of the formats and not by what the writer does.
+fn read_exposition(text: &str, openmetrics: bool) -> Result<BTreeMap<Series, f64>, String> {
+    let body = if openmetrics { text.strip_suffix("# EOF\n").ok_or("no end")? } else { text };
+    let mut samples = BTreeMap::new();
+    for line in body.split_terminator('\n').filter(|line| !line.starts_with("# ")) {
+        let name_end = line.find(['{', ' ']).ok_or_else(|| format!("no sample: {line:?}"))?;
+        let (name, mut rest) = line.split_at(name_end);
+        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        if name.is_empty() || !name.chars().all(is_name) {
+            return Err(format!("no name: {line:?}"));
+        }
+        let mut labels = BTreeMap::new();
+        if let Some(pairs) = rest.strip_prefix('{') {
+            rest = pairs;
+            while !rest.starts_with('}') {
+                let (label, value) = rest.split_once("=\"").ok_or_else(|| format!("no label: {line:?}"))?;
+                if label.is_empty() || !label.chars().all(is_name) {
+                    return Err(format!("no name of a label: {line:?}"));
+                }
+                let mut text = String::new();
+                let mut chars = value.char_indices();
+                let end = loop {
+                    match chars.next() {
+                        Some((at, '"')) => break at + 1,
+                        Some((_, '\\')) => match chars.next() {
+                            Some((_, 'n')) => text.push('\n'),
+                            Some((_, c @ ('\\' | '"'))) => text.push(c),
+                            other => return Err(format!("an escape of {other:?}: {line:?}")),
+                        },
+                        Some((_, c)) => text.push(c),
+                        None => return Err(format!("no end of a label: {line:?}")),
+                    }
+                };
+                if labels.insert(label.to_owned(), text).is_some() {
+                    return Err(format!("a label twice: {line:?}"));
+                }
+                rest = value[end..].strip_prefix(',').unwrap_or(&value[end..]);
+            }
+            rest = &rest[1..];
+        }
+        let value = rest.strip_prefix(' ').and_then(|value| value.parse().ok()).ok_or_else(|| format!("{line:?}"))?;
+        if samples.insert((name.to_owned(), labels), value).is_some() {
+            return Err(format!("twice: {line:?}"));
+        }
+    }
+    Ok(samples)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_seeds_are_no_findings() {
+        type Target = fn(&[u8]);
+        let targets: [(&str, Target); 7] = [
+            ("wire", wire),
+            ("paging", paging),
+            ("retry_after", retry_after),
+            ("accept", accept),
+            ("configuration", configuration),
+            ("key_file", key_file),
+            ("exposition", exposition),
+        ];
+        for (name, target) in targets {
+            let folder = format!("{}/fuzz/seeds/{name}", env!("CARGO_MANIFEST_DIR"));
+            let seeds: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|seed| seed.unwrap().path()).collect();
+            assert!(!seeds.is_empty(), "{folder}");
+            for seed in seeds {
+                target(&std::fs::read(seed).unwrap());
+            }
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! THE table: one row is one fault, tried on all four endpoints. A new fault is a new row.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
+use crate::raw_api::{Endpoint, Play, Question};
+
+/// Of one answer, in the exporter's configuration: every body that is larger is too large.
+pub const MAX_RESPONSE_BYTES: usize = 256 * 1024;
+
+/// What must never come out of the exporter: in every private field of the answers, and in what the faults say.
+pub const CANARIES: [&str; 4] = ["canary-secret", "canary@private.example", "canary.private.example", "Canary Person"];
+
+/// What a fault leads to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Expected {
+    /// Counted for this reason; the reading grows stale; nothing else is touched.
+    Failure(&'static str),
+    /// The key is refused: of the account, only the list is asked, until an answer is accepted.
+    KeyRefused,
+    /// Of the account, nothing is asked until the pause is over.
+    Pause,
+    /// As `Pause`, for longer than any test.
+    LongPause,
+    /// On the list, a failure; of a pipeline, it is dropped and listed again.
+    NotFound,
+    /// A pipeline without anything to say is a reading without samples; a list that says nothing is a failure.
+    Nothing,
+    /// No fault at all: a reading, whose number (see `number`) is shown as this, if at all.
+    Reading(Option<f64>),
+}
+
+use Expected::{Failure, KeyRefused, LongPause, NotFound, Nothing, Pause, Reading};
+
+/// One row.
+pub struct Fault {
+    pub name: &'static str,
+    pub expected: Expected,
+    pub play: fn(&Scene) -> Play,
+}
+
+/// Where a fault is played.
+pub struct Scene {
+    pub question: Question,
+    /// Nobody may ever come here.
+    pub elsewhere: SocketAddr,
+}
+
+const fn row(name: &'static str, expected: Expected, play: fn(&Scene) -> Play) -> Fault {
+    Fault { name, expected, play }
+}
+
+pub const FAULTS: &[Fault] = &[
+    // The connection.
+    row("closed before the headers", Failure("disconnected"), |_| Play::Close(vec![])),
+    row("reset before the headers", Failure("disconnected"), |_| Play::Reset(vec![])),
+    row("reset within the headers", Failure("disconnected"), |_| Play::Reset(b"HTTP/1.1 200 OK\r\nContent-Le".into())),
+    row("reset after the headers", Failure("disconnected"), |_| Play::Reset(head(200, &["Content-Length: 100"]))),
+    row("black hole", Failure("timeout"), |_| Play::Hang(vec![])),
+    row("black hole after the headers", Failure("timeout"), |_| Play::Hang(head(200, &["Content-Length: 100"]))),
+    row("slow drip of headers", Failure("timeout"), |_| Play::Drip(b"HTTP/1.1 200 OK\r\nX: ".into(), b"x".into())),
+    row("slow drip of a body", Failure("timeout"), |_| Play::Drip(head(200, &["Content-Length: 99999"]), b" ".into())),
+    row("truncated body", Failure("disconnected"), |scene| {
+        let body = well(&scene.question);
+        Play::Close([head(200, &[&length(&body)]), body.as_bytes()[..body.len() / 2].into()].concat())
+    }),
+    row("Content-Length too large", Failure("disconnected"), |scene| {
+        Play::Close([head(200, &["Content-Length: 100000"]), well(&scene.question).into()].concat())
+    }),
+    row("Content-Length too small", Failure("decode"), |scene| {
+        Play::Close([head(200, &["Content-Length: 9"]), well(&scene.question).into()].concat())
+    }),
+    row("Content-Length that is none", Failure("decode"), |scene| {
+        Play::Close([head(200, &["Content-Length: some"]), well(&scene.question).into()].concat())
+    }),
+    row("two Content-Lengths", Failure("decode"), |scene| {
+        Play::Close([head(200, &["Content-Length: 9", "Content-Length: 10"]), well(&scene.question).into()].concat())
+    }),
+    row("endless body", Failure("too_large"), |_| Play::Endless(head(200, &[]), vec![b' '; 4096])),
+    row("endless chunked body", Failure("too_large"), |_| {
+        Play::Endless(head(200, &["Transfer-Encoding: chunked"]), [b"1000\r\n", &*vec![b' '; 4096], b"\r\n"].concat())
+    }),
+    row("broken chunks", Failure("disconnected"), |_| {
+        Play::Close([head(200, &["Transfer-Encoding: chunked"]), b"canary-secret\r\n".into()].concat())
+    }),
+    row("endless headers", Failure("decode"), |_| {
+        Play::Endless(b"HTTP/1.1 200 OK\r\n".into(), b"X-Canary: canary-secret\r\n".repeat(100))
+    }),
+    row("no HTTP at all", Failure("decode"), |_| Play::Close(b"SSH-2.0-canary-secret\r\n\r\n".into())),
+    // The packing.
+    row("gzip", Reading(Some(7.0)), |scene| gzipped(&gzip(well(&scene.question).as_bytes()))),
+    row("gzip bomb", Failure("too_large"), |_| gzipped(&gzip(&vec![b' '; 64 * 1024 * 1024]))),
+    row("invalid gzip", Failure("decode"), |_| gzipped(b"canary-secret")),
+    row("truncated gzip", Failure("decode"), |scene| {
+        let packed = gzip(well(&scene.question).as_bytes());
+        gzipped(&packed[..packed.len() / 2])
+    }),
+    // The text.
+    row("HTML 200", Failure("decode"), |_| body("<!doctype html><p>canary-secret Sign in</p>")),
+    row("empty 200", Failure("decode"), |_| body("")),
+    row("JSON that ends too early", Failure("decode"), |scene| {
+        body(&well(&scene.question)[..well(&scene.question).len() - 9])
+    }),
+    row("JSON and more", Failure("decode"), |scene| body(&format!("{} canary-secret", well(&scene.question)))),
+    row("invalid UTF-8", Failure("decode"), |scene| {
+        let text = well(&scene.question).replace("canary-secret", "\u{1}");
+        let bytes: Vec<u8> = text.bytes().map(|byte| if byte == 1 { 0xff } else { byte }).collect();
+        Play::Close([head(200, &[&format!("Content-Length: {}", bytes.len())]), bytes].concat())
+    }),
+    row("deep nesting", Failure("decode"), |_| {
+        body(&format!(r#"{{"data":{}{},"error":false}}"#, "[".repeat(50_000), "]".repeat(50_000)))
+    }),
+    row("deep nesting where nobody looks", Reading(Some(7.0)), |scene| {
+        let deep = format!("\"new\":{}{},", "[".repeat(50_000), "]".repeat(50_000));
+        body(&well(&scene.question).replace("\"uid\"", &format!("{deep}\"uid\"")))
+    }),
+    row("10 MB names", Failure("too_large"), |scene| {
+        body(&well(&scene.question).replacen("canary-secret", &"x".repeat(10_000_000), 1))
+    }),
+    row("100 kB texts where nobody looks", Reading(Some(7.0)), |scene| {
+        body(&well(&scene.question).replacen("canary-secret", &"x".repeat(100_000), 1))
+    }),
+    row("another type", Failure("decode"), |_| body(r#"{"data":["canary-secret"],"error":false}"#)),
+    row("no data", Failure("decode"), |_| body(r#"{"error":false}"#)),
+    row("error: true", Failure("api_error"), |_| refusal(r#""E_CANARY""#)),
+    row("error: true with a number", Failure("api_error"), |_| refusal("500")),
+    // The numbers.
+    row("NaN", Failure("decode"), |scene| number(scene, "NaN")),
+    row("Infinity", Failure("decode"), |scene| number(scene, "-Infinity")),
+    row("1e400", Failure("decode"), |scene| number(scene, "1e400")),
+    row("number as a string", Failure("decode"), |scene| number(scene, "\"7\"")),
+    row("negative number", Reading(Some(-7.0)), |scene| number(scene, "-7")),
+    row("2^63", Reading(Some(9_223_372_036_854_775_808.0)), |scene| number(scene, "9223372036854775808")),
+    row("2^64", Reading(Some(18_446_744_073_709_551_616.0)), |scene| number(scene, "18446744073709551616")),
+    row("null", Reading(None), |scene| number(scene, "null")),
+    row("null data", Nothing, |_| body(r#"{"data":null,"error":false}"#)),
+    row("nulls everywhere", Nothing, |_| {
+        let fields = "uid items pagination status replicas ready start_time records_consumed last_offset \
+            last_block_height pending_records processing_delay_ms records_per_second normalization_errors healthy \
+            last_checked_at latency_ms last_error";
+        let fields: Vec<String> = fields.split_whitespace().map(|field| format!("\"{field}\":null")).collect();
+        body(&format!(r#"{{"data":{{{}}},"error":null,"error_message":null,"error_code":null}}"#, fields.join(",")))
+    }),
+    // The status.
+    row("103 before the answer", Reading(Some(7.0)), |scene| {
+        let Play::Close(answer) = body(&well(&scene.question)) else { unreachable!() };
+        Play::Close([b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n".into(), answer].concat())
+    }),
+    row("204", Failure("unexpected_status"), |_| Play::Close(head(204, &[]))),
+    row("206", Failure("unexpected_status"), |scene| with_status(206, &well(&scene.question))),
+    row("301 to another host", Failure("redirect"), |scene| moved(301, scene)),
+    row("302 to another host", Failure("redirect"), |scene| moved(302, scene)),
+    row("307 to another host", Failure("redirect"), |scene| moved(307, scene)),
+    row("400", Failure("unexpected_status"), |_| status(400)),
+    row("401", KeyRefused, |_| status(401)),
+    row("401 inside a 200", KeyRefused, |_| refusal("401")),
+    row("401 inside a 200, as a text", KeyRefused, |_| refusal(r#""401""#)),
+    row("403", Failure("forbidden"), |_| status(403)),
+    row("404", NotFound, |_| status(404)),
+    row("408", Failure("unexpected_status"), |_| status(408)),
+    row("410", Failure("unexpected_status"), |_| status(410)),
+    row("418", Failure("unexpected_status"), |_| status(418)),
+    row("429", Pause, |_| status(429)),
+    row("429 for a second", Pause, |_| limited("Retry-After: 1")),
+    row("429 for no time", Pause, |_| limited("Retry-After: 0")),
+    row("429 until a date", Pause, |_| limited("Retry-After: Thu, 01 Jan 2026 10:00:01 GMT")),
+    row("429 until yesterday", Pause, |_| limited("Retry-After: Thu, 01 Jan 1970 10:00:00 GMT")),
+    row("429 for less than no time", Pause, |_| limited("Retry-After: -5")),
+    row("429 for a canary", Pause, |_| limited("Retry-After: canary-secret")),
+    row("429 for 10^20 seconds", LongPause, |_| limited("Retry-After: 100000000000000000000")),
+    row("500", Failure("server_error"), |_| status(500)),
+    row("502", Failure("server_error"), |_| with_status(502, "<html>canary-secret Bad Gateway</html>")),
+    row("503", Failure("server_error"), |_| status(503)),
+    row("504", Failure("server_error"), |_| status(504)),
+    row("599", Failure("server_error"), |_| status(599)),
+    row("500 with an endless body", Failure("server_error"), |_| Play::Endless(head(500, &[]), vec![b' '; 4096])),
+    row("500 with a body that hangs", Failure("server_error"), |_| Play::Hang(head(500, &["Content-Length: 100"]))),
+];
+
+/// What the API answers when all is well. Its number is 7; all that is private is a canary.
+pub fn well(question: &Question) -> String {
+    let private = r#""uid":"canary-secret""#;
+    let data = match question.endpoint {
+        Endpoint::List => {
+            let item = |id: &str| {
+                format!(
+                    r#"{{{private},"id":"{id}","name":"name of {id}","project":"project","status":"running",
+                    "description":"canary.private.example","topic":"base.mainnet.ref.block.swap.v3",
+                    "destination_type":"postgres","destination_config":{{"url":"postgres://canary.private.example",
+                    "user":"Canary Person","password":"canary-secret"}},"transforms":{{"a":"SELECT canary-secret"}},
+                    "abi_file":{{"canary-secret":1}},"abi_contract_addresses":["canary-secret"],
+                    "abi_unmatched":"canary-secret","execution_mode":"unbounded","created_by":
+                    {{"id":"canary-secret","email":"canary@private.example","display_name":"Canary Person"}},
+                    "group":{{"id":"group","name":"group","slug":"group","is_paid":true}}}}"#
+                )
+            };
+            let pagination = r#"{"has_more":false,"page_number":1,"page_size":100,"total_count":2}"#;
+            format!(r#"{{"items":[{},{}],"pagination":{pagination}}}"#, item("victim"), item("bystander"))
+        }
+        Endpoint::Status => format!(r#"{{{private},"status":"RUNNING","replicas":7,"ready":1,"start_time":null}}"#),
+        Endpoint::Metrics => format!(r#"{{{private},"records_consumed":7,"last_offset":1}}"#),
+        Endpoint::DestinationHealth => format!(
+            r#"{{{private},"healthy":true,"last_checked_at":null,"latency_ms":7,
+            "last_error":"postgres://Canary Person:canary-secret@canary.private.example"}}"#
+        ),
+    };
+    format!(r#"{{"data":{data},"error":false,"error_message":null,"error_code":null}}"#)
+}
+
+/// A well-formed answer with another number in it.
+fn number(scene: &Scene, literal: &str) -> Play {
+    let well = well(&scene.question);
+    body(
+        &well
+            .replace("\"total_count\":2", &format!("\"total_count\":{literal}"))
+            .replace(":7,", &format!(":{literal},")),
+    )
+}
+
+fn head(status: u16, headers: &[&str]) -> Vec<u8> {
+    let headers: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
+    let always = "Connection: close\r\nX-Canary: canary-secret\r\n";
+    format!("HTTP/1.1 {status} canary-secret\r\n{always}{headers}\r\n").into()
+}
+
+fn length(body: &str) -> String {
+    format!("Content-Length: {}", body.len())
+}
+
+fn with_status(status: u16, body: &str) -> Play {
+    Play::Close([head(status, &[&length(body)]), body.into()].concat())
+}
+
+fn body(text: &str) -> Play {
+    with_status(200, text)
+}
+
+fn status(status: u16) -> Play {
+    with_status(status, r#"{"data":null,"error":true,"error_message":"canary-secret","error_code":"canary-secret"}"#)
+}
+
+fn refusal(code: &str) -> Play {
+    body(&format!(
+        r#"{{"data":"canary-secret","error":true,"error_message":"Canary Person at canary.private.example","error_code":{code}}}"#
+    ))
+}
+
+fn limited(retry_after: &str) -> Play {
+    Play::Close(head(429, &["Content-Length: 0", "Date: Thu, 01 Jan 2026 10:00:00 GMT", retry_after]))
+}
+
+fn moved(status: u16, scene: &Scene) -> Play {
+    Play::Close(head(status, &["Content-Length: 0", &format!("Location: http://{}/canary-secret", scene.elsewhere)]))
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn gzipped(packed: &[u8]) -> Play {
+    Play::Close(
+        [head(200, &["Content-Encoding: gzip", &format!("Content-Length: {}", packed.len())]), packed.into()].concat(),
+    )
+}

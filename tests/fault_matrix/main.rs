@@ -1,0 +1,526 @@
+//! The fault matrix: every fault on every endpoint. The process lives; the right reason counts, once for each request; the
+//! other probes, pipelines and accounts are untouched; the old reading is withdrawn on time; the next turn recovers;
+//! nothing private comes out. `faults.rs` holds the faults of an answer, `LINES` those of a whole connection.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod faults;
+mod judge;
+mod raw_api;
+
+use std::io::ErrorKind;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use common::{Ended, Exporter, Exposition, PATIENCE, environment, request, run};
+use faults::{CANARIES, Expected, FAULTS, Fault, MAX_RESPONSE_BYTES, Scene, well};
+use goldrush_exporter::api::{BaseUrl, Client, PipelineId, Reason, Settings};
+use goldrush_exporter::service_key::ServiceKey;
+use judge::{Judge, PIPELINES, Scrape, question};
+use raw_api::{BASE, Endpoint, Line, RawApi};
+use rcgen::{CertificateParams, KeyPair};
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+
+const STALE_AFTER: Duration = Duration::from_secs(6);
+/// Below `STALE_AFTER` by so much that a busy machine finds time to answer; above all that is well.
+const TIMEOUT: &str = "2s";
+
+const SETTINGS: &[(&str, &str)] = &[
+    ("GOLDRUSH_EXPORTER__POLL__DISCOVERY", "2s"),
+    ("GOLDRUSH_EXPORTER__POLL__STATUS", "2s"),
+    ("GOLDRUSH_EXPORTER__POLL__METRICS", "2s"),
+    ("GOLDRUSH_EXPORTER__POLL__DESTINATION_HEALTH", "2s"),
+    ("GOLDRUSH_EXPORTER__POLL__STALE_AFTER", "6s"),
+    ("GOLDRUSH_EXPORTER__POLL__REQUESTS_PER_SECOND", "1000"),
+    ("GOLDRUSH_EXPORTER__API__TIMEOUT", TIMEOUT),
+    // For the name that is never looked up.
+    ("GOLDRUSH_EXPORTER__API__ALLOW_HTTP", "true"),
+];
+
+fn key(account: &str) -> String {
+    format!("sk_canary-secret_{account}")
+}
+
+/// The settings that poll this API with these accounts.
+fn settings(base_url: &str, accounts: &[String], certificate: Option<&str>) -> Vec<(String, String)> {
+    let mut all = environment(SETTINGS);
+    let mut set = |name: String, value: String| all.push((name, value));
+    set("GOLDRUSH_EXPORTER__API__BASE_URL".into(), base_url.into());
+    set("GOLDRUSH_EXPORTER__API__MAX_RESPONSE_BYTES".into(), MAX_RESPONSE_BYTES.to_string());
+    for (index, account) in accounts.iter().enumerate() {
+        set(format!("GOLDRUSH_EXPORTER__ACCOUNTS__{index}__NAME"), account.clone());
+        set(format!("GOLDRUSH_EXPORTER__ACCOUNTS__{index}__SERVICE_KEY_ENV"), format!("KEY_{index}"));
+        set(format!("KEY_{index}"), key(account));
+    }
+    // Nobody listens there: whoever asks a proxy gets nowhere.
+    for variable in ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"] {
+        set(variable.into(), "http://127.0.0.1:9".into());
+    }
+    if let Some(file) = certificate {
+        set("SSL_CERT_FILE".into(), file.into());
+    }
+    all
+}
+
+/// An exporter at its most talkative.
+fn exporter(base_url: &str, accounts: &[String], certificate: Option<&str>) -> Exporter {
+    Exporter::start(&["--log.level", "trace"], &settings(base_url, accounts, certificate))
+}
+
+/// Scrapes again and again until that holds; `look` sees every scrape.
+#[track_caller]
+fn until(exporter: &Exporter, what: &str, mut look: impl FnMut(&Scrape), holds: impl Fn(&Scrape) -> Vec<String>) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let scrape = Scrape::of(exporter);
+        look(&scrape);
+        let missing = holds(&scrape);
+        if missing.is_empty() {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{what}: not seen of {missing:#?}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// All that can be seen of an exporter from outside.
+#[track_caller]
+fn nothing_private(exporter: &Exporter) {
+    let openmetrics = [("Accept", "application/openmetrics-text; version=1.0.0")];
+    let shown = [
+        exporter.get("/").text(),
+        exporter.get("/metrics").text(),
+        request(&exporter.address, "GET", "/metrics", &openmetrics).text(),
+        exporter.get("/-/ready").text(),
+        exporter.stdout.text(),
+        exporter.stderr.text(),
+    ];
+    no_canary(&shown);
+}
+
+#[track_caller]
+fn no_canary(shown: &[String]) {
+    for canary in CANARIES {
+        let line = shown.iter().flat_map(|text| text.lines()).find(|line| line.contains(canary));
+        assert_eq!(line, None, "`{canary}`");
+    }
+}
+
+/// One fault on one endpoint, in an account of its own.
+struct Cell {
+    account: String,
+    fault: &'static Fault,
+    endpoint: Endpoint,
+}
+
+impl Cell {
+    /// What it leads to on this endpoint.
+    fn expected(&self) -> Expected {
+        match self.fault.expected {
+            Expected::NotFound if self.endpoint == Endpoint::List => Expected::Failure("not_found"),
+            Expected::Nothing if self.endpoint == Endpoint::List => Expected::Failure("decode"),
+            Expected::Nothing => Expected::Reading(None),
+            expected => expected,
+        }
+    }
+
+    fn reason(&self) -> Option<&'static str> {
+        match self.expected() {
+            Expected::Failure(reason) => Some(reason),
+            Expected::KeyRefused => Some("unauthorized"),
+            Expected::Pause | Expected::LongPause => Some("rate_limited"),
+            Expected::NotFound => Some("not_found"),
+            Expected::Nothing | Expected::Reading(_) => None,
+        }
+    }
+
+    /// Whether the fault concerns nothing but its own probe.
+    fn is_confined(&self) -> bool {
+        matches!(self.expected(), Expected::Failure(_) | Expected::Reading(_))
+    }
+
+    /// Which readings may be withdrawn before they are stale.
+    fn is_lax(&self, pipeline: &str, endpoint: Endpoint) -> bool {
+        match self.expected() {
+            Expected::NotFound => pipeline == PIPELINES[0],
+            Expected::Reading(None) => pipeline == PIPELINES[0] && endpoint == self.endpoint,
+            _ => false,
+        }
+    }
+
+    /// Whether the fault has had all its effect.
+    fn has_struck(&self, scrape: &Scrape, api: &RawApi) -> bool {
+        let account = &self.account;
+        let count = |least| self.reason().is_none_or(|reason| scrape.failures(account, self.endpoint, reason) >= least);
+        let success = scrape.success(account, PIPELINES[0], self.endpoint);
+        let reading = scrape.reading(account, PIPELINES[0], self.endpoint);
+        let all_gone = || {
+            PIPELINES.iter().all(|pipeline| {
+                Endpoint::ALL.iter().all(|endpoint| scrape.reading(account, pipeline, *endpoint).is_none())
+            })
+        };
+        match self.expected() {
+            Expected::Failure(_) => count(1.0) && success == Some(false) && reading.is_none(),
+            Expected::Pause => count(1.0) && success != Some(true) && reading.is_none(),
+            Expected::NotFound => count(2.0) && success == Some(false) && reading.is_none(),
+            // Where the list is answered all the same, the key is accepted again and again.
+            Expected::KeyRefused if self.endpoint != Endpoint::List => count(2.0) && reading.is_none(),
+            Expected::KeyRefused => {
+                count(1.0) && scrape.of_account("goldrush_auth_unauthorized", account) == Some(1.0) && all_gone()
+            }
+            Expected::LongPause => {
+                let until = scrape.of_account("goldrush_poll_paused_until_timestamp_seconds", account);
+                count(1.0) && until > Some(0.0) && all_gone()
+            }
+            Expected::Nothing => false,
+            Expected::Reading(expected) => {
+                let expected = match self.endpoint {
+                    // Its number is the count of pipelines, which is no sample.
+                    Endpoint::List => Some(1.0),
+                    Endpoint::DestinationHealth => expected.map(|number| number / 1000.0),
+                    _ => expected,
+                };
+                let faulted = api.count(&question(&key(account), self.endpoint)).faulted;
+                faulted >= 2 && success == Some(true) && reading == expected
+            }
+        }
+    }
+
+    /// What must hold at every moment of the fault, and does not.
+    fn check(&self, scrape: &Scrape, wrong: &mut Vec<String>) {
+        let account = &self.account;
+        let name = format!("{} on {}", self.fault.name, self.endpoint);
+        if !self.is_confined() {
+            return;
+        }
+        for pipeline in PIPELINES {
+            for endpoint in Endpoint::ALL {
+                let own = endpoint == self.endpoint && (pipeline == PIPELINES[0] || endpoint == Endpoint::List);
+                if !own && scrape.success(account, pipeline, endpoint) != Some(true) {
+                    wrong.push(format!("{name}: {endpoint} of {pipeline} has failed"));
+                }
+            }
+        }
+        let is = |flag: &str| scrape.of_account(flag, account) == Some(1.0);
+        let forbidden = self.expected() == Expected::Failure("forbidden") && self.endpoint == Endpoint::List;
+        if is("goldrush_auth_unauthorized") || (is("goldrush_auth_forbidden") && !forbidden) {
+            wrong.push(format!("{name} is blamed on the key"));
+        }
+    }
+}
+
+/// Every fault on one endpoint, all at the same time.
+fn matrix(endpoint: Endpoint) {
+    let elsewhere = TcpListener::bind("127.0.0.1:0").unwrap();
+    let api = RawApi::start(&Line::Served(None), well);
+    let cell = |(index, fault)| Cell { account: format!("a{index}"), fault, endpoint };
+    let cells: Vec<Cell> = FAULTS.iter().enumerate().map(cell).collect();
+    let accounts: Vec<String> = cells.iter().map(|cell| cell.account.clone()).collect();
+    let mut exporter = exporter(&format!("http://{}{BASE}", api.address()), &accounts, None);
+    let mut judge = Judge::new(STALE_AFTER);
+    let name = |cell: &Cell| format!("{}: {}", cell.account, cell.fault.name);
+
+    let ill =
+        |scrape: &Scrape| cells.iter().filter(|cell| !scrape.is_well(&cell.account)).map(name).collect::<Vec<_>>();
+    until(&exporter, "all is well", |scrape| judge.look(scrape, &accounts, |_, _, _| false), ill);
+    let before = Scrape::of(&exporter);
+    assert_eq!(before.all_failures().len(), 0, "{:?}", before.all_failures());
+
+    for cell in &cells {
+        let scene =
+            Scene { question: question(&key(&cell.account), endpoint), elsewhere: elsewhere.local_addr().unwrap() };
+        api.set_fault(&scene.question, Some((cell.fault.play)(&scene)));
+    }
+    let lax = |account: &str, pipeline: &str, endpoint: Endpoint| {
+        cells[account[1..].parse::<usize>().unwrap()].is_lax(pipeline, endpoint)
+    };
+    let check = |scrape: &Scrape| {
+        let failures = scrape.all_failures();
+        let mut wrong = Vec::new();
+        for cell in &cells {
+            cell.check(scrape, &mut wrong);
+            let expected = cell.reason().map(|reason| format!("endpoint=\"{endpoint}\",reason=\"{reason}\"}}"));
+            let counted = failures.get(cell.account.as_str()).into_iter().flatten().map(|(labels, _)| *labels);
+            wrong.extend(
+                counted
+                    .filter(|labels| Some(*labels) != expected.as_deref())
+                    .map(|labels| format!("{} on {} is counted as {labels}", cell.fault.name, cell.endpoint)),
+            );
+        }
+        assert_eq!(wrong, Vec::<String>::new());
+    };
+    let look = |scrape: &Scrape| {
+        judge.look(scrape, &accounts, lax);
+        check(scrape);
+    };
+    until(&exporter, "every fault strikes", look, |scrape| {
+        cells.iter().filter(|cell| !cell.has_struck(scrape, &api)).map(name).collect()
+    });
+    let during = Scrape::of(&exporter);
+    for cell in cells.iter().filter(|cell| cell.is_confined()) {
+        for endpoint in Endpoint::ALL {
+            let last = |scrape: &Scrape| scrape.last_success(&cell.account, PIPELINES[1], endpoint);
+            let own = endpoint == Endpoint::List && cell.endpoint == endpoint && cell.reason().is_some();
+            assert!(own || last(&during) > last(&before), "{}: {endpoint} of the bystander goes on", cell.fault.name);
+        }
+    }
+
+    for cell in &cells {
+        api.set_fault(&question(&key(&cell.account), endpoint), None);
+    }
+    let recovering: Vec<&Cell> = cells.iter().filter(|cell| cell.expected() != Expected::LongPause).collect();
+    until(
+        &exporter,
+        "all recover",
+        |scrape| judge.look(scrape, &accounts, lax),
+        |scrape| recovering.iter().filter(|cell| !scrape.is_well(&cell.account)).map(|cell| name(cell)).collect(),
+    );
+    let after = Scrape::of(&exporter);
+    check_counts(&cells, &api, &after);
+    check_log(&cells, &exporter.stderr.text());
+    assert!(exporter.is_running());
+    nothing_private(&exporter);
+    elsewhere.set_nonblocking(true).unwrap();
+    assert_eq!(elsewhere.accept().unwrap_err().kind(), ErrorKind::WouldBlock, "a redirect was followed");
+}
+
+/// Each request that met a fault has counted exactly once, and a key that may not ask did not.
+fn check_counts(cells: &[Cell], api: &RawApi, after: &Scrape) {
+    for cell in cells {
+        let asked = api.count(&question(&key(&cell.account), cell.endpoint));
+        let counted = cell.reason().map_or(0.0, |reason| after.failures(&cell.account, cell.endpoint, reason));
+        let expected = if cell.reason().is_some() { asked.faulted } else { 0 };
+        assert_eq!(counted, expected as f64, "{} on {}", cell.fault.name, cell.endpoint);
+        if cell.expected() == Expected::LongPause {
+            let until = after.of_account("goldrush_poll_paused_until_timestamp_seconds", &cell.account);
+            assert!(until > Some(0.0) && asked.faulted == 1, "{} requests in a pause", asked.faulted);
+        }
+    }
+}
+
+/// Each failure has been said, with its reason.
+fn check_log(cells: &[Cell], log: &str) {
+    for cell in cells {
+        let Expected::Failure(reason) = cell.expected() else { continue };
+        let (account, reason) = (format!("account={}", cell.account), format!("reason={reason}"));
+        let said = log.lines().any(|line| {
+            let has = |field: &str| line.split(' ').any(|word| word == field);
+            let about = line.contains("level=warn") || line.contains("level=error");
+            about && has(&account) && (has(&reason) || line.contains("answered 403"))
+        });
+        assert!(said, "{} on {} is not in\n{log}", cell.fault.name, cell.endpoint);
+    }
+}
+
+/// The certificates of the TLS lines.
+struct Certificates {
+    authority: rcgen::CertifiedIssuer<'static, KeyPair>,
+}
+
+impl Certificates {
+    fn new() -> Self {
+        let mut parameters = CertificateParams::default();
+        parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let authority = rcgen::CertifiedIssuer::self_signed(parameters, KeyPair::generate().unwrap()).unwrap();
+        Self { authority }
+    }
+
+    /// A server whose certificate of this authority is for `host`.
+    fn server(&self, host: &str, change: impl FnOnce(&mut CertificateParams), alpn: &[&str]) -> Arc<ServerConfig> {
+        let key = KeyPair::generate().unwrap();
+        let mut parameters = CertificateParams::new(vec![host.to_owned()]).unwrap();
+        change(&mut parameters);
+        let certificate = parameters.signed_by(&key, &self.authority).unwrap();
+        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let config = ServerConfig::builder().with_no_client_auth();
+        let mut config = config.with_single_cert(vec![certificate.der().clone()], key).unwrap();
+        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        Arc::new(config)
+    }
+
+    fn well(&self) -> Arc<ServerConfig> {
+        self.server("127.0.0.1", |_| {}, &["http/1.1"])
+    }
+
+    fn speaking_h2(&self) -> Arc<ServerConfig> {
+        self.server("127.0.0.1", |_| {}, &["h2"])
+    }
+}
+
+/// HTTP/2: settings, and then that the connection is over, for a reason of RFC 9113, section 7.
+fn goaway(error: u8) -> Vec<u8> {
+    let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    [&settings[..], &[0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, error]].concat()
+}
+
+/// What befalls whole connections, and so all endpoints: name, reason, what a connection meets.
+type LineRow = (&'static str, &'static str, fn(&Certificates) -> Line);
+
+const LINES: &[LineRow] = &[
+    ("connection refused", "connect", |_| Line::Refused),
+    ("nobody accepts", "timeout", |_| Line::Unanswered),
+    ("nobody shakes hands", "timeout", |_| Line::Mute),
+    ("reset within the handshake", "connect", |_| Line::Slammed),
+    ("no TLS", "tls", |_| Line::Greeted(b"HTTP/1.1 400 canary-secret\r\n\r\n")),
+    ("untrusted certificate", "tls", |_| Line::Served(Some(Certificates::new().well()))),
+    ("certificate of another host", "tls", |certificates| {
+        Line::Served(Some(certificates.server("other.example", |_| {}, &[])))
+    }),
+    ("expired certificate", "tls", |certificates| {
+        let expired = |parameters: &mut CertificateParams| parameters.not_after = rcgen::date_time_ymd(2020, 1, 1);
+        Line::Served(Some(certificates.server("127.0.0.1", expired, &[])))
+    }),
+    ("GOAWAY without an error", "disconnected", |certificates| Line::TlsGreeted(certificates.speaking_h2(), goaway(0))),
+    ("GOAWAY with an error", "disconnected", |certificates| Line::TlsGreeted(certificates.speaking_h2(), goaway(2))),
+    ("closed after the handshake", "disconnected", |certificates| Line::TlsGreeted(certificates.well(), vec![])),
+    ("no HTTP within TLS", "decode", |certificates| {
+        Line::TlsGreeted(certificates.well(), b"canary-secret\r\n\r\n".into())
+    }),
+];
+
+/// One fault of the connection, on all endpoints at the same time.
+fn line(name: &str, reason: &str, line: fn(&Certificates) -> Line) {
+    let certificates = Certificates::new();
+    let folder = tempfile::tempdir().unwrap();
+    let trusted = folder.path().join("authority.pem");
+    std::fs::write(&trusted, certificates.authority.pem()).unwrap();
+    let well_line = Line::Served(Some(certificates.well()));
+    let mut api = RawApi::start(&well_line, well);
+    let account = "a0".to_owned();
+    let accounts = [account.clone()];
+    let mut exporter = exporter(&format!("https://{}{BASE}", api.address()), &accounts, trusted.to_str());
+    let mut judge = Judge::new(STALE_AFTER);
+    let well = |scrape: &Scrape| if scrape.is_well(&account) { vec![] } else { vec![name.to_owned()] };
+    until(&exporter, "all is well", |scrape| judge.look(scrape, &accounts, |_, _, _| false), well);
+
+    api.set_line(&line(&certificates));
+    let connections = api.connections();
+    let all = || PIPELINES.iter().flat_map(|pipeline| Endpoint::ALL.map(|endpoint| (*pipeline, endpoint)));
+    let look = |scrape: &Scrape| judge.look(scrape, &accounts, |_, _, _| false);
+    until(&exporter, name, look, |scrape| {
+        let struck = |(pipeline, endpoint): &(&str, Endpoint)| {
+            scrape.failures(&account, *endpoint, reason) >= 1.0
+                && scrape.success(&account, pipeline, *endpoint) == Some(false)
+                && scrape.reading(&account, pipeline, *endpoint).is_none()
+        };
+        all()
+            .filter(|cell| !struck(cell))
+            .map(|cell| format!("{name} on {cell:?}, {:?}", scrape.all_failures()))
+            .collect()
+    });
+
+    let during = Scrape::of(&exporter);
+    let strange = during.all_failures().remove(account.as_str()).unwrap();
+    // A request that was under way when the line changed was disconnected by this test.
+    let ours = |labels: &str| ["disconnected", reason].iter().any(|ours| labels.ends_with(&format!("\"{ours}\"}}")));
+    assert!(strange.iter().all(|(labels, _)| ours(labels)), "{name}: {strange:?}");
+
+    api.set_line(&well_line);
+    let connections = api.connections() - connections;
+    until(&exporter, "recovery", |scrape| judge.look(scrape, &accounts, |_, _, _| false), well);
+    let counted: f64 = Scrape::of(&exporter).all_failures()[account.as_str()].iter().map(|(_, count)| count).sum();
+    assert!(connections as f64 <= counted, "{name}: {connections} connections for {counted} failures");
+    assert!(exporter.is_running());
+    nothing_private(&exporter);
+}
+
+#[test]
+fn connections() {
+    std::thread::scope(|scope| {
+        let rows = LINES.iter().map(|(name, reason, play)| scope.spawn(|| line(name, reason, *play)));
+        let rows: Vec<_> = rows.collect();
+        for row in rows {
+            row.join().unwrap();
+        }
+    });
+}
+
+/// What nobody can look up, so that nobody is asked either: a label of a host's name has at most 63 characters.
+#[tokio::test]
+async fn names() {
+    let base_url = format!("http://{}.invalid{BASE}", "x".repeat(64));
+    let exporter = exporter(&base_url, &["a0".to_owned()], None);
+    until(
+        &exporter,
+        "the failed look-up",
+        |_| {},
+        |scrape| {
+            let counted = scrape.all_failures().remove("a0").unwrap_or_default();
+            let seen = counted.iter().any(|(labels, _)| *labels == "endpoint=\"list\",reason=\"dns\"}");
+            if seen { vec![] } else { vec![format!("{counted:?}")] }
+        },
+    );
+    nothing_private(&exporter);
+    // Without a list, the daemon asks for nothing else; its client may be asked to.
+    let client = Client::new(Settings {
+        base_url: BaseUrl::parse(&base_url, true).unwrap(),
+        timeout: PATIENCE,
+        max_response_bytes: 1024,
+        max_connections: 1,
+    });
+    let (client, key) = (client.unwrap(), ServiceKey::new(&key("a0")).unwrap());
+    let id = PipelineId::new(PIPELINES[0]).unwrap();
+    let reasons = [
+        client.list_page(&key, 1).await.unwrap_err().reason(),
+        client.status(&key, &id).await.unwrap_err().reason(),
+        client.metrics(&key, &id).await.unwrap_err().reason(),
+        client.destination_health(&key, &id).await.unwrap_err().reason(),
+    ];
+    assert_eq!(reasons, [Reason::Dns; 4]);
+}
+
+/// The commands that ask once tell of every fault as well, and of nothing else.
+fn command(name: &str, endpoint: Endpoint, timeout: &str, status: i32, tried: fn(&Fault) -> bool) -> Ended {
+    let elsewhere = TcpListener::bind("127.0.0.1:0").unwrap();
+    let api = RawApi::start(&Line::Served(None), well);
+    let rows: Vec<&Fault> = FAULTS.iter().filter(|fault| tried(fault)).collect();
+    let accounts: Vec<String> = (0..rows.len()).map(|index| format!("a{index}")).collect();
+    for (account, fault) in accounts.iter().zip(rows) {
+        let scene = Scene { question: question(&key(account), endpoint), elsewhere: elsewhere.local_addr().unwrap() };
+        api.set_fault(&scene.question, Some((fault.play)(&scene)));
+    }
+    let mut settings = settings(&format!("http://{}{BASE}", api.address()), &accounts, None);
+    settings.extend(environment(&[("GOLDRUSH_EXPORTER__API__TIMEOUT", timeout)]));
+    let ended = run(&["--log.level", "trace", name], &settings);
+    assert_eq!(ended.status, Some(status), "{}", ended.stderr);
+    no_canary(&[ended.stdout.clone(), ended.stderr.clone()]);
+    ended
+}
+
+#[test]
+fn check() {
+    let ended = command("check", Endpoint::List, "500ms", 3, |_| true);
+    assert_eq!(ended.stdout.lines().filter(|line| line.starts_with("account `a")).count(), FAULTS.len());
+}
+
+/// Without pauses, which it would wait for, and without a key that is refused for one of its questions only: what is
+/// answered last says whether that is a refusal.
+#[test]
+fn once() {
+    let tried = |fault: &Fault| !matches!(fault.expected, Expected::Pause | Expected::LongPause | Expected::KeyRefused);
+    let ended = command("once", Endpoint::Metrics, TIMEOUT, 0, tried);
+    let tried = FAULTS.iter().filter(|fault| tried(fault)).count();
+    assert_eq!(Exposition(ended.stdout).values("goldrush_up", &[]), vec![1.0; tried]);
+}
+
+#[test]
+fn list() {
+    matrix(Endpoint::List);
+}
+
+#[test]
+fn status() {
+    matrix(Endpoint::Status);
+}
+
+#[test]
+fn metrics() {
+    matrix(Endpoint::Metrics);
+}
+
+#[test]
+fn destination_health() {
+    matrix(Endpoint::DestinationHealth);
+}
