@@ -5,7 +5,7 @@ the scrape (job, instance) away, unless the panel is about the exporter itself.
 """
 
 from .grafana import (
-    annotation, choice_variable, constant_variable, dashboard_link, datasource_variable, query_variable, values,
+    annotation, choice_variable, constant_variable, dashboard_link, datasource_variable, query_variable, table, target, values,
 )
 
 FLEET, PIPELINE, EXPORTER = "goldrush-fleet", "goldrush-pipeline", "goldrush-exporter"
@@ -57,12 +57,14 @@ def _phase(name):
 
 # Paused by the user, or bounded and at its end: that is no trouble.
 _PAUSED = f"""{newest("goldrush_pipeline_desired_status", _chosen('status="paused"'))} == 1"""
-_FINISHED = f"""({_phase("STOPPED")} and {ON} goldrush_pipeline_info{{execution_mode="bounded"}})"""
+_BOUNDED = 'goldrush_pipeline_info{execution_mode="bounded"}'
+_FINISHED = f"""({_phase("STOPPED")} and {ON} {_BOUNDED})"""
 _ON_DUTY = f"unless {ON} ({_PAUSED} or {_FINISHED})"
 _AGE = newest("goldrush_pipeline_probe_last_success_timestamp_seconds", by=f"{IDS}, probe")
 
 # (key, text in the table, severity, runbook, query). Every query gives one series for each pipeline concerned; a label
-# `reason` is added to the text.
+# `reason` is added to the text. They agree with the alerts of the same name, but show at once what an alert waits for, and
+# need no recording rule: a Prometheus without the rules shows them as well.
 TROUBLES = [
     ("destinations", "destination down", 2, "GoldRushDestinationUnhealthy",
      f"""{newest("goldrush_pipeline_destination_error", by=f"{IDS}, reason")} == 1 {_ON_DUTY}"""),
@@ -71,8 +73,9 @@ TROUBLES = [
      f"""{newest("goldrush_pipeline_probe_last_success_timestamp_seconds", _chosen('probe="metrics"'))}"""
      f""" - {newest("goldrush_pipeline_last_progress_timestamp_seconds")} > $stalled_after"""
      f" and {ON} ({_phase('RUNNING')}) {_ON_DUTY}"),
+    # A bounded pipeline reads history, so its delay is large by nature.
     ("lagging", "lagging", 1, "GoldRushProcessingDelayHigh",
-     f"""{newest("goldrush_pipeline_processing_delay_seconds")} > $lag_above {_ON_DUTY}"""),
+     f"""{newest("goldrush_pipeline_processing_delay_seconds")} > $lag_above unless {ON} {_BOUNDED} {_ON_DUTY}"""),
     ("stale", "readings stale or phase unknown", 1, "GoldRushReadingsStale",
      f"(max by ({IDS}) (time() - {_AGE}) > $stale_after or {_phase('UNKNOWN')}"
      f""" or (max by ({IDS}) (goldrush_pipeline_probe_success{{{CHOSEN}, probe="status"}}) == 0"""
@@ -81,6 +84,9 @@ TROUBLES = [
     ("not_running", "not running", 1, "GoldRushPipelineNotRunning",
      f"""label_replace({newest("goldrush_pipeline_phase", _chosen('phase!~"RUNNING|FAILED|UNKNOWN"'), by=f"{IDS}, phase")} == 1,"""
      f""" "reason", "$1", "phase", "(.*)") {_ON_DUTY}"""),
+    ("replicas", "replicas not ready", 1, "GoldRushReplicasNotReady",
+     f"""{newest("goldrush_pipeline_replicas")} - {newest("goldrush_pipeline_replicas_ready")} > 0"""
+     f" and {ON} ({_phase('RUNNING')}) {_ON_DUTY}"),
     ("forbidden", "answers 403", 1, "GoldRushPipelineForbidden",
      f"""{newest("goldrush_pipeline_forbidden")} == 1"""),
     ("dropping", "drops records", 1, "GoldRushRecordsDropped",
@@ -122,16 +128,28 @@ def runbook(alert):
     return f"${{runbooks}}/{alert}.md"
 
 
-PIPELINE_URL = (
-    f"/d/{PIPELINE}?var-account=${{__data.fields.account}}&var-pipeline_id=${{__data.fields.pipeline_id}}"
-    "&${datasource:queryparam}&${__url_time_range}"
-)
-TO_PIPELINE = [{"targetBlank": False, "title": "Pipeline", "url": PIPELINE_URL}]
+def _to_pipeline(labels):
+    url = (
+        f"/d/{PIPELINE}?var-account=${{{labels}.account}}&var-pipeline_id=${{{labels}.pipeline_id}}"
+        "&${datasource:queryparam}&${__url_time_range}"
+    )
+    return [{"targetBlank": False, "title": "Pipeline", "url": url}]
+
+
+# From a row of a table, and from a line of a graph.
+ROW_TO_PIPELINE, SERIES_TO_PIPELINE = _to_pipeline("__data.fields"), _to_pipeline("__field.labels")
 
 
 def to_runbook(field):
-    """A cell's link to the runbook that another field names."""
+    """A cell's link to the runbook that this field names."""
     return [{"targetBlank": True, "title": "Runbook", "url": runbook(f"${{__data.fields.{field}}}")}]
+
+
+def severity(*mapping):
+    """The first column of a table of troubles."""
+    return {
+        "mappings": values(*mapping), "custom.cellOptions": {"mode": "basic", "type": "color-background"}, "custom.width": 80,
+    }
 
 
 RUNBOOKS_VARIABLE = constant_variable(
@@ -183,11 +201,42 @@ THRESHOLD_VARIABLES = [
 ]
 
 
+# Alerts of an account or of the exporter have no pipeline_id: an empty label matches as well.
+OF_ACCOUNTS = 'account=~"$account|"'
+OF_PIPELINES = f'{OF_ACCOUNTS}, project=~"$project|", pipeline_id=~"$pipeline_id|"'
+
+
+def _firing(matchers):
+    return f'ALERTS{{alertname=~"GoldRush.*", alertstate="firing", {matchers}}}'
+
+
 def alert_annotation(matchers):
-    """Firing alerts. Those of an account or of the exporter have no pipeline_id: an empty label matches as well."""
+    """Firing alerts, for as long as they fire."""
     return annotation(
-        "Alerts", f'max by (alertname, severity, account, pipeline) (ALERTS{{alertname=~"GoldRush.*", alertstate="firing"{matchers}}})',
-        "red", "{{alertname}}", "{{account}} {{pipeline}}", tags="severity",
+        "Alerts", f"max by (alertname, severity, account, pipeline) ({_firing(matchers)})", "red", "{{alertname}}",
+        "{{account}} {{pipeline}}", tags="severity",
+    )
+
+
+def moment_annotation(name, timestamps, color, title, text=""):
+    """Moments that a gauge tells in Unix time."""
+    return annotation(name, f"{timestamps} * 1000", color, title, text, value_is_time=True)
+
+
+def firing_alerts(columns, **more):
+    """The alerts that fire for what is chosen; `columns` after severity and name."""
+    fields = ", ".join(["severity", "alertname", *(field for field, _, _ in columns)])
+    return table(
+        "Firing alerts", [target(f"max by ({fields}) ({_firing(OF_PIPELINES)})", table=True)],
+        [
+            ("severity", "Severity", severity(("critical", "critical", "red"), ("warning", "warning", "orange"))),
+            ("alertname", "alertname", {"links": to_runbook("alertname")}),
+            *columns,
+        ],
+        sort=[("Severity", False)],
+        description="Alerts of the GoldRush rules that fire now. The name leads to the runbook. Empty if none fires, or if this "
+                    "Prometheus does not load the rules.",
+        **more,
     )
 
 

@@ -1,10 +1,11 @@
 """Pipeline: one of them, and how it came to this."""
 
 from .goldrush import (
-    DESIRED, DESIRED_MAPPINGS, EXPORTER, FLEET, HEALTH_MAPPINGS, PHASE_MAPPINGS, PHASES, PIPELINE, RUNBOOKS_VARIABLE,
-    SUCCESS_MAPPINGS, alert_annotation, coded, common_variables, links, runbook,
+    DESIRED, DESIRED_MAPPINGS, EXPORTER, FLEET, HEALTH_MAPPINGS, OF_PIPELINES, PHASE_MAPPINGS, PHASES, PIPELINE,
+    RUNBOOKS_VARIABLE, SUCCESS_MAPPINGS, alert_annotation, coded, common_variables, firing_alerts, links, moment_annotation,
+    runbook,
 )
-from .grafana import annotation, colored, dashboard, graph, link, override, row, stat, steps, table, target, timeline, values
+from .grafana import colored, dashboard, graph, link, override, row, stat, steps, table, target, timeline, values
 
 # Only the id, so that a pipeline that was renamed or moved keeps its past.
 THIS = 'account=~"$account", pipeline_id="$pipeline_id"'
@@ -59,7 +60,8 @@ NOW = [
         links=[link("Runbook", runbook("GoldRushPipelineRestarting"))],
     ),
     stat(
-        "Answers 403", _max("goldrush_pipeline_forbidden"), width=3, height=3, mappings=values((0, "no", "green"), (1, "yes", "orange")),
+        "Answers 403", _max("goldrush_pipeline_forbidden"), width=3, height=3,
+        mappings=values((0, "no", "green"), (1, "yes", "orange")),
         description="Yes: the pipeline belongs to another group, so nothing else is known of it.",
         links=[link("Runbook", runbook("GoldRushPipelineForbidden"))],
     ),
@@ -93,6 +95,7 @@ NOW = [
         ],
         width=15, height=3, description="From the newest list. More than one row: several accounts show the pipeline.",
     ),
+    firing_alerts([("account", "account", {"custom.width": 120})], width=24, height=5),
 ]
 
 STATE = [
@@ -113,7 +116,7 @@ STATE = [
             target(f"min(goldrush_pipeline_destination_healthy{{{THIS}}})", "health"),
             target(f"2 * max by (reason) (goldrush_pipeline_destination_error{{{THIS}}})", "{{reason}}"),
         ],
-        mappings=values((1, "healthy", "green"), (0, "down", "red"), (2, "reason", "orange")),
+        mappings=values((1, "healthy", "green"), (0, "down", "red"), (2, "the reason", "orange")),
         description="Health as of the platform's last check, and while it is down one band for each reason.", width=12,
     ),
     timeline(
@@ -221,15 +224,11 @@ def build():
         [*NOW, *STATE, *PROGRESS, *WORKER, *FRESHNESS],
         variables=[*common_variables(multi=False), RUNBOOKS_VARIABLE],
         annotations=[
-            alert_annotation(', account=~"$account|", pipeline_id=~"$pipeline_id|"'),
-            annotation(
-                "Configuration changes", f"max(goldrush_pipeline_updated_timestamp_seconds{{{THIS}}}) * 1000", "blue",
-                "Configuration changed", "", value_is_time=True,
+            alert_annotation(OF_PIPELINES),
+            moment_annotation(
+                "Configuration changes", _max("goldrush_pipeline_updated_timestamp_seconds"), "blue", "Configuration changed",
             ),
-            annotation(
-                "Worker starts", f"max(goldrush_pipeline_start_time_seconds{{{THIS}}}) * 1000", "purple", "Worker started", "",
-                value_is_time=True,
-            ),
+            moment_annotation("Worker starts", _max("goldrush_pipeline_start_time_seconds"), "purple", "Worker started"),
         ],
         links=links(FLEET, EXPORTER),
     )
