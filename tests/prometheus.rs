@@ -3,46 +3,12 @@
 mod common;
 
 use std::io::Write as _;
-use std::process::{Child, Command, Stdio};
-use std::time::Instant;
 
-use common::{Api, Exporter, PATIENCE, request};
+use common::prometheus::Prometheus;
+use common::tools::{feed, tool};
+use common::{Exporter, demo, request};
 use goldrush_exporter::exposition::FAMILIES;
-use goldrush_exporter::simulator::{DEMO_KEY_PROD, Options, Scenario};
-
-/// A program that `tests/run` installs.
-#[track_caller]
-fn tool(name: &str) -> Command {
-    let python = concat!(env!("CARGO_MANIFEST_DIR"), "/target/test-tools/python/bin/python3");
-    let path = if name == "python3" { python } else { name };
-    let found = Command::new(path).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
-    assert!(found, "{path} is not there: tests/run installs it");
-    Command::new(path)
-}
-
-/// Runs a command on a text; answers what it printed, both streams.
-#[track_caller]
-fn feed(mut command: Command, input: &[u8]) -> String {
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(input).unwrap();
-    let output = child.wait_with_output().unwrap();
-    let printed = [output.stdout, output.stderr].concat();
-    let printed = String::from_utf8(printed).unwrap();
-    assert!(output.status.success(), "{printed}");
-    printed
-}
-
-/// The demo's production fleet, in which every family has a sample.
-fn demo() -> (Api, Exporter) {
-    let api = Api::start(Options { scenario: Scenario::Demo, ..Options::default() });
-    let expected = "pipe_000000000000000000000000000";
-    let settings = [("GOLDRUSH_SERVICE_KEY", DEMO_KEY_PROD), ("GOLDRUSH_EXPORTER__ACCOUNTS__0__EXPECT__0", expected)];
-    let exporter = Exporter::with(&api, &settings);
-    exporter.until("every family", |exposition| {
-        FAMILIES.iter().all(|family| exposition.0.contains(&format!("# TYPE {} ", family.name)))
-    });
-    (api, exporter)
-}
+use goldrush_exporter::simulator::DEMO_KEY_PROD;
 
 const OPENMETRICS: (&str, &str) = ("Accept", "application/openmetrics-text; version=1.0.0");
 
@@ -108,80 +74,6 @@ fn classic_proxy(target: &str) -> String {
         }
     });
     address
-}
-
-/// A Prometheus of its own, that scrapes one target each second. Dropping it kills it.
-struct Prometheus {
-    child: Child,
-    address: String,
-    _folder: tempfile::TempDir,
-}
-
-impl Prometheus {
-    fn scraping(target: &str) -> Self {
-        let job = format!(
-            "global: {{scrape_interval: 1s}}\nscrape_configs:\n  - job_name: goldrush\n    static_configs:\n      \
-             - targets: ['{target}']\n"
-        );
-        // Prometheus does not tell which port it got, so it is given one that was free a moment ago.
-        let mut started = (0..10).map(|_| {
-            let folder = tempfile::tempdir().unwrap();
-            let config = folder.path().join("prometheus.yml");
-            std::fs::write(&config, &job).unwrap();
-            let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-            let child = tool("prometheus")
-                .arg(format!("--config.file={}", config.display()))
-                .arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()))
-                .arg(format!("--web.listen-address={free}"))
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn()
-                .unwrap();
-            Self { child, address: free.to_string(), _folder: folder }
-        });
-        started.find_map(|mut prometheus| prometheus.is_ready().then_some(prometheus)).unwrap()
-    }
-
-    fn is_ready(&mut self) -> bool {
-        let deadline = Instant::now() + PATIENCE;
-        while Instant::now() < deadline && self.child.try_wait().unwrap().is_none() {
-            if std::net::TcpStream::connect(&self.address).is_ok()
-                && request(&self.address, "GET", "/-/ready", &[]).status == 200
-            {
-                return true;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(50));
-        }
-        false
-    }
-
-    /// The result of an instant query.
-    fn query(&self, query: &str) -> Vec<serde_json::Value> {
-        let encoded: String = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
-        let answer = request(&self.address, "GET", &format!("/api/v1/query?query={encoded}"), &[]).text();
-        let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
-        answer["data"]["result"].as_array().unwrap_or_else(|| panic!("{query}: {answer}")).clone()
-    }
-
-    #[track_caller]
-    fn until(&self, query: &str) -> Vec<serde_json::Value> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let result = self.query(query);
-            if !result.is_empty() {
-                return result;
-            }
-            assert!(Instant::now() < deadline, "{query} stays empty");
-            std::thread::sleep(std::time::Duration::from_millis(50));
-        }
-    }
-}
-
-impl Drop for Prometheus {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 /// Waits until Prometheus has every family that the exporter shows.

@@ -1,12 +1,16 @@
 //! What the tests share: the exporter as a process, the simulator as its API, and patience without sleeps.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+pub mod prometheus;
+pub mod tools;
+
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use goldrush_exporter::simulator::{BASE_PATH, Options, Simulator};
+use goldrush_exporter::exposition::FAMILIES;
+use goldrush_exporter::simulator::{BASE_PATH, DEMO_KEY_PROD, Options, Scenario, Simulator};
 
 /// How long a test waits for what must happen. Only a failing test ever waits that long.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -322,6 +326,18 @@ impl Exposition {
         assert!(values.len() <= 1, "{family} {labels:?}: {values:?}");
         values.first().copied()
     }
+}
+
+/// The demo's production fleet, in which every family has a sample.
+pub fn demo() -> (Api, Exporter) {
+    let api = Api::start(Options { scenario: Scenario::Demo, ..Options::default() });
+    let expected = "pipe_000000000000000000000000000";
+    let settings = [("GOLDRUSH_SERVICE_KEY", DEMO_KEY_PROD), ("GOLDRUSH_EXPORTER__ACCOUNTS__0__EXPECT__0", expected)];
+    let exporter = Exporter::with(&api, &settings);
+    exporter.until("every family", |exposition| {
+        FAMILIES.iter().all(|family| exposition.0.contains(&format!("# TYPE {} ", family.name)))
+    });
+    (api, exporter)
 }
 
 /// Waits until that holds: for what no scrape shows, such as what the API was asked.
