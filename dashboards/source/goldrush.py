@@ -77,9 +77,11 @@ TROUBLES = [
     ("lagging", "lagging", 1, "GoldRushProcessingDelayHigh",
      f"""{newest("goldrush_pipeline_processing_delay_seconds")} > $lag_above unless {ON} {_BOUNDED} {_ON_DUTY}"""),
     ("stale", "readings stale or phase unknown", 1, "GoldRushReadingsStale",
-     f"(max by ({IDS}) (time() - {_AGE}) > $stale_after or {_phase('UNKNOWN')}"
-     f""" or (max by ({IDS}) (goldrush_pipeline_probe_success{{{CHOSEN}, probe="status"}}) == 0"""
-     f" unless {ON} goldrush_pipeline_phase))"
+     # The second part finds probes that have never succeeded.
+     f"(max by ({IDS}) (time() - {_AGE} > $stale_after or"
+     f" ({newest('goldrush_pipeline_probe_success', by=f'{IDS}, probe')} == 0"
+     " unless on (account, pipeline_id, probe) goldrush_pipeline_probe_last_success_timestamp_seconds))"
+     f" or {_phase('UNKNOWN')})"
      f" unless {ON} (goldrush_pipeline_forbidden == 1) {_ON_DUTY}"),
     ("not_running", "not running", 1, "GoldRushPipelineNotRunning",
      f"""label_replace({newest("goldrush_pipeline_phase", _chosen('phase!~"RUNNING|FAILED|UNKNOWN"'), by=f"{IDS}, phase")} == 1,"""

@@ -99,3 +99,16 @@ impl Drop for Prometheus {
         let _ = self.child.wait();
     }
 }
+
+/// The rules that are shipped, but what lasts for minutes there lasts for no time here: their `for`, their
+/// `keep_firing_for`, and the intervals of their groups.
+pub fn impatient_rules() -> String {
+    let rules = include_str!("../../alerts/goldrush.rules.yml");
+    let duration = regex::Regex::new(r"(?m)^( *)(for|keep_firing_for|interval): \S+$").unwrap();
+    duration
+        .replace_all(rules, |found: &regex::Captures| {
+            let (indentation, key) = (&found[1], &found[2]);
+            format!("{indentation}{key}: {}", if key == "interval" { "1s" } else { "0s" })
+        })
+        .into_owned()
+}
