@@ -69,7 +69,7 @@ TRIAGE = [
         thresholds=ORANGE, links=[link("Runbook", runbook("GoldRushApiUnavailable"))],
     ),
     stat(
-        "Groups in billing trouble",
+        "Billing trouble",
         f"count(max by (account, group) (goldrush_group_over_limit{{{ACCOUNT}}} == 1"
         f" or goldrush_group_free_trial_expired{{{ACCOUNT}}} == 1))"
         f" or 0 * count(goldrush_group_over_limit{{{ACCOUNT}}})",
@@ -92,31 +92,32 @@ TRIAGE = [
     ),
 ]
 
-ID = ("pipeline_id", "pipeline_id", {"custom.width": 250})
+NAME = ("pipeline", "Pipeline", {"links": ROW_TO_PIPELINE, "custom.width": 260})
+# The link needs the id; the name is what people read, so the id gets what room is left.
+ID = ("pipeline_id", "pipeline_id", {"custom.minWidth": 80})
 
 TABLES = [
     table(
         "Troubled pipelines", [target(all_troubles(), table=True)],
         [
             ("Value", "Severity", severity((2, "critical", "red"), (1, "warning", "orange"))),
-            ("trouble", "Trouble", {"custom.width": 250}),
-            ("pipeline", "Pipeline", {"links": ROW_TO_PIPELINE}),
-            ("runbook", "runbook", {"links": to_runbook("runbook"), "custom.width": 240}),
-            ("project", "Project", {"custom.width": 140}),
+            NAME,
+            ("trouble", "Trouble", {"custom.width": 230}),
             ("account", "account", {"custom.width": 90}),
+            ("runbook", "runbook", {"links": to_runbook("runbook"), "custom.width": 230}),
             ID,
         ],
-        width=16, height=10, sort=[("Severity", True)],
+        width=14, height=10, sort=[("Severity", True)],
         description="One row for each pipeline and trouble. The name leads to the pipeline's dashboard. Paused pipelines and "
                     "bounded ones that have ended are no trouble.",
     ),
     firing_alerts(
         [
-            ("pipeline", "Pipeline", {"links": ROW_TO_PIPELINE}),
+            NAME,
             ("account", "account", {"custom.width": 90}),
             ID,
         ],
-        width=8, height=10,
+        width=10, height=10,
     ),
     table(
         "Accounts",
@@ -141,10 +142,10 @@ TABLES = [
             }),
             ("Value #C", "Key loaded", {"unit": "dateTimeAsIso", "custom.width": 160}),
             ("Value #D", "Pipelines", {"custom.width": 90}),
-            ("Value #E", "Listed before", {"unit": "s", "decimals": 0, "custom.width": 110}),
+            ("Value #E", "List age", {"unit": "s", "decimals": 0, "custom.width": 110}),
         ],
         width=11, height=6, sort=[("Key", True)],
-        description="One ServiceKey each. “Listed before” is the age of the newest list that succeeded.",
+        description="One ServiceKey each. “List age” is the age of the newest list that succeeded.",
     ),
     table(
         "Groups",
@@ -237,7 +238,7 @@ EVERY = [
             target(f"max by ({IDS}) (increase(goldrush_pipeline_dropped_records_total{{{CHOSEN}}}[$__range]))", table=True),
         ],
         [
-            ("pipeline", "Pipeline", {"links": ROW_TO_PIPELINE, "custom.minWidth": 220}),
+            NAME,
             ("project", "Project", {"custom.width": 140}),
             ("account", "account", {"custom.width": 90}),
             ("status", "Wanted", {
@@ -255,9 +256,9 @@ EVERY = [
             ("Value #H", "Last progress", {"unit": "s", "decimals": 0, "custom.width": 110}),
             ("Value #I", "Worker age", {"unit": "s", "decimals": 0, "custom.width": 100}),
             ("Value #J", "Dropped", {"unit": "short", "decimals": 0, "custom.width": 90}),
-            ("topic", "Topic", {"custom.width": 250}),
-            ("destination_type", "Type", {"custom.width": 100}),
-            ("execution_mode", "Mode", {"custom.width": 100}),
+            ("destination_type", "Type", {"custom.width": 90}),
+            ("execution_mode", "Mode", {"custom.width": 90}),
+            ("topic", "Topic", {"custom.minWidth": 200}),
             ID,
         ],
         height=16, sort=[("Phase", False)],

@@ -232,7 +232,7 @@ def firing_alerts(columns, **more):
         "Firing alerts", [target(f"max by ({fields}) ({_firing(OF_PIPELINES)})", table=True)],
         [
             ("severity", "Severity", severity(("critical", "critical", "red"), ("warning", "warning", "orange"))),
-            ("alertname", "alertname", {"links": to_runbook("alertname")}),
+            ("alertname", "alertname", {"links": to_runbook("alertname"), "custom.width": 240}),
             *columns,
         ],
         sort=[("Severity", False)],
