@@ -22,7 +22,8 @@ import matplotlib.pyplot as plt  # noqa: E402
 from matplotlib.patches import FancyBboxPatch  # noqa: E402
 from PIL import Image  # noqa: E402
 
-PAGE, PANEL, LINE, TEXT, FAINT = "#111217", "#181b1f", "#2c3235", "#d0d1d9", "#8e8f9a"
+PAGE = DARK = "#111217"
+PANEL, LINE, TEXT, FAINT, LINK = "#181b1f", "#2c3235", "#d0d1d9", "#8e8f9a", "#6e9fff"
 COLORS = {
     "green": "#73bf69", "yellow": "#fade2a", "orange": "#ff9830", "red": "#f2495c", "blue": "#5794f2", "purple": "#b877d9",
     "text": TEXT, "transparent": PANEL,
@@ -94,7 +95,8 @@ def formatted(value, unit=None, decimals=None):
         for size, name in ((1e9, " Bil"), (1e6, " Mil"), (1e3, " K")):
             if abs(value) >= size:
                 return f"{value / size:.2f}".rstrip("0").rstrip(".") + name + suffix
-    return f"{value:.{2 if decimals is None else decimals}f}".rstrip("0").rstrip(".") + suffix if value % 1 else f"{value:.0f}{suffix}"
+    text = f"{value:.{2 if decimals is None else decimals}f}"
+    return (text.rstrip("0").rstrip(".") if "." in text else text) + suffix
 
 
 def shown(value, field):
@@ -157,15 +159,10 @@ def draw_stat(picture, source, panel, place):
     solid = panel["options"]["colorMode"] == "background_solid"
     if solid:
         picture.box(x, y, width, height, shade)
-    elif panel["options"]["graphMode"] == "area":
-        axes = picture.axes(x + 1, y + height * 0.6, width - 2, height * 0.38)
-        for _, times, values in source.over_time(panel["targets"][0]["expr"]):
-            axes.fill_between(times, values, min(0, *[v for v in values if v == v]), color=COLORS["blue"], alpha=0.35, linewidth=0)
-        axes.axis("off")
     dark = solid and shade != "#808080"
-    picture.text(x + 8, y + 12, panel["title"], 11, width - 14, color="#111217" if dark else TEXT, weight="bold")
+    picture.text(x + 8, y + 12, panel["title"], 11, width - 14, color=DARK if dark else TEXT, weight="bold")
     pixels = min(28, (width - 16) / max(1, len(text)) / 0.6)
-    picture.text(x + width / 2, y + height * 0.6, text, pixels, color="#111217" if dark else shade or TEXT, ha="center")
+    picture.text(x + width / 2, y + height * 0.6, text, pixels, color=DARK if dark else shade or TEXT, ha="center")
 
 
 def merged(source, panel):
@@ -219,7 +216,7 @@ def draw_table(picture, source, panel, place):
         if left + 30 > x + width:
             break
         column = min(column, x + width - left)
-        picture.text(left, y + 32, headers[field], 10, column - 4, color="#6e9fff", weight="bold")
+        picture.text(left, y + 32, headers[field], 10, column - 4, color=LINK, weight="bold")
         style = configs[field].get("custom.cellOptions", {}).get("type")
         for number, row in enumerate(rows):
             top = y + 42 + number * 20
@@ -230,9 +227,10 @@ def draw_table(picture, source, panel, place):
             text, shade = shown(row[field], configs[field])
             if style == "color-background" and shade:
                 picture.box(left - 2, top + 1, column - 4, 18, shade)
-            ink = "#111217" if style == "color-background" and shade else shade if style == "color-text" and shade else TEXT
-            link = "links" in configs[field] and style != "color-background"
-            picture.text(left + (2 if style == "color-background" else 0), top + 10, text, 10, column - 8, color="#6e9fff" if link else ink)
+            ink = LINK if "links" in configs[field] else TEXT
+            if shade and style in ("color-background", "color-text"):
+                ink = DARK if style == "color-background" else shade
+            picture.text(left + 2, top + 10, text, 10, column - 8, color=ink)
         left += column
     for number in range(min(len(rows), int((height - 42) // 20))):
         picture.page.plot([x + 4, x + width - 4], [y + 42 + number * 20] * 2, color=LINE, linewidth=0.5)
@@ -255,11 +253,15 @@ def draw_annotations(axes, source, dashboard):
         if "expr" not in annotation:
             continue
         for _, times, values in source.over_time(annotation["expr"]):
-            moments = {v / 1000 for v in values if v == v} if annotation["useValueForTime"] else {t for t, v in zip(times, values) if v == v}
-            starts = [t for t in moments if annotation["useValueForTime"] or not any(0 < t - other <= 30 for other in moments)]
-            for start in starts:
-                if source.end - source.seconds < start < source.end:
-                    axes.axvline(datetime.datetime.fromtimestamp(start), color=color(annotation["iconColor"]), linewidth=0.8, linestyle=(0, (3, 3)))
+            if annotation["useValueForTime"]:
+                starts = {value / 1000 for value in values if value == value}
+            else:
+                # Where something begins after half a minute of nothing.
+                known = [time for time, value in zip(times, values) if value == value]
+                starts = {time for before, time in zip([0, *known], known) if time - before > 30}
+            for start in (start for start in starts if source.end - source.seconds < start < source.end):
+                moment = datetime.datetime.fromtimestamp(start)
+                axes.axvline(moment, color=color(annotation["iconColor"]), linewidth=0.8, linestyle=(0, (3, 3)))
 
 
 def draw_timeseries(picture, source, panel, place, dashboard):
@@ -338,14 +340,14 @@ def draw_timeline(picture, source, panel, place):
     for number, (_, times, values) in enumerate(series):
         start = 0
         for index in range(1, len(times) + 1):
-            if index < len(times) and (values[index] == values[start] or values[index] != values[index] and values[start] != values[start]):
+            if index < len(times) and str(values[index]) == str(values[start]):
                 continue
             if values[start] == values[start]:
                 text, shade = shown(values[start], panel["fieldConfig"]["defaults"])
                 begin, end = (datetime.datetime.fromtimestamp(times[min(i, len(times) - 1)]) for i in (start, index))
                 axes.barh(-number, end - begin, left=begin, height=0.8, color=shade, alpha=0.85)
                 if (index - start) / len(times) * (width - 140) > 9 * len(text):
-                    axes.text(begin, -number, f" {text}", fontsize=9 * POINTS, va="center", color="#111217")
+                    axes.text(begin, -number, f" {text}", fontsize=9 * POINTS, va="center", color=DARK)
             start = index
     time_axis(axes, source)
     axes.set_yticks([-number for number in range(len(series))], [name for name, _, _ in series])

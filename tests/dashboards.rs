@@ -237,6 +237,7 @@ impl Trouble {
         };
         let down = Condition::DestinationDown("dial tcp 10.0.12.7:5432: connect: connection refused");
         is(0, Condition::Failed);
+        answers(0, Endpoint::Metrics, "processing_delay_ms", json!(400_000)); // no matter any more
         is(1, Condition::Stalled);
         is(2, down); // of the busiest chain, so that its backlog grows fast
         answers(3, Endpoint::Metrics, "processing_delay_ms", json!(400_000));

@@ -116,7 +116,8 @@ HEALTH = [
             ("Value #D", "401 and 403", {"unit": "short", "decimals": 0, "custom.width": 100}),
         ],
         width=11, height=6, sort=[("List", False)],
-        description="Each account of each instance. A rotation shows as a later “Key loaded”. “401 and 403” is over the time range.",
+        description="Each account of each instance. A rotation shows as a later “Key loaded”. “401 and 403” is over the time "
+                    "range.",
     ),
 ]
 

@@ -43,7 +43,10 @@ TRIAGE = [
         "RUNNING, but neither offset, height nor record count has moved for longer than “Stalled after”. A quiet topic looks "
         "the same.",
     ),
-    _trouble("Lagging", "lagging", ORANGE, "Processing delay above “Lagging above”."),
+    _trouble(
+        "Lagging", "lagging", ORANGE,
+        "Processing delay above “Lagging above”. Bounded pipelines read history and do not count.",
+    ),
     _trouble(
         "Stale or unknown", "stale", PURPLE,
         "The newest reading is older than “Stale after”, there is none, or the phase is one that the exporter does not know. "

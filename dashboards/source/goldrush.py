@@ -60,6 +60,8 @@ _PAUSED = f"""{newest("goldrush_pipeline_desired_status", _chosen('status="pause
 _BOUNDED = 'goldrush_pipeline_info{execution_mode="bounded"}'
 _FINISHED = f"""({_phase("STOPPED")} and {ON} {_BOUNDED})"""
 _ON_DUTY = f"unless {ON} ({_PAUSED} or {_FINISHED})"
+# What a failed worker said last stays: its failure is the trouble.
+_ALIVE = f"unless {ON} ({_PAUSED} or {_FINISHED} or {_phase('FAILED')})"
 _AGE = newest("goldrush_pipeline_probe_last_success_timestamp_seconds", by=f"{IDS}, probe")
 
 # (key, text in the table, severity, runbook, query). Every query gives one series for each pipeline concerned; a label
@@ -75,7 +77,7 @@ TROUBLES = [
      f" and {ON} ({_phase('RUNNING')}) {_ON_DUTY}"),
     # A bounded pipeline reads history, so its delay is large by nature.
     ("lagging", "lagging", 1, "GoldRushProcessingDelayHigh",
-     f"""{newest("goldrush_pipeline_processing_delay_seconds")} > $lag_above unless {ON} {_BOUNDED} {_ON_DUTY}"""),
+     f"""{newest("goldrush_pipeline_processing_delay_seconds")} > $lag_above unless {ON} {_BOUNDED} {_ALIVE}"""),
     ("stale", "readings stale or phase unknown", 1, "GoldRushReadingsStale",
      # The second part finds probes that have never succeeded.
      f"(max by ({IDS}) (time() - {_AGE} > $stale_after or"
@@ -97,7 +99,7 @@ TROUBLES = [
      f"max by ({IDS}) (changes(goldrush_pipeline_start_time_seconds{{{CHOSEN}}}[30m])) >= 3 {_ON_DUTY}"),
     ("backlog", "backlog grows", 1, "GoldRushBacklogGrowing",
      f"""({newest("goldrush_pipeline_pending_records")} > 10000"""
-     f" and max by ({IDS}) (deriv(goldrush_pipeline_pending_records{{{CHOSEN}}}[15m])) > 0) {_ON_DUTY}"),
+     f" and max by ({IDS}) (deriv(goldrush_pipeline_pending_records{{{CHOSEN}}}[15m])) > 0) {_ALIVE}"),
 ]
 
 _KNOWN = f"count({newest('goldrush_pipeline_forbidden')})"

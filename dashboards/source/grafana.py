@@ -45,13 +45,13 @@ def panel(kind, title, targets, *, width, height, description, unit=None, option
     return result
 
 
-def stat(title, expr, *, width, height=4, background=True, graph=False, **more):
-    """One number. A value that is not there is shown as such, not as a green 0."""
+def stat(title, expr, *, width, height=4, background=True, **more):
+    """One number, as it is now. One that is not there is shown as such: not as a green 0, nor as the last one there was."""
     absent = {"type": "special", "options": {"match": "null+nan", "result": {"color": "#808080", "text": "no data"}}}
     more["mappings"] = [*more.get("mappings", []), absent]
     options = {
         "colorMode": "background_solid" if background else "value",
-        "graphMode": "area" if graph else "none",
+        "graphMode": "none",
         "justifyMode": "auto",
         "orientation": "auto",
         "percentChangeColorMode": "standard",
@@ -61,7 +61,7 @@ def stat(title, expr, *, width, height=4, background=True, graph=False, **more):
         "wideLayout": True,
     }
     more.setdefault("color", {"mode": "thresholds"})
-    return panel("stat", title, [target(expr, instant=not graph)], width=width, height=height, options=options, **more)
+    return panel("stat", title, [target(expr, instant=True)], width=width, height=height, options=options, **more)
 
 
 def graph(title, targets, *, width=12, height=8, stacked=False, table=True, fill=None, line="linear", **more):

@@ -35,17 +35,17 @@ NOW = [
     ),
     stat(
         "Processing delay", _max("goldrush_pipeline_processing_delay_seconds"), width=3, unit="s", decimals=1,
-        thresholds=steps("green", (60, "yellow"), (300, "orange"), (1800, "red")), graph=True,
+        thresholds=steps("green", (60, "yellow"), (300, "orange"), (1800, "red")),
         description="From source to destination.", links=[link("Runbook", runbook("GoldRushProcessingDelayHigh"))],
     ),
     stat(
-        "Backlog", _max("goldrush_pipeline_pending_records"), width=3, unit="short", decimals=0, background=False, graph=True,
+        "Backlog", _max("goldrush_pipeline_pending_records"), width=3, unit="short", decimals=0, background=False,
         description="Records buffered and not yet written to the destination.",
         links=[link("Runbook", runbook("GoldRushBacklogGrowing"))],
     ),
     stat(
         "Throughput", _max("goldrush_pipeline_records_per_second"), width=3, unit="rowsps", decimals=0, background=False,
-        graph=True, description="Rolling throughput as the API reports it.",
+        description="Rolling throughput as the API reports it.",
     ),
     stat(
         "Last progress", f"time() - {_max('goldrush_pipeline_last_progress_timestamp_seconds')}", width=3, unit="s",
@@ -60,20 +60,21 @@ NOW = [
         links=[link("Runbook", runbook("GoldRushPipelineRestarting"))],
     ),
     stat(
-        "Answers 403", _max("goldrush_pipeline_forbidden"), width=3, height=3,
+        "Answers 403", _max("goldrush_pipeline_forbidden"), width=3, height=5,
         mappings=values((0, "no", "green"), (1, "yes", "orange")),
         description="Yes: the pipeline belongs to another group, so nothing else is known of it.",
         links=[link("Runbook", runbook("GoldRushPipelineForbidden"))],
     ),
     stat(
-        "Replicas ready", _max("goldrush_pipeline_replicas_ready"), width=3, height=3, decimals=0, background=False,
+        "Replicas ready", _max("goldrush_pipeline_replicas_ready"), width=3, height=5, decimals=0, background=False,
         description="Replicas that are ready; how many are wanted is below.",
         links=[link("Runbook", runbook("GoldRushReplicasNotReady"))],
     ),
     stat(
-        "Worker age", f"time() - {_max('goldrush_pipeline_start_time_seconds')}", width=3, height=3, unit="s", decimals=0,
+        "Worker age", f"time() - {_max('goldrush_pipeline_start_time_seconds')}", width=3, height=5, unit="s", decimals=0,
         background=False, description="Time since the worker started.",
     ),
+    firing_alerts([("account", "account", {"custom.width": 120})], width=15, height=5),
     table(
         "What it is",
         [
@@ -83,19 +84,18 @@ NOW = [
             target(f"max by (account) (goldrush_pipeline_updated_timestamp_seconds{{{THIS}}}) * 1000", table=True),
         ],
         [
-            ("pipeline", "Name", {}),
+            ("pipeline", "Name", {"custom.width": 260}),
             ("account", "Account", {"custom.width": 90}),
             ("project", "Project", {"custom.width": 130}),
             ("group", "Group", {"custom.width": 130}),
-            ("topic", "Topic", {"custom.width": 240}),
+            ("topic", "Topic", {"custom.minWidth": 200}),
             ("destination_type", "Destination", {"custom.width": 100}),
             ("execution_mode", "Mode", {"custom.width": 90}),
             ("Value #B", "Created", {"unit": "dateTimeAsIso", "custom.width": 160}),
             ("Value #C", "Changed", {"unit": "dateTimeAsIso", "custom.width": 160}),
         ],
-        width=15, height=3, description="From the newest list. More than one row: several accounts show the pipeline.",
+        width=24, height=3, description="From the newest list. More than one row: several accounts show the pipeline.",
     ),
-    firing_alerts([("account", "account", {"custom.width": 120})], width=24, height=5),
 ]
 
 STATE = [
@@ -203,8 +203,8 @@ FRESHNESS = [
         "Age of the readings",
         [target(f"time() - max by (probe) (goldrush_pipeline_probe_last_success_timestamp_seconds{{{THIS}}})", "{{probe}}")],
         unit="s", min=0, thresholds=steps("transparent", (300, "red")),
-        description="Time since each probe last succeeded. Line: the default of poll.stale_after, at which the exporter withdraws "
-                    "the reading.",
+        description="Time since each probe last succeeded. Line: the default of poll.stale_after, at which the exporter "
+                    "withdraws the reading.",
         links=[link("Runbook", runbook("GoldRushReadingsStale"))],
     ),
     graph(
