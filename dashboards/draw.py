@@ -144,7 +144,7 @@ class Picture:
     def text(self, x, y, text, pixels, width=None, **more):
         """Text that is cut at a width."""
         # The font has no pictographs.
-        text = "".join(character for character in text if ord(character) < 0x10000).replace("\n", " ").replace("$", r"\$")
+        text = "".join(character for character in text if ord(character) < 0x10000).replace("\n", " ")
         if width is not None and len(text) > (room := max(1, int(width / (pixels * 0.58)))):
             text = text[: room - 1] + "…"
         more = {"color": TEXT, "va": "center", **more}
@@ -171,13 +171,10 @@ def merged(source, panel):
     several = len(panel["targets"]) > 1
     for target in panel["targets"]:
         name = f"Value #{target['refId']}" if several else "Value"
-        by_labels = {}
-        for row in rows:
-            by_labels.setdefault(row["account"] if "account" in row else "", []).append(row)
         for labels, value in source.now(target["expr"]):
             fits = [
-                row for row in by_labels.get(labels.get("account", ""), [])
-                if all(row.get(label, text) == text for label, text in labels.items()) and name not in row
+                row for row in rows
+                if name not in row and all(row.get(label, text) == text for label, text in labels.items())
             ]
             for row in fits:
                 row.update(labels, **{name: value})
