@@ -7,11 +7,12 @@ mod queries;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use common::prometheus::{Prometheus, impatient_rules};
+use common::prometheus::Prometheus;
 use common::tools::{feed, outcome, tool};
 use common::{Api, Exporter, KEY, PATIENCE};
 use goldrush_exporter::simulator::{Condition, Endpoint, Fault, FaultMatcher, Options, Scenario};
 use queries::{Query, Values, dashboard, offered, queries};
+use regex::{Captures, Regex};
 use serde_json::{Value, json};
 
 const NAMES: [&str; 3] = ["fleet", "pipeline", "exporter"];
@@ -156,6 +157,19 @@ const QUIET: &[&str] = &[
 const EITHER: &[&str] = &["exporter / Lag / A"];
 
 const MACROS: &Values = &[("__rate_interval", "5s"), ("__range", "5m"), ("runbooks", "")];
+
+/// The rules that are shipped, but what lasts for minutes there lasts for no time here: their `for`, their
+/// `keep_firing_for`, and the intervals of their groups.
+fn impatient_rules() -> String {
+    let rules = include_str!("../alerts/goldrush.rules.yml");
+    let duration = Regex::new(r"(?m)^( *)(for|keep_firing_for|interval): \S+$").unwrap();
+    duration
+        .replace_all(rules, |found: &Captures| {
+            let (indentation, key) = (&found[1], &found[2]);
+            format!("{indentation}{key}: {}", if key == "interval" { "1s" } else { "0s" })
+        })
+        .into_owned()
+}
 
 /// An exporter with one account for each (name, key).
 fn exporter(api: &Api, accounts: &[(&str, &str)], more: &[(&str, &str)]) -> Exporter {
