@@ -1,8 +1,11 @@
 """Exporter: whether what the other dashboards show can be trusted."""
 
-from .goldrush import EXPORTER, FLEET, PIPELINE, RUNBOOKS_VARIABLE, account_variable, alert_annotation, links, runbook
+from .goldrush import (
+    EXPORTER, FLEET, OF_ACCOUNTS, PIPELINE, RUNBOOKS_VARIABLE, account_variable, alert_annotation, links, moment_annotation,
+    runbook,
+)
 from .grafana import (
-    dashboard, datasource_variable, graph, heatmap, link, override, query_variable, row, stat, steps, table, target, values,
+    dashboard, datasource_variable, graph, heatmap, link, query_variable, row, stat, steps, table, target, values,
 )
 
 # All expands to the exporters that there are: `.*` would take every process of this Prometheus.
@@ -113,7 +116,8 @@ HEALTH = [
             ("Value #D", "401 and 403", {"unit": "short", "decimals": 0, "custom.width": 100}),
         ],
         width=11, height=6, sort=[("List", False)],
-        description="Each account of each instance. A rotation shows as a later “Key loaded”. “401 and 403” is over the time range.",
+        description="Each account of each instance. A rotation shows as a later “Key loaded”. “401 and 403” is over the time "
+                    "range.",
     ),
 ]
 
@@ -205,7 +209,8 @@ PROCESS = [
     row("Exposition and process"),
     graph(
         "Scrapes", [target(_rate("goldrush_exporter_scrapes_total", "job, instance", SELF), WHICH)], unit="reqps", min=0,
-        width=8, table=False, interval="1m", description="Expositions written. More than the scrape interval explains: several Prometheis.",
+        width=8, table=False, interval="1m",
+        description="Expositions written. More than the scrape interval explains: several scrape it.",
     ),
     graph(
         "Render duration",
@@ -230,7 +235,8 @@ PROCESS = [
             target(f"max by (job, instance) (process_resident_memory_bytes{{{SELF}}})", f"resident {WHICH}"),
             target(f"max by (job, instance) (process_virtual_memory_bytes{{{SELF}}})", f"virtual {WHICH}"),
         ],
-        unit="bytes", min=0, width=8, table=False, description="Resident matters; virtual is address space only (hidden in the graph).",
+        unit="bytes", min=0, width=8, table=False,
+        description="Resident matters; virtual is address space only (hidden in the graph).",
         overrides=[{"matcher": {"id": "byRegexp", "options": "/^virtual /"},
                     "properties": [{"id": "custom.hideFrom", "value": {"legend": False, "tooltip": False, "viz": True}}]}],
     ),
@@ -262,6 +268,17 @@ def build():
             account_variable(multi=True),
             RUNBOOKS_VARIABLE,
         ],
-        annotations=[alert_annotation(', account=~"$account|"')],
+        annotations=[
+            alert_annotation(OF_ACCOUNTS),
+            moment_annotation(
+                "Configuration loaded",
+                f"max by (instance) (goldrush_exporter_config_last_reload_success_timestamp_seconds{{{SELF}}})", "blue",
+                "Configuration loaded", "{{instance}}",
+            ),
+            moment_annotation(
+                "Keys loaded", f"max by (account) (goldrush_service_key_loaded_timestamp_seconds{{{POLL}}})", "purple",
+                "ServiceKey loaded", "{{account}}",
+            ),
+        ],
         links=links(FLEET, PIPELINE),
     )

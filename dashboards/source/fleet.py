@@ -1,9 +1,10 @@
 """Fleet: what is wrong, and where."""
 
 from .goldrush import (
-    ACCOUNT, CHOSEN, DESIRED_NAME_MAPPINGS, EXPORTER, FLEET, HEALTH_MAPPINGS, IDS, NO_YES_MAPPINGS, PHASE_NAME_MAPPINGS,
-    PHASES, PIPELINE, RUNBOOKS_VARIABLE, THRESHOLD_VARIABLES, TO_PIPELINE, alert_annotation, all_troubles, common_variables,
-    links, newest, number_of, runbook, runbook_of, to_runbook,
+    ACCOUNT, CHOSEN, DESIRED_NAME_MAPPINGS, EXPORTER, FLEET, HEALTH_MAPPINGS, IDS, NO_YES_MAPPINGS, OF_PIPELINES,
+    PHASE_NAME_MAPPINGS, PHASES, PIPELINE, ROW_TO_PIPELINE, RUNBOOKS_VARIABLE, SERIES_TO_PIPELINE, THRESHOLD_VARIABLES,
+    alert_annotation, all_troubles, common_variables, firing_alerts, links, newest, number_of, runbook, runbook_of, severity,
+    to_runbook,
 )
 from .grafana import colored, dashboard, graph, link, override, row, stat, steps, table, target, values
 
@@ -42,15 +43,19 @@ TRIAGE = [
         "RUNNING, but neither offset, height nor record count has moved for longer than “Stalled after”. A quiet topic looks "
         "the same.",
     ),
-    _trouble("Lagging", "lagging", ORANGE, "Processing delay above “Lagging above”."),
+    _trouble(
+        "Lagging", "lagging", ORANGE,
+        "Processing delay above “Lagging above”. Bounded pipelines read history and do not count.",
+    ),
     _trouble(
         "Stale or unknown", "stale", PURPLE,
         "The newest reading is older than “Stale after”, there is none, or the phase is one that the exporter does not know. "
         "The other numbers say nothing about these pipelines.",
     ),
     stat(
-        "Expected, missing", f"sum(max by (account, pipeline_id) (goldrush_expected_pipeline_missing{{{ACCOUNT}}}))", width=3,
-        description="Pipelines that the configuration expects and the list does not show. No data: none is expected.",
+        "Expected, missing", f"sum(max by (account, pipeline_id) (goldrush_expected_pipeline_missing{{{ACCOUNT}}}))"
+        f" or 0 * count(goldrush_up{{{ACCOUNT}}})",
+        width=3, description="Pipelines that the configuration expects and the list does not show.",
         thresholds=RED, links=[link("Runbook", runbook("GoldRushExpectedPipelineMissing"))],
     ),
     stat(
@@ -62,13 +67,14 @@ TRIAGE = [
         thresholds=RED, links=[link("Runbook", runbook("GoldRushExporterDown"))],
     ),
     stat(
-        "API down", f"sum(1 - max by (account) (goldrush_up{{{ACCOUNT}}}))", width=3, height=3,
+        "Lists failing", f"sum(1 - max by (account) (goldrush_up{{{ACCOUNT}}}))", width=3, height=3,
         description="Accounts whose newest list of pipelines failed, whatever the reason.",
         thresholds=ORANGE, links=[link("Runbook", runbook("GoldRushApiUnavailable"))],
     ),
     stat(
-        "Groups in billing trouble",
-        f"count(max by (account, group) (goldrush_group_over_limit{{{ACCOUNT}}} or goldrush_group_free_trial_expired{{{ACCOUNT}}}) == 1)"
+        "Billing trouble",
+        f"count(max by (account, group) (goldrush_group_over_limit{{{ACCOUNT}}} == 1"
+        f" or goldrush_group_free_trial_expired{{{ACCOUNT}}} == 1))"
         f" or 0 * count(goldrush_group_over_limit{{{ACCOUNT}}})",
         width=3, height=3, description="Groups over the limit of their plan or with an expired free trial.",
         thresholds=RED, links=[link("Runbook", runbook("GoldRushGroupOverLimit"))],
@@ -78,8 +84,10 @@ TRIAGE = [
     _trouble("Answer 403", "forbidden", ORANGE, "Listed, but of another group: they cannot be watched.", height=3),
     _trouble("Drop records", "dropping", ORANGE, "Dropped at least one record within 15 minutes.", height=3),
     stat(
-        "Pipelines", f"count(count by (account, pipeline_id) (goldrush_pipeline_forbidden{{{CHOSEN}}}))", width=3, height=3,
-        description="Pipelines that are polled.", background=False,
+        "Pipelines",
+        f"count(count by (account, pipeline_id) (goldrush_pipeline_forbidden{{{CHOSEN}}}))"
+        f" or 0 * count(goldrush_up{{{ACCOUNT}}})",
+        width=3, height=3, description="Pipelines that are polled.", background=False,
     ),
     stat(
         "Throughput", f"sum({newest('goldrush_pipeline_records_per_second')})", width=3, height=3, unit="rowsps", decimals=0,
@@ -87,47 +95,32 @@ TRIAGE = [
     ),
 ]
 
-SEVERITY = {
-    "mappings": values((2, "critical", "red"), (1, "warning", "orange")),
-    "custom.cellOptions": {"mode": "basic", "type": "color-background"},
-    "custom.width": 80,
-}
-ID = ("pipeline_id", "pipeline_id", {"custom.width": 250})
+NAME = ("pipeline", "Pipeline", {"links": ROW_TO_PIPELINE, "custom.width": 260})
+# The link needs the id; the name is what people read, so the id gets what room is left.
+ID = ("pipeline_id", "pipeline_id", {"custom.minWidth": 80})
 
 TABLES = [
     table(
         "Troubled pipelines", [target(all_troubles(), table=True)],
         [
-            ("Value", "Severity", SEVERITY),
-            ("trouble", "trouble", {"links": to_runbook("runbook"), "custom.width": 270}),
-            ("pipeline", "Pipeline", {"links": TO_PIPELINE}),
-            ("project", "Project", {"custom.width": 150}),
-            ("account", "account", {"custom.width": 100}),
+            ("Value", "Severity", severity((2, "critical", "red"), (1, "warning", "orange"))),
+            NAME,
+            ("trouble", "Trouble", {"custom.width": 230}),
+            ("account", "account", {"custom.width": 90}),
+            ("runbook", "runbook", {"links": to_runbook("runbook"), "custom.width": 230}),
             ID,
-            ("runbook", "runbook", {"custom.hidden": True}),
         ],
-        width=16, height=10, sort=[("Severity", True)],
-        description="One row for each pipeline and trouble. The name leads to the pipeline's dashboard, the trouble to its "
-                    "runbook. Paused pipelines and bounded ones that have ended are no trouble.",
+        width=14, height=10, sort=[("Severity", True)],
+        description="One row for each pipeline and trouble. The name leads to the pipeline's dashboard. Paused pipelines and "
+                    "bounded ones that have ended are no trouble.",
     ),
-    table(
-        "Firing alerts",
-        [target('max by (severity, alertname, account, pipeline, pipeline_id) '
-                '(ALERTS{alertname=~"GoldRush.*", alertstate="firing", account=~"$account|", pipeline_id=~"$pipeline_id|"})',
-                table=True)],
+    firing_alerts(
         [
-            ("severity", "Severity", {
-                "mappings": values(("critical", "critical", "red"), ("warning", "warning", "orange")),
-                "custom.cellOptions": {"mode": "basic", "type": "color-background"}, "custom.width": 80,
-            }),
-            ("alertname", "alertname", {"links": to_runbook("alertname")}),
-            ("pipeline", "Pipeline", {"links": TO_PIPELINE}),
-            ("account", "account", {"custom.width": 100}),
-            ("pipeline_id", "pipeline_id", {"custom.hidden": True}),
+            NAME,
+            ("account", "account", {"custom.width": 90}),
+            ID,
         ],
-        width=8, height=10, sort=[("Severity", False)],
-        description="Alerts of the GoldRush rules that fire now. The alert leads to its runbook. Empty if none fires, or if "
-                    "this Prometheus does not load the rules.",
+        width=10, height=10,
     ),
     table(
         "Accounts",
@@ -152,10 +145,10 @@ TABLES = [
             }),
             ("Value #C", "Key loaded", {"unit": "dateTimeAsIso", "custom.width": 160}),
             ("Value #D", "Pipelines", {"custom.width": 90}),
-            ("Value #E", "Listed before", {"unit": "s", "decimals": 0, "custom.width": 110}),
+            ("Value #E", "List age", {"unit": "s", "decimals": 0, "custom.width": 110}),
         ],
         width=11, height=6, sort=[("Key", True)],
-        description="One ServiceKey each. “Listed before” is the age of the newest list that succeeded.",
+        description="One ServiceKey each. “List age” is the age of the newest list that succeeded.",
     ),
     table(
         "Groups",
@@ -206,14 +199,14 @@ TRENDS = [
     graph(
         "Processing delay, highest 10",
         [target(f"topk(10, {newest('goldrush_pipeline_processing_delay_seconds')})", "{{pipeline}} ({{account}})")],
-        unit="s", min=0, thresholds=steps("transparent", (300, "orange")),
+        unit="s", min=0, thresholds=steps("transparent", (300, "orange")), data_links=SERIES_TO_PIPELINE,
         description="From source to destination. Line: the threshold of the alert. The ten are chosen at every point in time, "
                     "so more than ten can appear.",
     ),
     graph(
         "Backlog, highest 10",
         [target(f"topk(10, {newest('goldrush_pipeline_pending_records')})", "{{pipeline}} ({{account}})")],
-        unit="short", min=0,
+        unit="short", min=0, data_links=SERIES_TO_PIPELINE,
         description="Records buffered and not yet written to the destination.",
     ),
     graph(
@@ -226,13 +219,13 @@ TRENDS = [
         "Dropped records, highest 10",
         [target(f"topk(10, max by ({IDS}) (rate(goldrush_pipeline_dropped_records_total{{{CHOSEN}}}[$__rate_interval])) > 0)",
                 "{{pipeline}} ({{account}})")],
-        unit="rowsps", min=0, interval="1m",
+        unit="rowsps", min=0, interval="1m", data_links=SERIES_TO_PIPELINE,
         description="Records that could not be normalized or decoded. Empty: none is dropped.",
     ),
 ]
 
-ALL = [
-    row("All pipelines"),
+EVERY = [
+    row("Every pipeline"),
     table(
         "All pipelines",
         [
@@ -248,7 +241,7 @@ ALL = [
             target(f"max by ({IDS}) (increase(goldrush_pipeline_dropped_records_total{{{CHOSEN}}}[$__range]))", table=True),
         ],
         [
-            ("pipeline", "Pipeline", {"links": TO_PIPELINE, "custom.minWidth": 220}),
+            NAME,
             ("project", "Project", {"custom.width": 140}),
             ("account", "account", {"custom.width": 90}),
             ("status", "Wanted", {
@@ -266,9 +259,9 @@ ALL = [
             ("Value #H", "Last progress", {"unit": "s", "decimals": 0, "custom.width": 110}),
             ("Value #I", "Worker age", {"unit": "s", "decimals": 0, "custom.width": 100}),
             ("Value #J", "Dropped", {"unit": "short", "decimals": 0, "custom.width": 90}),
-            ("topic", "Topic", {"custom.width": 250}),
-            ("destination_type", "Type", {"custom.width": 100}),
-            ("execution_mode", "Mode", {"custom.width": 100}),
+            ("destination_type", "Type", {"custom.width": 90}),
+            ("execution_mode", "Mode", {"custom.width": 90}),
+            ("topic", "Topic", {"custom.minWidth": 200}),
             ID,
         ],
         height=16, sort=[("Phase", False)],
@@ -282,8 +275,8 @@ def build():
     """The dashboard's JSON."""
     return dashboard(
         FLEET, "GoldRush / Fleet", "All pipelines of the chosen accounts: what is wrong, and where.",
-        [*TRIAGE, *TABLES, *TRENDS, *ALL],
+        [*TRIAGE, *TABLES, *TRENDS, *EVERY],
         variables=[*common_variables(multi=True), *THRESHOLD_VARIABLES, RUNBOOKS_VARIABLE],
-        annotations=[alert_annotation(', account=~"$account|", pipeline_id=~"$pipeline_id|"')],
+        annotations=[alert_annotation(OF_PIPELINES)],
         links=links(PIPELINE, EXPORTER),
     )

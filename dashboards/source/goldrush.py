@@ -5,7 +5,7 @@ the scrape (job, instance) away, unless the panel is about the exporter itself.
 """
 
 from .grafana import (
-    annotation, choice_variable, constant_variable, dashboard_link, datasource_variable, query_variable, values,
+    annotation, choice_variable, constant_variable, dashboard_link, datasource_variable, query_variable, table, target, values,
 )
 
 FLEET, PIPELINE, EXPORTER = "goldrush-fleet", "goldrush-pipeline", "goldrush-exporter"
@@ -47,49 +47,63 @@ def newest(metric, chosen=CHOSEN, by=IDS):
     return f"max by ({by}) ({metric}{{{chosen}}})"
 
 
-def _chosen(*matchers):
-    return ", ".join([CHOSEN, *matchers])
+def _where(metric, condition, *matchers, by=IDS):
+    """Pipelines of which the metric meets a condition. Compared first, so that there is little to aggregate in a large fleet;
+    with several exporters, one that sees it is enough."""
+    return f"max by ({by}) ({metric}{{{', '.join([CHOSEN, *matchers])}}} {condition})"
 
 
 def _phase(name):
-    return f"""{newest("goldrush_pipeline_phase", _chosen(f'phase="{name}"'))} == 1"""
+    return _where("goldrush_pipeline_phase", "== 1", f'phase="{name}"')
 
 
+_BOUNDED = 'goldrush_pipeline_info{execution_mode="bounded"}'
 # Paused by the user, or bounded and at its end: that is no trouble.
-_PAUSED = f"""{newest("goldrush_pipeline_desired_status", _chosen('status="paused"'))} == 1"""
-_FINISHED = f"""({_phase("STOPPED")} and {ON} goldrush_pipeline_info{{execution_mode="bounded"}})"""
-_ON_DUTY = f"unless {ON} ({_PAUSED} or {_FINISHED})"
-_AGE = newest("goldrush_pipeline_probe_last_success_timestamp_seconds", by=f"{IDS}, probe")
+_PAUSED = _where("goldrush_pipeline_desired_status", "== 1", 'status="paused"')
+_ON_DUTY = f"unless {ON} ({_PAUSED} or ({_phase('STOPPED')} and {ON} {_BOUNDED}))"
+# What a failed worker said last stays: its failure is the trouble.
+_ALIVE = f"unless {ON} {_phase('FAILED')}"
+# How long nothing had moved when the metrics were last read.
+_IDLE = (
+    f"max by ({IDS}) (goldrush_pipeline_probe_last_success_timestamp_seconds{{{CHOSEN}, probe=\"metrics\"}})"
+    f" - {newest('goldrush_pipeline_last_progress_timestamp_seconds')}"
+)
+# How old the newest reading of each probe is, and probes that have never succeeded.
+_AGE = f"time() - {newest('goldrush_pipeline_probe_last_success_timestamp_seconds', by=f'{IDS}, probe')}"
+_NEVER_READ = (
+    f"{_where('goldrush_pipeline_probe_success', '== 0', by=f'{IDS}, probe')}"
+    " unless on (account, pipeline_id, probe) goldrush_pipeline_probe_last_success_timestamp_seconds"
+)
 
-# (key, text in the table, severity, runbook, query). Every query gives one series for each pipeline concerned; a label
-# `reason` is added to the text.
+# (key, text in the table, severity, runbook, query). Every query gives one series for each pipeline concerned, on duty or
+# not; a label `reason` is added to the text. They agree with the alerts of the same name, but show at once what an alert
+# waits for, and need no recording rule: a Prometheus without the rules shows them as well.
 TROUBLES = [
     ("destinations", "destination down", 2, "GoldRushDestinationUnhealthy",
-     f"""{newest("goldrush_pipeline_destination_error", by=f"{IDS}, reason")} == 1 {_ON_DUTY}"""),
-    ("failed", "failed", 2, "GoldRushPipelineFailed", f"{_phase('FAILED')} {_ON_DUTY}"),
-    ("stalled", "stalled", 2, "GoldRushPipelineStalled",
-     f"""{newest("goldrush_pipeline_probe_last_success_timestamp_seconds", _chosen('probe="metrics"'))}"""
-     f""" - {newest("goldrush_pipeline_last_progress_timestamp_seconds")} > $stalled_after"""
-     f" and {ON} ({_phase('RUNNING')}) {_ON_DUTY}"),
+     _where("goldrush_pipeline_destination_error", "== 1", by=f"{IDS}, reason")),
+    ("failed", "failed", 2, "GoldRushPipelineFailed", _phase("FAILED")),
+    ("stalled", "stalled", 2, "GoldRushPipelineStalled", f"{_IDLE} > $stalled_after and {ON} {_phase('RUNNING')}"),
+    # A bounded pipeline reads history, so its delay is large by nature.
     ("lagging", "lagging", 1, "GoldRushProcessingDelayHigh",
-     f"""{newest("goldrush_pipeline_processing_delay_seconds")} > $lag_above {_ON_DUTY}"""),
+     f"{_where('goldrush_pipeline_processing_delay_seconds', '> $lag_above')} unless {ON} {_BOUNDED} {_ALIVE}"),
     ("stale", "readings stale or phase unknown", 1, "GoldRushReadingsStale",
-     f"(max by ({IDS}) (time() - {_AGE}) > $stale_after or {_phase('UNKNOWN')}"
-     f""" or (max by ({IDS}) (goldrush_pipeline_probe_success{{{CHOSEN}, probe="status"}}) == 0"""
-     f" unless {ON} goldrush_pipeline_phase))"
-     f" unless {ON} (goldrush_pipeline_forbidden == 1) {_ON_DUTY}"),
+     f"max by ({IDS}) ({_AGE} > $stale_after or ({_NEVER_READ}) or {_phase('UNKNOWN')})"
+     f" unless {ON} (goldrush_pipeline_forbidden == 1)"),
     ("not_running", "not running", 1, "GoldRushPipelineNotRunning",
-     f"""label_replace({newest("goldrush_pipeline_phase", _chosen('phase!~"RUNNING|FAILED|UNKNOWN"'), by=f"{IDS}, phase")} == 1,"""
-     f""" "reason", "$1", "phase", "(.*)") {_ON_DUTY}"""),
-    ("forbidden", "answers 403", 1, "GoldRushPipelineForbidden",
-     f"""{newest("goldrush_pipeline_forbidden")} == 1"""),
+     "label_replace("
+     + _where("goldrush_pipeline_phase", "== 1", 'phase!~"RUNNING|FAILED|UNKNOWN"', by=f"{IDS}, phase")
+     + ', "reason", "$1", "phase", "(.*)")'),
+    ("replicas", "replicas not ready", 1, "GoldRushReplicasNotReady",
+     f"max by ({IDS}) (goldrush_pipeline_replicas{{{CHOSEN}}} > goldrush_pipeline_replicas_ready)"
+     f" and {ON} {_phase('RUNNING')}"),
+    ("forbidden", "answers 403", 1, "GoldRushPipelineForbidden", _where("goldrush_pipeline_forbidden", "== 1")),
     ("dropping", "drops records", 1, "GoldRushRecordsDropped",
-     f"max by ({IDS}) (increase(goldrush_pipeline_dropped_records_total{{{CHOSEN}}}[15m])) >= 1 {_ON_DUTY}"),
+     f"max by ({IDS}) (increase(goldrush_pipeline_dropped_records_total{{{CHOSEN}}}[15m]) >= 1)"),
     ("restarting", "restarts again and again", 1, "GoldRushPipelineRestarting",
-     f"max by ({IDS}) (changes(goldrush_pipeline_start_time_seconds{{{CHOSEN}}}[30m])) >= 3 {_ON_DUTY}"),
+     f"max by ({IDS}) (changes(goldrush_pipeline_start_time_seconds{{{CHOSEN}}}[30m]) >= 3)"),
     ("backlog", "backlog grows", 1, "GoldRushBacklogGrowing",
-     f"""({newest("goldrush_pipeline_pending_records")} > 10000"""
-     f" and max by ({IDS}) (deriv(goldrush_pipeline_pending_records{{{CHOSEN}}}[15m])) > 0) {_ON_DUTY}"),
+     f"{_where('goldrush_pipeline_pending_records', '> 10000')}"
+     f" and max by ({IDS}) (deriv(goldrush_pipeline_pending_records{{{CHOSEN}}}[15m]) > 0) {_ALIVE}"),
 ]
 
 _KNOWN = f"count({newest('goldrush_pipeline_forbidden')})"
@@ -98,7 +112,7 @@ _KNOWN = f"count({newest('goldrush_pipeline_forbidden')})"
 def number_of(key):
     """How many pipelines have this trouble: 0 if none has, nothing if no pipeline is known."""
     query = next(query for name, _, _, _, query in TROUBLES if name == key)
-    return f"count(\n  count by (account, pipeline_id) (\n    {query}\n  )\n) or 0 * {_KNOWN}"
+    return f"count(\n  count by (account, pipeline_id) (\n    ({query}) {_ON_DUTY}\n  )\n) or 0 * {_KNOWN}"
 
 
 def runbook_of(key):
@@ -114,7 +128,8 @@ def all_troubles():
         text = f'label_replace(label_replace(0 * ({query}) + {severity}, "trouble", "{text}", "", ""),' \
                f' "trouble", "{text}: $1", "reason", "(.+)")'
         parts.append(f'label_replace({text}, "runbook", "{alert}", "", "")')
-    return f"max by ({IDS}, trouble, runbook) (\n  " + "\n  or ".join(parts) + "\n)"
+    any_trouble = "(\n  " + "\n  or ".join(parts) + f"\n) {_ON_DUTY}"
+    return f"max by ({IDS}, trouble, runbook) (\n{any_trouble}\n)"
 
 
 def runbook(alert):
@@ -122,16 +137,28 @@ def runbook(alert):
     return f"${{runbooks}}/{alert}.md"
 
 
-PIPELINE_URL = (
-    f"/d/{PIPELINE}?var-account=${{__data.fields.account}}&var-pipeline_id=${{__data.fields.pipeline_id}}"
-    "&${datasource:queryparam}&${__url_time_range}"
-)
-TO_PIPELINE = [{"targetBlank": False, "title": "Pipeline", "url": PIPELINE_URL}]
+def _to_pipeline(labels):
+    url = (
+        f"/d/{PIPELINE}?var-account=${{{labels}.account}}&var-pipeline_id=${{{labels}.pipeline_id}}"
+        "&${datasource:queryparam}&${__url_time_range}"
+    )
+    return [{"targetBlank": False, "title": "Pipeline", "url": url}]
+
+
+# From a row of a table, and from a line of a graph.
+ROW_TO_PIPELINE, SERIES_TO_PIPELINE = _to_pipeline("__data.fields"), _to_pipeline("__field.labels")
 
 
 def to_runbook(field):
-    """A cell's link to the runbook that another field names."""
+    """A cell's link to the runbook that this field names."""
     return [{"targetBlank": True, "title": "Runbook", "url": runbook(f"${{__data.fields.{field}}}")}]
+
+
+def severity(*mapping):
+    """The first column of a table of troubles."""
+    return {
+        "mappings": values(*mapping), "custom.cellOptions": {"mode": "basic", "type": "color-background"}, "custom.width": 80,
+    }
 
 
 RUNBOOKS_VARIABLE = constant_variable(
@@ -183,11 +210,42 @@ THRESHOLD_VARIABLES = [
 ]
 
 
+# Alerts of an account or of the exporter have no pipeline_id: an empty label matches as well.
+OF_ACCOUNTS = 'account=~"$account|"'
+OF_PIPELINES = f'{OF_ACCOUNTS}, project=~"$project|", pipeline_id=~"$pipeline_id|"'
+
+
+def _firing(matchers):
+    return f'ALERTS{{alertname=~"GoldRush.*", alertstate="firing", {matchers}}}'
+
+
 def alert_annotation(matchers):
-    """Firing alerts. Those of an account or of the exporter have no pipeline_id: an empty label matches as well."""
+    """Firing alerts, for as long as they fire."""
     return annotation(
-        "Alerts", f'max by (alertname, severity, account, pipeline) (ALERTS{{alertname=~"GoldRush.*", alertstate="firing"{matchers}}})',
-        "red", "{{alertname}}", "{{account}} {{pipeline}}", tags="severity",
+        "Alerts", f"max by (alertname, severity, account, pipeline) ({_firing(matchers)})", "red", "{{alertname}}",
+        "{{account}} {{pipeline}}", tags="severity",
+    )
+
+
+def moment_annotation(name, timestamps, color, title, text=""):
+    """Moments that a gauge tells in Unix time."""
+    return annotation(name, f"{timestamps} * 1000", color, title, text, value_is_time=True)
+
+
+def firing_alerts(columns, **more):
+    """The alerts that fire for what is chosen; `columns` after severity and name."""
+    fields = ", ".join(["severity", "alertname", *(field for field, _, _ in columns)])
+    return table(
+        "Firing alerts", [target(f"max by ({fields}) ({_firing(OF_PIPELINES)})", table=True)],
+        [
+            ("severity", "Severity", severity(("critical", "critical", "red"), ("warning", "warning", "orange"))),
+            ("alertname", "alertname", {"links": to_runbook("alertname"), "custom.width": 240}),
+            *columns,
+        ],
+        sort=[("Severity", False)],
+        description="Alerts of the GoldRush rules that fire now. The name leads to the runbook. Empty if none fires, or if this "
+                    "Prometheus does not load the rules.",
+        **more,
     )
 
 

@@ -21,16 +21,11 @@ def target(expr, legend="", *, table=False, instant=None, heatmap=False):
 
 
 def panel(kind, title, targets, *, width, height, description, unit=None, options, custom=None, **more):
-    """A panel of any kind. `more`: decimals, thresholds, mappings, min, max, color, overrides, links, transformations,
-    interval, data_links, no_value, draw."""
-    defaults = {}
+    """A panel of any kind. `more`: decimals, thresholds, mappings, min, color, overrides, links, transformations, interval,
+    data_links."""
+    defaults = {key: more[key] for key in ("decimals", "min", "color", "mappings") if key in more}
     if unit:
         defaults["unit"] = unit
-    for key in ("decimals", "min", "max", "color", "mappings"):
-        if key in more:
-            defaults[key] = more[key]
-    if "no_value" in more:
-        defaults["noValue"] = more["no_value"]
     if "data_links" in more:
         defaults["links"] = more["data_links"]
     defaults["thresholds"] = more.get("thresholds", steps("text"))
@@ -46,31 +41,27 @@ def panel(kind, title, targets, *, width, height, description, unit=None, option
         "title": title,
         "type": kind,
     }
-    for key, name in (("links", "links"), ("transformations", "transformations"), ("interval", "interval")):
-        if key in more:
-            result[name] = more[key]
+    result.update((key, more[key]) for key in ("links", "transformations", "interval") if key in more)
     return result
 
 
-def stat(title, expr, *, width, height=4, legend="", text_mode="value", background=True, graph=False, **more):
-    """One number. A value that is not there is shown as such, not as a green 0."""
+def stat(title, expr, *, width, height=4, background=True, **more):
+    """One number, as it is now. One that is not there is shown as such: not as a green 0, nor as the last one there was."""
     absent = {"type": "special", "options": {"match": "null+nan", "result": {"color": "#808080", "text": "no data"}}}
     more["mappings"] = [*more.get("mappings", []), absent]
     options = {
         "colorMode": "background_solid" if background else "value",
-        "graphMode": "area" if graph else "none",
+        "graphMode": "none",
         "justifyMode": "auto",
         "orientation": "auto",
         "percentChangeColorMode": "standard",
         "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
         "showPercentChange": False,
-        "textMode": text_mode,
+        "textMode": "value",
         "wideLayout": True,
     }
     more.setdefault("color", {"mode": "thresholds"})
-    return panel(
-        "stat", title, [target(expr, legend, instant=not graph)], width=width, height=height, options=options, **more
-    )
+    return panel("stat", title, [target(expr, instant=True)], width=width, height=height, options=options, **more)
 
 
 def graph(title, targets, *, width=12, height=8, stacked=False, table=True, fill=None, line="linear", **more):
@@ -141,7 +132,8 @@ def table(title, targets, columns, *, width=24, height=8, sort=None, **more):
     """Rows of an instant query, or of several that are merged by their labels.
 
     `columns`: (field, header, overrides of the column) in their order; fields that are not named are left out. Fields that
-    links refer to keep their name: Grafana's versions differ in what a link calls a renamed field.
+    links refer to keep their name and are shown: Grafana's versions differ in what a link calls a renamed field, and in how a
+    column is hidden.
     """
     fields = [field for field, _, _ in columns]
     organize = {
@@ -157,7 +149,6 @@ def table(title, targets, columns, *, width=24, height=8, sort=None, **more):
     ]
     options = {
         "cellHeight": "sm",
-        "footer": {"countRows": False, "fields": "", "reducer": ["sum"], "show": False},
         "frameIndex": 0,
         "showHeader": True,
         "sortBy": [{"desc": desc, "displayName": header} for header, desc in sort or []],
@@ -221,7 +212,7 @@ def dashboard_link(title, uid):
 def datasource_variable():
     """Which Prometheus."""
     return {
-        "current": {}, "hide": 0, "includeAll": False, "label": "Data source", "multi": False, "name": "datasource",
+        "hide": 0, "includeAll": False, "label": "Data source", "multi": False, "name": "datasource",
         "options": [], "query": "prometheus", "refresh": 1, "regex": "", "skipUrlSync": False, "type": "datasource",
     }
 
@@ -230,10 +221,7 @@ def query_variable(name, label, query, *, multi=False, include_all=False, all_va
     """Values from `label_values(…)` or `query_result(…)`."""
     kind = {"label_values": 1, "query_result": 3}[query.partition("(")[0]]
     variable = {
-        "current": {"selected": True, "text": ["All"], "value": ["$__all"]} if multi
-        else {"selected": True, "text": "All", "value": "$__all"} if include_all else {},
         "datasource": DATASOURCE,
-        "definition": query,
         "description": description,
         "hide": 0,
         "includeAll": include_all,
@@ -248,6 +236,10 @@ def query_variable(name, label, query, *, multi=False, include_all=False, all_va
         "sort": 5,
         "type": "query",
     }
+    if include_all:
+        variable["current"] = {
+            "selected": True, "text": ["All"] if multi else "All", "value": ["$__all"] if multi else "$__all",
+        }
     if all_value:
         variable["allValue"] = all_value
     return variable

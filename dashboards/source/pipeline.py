@@ -1,10 +1,11 @@
 """Pipeline: one of them, and how it came to this."""
 
 from .goldrush import (
-    DESIRED, DESIRED_MAPPINGS, EXPORTER, FLEET, HEALTH_MAPPINGS, PHASE_MAPPINGS, PHASES, PIPELINE, RUNBOOKS_VARIABLE,
-    SUCCESS_MAPPINGS, alert_annotation, coded, common_variables, links, runbook,
+    DESIRED, DESIRED_MAPPINGS, EXPORTER, FLEET, HEALTH_MAPPINGS, OF_PIPELINES, PHASE_MAPPINGS, PHASES, PIPELINE,
+    RUNBOOKS_VARIABLE, SUCCESS_MAPPINGS, alert_annotation, coded, common_variables, firing_alerts, links, moment_annotation,
+    runbook,
 )
-from .grafana import annotation, colored, dashboard, graph, link, override, row, stat, steps, table, target, timeline, values
+from .grafana import colored, dashboard, graph, link, override, row, stat, steps, table, target, timeline, values
 
 # Only the id, so that a pipeline that was renamed or moved keeps its past.
 THIS = 'account=~"$account", pipeline_id="$pipeline_id"'
@@ -34,17 +35,17 @@ NOW = [
     ),
     stat(
         "Processing delay", _max("goldrush_pipeline_processing_delay_seconds"), width=3, unit="s", decimals=1,
-        thresholds=steps("green", (60, "yellow"), (300, "orange"), (1800, "red")), graph=True,
+        thresholds=steps("green", (60, "yellow"), (300, "orange"), (1800, "red")),
         description="From source to destination.", links=[link("Runbook", runbook("GoldRushProcessingDelayHigh"))],
     ),
     stat(
-        "Backlog", _max("goldrush_pipeline_pending_records"), width=3, unit="short", decimals=0, background=False, graph=True,
+        "Backlog", _max("goldrush_pipeline_pending_records"), width=3, unit="short", decimals=0, background=False,
         description="Records buffered and not yet written to the destination.",
         links=[link("Runbook", runbook("GoldRushBacklogGrowing"))],
     ),
     stat(
         "Throughput", _max("goldrush_pipeline_records_per_second"), width=3, unit="rowsps", decimals=0, background=False,
-        graph=True, description="Rolling throughput as the API reports it.",
+        description="Rolling throughput as the API reports it.",
     ),
     stat(
         "Last progress", f"time() - {_max('goldrush_pipeline_last_progress_timestamp_seconds')}", width=3, unit="s",
@@ -59,19 +60,21 @@ NOW = [
         links=[link("Runbook", runbook("GoldRushPipelineRestarting"))],
     ),
     stat(
-        "Answers 403", _max("goldrush_pipeline_forbidden"), width=3, height=3, mappings=values((0, "no", "green"), (1, "yes", "orange")),
+        "Answers 403", _max("goldrush_pipeline_forbidden"), width=3, height=5,
+        mappings=values((0, "no", "green"), (1, "yes", "orange")),
         description="Yes: the pipeline belongs to another group, so nothing else is known of it.",
         links=[link("Runbook", runbook("GoldRushPipelineForbidden"))],
     ),
     stat(
-        "Replicas ready", _max("goldrush_pipeline_replicas_ready"), width=3, height=3, decimals=0, background=False,
+        "Replicas ready", _max("goldrush_pipeline_replicas_ready"), width=3, height=5, decimals=0, background=False,
         description="Replicas that are ready; how many are wanted is below.",
         links=[link("Runbook", runbook("GoldRushReplicasNotReady"))],
     ),
     stat(
-        "Worker age", f"time() - {_max('goldrush_pipeline_start_time_seconds')}", width=3, height=3, unit="s", decimals=0,
+        "Worker age", f"time() - {_max('goldrush_pipeline_start_time_seconds')}", width=3, height=5, unit="s", decimals=0,
         background=False, description="Time since the worker started.",
     ),
+    firing_alerts([("account", "account", {"custom.width": 120})], width=15, height=5),
     table(
         "What it is",
         [
@@ -81,17 +84,17 @@ NOW = [
             target(f"max by (account) (goldrush_pipeline_updated_timestamp_seconds{{{THIS}}}) * 1000", table=True),
         ],
         [
-            ("pipeline", "Name", {}),
+            ("pipeline", "Name", {"custom.width": 260}),
             ("account", "Account", {"custom.width": 90}),
             ("project", "Project", {"custom.width": 130}),
             ("group", "Group", {"custom.width": 130}),
-            ("topic", "Topic", {"custom.width": 240}),
+            ("topic", "Topic", {"custom.minWidth": 200}),
             ("destination_type", "Destination", {"custom.width": 100}),
             ("execution_mode", "Mode", {"custom.width": 90}),
             ("Value #B", "Created", {"unit": "dateTimeAsIso", "custom.width": 160}),
             ("Value #C", "Changed", {"unit": "dateTimeAsIso", "custom.width": 160}),
         ],
-        width=15, height=3, description="From the newest list. More than one row: several accounts show the pipeline.",
+        width=24, height=3, description="From the newest list. More than one row: several accounts show the pipeline.",
     ),
 ]
 
@@ -113,7 +116,7 @@ STATE = [
             target(f"min(goldrush_pipeline_destination_healthy{{{THIS}}})", "health"),
             target(f"2 * max by (reason) (goldrush_pipeline_destination_error{{{THIS}}})", "{{reason}}"),
         ],
-        mappings=values((1, "healthy", "green"), (0, "down", "red"), (2, "reason", "orange")),
+        mappings=values((1, "healthy", "green"), (0, "down", "red"), (2, "the reason", "orange")),
         description="Health as of the platform's last check, and while it is down one band for each reason.", width=12,
     ),
     timeline(
@@ -200,8 +203,8 @@ FRESHNESS = [
         "Age of the readings",
         [target(f"time() - max by (probe) (goldrush_pipeline_probe_last_success_timestamp_seconds{{{THIS}}})", "{{probe}}")],
         unit="s", min=0, thresholds=steps("transparent", (300, "red")),
-        description="Time since each probe last succeeded. Line: the default of poll.stale_after, at which the exporter withdraws "
-                    "the reading.",
+        description="Time since each probe last succeeded. Line: the default of poll.stale_after, at which the exporter "
+                    "withdraws the reading.",
         links=[link("Runbook", runbook("GoldRushReadingsStale"))],
     ),
     graph(
@@ -221,15 +224,11 @@ def build():
         [*NOW, *STATE, *PROGRESS, *WORKER, *FRESHNESS],
         variables=[*common_variables(multi=False), RUNBOOKS_VARIABLE],
         annotations=[
-            alert_annotation(', account=~"$account|", pipeline_id=~"$pipeline_id|"'),
-            annotation(
-                "Configuration changes", f"max(goldrush_pipeline_updated_timestamp_seconds{{{THIS}}}) * 1000", "blue",
-                "Configuration changed", "", value_is_time=True,
+            alert_annotation(OF_PIPELINES),
+            moment_annotation(
+                "Configuration changes", _max("goldrush_pipeline_updated_timestamp_seconds"), "blue", "Configuration changed",
             ),
-            annotation(
-                "Worker starts", f"max(goldrush_pipeline_start_time_seconds{{{THIS}}}) * 1000", "purple", "Worker started", "",
-                value_is_time=True,
-            ),
+            moment_annotation("Worker starts", _max("goldrush_pipeline_start_time_seconds"), "purple", "Worker started"),
         ],
         links=links(FLEET, EXPORTER),
     )

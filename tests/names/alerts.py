@@ -1,73 +1,18 @@
-#!/usr/bin/env python3
-"""Holds alerts, runbooks and unit tests to each other, and all of them to what the exporter exposes.
+"""Alerts, their runbooks and their unit tests: held to each other, to the dashboards, and to what the exporter exposes."""
 
-    check.py --exposition FILE    FILE: a classic text exposition in which every family has a sample
-
-Exits with 1 and one line per problem.
-"""
-
-import argparse
 import re
-import sys
 from collections import defaultdict
 from pathlib import Path
 
 import yaml
 
-ALERTS = Path(__file__).resolve().parent.parent
+ALERTS = Path(__file__).resolve().parents[2] / "alerts"
 RULES = ALERTS / "goldrush.rules.yml"
 RUNBOOK_URL = "https://github.com/covalenthq/goldrush-exporter/blob/main/alerts/runbooks/"
 HEADINGS = ["## What it means", "## How to see it", "## What to do", "## GoldRush facts behind it"]
-DASHBOARD = re.compile(r"/d/goldrush-(fleet|pipeline|exporter)(\?(&?var-(account|project|pipeline_id)=\{\{[^}]*\}\})+)?")
-
-# What Prometheus adds by itself.
-TARGET_LABELS = {"job", "instance"}
-BUILT_IN = {"up": set(), "ALERTS": {"alertname", "alertstate"}, "ALERTS_FOR_STATE": {"alertname"}}
-# Labels whose values the exporter always shows in full: a wrong value in a rule would never match.
-CLOSED = {"phase", "status", "probe", "endpoint", "code"}
-
-STRING = re.compile(r'"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\'')
-NAME = re.compile(r"\b(?:goldrush|process)[_:][A-Za-z0-9_:]*|\bup\b(?=\s*[{=)]|\s*$)|\bALERTS(?:_FOR_STATE)?\b")
-SELECTOR = re.compile(rf"({NAME.pattern})\s*(\{{[^}}]*\}})?")
-MATCHER = re.compile(r'(\w+)\s*(=~|!~|!=|=)\s*("(?:[^"\\]|\\.)*")')
-GROUPING = re.compile(r"\b(?:by|without|on|ignoring|group_left|group_right)\s*\(([^)]*)\)")
+# The only values that a dashboard's variable gets from an alert.
+FROM_ALERT = re.compile(r"\{\{ \$labels\.\w+ \| urlquery \}\}")
 PRINTF = re.compile(r'printf\s+("(?:[^"\\]|\\.)*")|query\s+("(?:[^"\\]|\\.)*")')
-
-
-class Exposition:
-    """The sample names of an exposition, with their labels and the values of these."""
-
-    def __init__(self, text, records):
-        self.values = defaultdict(lambda: defaultdict(set))
-        for line in text.splitlines():
-            sample = re.match(r"([A-Za-z_:][\w:]*)(?:\{(.*)\})? \S+$", line)
-            if sample and not line.startswith("#"):
-                labels = self.values[sample[1]]
-                for name, value in re.findall(r'(\w+)="((?:[^"\\]|\\.)*)"', sample[2] or ""):
-                    labels[name].add(value)
-        self.labels = {label for labels in self.values.values() for label in labels} | TARGET_LABELS
-        self.records = records
-
-    def problems(self, expression):
-        """Names and labels in PromQL that do not exist."""
-        expression = re.sub(r"#.*", "", expression)
-        for name, selector in SELECTOR.findall(expression):
-            recorded = name in self.records
-            if not recorded and name not in self.values and name not in BUILT_IN:
-                yield f"there is no metric {name}"
-                continue
-            known = self.labels if recorded else set(self.values.get(name, {})) | BUILT_IN.get(name, set()) | TARGET_LABELS
-            for label, operator, value in MATCHER.findall(selector):
-                if label not in known:
-                    yield f"{name} has no label {label}"
-                elif label in CLOSED and not recorded and "$" not in value and "%" not in value:
-                    alternatives = value[1:-1].split("|") if "~" in operator else [value[1:-1]]
-                    for missing in set(alternatives) - self.values[name][label] - {""}:
-                        yield f'{name} never has {label}="{missing}"'
-        for group in GROUPING.findall(STRING.sub('""', expression)):
-            for label in filter(None, (label.strip() for label in group.split(","))):
-                if label not in self.labels:
-                    yield f"no metric has the label {label}"
 
 
 def seconds(duration):
@@ -82,7 +27,7 @@ def queries(annotation):
         yield next(filter(None, groups))[1:-1].replace('\\"', '"').replace("%q", '"%"')
 
 
-def check_alert(alert, exposition):
+def check_alert(alert, exposition, dashboards):
     """Problems of one alert by itself."""
     name, annotations = alert["alert"], alert.get("annotations", {})
     if not name.startswith("GoldRush"):
@@ -96,8 +41,7 @@ def check_alert(alert, exposition):
             yield f"it has no {key}"
     if annotations.get("runbook_url") != f"{RUNBOOK_URL}{name}.md":
         yield f"its runbook_url is not {RUNBOOK_URL}{name}.md"
-    if not DASHBOARD.fullmatch(annotations.get("dashboard_url", "")):
-        yield "its dashboard_url is no path of a dashboard with known variables"
+    yield from dashboards.problems_of_link(FROM_ALERT.sub("value", annotations.get("dashboard_url", "")))
     for text in [alert["expr"], *(query for text in annotations.values() for query in queries(text))]:
         yield from exposition.problems(text)
 
@@ -112,8 +56,9 @@ def check_runbooks(alerts, exposition):
             yield f"runbooks/{name}.md: there is no such alert"
         if not text.startswith(f"# {name}\n") or re.findall(r"^## .*$", text, re.M) != HEADINGS:
             yield f"runbooks/{name}.md: its headings are not {name} and {', '.join(HEADINGS)}"
-        for block in re.findall(r"```promql\n(.*?)```", text, re.S):
-            yield from (f"runbooks/{name}.md: {problem}" for problem in exposition.problems(block))
+        queries_of_page = re.findall(r"```promql\n(.*?)```", text, re.S)
+        found = [*exposition.problems_of_prose(text), *(p for query in queries_of_page for p in exposition.problems(query))]
+        yield from (f"runbooks/{name}.md: {problem}" for problem in found)
         for other in set(re.findall(r"\bGoldRush[A-Z]\w+", text)) - set(alerts):
             yield f"runbooks/{name}.md: there is no alert {other}"
 
@@ -156,37 +101,17 @@ def check_tests(alerts, exposition):
                 yield f"alert {name}: no test shows it {what}"
 
 
-def main():
-    """Prints all problems; answers the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--exposition", type=Path, required=True, help="classic text exposition of the exporter")
-    exposition_file = parser.parse_args().exposition
-    rules = [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
-    records = [rule["record"] for rule in rules if "record" in rule]
-    alerts = {rule["alert"]: rule for rule in rules if "alert" in rule}
-    exposition = Exposition(exposition_file.read_text(), set(records))
-
-    problems = []
-    if not exposition.values:
-        problems.append(f"{exposition_file}: there is no sample in it")
+def problems(rules, alerts, exposition, dashboards):
+    """Everything that does not fit. `alerts`: rules by name."""
     names = [rule.get("alert") or rule["record"] for rule in rules]
-    problems += [f"{name}: it is defined twice" for name in sorted({name for name in names if names.count(name) > 1})]
+    yield from (f"{name}: it is defined twice" for name in sorted({name for name in names if names.count(name) > 1}))
     for rule in rules:
         if "record" in rule:
             name = rule["record"]
             if not re.fullmatch(r"goldrush:\w+:\w+", name):
-                problems.append(f"rule {name}: its name is not goldrush:metric:operation")
-            problems += [f"rule {name}: {problem}" for problem in exposition.problems(rule["expr"])]
+                yield f"rule {name}: its name is not goldrush:metric:operation"
+            yield from (f"rule {name}: {problem}" for problem in exposition.problems(rule["expr"]))
         else:
-            problems += [f"alert {rule['alert']}: {problem}" for problem in check_alert(rule, exposition)]
-    problems += check_runbooks(alerts, exposition)
-    problems += check_tests(alerts, exposition)
-    for problem in dict.fromkeys(problems):
-        print(problem, file=sys.stderr)
-    if not problems:
-        print(f"{len(alerts)} alerts, their runbooks and their tests fit together")
-    return 1 if problems else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+            yield from (f"alert {rule['alert']}: {problem}" for problem in check_alert(rule, exposition, dashboards))
+    yield from check_runbooks(alerts, exposition)
+    yield from check_tests(alerts, exposition)

@@ -1,0 +1,53 @@
+#!/usr/bin/env python3
+"""Holds alerts, runbooks, dashboards and READMEs to each other and to what the exporter exposes.
+
+    check.py < EXPOSITION    a classic text exposition in which every family has a sample
+
+Exits with 1 and one line per problem.
+"""
+
+import re
+import sys
+from pathlib import Path
+
+import yaml
+
+sys.dont_write_bytecode = True
+
+import alerts  # noqa: E402
+from dashboards import Dashboards  # noqa: E402
+from exposition import Exposition  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[2]
+READMES = ["README.md", "dashboards/README.md"]
+
+
+def problems_of_readme(path, alerts_by_name, exposition):
+    """Names in a README that do not exist; expressions in its YAML count as PromQL."""
+    text = (ROOT / path).read_text()
+    yield from exposition.problems_of_prose(text)
+    for expression in re.findall(r"^ *expr: (.*)$", text, re.M):
+        yield from exposition.problems(expression)
+    examples = set(re.findall(r"alert: (\w+)", text))
+    for name in set(re.findall(r"\bGoldRush[A-Z]\w+", text)) - set(alerts_by_name) - examples:
+        yield f"there is no alert {name}"
+
+
+def main():
+    """Prints all problems; answers the exit status."""
+    rules = [rule for group in yaml.safe_load(alerts.RULES.read_text())["groups"] for rule in group["rules"]]
+    by_name = {rule["alert"]: rule for rule in rules if "alert" in rule}
+    exposition = Exposition(sys.stdin.read(), {rule["record"] for rule in rules if "record" in rule})
+    dashboards = Dashboards()
+    problems = [] if exposition.values else ["there is no sample in the exposition"]
+    problems += alerts.problems(rules, by_name, exposition, dashboards)
+    problems += dashboards.problems(by_name, exposition)
+    for readme in READMES:
+        problems += [f"{readme}: {problem}" for problem in problems_of_readme(readme, by_name, exposition)]
+    for problem in dict.fromkeys(problems):
+        print(problem, file=sys.stderr)
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
