@@ -243,10 +243,10 @@ fn account(account: &AccountReport) -> Markup {
     }
 }
 
-/// One line on what is wrong. A link has no place inside a summary, which is a button itself.
+/// One line on what is wrong. A link has no place inside a summary, which is a button itself; nor has a paragraph.
 fn trouble(trouble: &TroubleReport, link: bool) -> Markup {
     html! {
-        p.trouble.(trouble.severity.as_str()) {
+        span.trouble.(trouble.severity.as_str()) {
             (mark(trouble.severity.as_str()))
             bdi { (trouble.message) } " "
             (lasting(trouble.since))
@@ -427,7 +427,10 @@ fn details(pipeline: &PipelineReport) -> Markup {
             @if !pipeline.troubles.is_empty() {
                 p.runbooks {
                     "Runbook: "
-                    @for trouble in &pipeline.troubles { (runbook(trouble, &words::plain(trouble.kind.as_str()))) " " }
+                    @for (place, trouble) in pipeline.troubles.iter().enumerate() {
+                        @if place > 0 { " · " }
+                        (runbook(trouble, &words::plain(trouble.kind.as_str())))
+                    }
                 }
             }
             dl {
