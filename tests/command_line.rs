@@ -163,7 +163,7 @@ fn the_demo_shows_every_family_and_says_where_to_look() {
     });
     let exposition = exporter.scrape();
     assert_eq!(exposition.value("goldrush_auth_unauthorized{account=\"legacy\"}"), Some(1.0));
-    assert!(exporter.get("/").text().contains("href=\"/metrics\""));
+    assert!(exporter.get("/").text().contains("href=\"./metrics\""));
     exporter.stdout.line("scrape_configs:");
     exporter.stdout.line(&format!("http://{}/metrics", exporter.address));
 }

@@ -195,6 +195,9 @@
     say("");
     if (paused) {
       clearTimeout(timer);
+      // An answer that is still on its way would change the page after all.
+      running?.abort();
+      running = null;
     } else {
       refresh();
     }

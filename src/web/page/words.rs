@@ -93,7 +93,7 @@ pub(super) fn of_account(trouble: &Trouble, account: &AccountReport) -> String {
         }
         Kind::ListFailing => {
             let reason = account.list_failure.map(plain).unwrap_or_default();
-            format!("The list of pipelines fails: {reason}.")
+            format!("The list of pipelines fails ({reason}).")
         }
         Kind::ExpectedMissing => format!("The expected pipeline {about} is not listed."),
         Kind::GroupOverLimit => format!("The group {about} is over the limit of its plan."),
