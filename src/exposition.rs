@@ -151,15 +151,16 @@ impl Exposition {
 
     /// What has been written and still holds.
     fn current(&self, format: Format, encoding: Encoding) -> Option<Arc<Rendering>> {
-        let (version, reloads, now) = (self.fleet.version(), self.own.reloads(), time::Instant::now());
+        let (version, reloads, now) = (self.fleet.version(), self.own.reloads(), Moment::now());
         let mut kept = self.kept();
         let kept = &mut kept[place(format, encoding)];
-        kept.asked = Some(now);
+        kept.asked = Some(now.monotonic);
         let rendering = kept.rendering.as_ref()?;
-        let Made { at, good_until, .. } = rendering.made;
-        let is_recent = rendering.text_bytes > LARGE && now.saturating_duration_since(at) < REST;
+        let Made { at, good_for, .. } = rendering.made;
+        let age = now.since(at);
+        let is_recent = rendering.text_bytes > LARGE && age < REST;
         let holds = rendering.made.reloads == reloads
-            && good_until.is_none_or(|until| now < until)
+            && good_for.is_none_or(|good_for| age < good_for)
             && (rendering.made.version == version || is_recent);
         holds.then(|| rendering.clone())
     }
@@ -176,9 +177,9 @@ impl Exposition {
             // Read before the fleet: what is written meanwhile is news.
             let (version, reloads, now) = (self.fleet.version(), self.own.reloads(), Moment::now());
             let mut writer = Writer::new(format, std::mem::take(piece), take);
-            let good_until = write_fleet(&mut writer, [accounts, pipelines], &self.fleet, now);
+            let good_for = write_fleet(&mut writer, [accounts, pipelines], &self.fleet, now);
             *piece = writer.finish();
-            Made { at: now.monotonic, version, reloads, good_until }
+            Made { at: now, version, reloads, good_for }
         });
         let rendering = Arc::new(rendering);
         self.kept()[place(format, encoding)].rendering = Some(rendering.clone());
@@ -202,13 +203,13 @@ fn place(format: Format, encoding: Encoding) -> usize {
     format as usize * 2 + encoding as usize
 }
 
-/// Writes the families of the table. Answers when they would look different though nobody writes to the fleet.
+/// Writes the families of the table. Answers how long they stay as they are while nobody writes to the fleet.
 fn write_fleet(
     writer: &mut Writer,
     [account_labels, pipeline_labels]: [&mut Labels; 2],
     fleet: &Fleet,
     now: Moment,
-) -> Option<time::Instant> {
+) -> Option<Duration> {
     // Pipelines are shared with the picture, so its lock is held for no longer than this takes.
     let accounts: Vec<(String, Account)> =
         fleet.accounts().iter().map(|handle| (handle.name().to_owned(), handle.lock().clone())).collect();
@@ -239,10 +240,10 @@ fn write_fleet(
             }
         }
     }
-    let changes = accounts.iter().filter_map(|view| view.account.changes_at(now));
+    let changes = accounts.iter().filter_map(|view| view.account.changes_in(now));
     // A lag grows all the time: a second's resolution is enough for it.
     let lags = accounts.iter().any(|view| view.account.budget.oldest_due.is_some());
-    changes.chain(lags.then(|| now.monotonic + REST)).min()
+    changes.chain(lags.then_some(REST)).min()
 }
 
 /// The fleet's part alone, for tests and fuzzers that need no runtime.

@@ -45,13 +45,6 @@ impl Moment {
         Self { monotonic: self.monotonic + by, boot: self.boot + by, wall: self.wall + by }
     }
 
-    /// Until when something that was true at this moment is shown: up to and including `stale_after`.
-    fn fresh_until(self, stale_after: Duration) -> Instant {
-        // A stale_after of centuries is for ever; some decades stand for it.
-        let far = Duration::from_secs(1 << 30);
-        self.monotonic + stale_after.min(far) + Duration::from_nanos(1)
-    }
-
     /// The time from `earlier` to this moment; zero if it is later.
     pub fn since(self, earlier: Self) -> Duration {
         let awake = self.monotonic.saturating_duration_since(earlier.monotonic);
@@ -159,7 +152,7 @@ impl Fleet {
     }
 
     /// Whether two looks at the picture can differ: they cannot while this stays the same and
-    /// [`Account::changes_at`] has not come. Read it before looking: what is written meanwhile then counts as news.
+    /// [`Account::changes_in`] has not passed. Read it before looking: what is written meanwhile then counts as news.
     pub fn version(&self) -> u64 {
         self.version.0.load(Ordering::Acquire)
     }
@@ -191,6 +184,8 @@ impl AccountHandle {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     #[test]
@@ -207,5 +202,14 @@ mod tests {
         assert_eq!(after(second, Duration::ZERO, hour).since(earlier), second);
         assert_eq!(after(second, hour, Duration::ZERO).since(earlier), second + hour);
         assert_eq!(earlier.since(after(second, hour, hour)), Duration::ZERO);
+
+        let mut account = Account::default();
+        account.stale_after = 2 * hour;
+        account.list_succeeded(ListSummary { at: earlier, groups: BTreeMap::new(), expected: Vec::new() });
+        let left = |asleep| account.changes_in(after(second, asleep, Duration::ZERO));
+        let shown_for = 2 * hour + Duration::from_nanos(1);
+        assert_eq!(left(Duration::ZERO), Some(shown_for - second));
+        assert_eq!(left(hour), Some(shown_for - second - hour));
+        assert_eq!(left(2 * hour), None, "it is not shown any more");
     }
 }

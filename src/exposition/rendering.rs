@@ -5,11 +5,13 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, Hasher as _};
+use std::time::Duration;
 
 use bytes::Bytes;
 use flate2::{Compress, Compression, Crc, FlushCompress};
 use foldhash::quality::RandomState;
-use tokio::time::Instant;
+
+use crate::fleet::Moment;
 
 /// How a body is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,13 +43,13 @@ pub(super) struct Rendering {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Made {
     /// When it was begun.
-    pub(super) at: Instant,
+    pub(super) at: Moment,
     /// Of the fleet.
     pub(super) version: u64,
     /// How often the configuration had been loaded.
     pub(super) reloads: u64,
-    /// When the fleet would look different though nobody writes to it.
-    pub(super) good_until: Option<Instant>,
+    /// How long after `at` the fleet looks different though nobody writes to it.
+    pub(super) good_for: Option<Duration>,
 }
 
 /// Makes pieces of texts. Its buffers are used again and again.

@@ -161,13 +161,16 @@ impl Account {
         self.list.as_ref().filter(|list| now.since(list.at) <= self.stale_after)
     }
 
-    /// When the account, as it looks at `now`, will look different without anybody writing to it: when the first of
-    /// its readings gets too old, or a pause ends. [`Budget::lag`] is not meant: while a probe waits, it grows all the time.
-    pub fn changes_at(&self, now: Moment) -> Option<Instant> {
-        let list = self.list.as_ref().map(|list| list.at.fresh_until(self.stale_after));
-        let paused = self.budget.paused_until.map(|until| until.monotonic);
-        let pipelines = self.pipelines().flat_map(|pipeline| pipeline.fresh_until(self.stale_after));
-        [list, paused].into_iter().flatten().chain(pipelines).filter(|at| *at > now.monotonic).min()
+    /// How long after `now` the account will look different without anybody writing to it: when the first of its
+    /// readings gets too old, or a pause ends. [`Budget::lag`] is not meant: while a probe waits, it grows all the time.
+    pub fn changes_in(&self, now: Moment) -> Option<Duration> {
+        // A reading is shown up to and including `stale_after`.
+        let shown_for = self.stale_after.saturating_add(Duration::from_nanos(1));
+        let list = self.list.iter().map(|list| list.at);
+        let readings = list.chain(self.pipelines().flat_map(|pipeline| pipeline.moments()));
+        let left = readings.map(|at| shown_for.saturating_sub(now.since(at)));
+        let paused = self.budget.paused_until.map(|until| until.monotonic.saturating_duration_since(now.monotonic));
+        left.chain(paused).filter(|left| !left.is_zero()).min()
     }
 
     /// The API has taken the key in use. Answers whether it refused it before.

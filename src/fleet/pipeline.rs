@@ -2,8 +2,6 @@
 
 use std::time::{Duration, SystemTime};
 
-use tokio::time::Instant;
-
 use super::trouble::{BACKLOG, DELAY, DROPPED_SHARE};
 use super::{Beginning, Level, Moment, Since, Trend};
 use crate::api::{self, DesiredStatus, Endpoint, Phase, PipelineId, Reason};
@@ -51,10 +49,9 @@ impl<T> ProbeState<T> {
         self.attempt.filter(|(at, _)| now.since(*at) <= stale_after).map(|(_, failure)| failure.is_none())
     }
 
-    /// Until when the reading and the outcome are shown.
-    fn fresh_until(&self, stale_after: Duration) -> [Option<Instant>; 2] {
-        let moments = [self.reading.as_ref().map(|reading| reading.at), self.attempt.map(|(at, _)| at)];
-        moments.map(|at| at.map(|at| at.fresh_until(stale_after)))
+    /// When the reading and the outcome came.
+    fn moments(&self) -> [Option<Moment>; 2] {
+        [self.reading.as_ref().map(|reading| reading.at), self.attempt.map(|(at, _)| at)]
     }
 
     /// When it succeeded last. A failure never moves it.
@@ -225,15 +222,10 @@ impl Pipeline {
         (now.since(self.listed.at) <= stale_after).then_some(&self.listed.value)
     }
 
-    /// Until when each of its parts is shown.
-    pub(super) fn fresh_until(&self, stale_after: Duration) -> impl Iterator<Item = Instant> {
-        let probes = [
-            self.status.fresh_until(stale_after),
-            self.metrics.fresh_until(stale_after),
-            self.destination_health.fresh_until(stale_after),
-        ];
-        let listed = self.listed.at.fresh_until(stale_after);
-        probes.into_iter().flatten().flatten().chain([listed])
+    /// When each of its parts came.
+    pub(super) fn moments(&self) -> impl Iterator<Item = Moment> {
+        let probes = [self.status.moments(), self.metrics.moments(), self.destination_health.moments()];
+        probes.into_iter().flatten().flatten().chain([self.listed.at])
     }
 
     /// When the offset, the height or the record count was last seen to move, or was first seen at all.
