@@ -93,7 +93,9 @@ impl ListSummary {
         let missing = self.expected.iter().filter(|(_, missing)| *missing).map(|(id, _)| Concern::Missing(id.clone()));
         let groups = self.groups.iter().flat_map(|(group, flags)| {
             let over = (flags.over_limit == Some(true)).then(|| Concern::OverLimit(group.clone()));
-            let expired = (flags.free_trial_expired == Some(true)).then(|| Concern::TrialExpired(group.clone()));
+            // Of a group that has a paid plan by now, the trial is history.
+            let expired = flags.free_trial_expired == Some(true) && flags.paid != Some(true);
+            let expired = expired.then(|| Concern::TrialExpired(group.clone()));
             over.into_iter().chain(expired)
         });
         missing.chain(groups)

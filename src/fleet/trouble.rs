@@ -189,6 +189,8 @@ impl<'a> Judge<'a> {
         judge.moving = account
             .pipelines()
             .filter(|pipeline| judge.works(pipeline) && idle(pipeline).is_some_and(|idle| idle < MOVING))
+            // A bounded one moves through history, however quiet the topic is now.
+            .filter(|pipeline| !is_bounded(pipeline))
             .filter_map(|pipeline| pipeline.listed().topic.as_deref().filter(|topic| !topic.is_empty()))
             .collect();
         judge

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::api::{PipelineId, Reason};
-use crate::fleet::{AccountHandle, Answer, Fleet, ListSummary};
+use crate::fleet::{AccountHandle, Answer, Fleet, GroupFlags, ListSummary};
 
 /// An account whose pipelines are told what to answer, at seconds since the test's start.
 struct Scene {
@@ -178,6 +178,8 @@ fn no_progress_is_a_stall_when_there_is_something_to_do() {
     scene.lists(1_802, "other", json!({}));
     assert_eq!(scene.troubles(1_900, "quiet"), [("stalled", Some(0))]);
     assert_eq!(scene.troubles(1_900, "other"), []);
+    scene.lists(1_803, "other", json!({"execution_mode": "bounded"}));
+    assert_eq!(scene.troubles(1_900, "quiet"), [("no_progress", Some(0))], "a bounded one moves through history");
 }
 
 #[test]
@@ -307,8 +309,7 @@ fn lists_and_what_they_say() {
     let scene = Scene::new();
     let list = |at, missing, over_limit| ListSummary {
         at: scene.at(at),
-        groups: [("Data".to_owned(), crate::fleet::GroupFlags { over_limit: Some(over_limit), ..Default::default() })]
-            .into(),
+        groups: [("Data".to_owned(), GroupFlags { over_limit: Some(over_limit), ..Default::default() })].into(),
         expected: vec![("pipe_1".to_owned(), missing)],
     };
     scene.handle.lock().list_failed(Reason::Timeout, scene.at(5));
@@ -322,6 +323,19 @@ fn lists_and_what_they_say() {
     scene.handle.lock().list_failed(Reason::Timeout, scene.at(50));
     assert_eq!(scene.account(60), [("list_failing", Some(40)), ("group_over_limit", Some(20))]);
     assert_eq!(scene.account(331), [("list_failing", Some(40))], "an old list says nothing");
+
+    let trial = |at, paid| ListSummary {
+        groups: [(
+            "Data".to_owned(),
+            GroupFlags { free_trial_expired: Some(true), paid: Some(paid), ..GroupFlags::default() },
+        )]
+        .into(),
+        ..list(at, false, false)
+    };
+    scene.handle.lock().list_succeeded(trial(340, false));
+    assert_eq!(scene.account(340), [("group_trial_expired", Some(340))]);
+    scene.handle.lock().list_succeeded(trial(350, true));
+    assert_eq!(scene.account(350), [], "it has a paid plan by now");
 }
 
 #[test]
@@ -356,9 +370,9 @@ fn the_limits_are_those_of_the_alerts_and_each_alert_has_its_runbook() {
     for (alert, text) in [
         ("GoldRushProcessingDelayHigh", format!("goldrush:pipeline_delay_seconds:max > {DELAY}\n")),
         ("GoldRushProcessingDelayCritical", format!("goldrush:pipeline_delay_seconds:max > {DELAY_CRITICAL}\n")),
-        ("GoldRushBacklogGrowing", format!("(goldrush_pipeline_pending_records) > {BACKLOG}\n")),
+        ("GoldRushBacklogGrowing", format!("goldrush_pipeline_pending_records > {BACKLOG}\n")),
         ("GoldRushPipelineStalled", format!("goldrush:pipeline_idle_seconds:max > {}\n", STALLED.as_secs())),
-        ("GoldRushPipelineStalled", format!("(goldrush:pipeline_idle_seconds:max < {} ", MOVING.as_secs())),
+        ("GoldRushPipelineStalled", format!("goldrush:pipeline_idle_seconds:max < {}\n", MOVING.as_secs())),
         ("GoldRushPipelineNoProgress", format!("goldrush:pipeline_idle_seconds:max > {}\n", NO_PROGRESS.as_secs())),
         ("GoldRushDestinationCheckOld", format!("> {CHECK_OLD}\n")),
         ("GoldRushRecordsDropped", format!("<= {DROPPED_SHARE}\n")),
