@@ -30,13 +30,18 @@ impl Secret {
         std::fs::rename(self.0.path().join("next"), self.path()).unwrap();
     }
 
-    /// Polls with the key of this file, until every reading is there.
-    fn settled(&self, api: &Api, pipelines: usize, settings: &[(&str, &str)]) -> Exporter {
+    /// Polls with the key of this file.
+    fn poll(&self, api: &Api, settings: &[(&str, &str)]) -> Exporter {
         let mut all = api.environment();
         all.retain(|(name, _)| name != "GOLDRUSH_SERVICE_KEY");
         all.extend(environment(&[("GOLDRUSH_EXPORTER__ACCOUNTS__0__SERVICE_KEY_FILE", &self.path())]));
         all.extend(environment(settings));
-        let exporter = Exporter::start(&[], &all);
+        Exporter::start(&[], &all)
+    }
+
+    /// Polls with the key of this file, until every reading is there.
+    fn settled(&self, api: &Api, pipelines: usize, settings: &[(&str, &str)]) -> Exporter {
+        let exporter = self.poll(api, settings);
         exporter.until("all probes succeed", |exposition| all_succeed(exposition, pipelines));
         exporter
     }
@@ -190,4 +195,22 @@ fn a_credential_that_becomes_a_service_key_after_all_is_taken_up() {
     exporter.until("polling begins", |exposition| {
         exposition.value("goldrush_auth_forbidden{account=\"default\"}") == Some(0.0) && all_succeed(exposition, 2)
     });
+}
+
+#[test]
+fn a_key_that_replaces_one_that_was_no_service_key_is_tried_at_once() {
+    const READ_ONLY: &str = "sk_test_canary_a_read_only_one";
+    let api = Api::healthy(2);
+    api.simulator.add_read_only_key(READ_ONLY);
+    let secret = Secret::new();
+    secret.put(READ_ONLY);
+    let exporter = secret.poll(&api, &[]);
+    // By now, the next try is four seconds away or more.
+    let lists = || api.simulator.requests().into_iter().filter(|request| request.status == Some(403));
+    eventually("four refusals", || lists().count() == 4);
+    secret.put(KEY);
+    exporter.until("polling begins", |exposition| all_succeed(exposition, 2));
+    let first = api.simulator.requests().into_iter().find(|request| request.status == Some(200)).unwrap();
+    let waited = first.at - lists().last().unwrap().at;
+    assert!(waited < Duration::from_secs(4), "the new key was tried {waited:?} after the last refusal");
 }

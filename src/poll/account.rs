@@ -348,7 +348,7 @@ impl Poller {
             Reread::Changed => {
                 info!(account, source = %self.keys.source(), "a new ServiceKey has been read");
                 self.fleet.lock().key_loaded = Some(self.keys.current().loaded_at);
-                if self.refused {
+                if self.refused || matches!(self.list_failure, Some(Error::Forbidden)) {
                     self.list_backoff.reset();
                     self.list_due = Instant::now();
                 }
