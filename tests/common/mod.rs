@@ -344,8 +344,9 @@ pub fn demo() -> (Api, Exporter) {
     let expected = "pipe_000000000000000000000000000";
     let settings = [("GOLDRUSH_SERVICE_KEY", DEMO_KEY_PROD), ("GOLDRUSH_EXPORTER__ACCOUNTS__0__EXPECT__0", expected)];
     let exporter = Exporter::with(&api, &settings);
-    exporter.until("every family", |exposition| {
+    exporter.until("every family, and every reading of the seven pipelines that can be read", |exposition| {
         FAMILIES.iter().all(|family| exposition.0.contains(&format!("# TYPE {} ", family.name)))
+            && exposition.values("goldrush_pipeline_probe_success", &[]).iter().sum::<f64>() == 21.0
     });
     (api, exporter)
 }
