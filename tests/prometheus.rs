@@ -38,8 +38,10 @@ fn demo() -> (Api, Exporter) {
     let expected = "pipe_000000000000000000000000000";
     let settings = [("GOLDRUSH_SERVICE_KEY", DEMO_KEY_PROD), ("GOLDRUSH_EXPORTER__ACCOUNTS__0__EXPECT__0", expected)];
     let exporter = Exporter::with(&api, &settings);
-    exporter.until("every family", |exposition| {
-        FAMILIES.iter().all(|family| exposition.0.contains(&format!("# TYPE {} ", family.name)))
+    exporter.until("every family, and every pipeline asked", |exposition| {
+        let asked = exposition.values("goldrush_pipeline_probe_success", &[]).len() as f64;
+        exposition.one("goldrush_pipelines", &[]).is_some_and(|pipelines| asked == 3.0 * pipelines)
+            && FAMILIES.iter().all(|family| exposition.0.contains(&format!("# TYPE {} ", family.name)))
     });
     (api, exporter)
 }
