@@ -57,8 +57,15 @@ fn text(raw: Option<&RawValue>) -> String {
 
 fn parse<'a, T: Deserialize<'a>>(json: &'a [u8], prefix: &str) -> Result<T, Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(json);
-    let value = serde_path_to_error::deserialize(&mut deserializer)
-        .map_err(|error| Error::Decode(format!("{prefix}{}: {}", error.path(), complaint(error.inner()))))?;
+    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let complaint = complaint(error.inner());
+        // Only the path of a wrong type consists of documented names: what is no JSON may stand behind any name.
+        match (error.inner().is_data(), prefix) {
+            (true, prefix) => Error::Decode(format!("{prefix}{}: {complaint}", error.path())),
+            (false, "") => Error::Decode(complaint),
+            (false, prefix) => Error::Decode(format!("{}: {complaint}", prefix.trim_end_matches('.'))),
+        }
+    })?;
     let trailing = deserializer.end();
     trailing.map_err(|error| Error::Decode(complaint(&error)))?;
     Ok(value)
@@ -133,13 +140,20 @@ mod tests {
 
     #[test]
     fn what_is_no_envelope_is_a_decode_failure() {
-        assert_eq!(decode("<html>"), ".: not JSON at line 1, column 1");
-        assert_eq!(decode(""), ".: the JSON ends too early");
+        assert_eq!(decode("<html>"), "not JSON at line 1, column 1");
+        assert_eq!(decode(""), "the JSON ends too early");
         assert_eq!(decode("{}"), "data: missing from the envelope");
-        assert!(decode(r#"{"data":{"pending_records":1e400}}"#).starts_with("data.pending_records: not JSON"));
+        assert!(decode(r#"{"data":{"pending_records":1e400}}"#).starts_with("data: not JSON"));
         assert!(decode(r#"{"data":{"pending_records":NaN}}"#).contains("not JSON"));
         assert!(decode(r#"{"data":{}} trailing"#).contains("not JSON"));
         assert!(decode(&format!(r#"{{"data":{}{}}}"#, "[".repeat(100_000), "]".repeat(100_000))).starts_with("data"));
+    }
+
+    #[test]
+    fn names_that_are_not_documented_are_not_shown() {
+        for body in [r#"{"canary@x":n}"#, r#"{"data":{"canary@x":n}}"#, r#"{"data":{"canary@x":"#] {
+            assert!(!decode(body).contains("canary"), "{}", decode(body));
+        }
     }
 
     #[test]

@@ -105,6 +105,7 @@ pub const FAULTS: &[Fault] = &[
         body(&well(&scene.question)[..well(&scene.question).len() - 9])
     }),
     row("JSON and more", Failure("decode"), |scene| body(&format!("{} canary-secret", well(&scene.question)))),
+    row("a secret before what is no JSON", Failure("decode"), |_| body(r#"{"data":{"canary-secret":n}}"#)),
     row("invalid UTF-8", Failure("decode"), |scene| {
         let text = well(&scene.question).replace("canary-secret", "\u{1}");
         let bytes: Vec<u8> = text.bytes().map(|byte| if byte == 1 { 0xff } else { byte }).collect();

@@ -18,23 +18,23 @@ use faults::{CANARIES, Expected, FAULTS, Fault, MAX_RESPONSE_BYTES, Scene, well}
 use goldrush_exporter::api::{BaseUrl, Client, PipelineId, Reason, Settings};
 use goldrush_exporter::service_key::ServiceKey;
 use judge::{Judge, PIPELINES, Scrape, question};
-use raw_api::{BASE, Endpoint, Line, RawApi};
+use raw_api::{BASE, Endpoint, Line, Question, RawApi};
 use rcgen::{CertificateParams, KeyPair};
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
-const STALE_AFTER: Duration = Duration::from_secs(6);
-/// Below `STALE_AFTER` by so much that a busy machine finds time to answer; above all that is well.
-const TIMEOUT: &str = "2s";
+const STALE_AFTER: Duration = Duration::from_secs(8);
+/// Only those who wait for it have a short time-out: a machine that is busy with everything else needs time to answer.
+const SHORT: &str = "2s";
+const LONG: &str = "20s";
 
 const SETTINGS: &[(&str, &str)] = &[
     ("GOLDRUSH_EXPORTER__POLL__DISCOVERY", "2s"),
     ("GOLDRUSH_EXPORTER__POLL__STATUS", "2s"),
     ("GOLDRUSH_EXPORTER__POLL__METRICS", "2s"),
     ("GOLDRUSH_EXPORTER__POLL__DESTINATION_HEALTH", "2s"),
-    ("GOLDRUSH_EXPORTER__POLL__STALE_AFTER", "6s"),
+    ("GOLDRUSH_EXPORTER__POLL__STALE_AFTER", "8s"),
     ("GOLDRUSH_EXPORTER__POLL__REQUESTS_PER_SECOND", "1000"),
-    ("GOLDRUSH_EXPORTER__API__TIMEOUT", TIMEOUT),
     // For the name that is never looked up.
     ("GOLDRUSH_EXPORTER__API__ALLOW_HTTP", "true"),
 ];
@@ -44,10 +44,11 @@ fn key(account: &str) -> String {
 }
 
 /// The settings that poll this API with these accounts.
-fn settings(base_url: &str, accounts: &[String], certificate: Option<&str>) -> Vec<(String, String)> {
+fn settings(base_url: &str, accounts: &[String], timeout: &str, certificate: Option<&str>) -> Vec<(String, String)> {
     let mut all = environment(SETTINGS);
     let mut set = |name: String, value: String| all.push((name, value));
     set("GOLDRUSH_EXPORTER__API__BASE_URL".into(), base_url.into());
+    set("GOLDRUSH_EXPORTER__API__TIMEOUT".into(), timeout.into());
     set("GOLDRUSH_EXPORTER__API__MAX_RESPONSE_BYTES".into(), MAX_RESPONSE_BYTES.to_string());
     for (index, account) in accounts.iter().enumerate() {
         set(format!("GOLDRUSH_EXPORTER__ACCOUNTS__{index}__NAME"), account.clone());
@@ -65,8 +66,8 @@ fn settings(base_url: &str, accounts: &[String], certificate: Option<&str>) -> V
 }
 
 /// An exporter at its most talkative.
-fn exporter(base_url: &str, accounts: &[String], certificate: Option<&str>) -> Exporter {
-    Exporter::start(&["--log.level", "trace"], &settings(base_url, accounts, certificate))
+fn exporter(base_url: &str, accounts: &[String], timeout: &str, certificate: Option<&str>) -> Exporter {
+    Exporter::start(&["--log.level", "trace"], &settings(base_url, accounts, timeout, certificate))
 }
 
 /// Scrapes again and again until that holds; `look` sees every scrape.
@@ -116,6 +117,11 @@ struct Cell {
 }
 
 impl Cell {
+    /// What is asked in vain.
+    fn question(&self) -> Question {
+        question(&key(&self.account), self.endpoint)
+    }
+
     /// What it leads to on this endpoint.
     fn expected(&self) -> Expected {
         match self.fault.expected {
@@ -182,7 +188,7 @@ impl Cell {
                     Endpoint::DestinationHealth => expected.map(|number| number / 1000.0),
                     _ => expected,
                 };
-                let faulted = api.count(&question(&key(account), self.endpoint)).faulted;
+                let faulted = api.count(&self.question()).faulted;
                 faulted >= 2 && success == Some(true) && reading == expected
             }
         }
@@ -211,16 +217,18 @@ impl Cell {
     }
 }
 
-/// Every fault on one endpoint, all at the same time.
-fn matrix(endpoint: Endpoint) {
+/// These faults on these endpoints, all at the same time.
+fn matrix(endpoints: &[Endpoint], timeout: &str, tried: fn(&Fault) -> bool) {
     let elsewhere = TcpListener::bind("127.0.0.1:0").unwrap();
     let api = RawApi::start(&Line::Served(None), well);
-    let cell = |(index, fault)| Cell { account: format!("a{index}"), fault, endpoint };
-    let cells: Vec<Cell> = FAULTS.iter().enumerate().map(cell).collect();
+    let rows = endpoints.iter().flat_map(|endpoint| FAULTS.iter().map(|fault| (*endpoint, fault)));
+    let rows = rows.filter(|(_, fault)| tried(fault)).enumerate();
+    let cells: Vec<Cell> =
+        rows.map(|(index, (endpoint, fault))| Cell { account: format!("a{index}"), fault, endpoint }).collect();
     let accounts: Vec<String> = cells.iter().map(|cell| cell.account.clone()).collect();
-    let mut exporter = exporter(&format!("http://{}{BASE}", api.address()), &accounts, None);
+    let mut exporter = exporter(&format!("http://{}{BASE}", api.address()), &accounts, timeout, None);
     let mut judge = Judge::new(STALE_AFTER);
-    let name = |cell: &Cell| format!("{}: {}", cell.account, cell.fault.name);
+    let name = |cell: &Cell| format!("{}: {} on {}", cell.account, cell.fault.name, cell.endpoint);
 
     let ill =
         |scrape: &Scrape| cells.iter().filter(|cell| !scrape.is_well(&cell.account)).map(name).collect::<Vec<_>>();
@@ -229,8 +237,7 @@ fn matrix(endpoint: Endpoint) {
     assert_eq!(before.all_failures().len(), 0, "{:?}", before.all_failures());
 
     for cell in &cells {
-        let scene =
-            Scene { question: question(&key(&cell.account), endpoint), elsewhere: elsewhere.local_addr().unwrap() };
+        let scene = Scene { question: cell.question(), elsewhere: elsewhere.local_addr().unwrap() };
         api.set_fault(&scene.question, Some((cell.fault.play)(&scene)));
     }
     let lax = |account: &str, pipeline: &str, endpoint: Endpoint| {
@@ -241,7 +248,7 @@ fn matrix(endpoint: Endpoint) {
         let mut wrong = Vec::new();
         for cell in &cells {
             cell.check(scrape, &mut wrong);
-            let expected = cell.reason().map(|reason| format!("endpoint=\"{endpoint}\",reason=\"{reason}\"}}"));
+            let expected = cell.reason().map(|reason| format!("endpoint=\"{}\",reason=\"{reason}\"}}", cell.endpoint));
             let counted = failures.get(cell.account.as_str()).into_iter().flatten().map(|(labels, _)| *labels);
             wrong.extend(
                 counted
@@ -268,16 +275,16 @@ fn matrix(endpoint: Endpoint) {
     }
 
     for cell in &cells {
-        api.set_fault(&question(&key(&cell.account), endpoint), None);
+        api.set_fault(&cell.question(), None);
     }
     let recovering: Vec<&Cell> = cells.iter().filter(|cell| cell.expected() != Expected::LongPause).collect();
-    let asked = |cell: &Cell| api.count(&question(&key(&cell.account), endpoint)).asked;
+    let asked = |cell: &Cell| api.count(&cell.question()).asked;
     let asked_before: Vec<u64> = recovering.iter().map(|cell| asked(cell)).collect();
     let mut had_its_turn = vec![false; recovering.len()];
     let look = |scrape: &Scrape| {
         judge.look(scrape, &accounts, lax);
         for ((cell, before), had_its_turn) in recovering.iter().zip(&asked_before).zip(&mut had_its_turn) {
-            let last = |scrape: &Scrape| scrape.last_success(&cell.account, PIPELINES[0], endpoint);
+            let last = |scrape: &Scrape| scrape.last_success(&cell.account, PIPELINES[0], cell.endpoint);
             assert!(!*had_its_turn || last(scrape) > last(&during), "{}: the next turn recovers", cell.fault.name);
             // Who asks a second time has read the first answer.
             *had_its_turn = asked(cell) >= before + 2;
@@ -298,7 +305,7 @@ fn matrix(endpoint: Endpoint) {
 /// Each request that met a fault has counted exactly once, and a key that may not ask did not.
 fn check_counts(cells: &[Cell], api: &RawApi, after: &Scrape) {
     for cell in cells {
-        let asked = api.count(&question(&key(&cell.account), cell.endpoint));
+        let asked = api.count(&cell.question());
         let counted = cell.reason().map_or(0.0, |reason| after.failures(&cell.account, cell.endpoint, reason));
         let expected = if cell.reason().is_some() { asked.faulted } else { 0 };
         assert_eq!(counted, expected as f64, "{} on {}", cell.fault.name, cell.endpoint);
@@ -399,7 +406,8 @@ fn line(name: &str, reason: &str, line: fn(&Certificates) -> Line) {
     let mut api = RawApi::start(&well_line, well);
     let account = "a0".to_owned();
     let accounts = [account.clone()];
-    let mut exporter = exporter(&format!("https://{}{BASE}", api.address()), &accounts, trusted.to_str());
+    let timeout = if reason == "timeout" { SHORT } else { LONG };
+    let mut exporter = exporter(&format!("https://{}{BASE}", api.address()), &accounts, timeout, trusted.to_str());
     let mut judge = Judge::new(STALE_AFTER);
     let well = |scrape: &Scrape| if scrape.is_well(&account) { vec![] } else { vec![name.to_owned()] };
     until(&exporter, "all is well", |scrape| judge.look(scrape, &accounts, |_, _, _| false), well);
@@ -453,7 +461,7 @@ fn connections() {
 #[tokio::test]
 async fn names() {
     let base_url = format!("http://{}.invalid{BASE}", "x".repeat(64));
-    let exporter = exporter(&base_url, &["a0".to_owned()], None);
+    let exporter = exporter(&base_url, &["a0".to_owned()], LONG, None);
     until(
         &exporter,
         "the failed look-up",
@@ -493,8 +501,7 @@ fn command(name: &str, endpoint: Endpoint, timeout: &str, status: i32, tried: fn
         let scene = Scene { question: question(&key(account), endpoint), elsewhere: elsewhere.local_addr().unwrap() };
         api.set_fault(&scene.question, Some((fault.play)(&scene)));
     }
-    let mut settings = settings(&format!("http://{}{BASE}", api.address()), &accounts, None);
-    settings.extend(environment(&[("GOLDRUSH_EXPORTER__API__TIMEOUT", timeout)]));
+    let settings = settings(&format!("http://{}{BASE}", api.address()), &accounts, timeout, None);
     let ended = run(&["--log.level", "trace", name], &settings);
     assert_eq!(ended.status, Some(status), "{}", ended.stderr);
     no_canary(&[ended.stdout.clone(), ended.stderr.clone()]);
@@ -512,27 +519,36 @@ fn check() {
 #[test]
 fn once() {
     let tried = |fault: &Fault| !matches!(fault.expected, Expected::Pause | Expected::LongPause | Expected::KeyRefused);
-    let ended = command("once", Endpoint::Metrics, TIMEOUT, 0, tried);
+    let ended = command("once", Endpoint::Metrics, "5s", 0, tried);
     let tried = FAULTS.iter().filter(|fault| tried(fault)).count();
     assert_eq!(Exposition(ended.stdout).values("goldrush_up", &[]), vec![1.0; tried]);
 }
 
+fn is_answered(fault: &Fault) -> bool {
+    fault.expected != Expected::Failure("timeout")
+}
+
+#[test]
+fn timeouts() {
+    matrix(&Endpoint::ALL, SHORT, |fault| !is_answered(fault));
+}
+
 #[test]
 fn list() {
-    matrix(Endpoint::List);
+    matrix(&[Endpoint::List], LONG, is_answered);
 }
 
 #[test]
 fn status() {
-    matrix(Endpoint::Status);
+    matrix(&[Endpoint::Status], LONG, is_answered);
 }
 
 #[test]
 fn metrics() {
-    matrix(Endpoint::Metrics);
+    matrix(&[Endpoint::Metrics], LONG, is_answered);
 }
 
 #[test]
 fn destination_health() {
-    matrix(Endpoint::DestinationHealth);
+    matrix(&[Endpoint::DestinationHealth], LONG, is_answered);
 }
