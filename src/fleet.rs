@@ -35,9 +35,7 @@ impl Moment {
 
     /// Until when something that was true at this moment is shown: up to and including `stale_after`.
     fn fresh_until(self, stale_after: Duration) -> Instant {
-        // A stale_after of centuries is for ever; some decades stand for it.
-        let far = Duration::from_secs(1 << 30);
-        self.monotonic + stale_after.min(far) + Duration::from_nanos(1)
+        self.monotonic + stale_after + Duration::from_nanos(1)
     }
 
     /// The time from `earlier` to this moment; zero if it is later.

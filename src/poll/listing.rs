@@ -1,6 +1,7 @@
 //! One walk through the pages of the list, which may change underneath.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 use tokio::time::Instant;
 
@@ -18,6 +19,8 @@ pub(super) struct Listing {
     pub(super) seen: HashSet<PipelineId>,
     /// The groups' billing flags.
     pub(super) groups: BTreeMap<String, GroupFlags>,
+    /// What many pipelines have in common.
+    texts: HashSet<Arc<str>>,
     most: usize,
     without_id: usize,
 }
@@ -39,7 +42,15 @@ pub(super) enum Step {
 impl Listing {
     /// A walk that stops after `most` pipelines.
     pub(super) fn new(most: usize, now: Instant) -> Self {
-        Self { started: now, pages: 1, seen: HashSet::new(), groups: BTreeMap::new(), most, without_id: 0 }
+        Self {
+            started: now,
+            pages: 1,
+            seen: HashSet::new(),
+            groups: BTreeMap::new(),
+            texts: HashSet::new(),
+            most,
+            without_id: 0,
+        }
     }
 
     /// Takes a page: answers the pipelines that are new on it, and what follows.
@@ -55,7 +66,8 @@ impl Listing {
             None => return Err(Error::Decode("data.items: missing or null".to_owned())),
         };
         let mut new = Vec::new();
-        for item in items {
+        for mut item in items {
+            item.share_texts(&mut self.texts);
             if let Some(group) = &item.group {
                 self.groups.entry(group.label().to_owned()).or_default().merge(group);
             }
