@@ -9,4 +9,4 @@ mod schedule;
 
 pub use account::Poller;
 pub use budget::Budget;
-pub use schedule::{Pace, Probe, Schedule};
+pub use schedule::{Intervals, Pace, Probe, Schedule};
