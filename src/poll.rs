@@ -11,7 +11,7 @@ mod schedule;
 pub use account::Poller;
 pub use budget::Budget;
 pub use pulse::Pulse;
-pub use schedule::{Pace, Probe, Schedule};
+pub use schedule::{Intervals, Pace, Probe, Schedule};
 
 /// The part that only fuzzers and their seeds ask directly.
 #[cfg(any(test, fuzzing))]

@@ -124,8 +124,8 @@ async fn healthcheck(flags: &Flags) -> Result<(), Failure> {
 }
 
 /// `println!` that does not panic when nobody reads any more.
-fn print(text: impl AsRef<[u8]>) {
-    let _ = std::io::stdout().write_all(text.as_ref());
+fn print(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
 async fn config_check(config: &Config, access: &Access) -> Result<(), Failure> {
@@ -186,7 +186,7 @@ async fn once(config: &Config) -> Result<(), Failure> {
         }
     }
     match exposition.scrape(Format::Classic, Encoding::Identity).await {
-        Ok(body) => body.for_each(|piece| print(&piece)),
+        Ok(body) => body.for_each(|piece| print(&String::from_utf8_lossy(&piece))),
         Err(error) => {
             return Err(Failure { status: 1, message: Some(format!("cannot write the exposition: {error}")) });
         }

@@ -4,6 +4,7 @@
 //! (`destination_config`, `transforms`, `abi_*`, `created_by`) are never even taken out of the body.
 
 use std::borrow::Borrow;
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -131,8 +132,8 @@ const UNREADABLE: char = '\0';
 /// Drivers put the cause at the end of a long chain, so an error is only cut where it cannot be one any more.
 const LONGEST_ERROR: usize = 10_000;
 
-fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    cut_text(deserializer, LONGEST_TEXT)
+fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Arc<str>>, D::Error> {
+    Ok(cut_text(deserializer, LONGEST_TEXT)?.map(Arc::from))
 }
 
 fn long_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
@@ -148,6 +149,10 @@ fn cut_text<'de, D: Deserializer<'de>>(deserializer: D, longest: usize) -> Resul
         }
         if text.contains(UNREADABLE) { text.replace(UNREADABLE, "\u{FFFD}") } else { text }
     }))
+}
+
+fn usable_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PipelineId>, D::Error> {
+    Ok(Option::<String>::deserialize(deserializer)?.as_deref().and_then(PipelineId::new))
 }
 
 fn known_phase<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Phase>, D::Error> {
@@ -175,25 +180,28 @@ fn timestamp<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Known<
     }))
 }
 
-/// A pipeline as the list shows it.
+/// A pipeline as the list shows it. Ten thousand of these are kept, so most texts are shared: see [`share_texts`].
+///
+/// [`share_texts`]: Self::share_texts
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct Pipeline {
-    id: Option<String>,
+    #[serde(default, deserialize_with = "usable_id")]
+    id: Option<PipelineId>,
     /// User-written: any Unicode.
     #[serde(default, deserialize_with = "text")]
-    pub name: Option<String>,
+    pub name: Option<Arc<str>>,
     /// User-written.
     #[serde(default, deserialize_with = "text")]
-    pub project: Option<String>,
+    pub project: Option<Arc<str>>,
     /// `<chain>.<network>.<rest>`.
     #[serde(default, deserialize_with = "text")]
-    pub topic: Option<String>,
+    pub topic: Option<Arc<str>>,
     /// `postgres` and others that are not documented to the letter.
     #[serde(default, deserialize_with = "text")]
-    pub destination_type: Option<String>,
+    pub destination_type: Option<Arc<str>>,
     /// `bounded` or `unbounded`.
     #[serde(default, deserialize_with = "text")]
-    pub execution_mode: Option<String>,
+    pub execution_mode: Option<Arc<str>>,
     #[serde(default, deserialize_with = "known_status")]
     status: Option<Known<DesiredStatus>>,
     /// The group it belongs to.
@@ -207,7 +215,19 @@ pub struct Pipeline {
 impl Pipeline {
     /// The id, if it is one that can be asked for.
     pub fn id(&self) -> Option<PipelineId> {
-        self.id.as_deref().and_then(PipelineId::new)
+        self.id.clone()
+    }
+
+    /// Replaces the texts that many pipelines have in common by those of `texts`, which gets the ones it lacks.
+    pub fn share_texts(&mut self, texts: &mut HashSet<Arc<str>>) {
+        let group = self.group.as_mut().map(|group| &mut group.label);
+        let fields = [&mut self.project, &mut self.topic, &mut self.destination_type, &mut self.execution_mode];
+        for text in fields.into_iter().flatten().chain(group) {
+            match texts.get(text) {
+                Some(shared) => *text = shared.clone(),
+                None => _ = texts.insert(text.clone()),
+            }
+        }
     }
 
     /// What the user wants, if it is one of the documented wishes.
@@ -242,13 +262,9 @@ impl Pipeline {
 
 /// The group of users that owns a pipeline, with its billing flags.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(from = "WireGroup")]
 pub struct Group {
-    #[serde(default, deserialize_with = "text")]
-    id: Option<String>,
-    #[serde(default, deserialize_with = "text")]
-    name: Option<String>,
-    #[serde(default, deserialize_with = "text")]
-    slug: Option<String>,
+    label: Arc<str>,
     /// Whether the group is on a paid plan.
     pub is_paid: Option<bool>,
     /// Whether it used up what its plan allows.
@@ -257,11 +273,31 @@ pub struct Group {
     pub is_free_trial_expired: Option<bool>,
 }
 
+#[derive(Deserialize)]
+struct WireGroup {
+    #[serde(default, deserialize_with = "text")]
+    id: Option<Arc<str>>,
+    #[serde(default, deserialize_with = "text")]
+    name: Option<Arc<str>>,
+    #[serde(default, deserialize_with = "text")]
+    slug: Option<Arc<str>>,
+    is_paid: Option<bool>,
+    is_over_limit: Option<bool>,
+    is_free_trial_expired: Option<bool>,
+}
+
+impl From<WireGroup> for Group {
+    fn from(group: WireGroup) -> Self {
+        let WireGroup { id, name, slug, is_paid, is_over_limit, is_free_trial_expired } = group;
+        let label = [name, slug, id].into_iter().flatten().find(|text| !text.is_empty()).unwrap_or_default();
+        Self { label, is_paid, is_over_limit, is_free_trial_expired }
+    }
+}
+
 impl Group {
     /// The name that people know it by: `name`, else `slug`, else `id`.
     pub fn label(&self) -> &str {
-        let candidates = [&self.name, &self.slug, &self.id];
-        candidates.into_iter().flatten().map(String::as_str).find(|text| !text.is_empty()).unwrap_or_default()
+        &self.label
     }
 }
 
@@ -366,8 +402,8 @@ mod tests {
             let json = serde_json::json!({ "name": text });
             serde_json::from_value::<Pipeline>(json).unwrap().name.unwrap()
         };
-        assert_eq!(name(&"🚀".repeat(10_000)), "🚀".repeat(LONGEST_TEXT));
-        assert_eq!(name("a\0b\"\n"), "a\u{FFFD}b\"\n");
+        assert_eq!(*name(&"🚀".repeat(10_000)), "🚀".repeat(LONGEST_TEXT));
+        assert_eq!(&*name("a\0b\"\n"), "a\u{FFFD}b\"\n");
     }
 
     #[test]

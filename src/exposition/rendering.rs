@@ -71,8 +71,9 @@ impl Default for Packer {
     }
 }
 
-/// Label sets repeat so much that higher levels cost more than they save.
-const LEVEL: Compression = Compression::new(1);
+/// Of 63 MB of 10,000 pipelines, level 1 makes 12.1 MB, level 2 makes 8.7 MB in a third more time, level 6 makes 7.5 MB in
+/// three times as much.
+const LEVEL: Compression = Compression::new(2);
 
 impl Packer {
     /// What was written with `write`, piece by piece; pieces of `old` that hold the same text are used again.

@@ -150,7 +150,11 @@ impl Pipeline {
 
     pub(super) fn relist(&mut self, listed: api::Pipeline, at: Moment) {
         self.desired.set(listed.desired_status(), at);
-        self.listed = Reading { value: listed, at };
+        self.listed.at = at;
+        // Mostly nothing has changed; then what is there already stays, and with it its place in memory.
+        if self.listed.value != listed {
+            self.listed.value = listed;
+        }
     }
 
     pub(super) fn observe(&mut self, answer: Answer, at: Moment) {

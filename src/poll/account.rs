@@ -516,7 +516,7 @@ impl Poller {
         state.forget(id);
         drop(state);
         self.schedule.remove(id);
-        info!(account = self.fleet.name(), pipeline_id = id.as_str(), pipeline = name, "pipeline is gone: {why}");
+        info!(account = self.fleet.name(), pipeline_id = id.as_str(), pipeline = &*name, "pipeline is gone: {why}");
     }
 
     fn finish_probe(&mut self, probe: Probe, result: Result<Data, Error>, sent: Instant, now: Moment) {

@@ -1,6 +1,7 @@
 //! One walk through the pages of the list, which may change underneath.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 use tokio::time::Instant;
 
@@ -20,6 +21,8 @@ pub(super) struct Listing {
     pub(super) groups: BTreeMap<String, GroupFlags>,
     /// Pipelines that were listed without an id that could be asked for: any of those that are known may be among them.
     pub(super) without_id: usize,
+    /// What many pipelines have in common.
+    texts: HashSet<Arc<str>>,
     most: usize,
     /// The greatest count of pipelines that a page told.
     total: Option<f64>,
@@ -42,7 +45,16 @@ pub(super) enum Step {
 impl Listing {
     /// A walk that stops after `most` pipelines.
     pub(super) fn new(most: usize, now: Instant) -> Self {
-        Self { started: now, pages: 1, seen: HashSet::new(), groups: BTreeMap::new(), without_id: 0, most, total: None }
+        Self {
+            started: now,
+            pages: 1,
+            seen: HashSet::new(),
+            groups: BTreeMap::new(),
+            texts: HashSet::new(),
+            most,
+            without_id: 0,
+            total: None,
+        }
     }
 
     /// Takes a page: answers the pipelines that are new on it, and what follows.
@@ -58,7 +70,8 @@ impl Listing {
             None => return Err(Error::Decode("data.items: missing or null".to_owned())),
         };
         let mut new = Vec::new();
-        for item in items {
+        for mut item in items {
+            item.share_texts(&mut self.texts);
             if let Some(group) = &item.group {
                 self.groups.entry(group.label().to_owned()).or_default().merge(group);
             }

@@ -71,7 +71,7 @@ impl Intervals {
 /// Virtual time since the start.
 type Virtual = Duration;
 
-/// One probe's place.
+/// One probe's turns.
 #[derive(Debug)]
 struct Slot {
     /// The queue's entries with another ticket are void.
@@ -79,19 +79,27 @@ struct Slot {
     due: Virtual,
     /// When it would be sent if nothing were in the way.
     wanted: Instant,
-    sent: Option<Instant>,
+    answered: bool,
     /// Where in the interval its turns lie, from 0 to 1.
     phase: f64,
     pace: Pace,
 }
 
-/// Orders by due time, then by arrival.
+/// A pipeline with its three probes, in the order of [`PROBES`].
+#[derive(Debug)]
+struct Pipeline {
+    id: PipelineId,
+    slots: [Slot; PROBES.len()],
+}
+
+/// Orders by due time, then by arrival. Small, since the queue moves them around all the time.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Entry {
     due: Virtual,
     ticket: u64,
-    id: PipelineId,
-    endpoint: Endpoint,
+    place: u32,
+    /// Which of [`PROBES`].
+    probe: u8,
 }
 
 /// All probes of an account.
@@ -102,7 +110,10 @@ pub struct Schedule {
     /// How long virtual time has stood still.
     frozen: Duration,
     queue: BinaryHeap<Reverse<Entry>>,
-    slots: HashMap<PipelineId, [Slot; PROBES.len()]>,
+    /// By place, which is how the queue finds them.
+    pipelines: Vec<Option<Pipeline>>,
+    places: HashMap<PipelineId, u32>,
+    free_places: Vec<u32>,
     tickets: u64,
     arrivals: u64,
     /// Probes that were never answered.
@@ -119,7 +130,9 @@ impl Schedule {
             start: now,
             frozen: Duration::ZERO,
             queue: BinaryHeap::new(),
-            slots: HashMap::new(),
+            pipelines: Vec::new(),
+            places: HashMap::new(),
+            free_places: Vec::new(),
             tickets: 0,
             arrivals: 0,
             unanswered: 0,
@@ -129,17 +142,17 @@ impl Schedule {
 
     /// How many pipelines there are.
     pub fn len(&self) -> usize {
-        self.slots.len()
+        self.places.len()
     }
 
     /// Whether there are no pipelines.
     pub fn is_empty(&self) -> bool {
-        self.slots.is_empty()
+        self.places.is_empty()
     }
 
     /// Whether the pipeline is here.
     pub fn contains(&self, id: &PipelineId) -> bool {
-        self.slots.contains_key(id)
+        self.places.contains_key(id)
     }
 
     /// Requests per second that the intervals need, without the list's.
@@ -159,23 +172,31 @@ impl Schedule {
             return;
         }
         let due = self.virtual_time(now);
+        let place = self.free_places.pop().unwrap_or_else(|| {
+            self.pipelines.push(None);
+            (self.pipelines.len() - 1) as u32
+        });
         let slots = PROBES.map(|endpoint| {
             let phase = (self.arrivals as f64 * GOLDEN_RATIO).fract();
             self.arrivals += 1;
-            let ticket = self.enqueue(due, id, endpoint);
+            let ticket = self.next_ticket();
+            self.queue.push(Reverse(Entry { due, ticket, place, probe: index(endpoint) as u8 }));
             self.required += self.frequency(endpoint, Pace::Normal);
-            Slot { ticket, due, wanted: now, sent: None, phase, pace: Pace::Normal }
+            Slot { ticket, due, wanted: now, answered: false, phase, pace: Pace::Normal }
         });
         self.unanswered += slots.len();
-        self.slots.insert(id.clone(), slots);
+        self.pipelines[place as usize] = Some(Pipeline { id: id.clone(), slots });
+        self.places.insert(id.clone(), place);
     }
 
     /// Takes a pipeline out.
     pub fn remove(&mut self, id: &PipelineId) {
-        let Some(slots) = self.slots.remove(id) else { return };
-        for (slot, endpoint) in slots.iter().zip(PROBES) {
+        let Some(place) = self.places.remove(id) else { return };
+        let Some(pipeline) = self.pipelines[place as usize].take() else { return };
+        self.free_places.push(place);
+        for (slot, endpoint) in pipeline.slots.iter().zip(PROBES) {
             self.required -= self.frequency(endpoint, slot.pace);
-            self.unanswered -= usize::from(slot.sent.is_none());
+            self.unanswered -= usize::from(!slot.answered);
         }
         if self.is_empty() {
             self.required = 0.0;
@@ -195,8 +216,9 @@ impl Schedule {
 
     /// When the most overdue probe should have been sent, if one is overdue.
     pub fn oldest_due(&self, now: Instant) -> Option<Instant> {
-        let Entry { id, endpoint, .. } = &self.queue.peek()?.0;
-        self.slots.get(id).map(|slots| slots[index(*endpoint)].wanted).filter(|wanted| *wanted < now)
+        let Reverse(entry) = self.queue.peek()?;
+        let pipeline = self.pipelines[entry.place as usize].as_ref()?;
+        Some(pipeline.slots[usize::from(entry.probe)].wanted).filter(|wanted| *wanted < now)
     }
 
     /// Takes the next probe, if one is due. It comes back with [`done`](Self::done) or [`again`](Self::again).
@@ -204,38 +226,41 @@ impl Schedule {
         if self.next_due(now)? > now {
             return None;
         }
-        let Reverse(Entry { id, endpoint, .. }) = self.queue.pop()?;
-        Some(Probe { id, endpoint })
+        let Reverse(entry) = self.queue.pop()?;
+        let id = self.pipelines[entry.place as usize].as_ref()?.id.clone();
+        Some(Probe { id, endpoint: PROBES[usize::from(entry.probe)] })
     }
 
     /// A probe was sent at `sent` and has been answered: its next turn comes one interval after this one.
     pub fn done(&mut self, probe: &Probe, pace: Pace, sent: Instant, now: Instant) {
         let time = self.virtual_time(now);
         let interval = self.intervals.of(probe.endpoint, pace);
-        let frequency = self.frequency(probe.endpoint, pace);
-        let Some(slot) = self.slots.get(&probe.id).map(|slots| &slots[index(probe.endpoint)]) else { return };
-        let old_frequency = self.frequency(probe.endpoint, slot.pace);
-        let first = slot.sent.is_none();
+        let ticket = self.next_ticket();
+        let Some((place, slot)) = self.find(probe) else { return };
+        let first = !slot.answered;
         // The first turns all come at once; the second ones are where the spreading happens.
         let wait = if first { interval.mul_f64(0.5 + slot.phase) } else { interval };
         let due = (slot.due + wait).max(time);
-        let ticket = self.enqueue(due, &probe.id, probe.endpoint);
-        self.required += frequency - old_frequency;
+        let old_pace = std::mem::replace(&mut slot.pace, pace);
+        (slot.due, slot.wanted, slot.answered) = (due, sent + wait, true);
+        slot.ticket = ticket;
+        self.queue.push(Reverse(Entry { due, ticket, place, probe: index(probe.endpoint) as u8 }));
+        self.required += self.frequency(probe.endpoint, pace) - self.frequency(probe.endpoint, old_pace);
         self.unanswered -= usize::from(first);
-        if let Some(slots) = self.slots.get_mut(&probe.id) {
-            let slot = &mut slots[index(probe.endpoint)];
-            *slot = Slot { ticket, due, wanted: sent + wait, sent: Some(sent), phase: slot.phase, pace };
-        }
     }
 
     /// A probe got no answer that counts: it is due again at once.
     pub fn again(&mut self, probe: &Probe, now: Instant) {
-        let due = self.virtual_time(now);
-        let ticket = self.enqueue(due, &probe.id, probe.endpoint);
-        if let Some(slots) = self.slots.get_mut(&probe.id) {
-            let slot = &mut slots[index(probe.endpoint)];
-            (slot.ticket, slot.due) = (ticket, due);
-        }
+        let (due, ticket) = (self.virtual_time(now), self.next_ticket());
+        let Some((place, slot)) = self.find(probe) else { return };
+        (slot.due, slot.ticket) = (due, ticket);
+        self.queue.push(Reverse(Entry { due, ticket, place, probe: index(probe.endpoint) as u8 }));
+    }
+
+    fn find(&mut self, probe: &Probe) -> Option<(u32, &mut Slot)> {
+        let place = *self.places.get(&probe.id)?;
+        let pipeline = self.pipelines[place as usize].as_mut()?;
+        Some((place, &mut pipeline.slots[index(probe.endpoint)]))
     }
 
     fn virtual_time(&self, now: Instant) -> Virtual {
@@ -246,18 +271,16 @@ impl Schedule {
         self.intervals.of(endpoint, pace).as_secs_f64().recip()
     }
 
-    fn enqueue(&mut self, due: Virtual, id: &PipelineId, endpoint: Endpoint) -> u64 {
+    fn next_ticket(&mut self) -> u64 {
         self.tickets += 1;
-        self.queue.push(Reverse(Entry { due, ticket: self.tickets, id: id.clone(), endpoint }));
         self.tickets
     }
 
     /// Entries of pipelines that are gone are dropped when their turn comes.
     fn drop_void(&mut self) {
         while let Some(Reverse(entry)) = self.queue.peek() {
-            let valid =
-                self.slots.get(&entry.id).is_some_and(|slots| slots[index(entry.endpoint)].ticket == entry.ticket);
-            if valid {
+            let pipeline = self.pipelines[entry.place as usize].as_ref();
+            if pipeline.is_some_and(|pipeline| pipeline.slots[usize::from(entry.probe)].ticket == entry.ticket) {
                 return;
             }
             self.queue.pop();

@@ -1,0 +1,291 @@
+//! What the benchmarks share: fleets, timing, and the lines they print.
+#![allow(dead_code, reason = "each benchmark uses a part of it")]
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use goldrush_exporter::api::{PipelineId, Reason};
+use goldrush_exporter::fleet::{AccountHandle, Answer, Fleet, ListSummary, Moment};
+
+pub fn read<T: serde::de::DeserializeOwned>(value: serde_json::Value) -> T {
+    serde_json::from_value(value).unwrap()
+}
+
+/// A picture as a real fleet would give it: everything known of every pipeline, one in a hundred in trouble.
+pub struct Picture {
+    pub fleet: Fleet,
+    pub account: AccountHandle,
+    pub ids: Vec<PipelineId>,
+}
+
+const CHAINS: [&str; 8] = ["base", "eth", "solana", "matic", "bsc", "arbitrum", "optimism", "hypercore"];
+const FEEDS: [&str; 5] = ["swap.v3", "transfer.v2", "log.v1", "transaction.v2", "pair.v1"];
+const DESTINATIONS: [&str; 5] = ["postgres", "clickhouse", "kafka", "s3", "webhook"];
+
+fn mix(state: u64) -> u64 {
+    let mut z = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+impl Picture {
+    pub fn of(pipelines: usize) -> Self {
+        let fleet = Fleet::default();
+        let account = fleet.account("prod");
+        let mut ids = Vec::new();
+        {
+            let mut state = account.lock();
+            state.stale_after = Duration::from_secs(3600);
+            state.up = true;
+            for number in 0..pipelines {
+                let digits = format!("{:016x}{:016x}", mix(number as u64), mix(mix(number as u64)));
+                let id = format!("pipe_{}", &digits[..27]);
+                let (chain, feed) = (CHAINS[number % 8], FEEDS[number / 8 % 5]);
+                let destination = DESTINATIONS[number / 40 % 5];
+                let listed = serde_json::json!({
+                    "id": id, "name": format!("{chain} {feed} to {destination} {number}"),
+                    "project": format!("analytics-{}", number % 10),
+                    "topic": format!("{chain}.mainnet.ref.block.{feed}"), "destination_type": destination,
+                    "execution_mode": "unbounded", "status": "running",
+                    "group": {"id": "group_d632592ddbde4a499452d25b", "name": "Data", "is_paid": true,
+                              "is_over_limit": false, "is_free_trial_expired": false},
+                    "created_at": format!("2023-11-{:02}T05:31:56Z", number % 28 + 1),
+                    "updated_at": format!("2024-11-{:02}T{:02}:31:56Z", number % 28 + 1, number % 24),
+                });
+                let id = PipelineId::new(&id).unwrap();
+                state.observe_listed(&id, read(listed), Moment::now());
+                ids.push(id);
+            }
+            state.list = Some(ListSummary { at: Moment::now(), groups: Default::default(), expected: Vec::new() });
+        }
+        let picture = Self { fleet, account, ids };
+        picture.poll_all(0);
+        picture
+    }
+
+    /// As if every probe of every pipeline had been answered once more.
+    pub fn poll_all(&self, round: u64) {
+        for number in 0..self.ids.len() {
+            for endpoint in 0..3 {
+                self.poll(number, endpoint, round);
+            }
+        }
+    }
+
+    /// As if one probe (0 status, 1 metrics, 2 destination health) had been answered.
+    pub fn poll(&self, number: usize, endpoint: u8, round: u64) {
+        let id = &self.ids[number];
+        let noise = mix(number as u64 * 1_000_003 + round);
+        let answer = match endpoint {
+            0 => Answer::Status(Ok(read(serde_json::json!({
+                "status": if number % 100 == 7 { "FAILED" } else { "RUNNING" }, "replicas": 1, "ready": 1,
+                "start_time": format!("2025-01-{:02}T{:02}:31:56Z", number % 28 + 1, number % 24)})))),
+            1 => Answer::Metrics(Ok(read(serde_json::json!({
+                "records_consumed": 1_000_000 + number as u64 * 7919 + round * (noise % 1000),
+                "last_offset": 5_000_000 + number as u64 * 6007 + round * (noise % 700),
+                "last_block_height": 38_500_000 + round * 15 + number as u64 % 100,
+                "pending_records": noise % 500, "processing_delay_ms": noise % 4000,
+                "records_per_second": (noise % 24_000) as f64 / 100.0, "normalization_errors": noise % 3})))),
+            _ if number % 100 == 13 => Answer::DestinationHealth(Err(Reason::Timeout)),
+            _ => Answer::DestinationHealth(Ok(read(serde_json::json!({
+                "healthy": number % 100 != 42, "last_checked_at": format!("2025-02-{:02}T05:31:{:02}Z", 1 + round % 28, number % 60),
+                "latency_ms": 5 + noise % 40,
+                "last_error": (number % 100 == 42).then_some("dial tcp 10.0.0.5:5432: connection refused")})))),
+        };
+        self.account.lock().observe(id, answer, Moment::now());
+    }
+}
+
+/// CPU time of a process so far, all threads that live, user and system.
+pub fn cpu_of(process: &str) -> Duration {
+    let tasks = std::fs::read_dir(format!("/proc/{process}/task")).unwrap().flatten();
+    let stats = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("schedstat")).ok());
+    Duration::from_nanos(stats.filter_map(|text| text.split(' ').next()?.parse::<u64>().ok()).sum())
+}
+
+/// What that takes of this process's CPU time, in milliseconds.
+pub fn cpu_ms<T>(f: impl FnOnce() -> T) -> (T, f64) {
+    let before = cpu_of("self");
+    let value = f();
+    (value, ms(cpu_of("self").saturating_sub(before)))
+}
+
+pub fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    if values.is_empty() { f64::NAN } else { values[values.len() / 2] }
+}
+
+pub fn ms(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
+}
+
+pub fn timed<T>(f: impl FnOnce() -> T) -> (T, f64) {
+    let begin = Instant::now();
+    let value = f();
+    (value, ms(begin.elapsed()))
+}
+
+/// Prints one line of a result: what was to be reached, what was measured.
+pub fn judge(what: &str, unit: &str, goal: f64, measured: f64) {
+    let verdict = if measured <= goal { "ok" } else { "missed" };
+    println!("{what:<72} goal <= {goal:<8.4} measured {measured:<9.4} {unit:<10} {verdict}");
+}
+
+/// A program that is started for a benchmark, and killed at its end.
+pub struct Peer {
+    pub child: Child,
+    pub address: String,
+}
+
+impl Peer {
+    /// Starts a program that prints the address it listens on as its first line.
+    pub fn start(command: &mut Command) -> Self {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap_or_else(|error| {
+            panic!("{command:?} cannot be started ({error}): benches/README.md says what is needed")
+        });
+        let address = line(&mut child);
+        Self { child, address }
+    }
+
+    /// This program again, in another role.
+    pub fn this(arguments: &[&str]) -> Self {
+        Self::start(Command::new(std::env::current_exe().unwrap()).args(arguments))
+    }
+
+    /// Tells it something and waits for its answer.
+    pub fn tell(&mut self, order: &str) -> String {
+        writeln!(self.child.stdin.as_mut().unwrap(), "{order}").unwrap();
+        line(&mut self.child)
+    }
+
+    pub fn cpu(&self) -> Duration {
+        cpu_of(&self.child.id().to_string())
+    }
+
+    /// Resident memory in MiB.
+    pub fn resident(&self) -> f64 {
+        resident(&self.child.id().to_string())
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Resident memory of a process in MiB.
+pub fn resident(process: &str) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() / 1024.0
+}
+
+/// One line of what it prints, byte by byte so that nothing is lost in a buffer.
+fn line(child: &mut Child) -> String {
+    let stdout = child.stdout.as_mut().unwrap();
+    let bytes = std::io::Read::bytes(stdout).map_while(Result::ok).take_while(|byte| *byte != b'\n');
+    String::from_utf8(bytes.collect()).unwrap()
+}
+
+/// A folder for what a benchmark writes.
+pub fn folder(name: &str) -> std::path::PathBuf {
+    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+pub const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0";
+pub const CLASSIC: &str = "text/plain; version=0.0.4";
+
+/// One scrape on a connection of its own. Answers the body, if it is wanted, and its length.
+pub fn get(address: &str, accept: &str, gzip: bool, keep: bool) -> (Vec<u8>, usize) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let encoding = if gzip { "Accept-Encoding: gzip\r\n" } else { "" };
+    write!(stream, "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAccept: {accept}\r\n{encoding}\r\n")
+        .unwrap();
+    let mut buffer = vec![0; 1 << 18];
+    let (mut head, mut body, mut length) = (Vec::new(), Vec::new(), 0);
+    loop {
+        let read = stream.read(&mut buffer).unwrap();
+        if read == 0 {
+            break;
+        }
+        let mut rest = &buffer[..read];
+        if length == 0 && !head.ends_with(b"\r\n\r\n") {
+            while let ([byte, after @ ..], false) = (rest, head.ends_with(b"\r\n\r\n")) {
+                head.push(*byte);
+                rest = after;
+            }
+        }
+        length += rest.len();
+        if keep {
+            body.extend_from_slice(rest);
+        }
+    }
+    let head = String::from_utf8(head).unwrap();
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    assert_eq!(head.to_ascii_lowercase().contains("content-encoding: gzip"), gzip, "{head}");
+    (body, length)
+}
+
+/// The body of what answers a GET.
+pub fn http(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: x\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer.split_once("\r\n\r\n").unwrap().1.to_owned()
+}
+
+/// nginx that serves these bytes, in the same two encodings.
+pub fn nginx(folder: &Path, plain: &[u8], packed: &[u8]) -> Peer {
+    std::fs::write(folder.join("metrics"), plain).unwrap();
+    std::fs::write(folder.join("metrics.gz"), packed).unwrap();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let folder = folder.display();
+    let configuration = format!(
+        "daemon off; master_process off; pid {folder}/nginx.pid; error_log {folder}/error.log; events {{}}\n\
+         http {{ access_log off; sendfile on; tcp_nopush on; gzip_static on; root {folder};\n\
+         client_body_temp_path {folder}; proxy_temp_path {folder}; fastcgi_temp_path {folder};\n\
+         uwsgi_temp_path {folder}; scgi_temp_path {folder};\n\
+         default_type '{OPENMETRICS}; charset=utf-8'; server {{ listen {free}; }} }}\n"
+    );
+    std::fs::write(format!("{folder}/nginx.conf"), configuration).unwrap();
+    let mut command = Command::new("/usr/sbin/nginx");
+    command.args(["-e", "stderr", "-c", &format!("{folder}/nginx.conf")]);
+    let child = command.spawn().expect("nginx cannot be started: benches/README.md says what is needed");
+    let peer = Peer { child, address: free.to_string() };
+    while TcpStream::connect(free).is_err() {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    peer
+}
+
+/// client_golang that serves the same series. `benches/setup` builds it.
+pub fn client_golang(folder: &Path, classic: &[u8]) -> Peer {
+    let file = folder.join("classic.txt");
+    std::fs::write(&file, classic).unwrap();
+    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("peers/client_golang");
+    Peer::start(Command::new(program).args(["127.0.0.1:0", file.to_str().unwrap()]))
+}
+
+/// The number after `--name`, or what it is otherwise.
+pub fn option<T: std::str::FromStr>(name: &str, otherwise: T) -> T {
+    let mut arguments = std::env::args().skip_while(|argument| argument != name).skip(1);
+    arguments.next().and_then(|value| value.parse().ok()).unwrap_or(otherwise)
+}
+
+/// The exponent by which `y` grows with `x`: the slope of the best line through the logarithms.
+pub fn exponent(points: impl IntoIterator<Item = (f64, f64)>) -> f64 {
+    let points: Vec<(f64, f64)> = points.into_iter().map(|(x, y)| (x.ln(), y.ln())).collect();
+    let count = points.len() as f64;
+    let (x, y) = points.iter().fold((0.0, 0.0), |sum, point| (sum.0 + point.0 / count, sum.1 + point.1 / count));
+    let covariance: f64 = points.iter().map(|point| (point.0 - x) * (point.1 - y)).sum();
+    covariance / points.iter().map(|point| (point.0 - x).powi(2)).sum::<f64>()
+}

@@ -1,0 +1,100 @@
+//! The process as it is shipped: its size, how soon it answers, and its memory while it is scraped.
+//! `cargo bench --bench process [-- --seconds 60] [-- --pipelines 10000]`
+
+mod common;
+
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use common::{OPENMETRICS, get, judge, median, ms, option, resident};
+use goldrush_exporter::simulator::{BASE_PATH, Options, Simulator};
+
+const EXPORTER: &str = env!("CARGO_BIN_EXE_goldrush-exporter");
+
+fn main() {
+    let megabytes = std::fs::metadata(EXPORTER).unwrap().len() as f64 / f64::from(1 << 20);
+    judge("release binary, stripped", "MiB", 8.0, megabytes);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let times = (0..11).map(|_| {
+        let begin = Instant::now();
+        let exporter = Exporter::start("127.0.0.1:9", &[]);
+        get(&exporter.address, OPENMETRICS, true, false);
+        ms(begin.elapsed())
+    });
+    judge("start of the process to /metrics answering", "ms", 50.0, median(times.collect()));
+    memory(&runtime, 20, 14.0);
+    memory(&runtime, option("--pipelines", 10_000), 60.0);
+}
+
+/// Resident memory of an exporter that is scraped with gzip each second while it polls as fast as its budget allows.
+fn memory(runtime: &tokio::runtime::Runtime, pipelines: usize, goal: f64) {
+    let simulator = Simulator::new(Options { pipelines, groups: 1, ..Options::default() });
+    let api = runtime.block_on(async {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        tokio::spawn(async move { simulator.serve(listener, std::future::pending()).await });
+        address
+    });
+    // The first sweep at full speed; then everything is asked again and again.
+    let exporter = Exporter::start(&api, &[("POLL__REQUESTS_PER_SECOND", "2000"), ("POLL__MAX_IN_FLIGHT", "32")]);
+    let show = |exporter: &Exporter| String::from_utf8(get(&exporter.address, OPENMETRICS, false, true).0).unwrap();
+    if pipelines <= 100 {
+        while show(&exporter).matches("\ngoldrush_pipeline_destination_healthy{").count() < pipelines {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    } else {
+        std::thread::sleep(Duration::from_secs_f64(3.0 * pipelines as f64 / 2000.0 + 3.0));
+    }
+    let seconds = option("--seconds", 60);
+    let mut sizes = Vec::new();
+    let mut bytes = 0;
+    for _ in 0..seconds {
+        std::thread::sleep(Duration::from_secs(1));
+        bytes = get(&exporter.address, OPENMETRICS, true, false).1;
+        sizes.push(resident(&exporter.child.id().to_string()));
+    }
+    let third = sizes.len().div_ceil(3);
+    let (early, late) = (&sizes[third..2 * third], &sizes[2 * third..]);
+    let most = sizes.iter().copied().fold(0.0, f64::max);
+    println!("{pipelines} pipelines: {bytes} bytes gzipped, resident {:.1} .. {most:.1} MiB", sizes[0]);
+    judge(&format!("{pipelines} pipelines: resident, gzip scrapes each second, most"), "MiB", goal, most);
+    let growth = median(late.to_vec()) / median(early.to_vec());
+    judge(&format!("{pipelines} pipelines: last third of the time against the second"), "x", 1.03, growth);
+    let lines = if pipelines > 100 {
+        show(&exporter).matches("\ngoldrush_pipeline_destination_healthy{").count()
+    } else {
+        pipelines
+    };
+    println!("{lines} pipelines were shown");
+}
+
+struct Exporter {
+    child: Child,
+    address: String,
+}
+
+impl Exporter {
+    fn start(api: &str, settings: &[(&str, &str)]) -> Self {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let mut command = Command::new(EXPORTER);
+        command.args(["--web.listen-address", &free]).env_clear();
+        command.env("GOLDRUSH_SERVICE_KEY", "sk_simulated_0000000000000000");
+        command.env("GOLDRUSH_EXPORTER__API__BASE_URL", format!("http://{api}{BASE_PATH}"));
+        for (name, value) in settings {
+            command.env(format!("GOLDRUSH_EXPORTER__{name}"), value);
+        }
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        while TcpStream::connect(&free).is_err() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Self { child, address: free }
+    }
+}
+
+impl Drop for Exporter {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,137 @@
+//! The schedule by itself, in simulated time: what a dispatched probe costs, whether everybody gets a fair share, and
+//! what the budget lets through. `cargo bench --bench schedule [-- --pipelines 100000]`
+
+mod common;
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use common::{cpu_ms, judge, median, option};
+use goldrush_exporter::api::{Endpoint, PipelineId};
+use goldrush_exporter::poll::{Budget, Intervals, Pace, Probe, Schedule};
+use tokio::time::Instant;
+
+/// The defaults of the configuration.
+const INTERVALS: Intervals = Intervals {
+    status: Duration::from_secs(15),
+    metrics: Duration::from_secs(30),
+    destination_health: Duration::from_secs(30),
+    transitional: Duration::from_secs(5),
+    discovery: Duration::from_secs(60),
+};
+const LATENCY: Duration = Duration::from_millis(50);
+
+fn main() {
+    let pipelines = option("--pipelines", 100_000);
+    let cost = median((0..3).map(|_| cost_per_probe(pipelines)).collect());
+    judge(&format!("{pipelines} pipelines: CPU per dispatched probe"), "us", 2.0, cost);
+    fairness();
+    budget();
+    let sizes = [100, 1_000, 10_000, 50_000];
+    let costs = sizes.map(|pipelines| median((0..3).map(|_| cost_per_probe(pipelines)).collect()));
+    for (pipelines, cost) in sizes.iter().zip(costs) {
+        println!("{pipelines} pipelines: {cost:.3} us per dispatched probe");
+    }
+    let points = sizes.map(|size| size as f64).into_iter().zip(costs);
+    judge("growth of a second's CPU with pipelines", "exponent", 1.25, 1.0 + common::exponent(points));
+}
+
+/// Microseconds for one probe, from being due to being answered, with the budget's part.
+fn cost_per_probe(pipelines: usize) -> f64 {
+    let required = pipelines as f64 * 2.0 / 15.0;
+    let mut run = Run::new(pipelines, 1.2 * required);
+    // The first turns are over, and the second ones have spread.
+    run.until(Duration::from_secs(60), |_, _| {});
+    let mut probes = 0_u32;
+    let seconds = (6_000_000 / pipelines as u64).clamp(60, 6_000);
+    let ((), cpu) = cpu_ms(|| run.until(Duration::from_secs(60 + seconds), |_, _| probes += 1));
+    cpu * 1000.0 / f64::from(probes)
+}
+
+/// The longest that any probe waited, against its fair share, at loads from idle to hopeless.
+fn fairness() {
+    let mut worst = Vec::new();
+    for load in [0.5, 0.9, 0.99, 1.01, 1.5, 3.0, 10.0, 50.0] {
+        let pipelines = 400;
+        let required = pipelines as f64 * 2.0 / 15.0;
+        let stretch = f64::max(1.0, load);
+        let mut run = Run::new(pipelines, required / load);
+        let mut sent: HashMap<Probe, Vec<Duration>> = HashMap::new();
+        let end = Duration::from_secs_f64(60.0 + 30.0 * stretch * 8.0);
+        run.until(end, |probe, at| sent.entry(probe.clone()).or_default().push(at));
+        let ages = sent.iter().map(|(probe, times)| {
+            let interval = if probe.endpoint == Endpoint::Status { 15.0 } else { 30.0 };
+            // The first two turns are where the spreading happens.
+            let gaps = times.windows(2).skip(2).map(|pair| (pair[1] - pair[0]).as_secs_f64());
+            gaps.fold(0.0, f64::max) / (interval * stretch)
+        });
+        let worst_here = ages.fold(0.0, f64::max);
+        println!("load {load}: the longest wait is {worst_here:.3} of the fair share ({} probes)", sent.len());
+        assert_eq!(sent.len(), pipelines * 3, "a probe starved");
+        worst.push(worst_here);
+    }
+    judge("no wait over the fair share, at any load", "x", 1.1, worst.into_iter().fold(0.0, f64::max));
+}
+
+/// The most that is sent in any window of a second, against the budget and its burst.
+fn budget() {
+    let mut most = 0.0_f64;
+    for rate in [1.0, 4.0, 50.0, 1000.0] {
+        let mut run = Run::new((rate * 30.0) as usize, rate);
+        let mut sent: Vec<Duration> = Vec::new();
+        run.until(Duration::from_secs(120), |_, at| sent.push(at));
+        let mut begin = 0;
+        for (end, at) in sent.iter().enumerate() {
+            while sent[begin] + Duration::from_secs(1) <= *at {
+                begin += 1;
+            }
+            most = most.max((end + 1 - begin) as f64 / (rate + 1.0 + 0.05 * rate));
+        }
+    }
+    judge("requests in any second, against the budget and its burst", "x", 1.0, most);
+}
+
+/// A poller without its requests: what is sent is answered after the latency.
+struct Run {
+    start: Instant,
+    now: Instant,
+    schedule: Schedule,
+    budget: Budget,
+    in_flight: VecDeque<(Instant, Probe)>,
+}
+
+impl Run {
+    fn new(pipelines: usize, rate: f64) -> Self {
+        let start = Instant::now();
+        let mut schedule = Schedule::new(INTERVALS, start);
+        for number in 0..pipelines {
+            schedule.insert(&PipelineId::new(&format!("pipe_{number:027x}")).unwrap(), start);
+        }
+        Self { start, now: start, schedule, budget: Budget::new(rate, start), in_flight: VecDeque::new() }
+    }
+
+    fn until(&mut self, end: Duration, mut sent: impl FnMut(&Probe, Duration)) {
+        while self.now - self.start < end {
+            while self.in_flight.front().is_some_and(|(at, _)| *at + LATENCY <= self.now) {
+                let Some((at, probe)) = self.in_flight.pop_front() else { break };
+                self.schedule.done(&probe, Pace::Normal, at, self.now);
+                self.schedule.oldest_due(self.now);
+            }
+            let answered = self.in_flight.front().map(|(at, _)| *at + LATENCY);
+            let mut wake = self.schedule.next_due(self.now);
+            if wake.is_some_and(|due| due <= self.now) {
+                match self.budget.take(self.now) {
+                    Err(later) => wake = Some(later),
+                    Ok(()) => {
+                        if let Some(probe) = self.schedule.pop(self.now) {
+                            sent(&probe, self.now - self.start);
+                            self.in_flight.push_back((self.now, probe));
+                        }
+                        continue;
+                    }
+                }
+            }
+            self.now = [wake, answered].into_iter().flatten().min().unwrap_or(self.start + end);
+        }
+    }
+}

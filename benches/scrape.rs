@@ -1,0 +1,208 @@
+//! A scrape of an unchanged and of a changed picture, against nginx serving the same bytes and against client_golang
+//! serving the same series; then what Prometheus itself says of its scrapes of the three.
+//! `cargo bench --bench scrape [-- --pipelines 10000] [-- --rounds 5] [-- --prometheus-seconds 120]`
+
+mod common;
+
+use std::io::{BufRead as _, Write as _};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use common::{CLASSIC, OPENMETRICS, Peer, Picture, get, judge, median, ms, option};
+use goldrush_exporter::exposition::Exposition;
+use goldrush_exporter::web::{App, router};
+
+fn main() {
+    let pipelines = option("--pipelines", 10_000);
+    if std::env::args().any(|argument| argument == "--serve") {
+        return serve(pipelines);
+    }
+    let rounds = option("--rounds", 5);
+    let mut exporter = Peer::this(&["--serve", "--pipelines", &pipelines.to_string()]);
+    let folder = common::folder("scrape");
+    let plain = get(&exporter.address, OPENMETRICS, false, true).0;
+    let packed = get(&exporter.address, OPENMETRICS, true, true).0;
+    println!("{pipelines} pipelines: {} bytes, {} gzipped", plain.len(), packed.len());
+    let nginx = common::nginx(&folder, &plain, &packed);
+    let golang = common::client_golang(&folder, &get(&exporter.address, CLASSIC, false, true).0);
+    drop((plain, packed));
+    // What the first scrapes of each pay for is not what is measured.
+    for peer in [&exporter, &nginx, &golang] {
+        [true, false].into_iter().for_each(|gzip| drop(get(&peer.address, OPENMETRICS, gzip, false)));
+    }
+
+    for gzip in [true, false] {
+        let times = if gzip { 40 } else { 10 };
+        let mut results: [Vec<[f64; 2]>; 3] = Default::default();
+        for _ in 0..rounds {
+            for (peer, (times, results)) in
+                [&exporter, &nginx, &golang].into_iter().zip([times, times, 1].into_iter().zip(&mut results))
+            {
+                results.push(scrapes(peer, gzip, times));
+            }
+        }
+        let [exporter, nginx, golang] = results.map(Cost::of);
+        let name = if gzip { "gzip" } else { "plain" };
+        println!("unchanged, {name}: exporter {exporter}, nginx {nginx}, client_golang {golang}");
+        judge(&format!("unchanged, {name}: CPU against nginx"), "x", 1.2, exporter.cpu / nginx.cpu);
+        judge(&format!("unchanged, {name}: time against nginx"), "x", 1.2, exporter.time / nginx.time);
+    }
+
+    let mut results: [Vec<[f64; 2]>; 4] = Default::default();
+    for _ in 0..rounds {
+        for (order, results) in ["none", "50", "all"].into_iter().zip(&mut results) {
+            std::thread::sleep(Duration::from_millis(1100));
+            exporter.tell(order);
+            results.push(scrapes(&exporter, true, 1));
+        }
+        results[3].push(scrapes(&golang, true, 1));
+    }
+    let [none, some, all, theirs] = results.map(Cost::of);
+    println!("changed, gzip: nothing {none}, 50 probes {some}, all probes {all}, client_golang {theirs}");
+    judge("changed (all probes), gzip: CPU against client_golang", "x", 1.0 / 12.0, all.cpu / theirs.cpu);
+    judge("changed (50 probes), gzip: CPU against client_golang", "x", 1.0 / 12.0, some.cpu / theirs.cpu);
+
+    // Twenty scrapers at once, after everything has changed.
+    let (mut together, mut alone, mut blocked) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        for (scrapers, results) in [(1, &mut alone), (20, &mut together)] {
+            std::thread::sleep(Duration::from_millis(1100));
+            exporter.tell("all");
+            exporter.tell("blocked");
+            let before = exporter.cpu();
+            std::thread::scope(|scope| {
+                for _ in 0..scrapers {
+                    scope.spawn(|| get(&exporter.address, OPENMETRICS, true, false));
+                }
+            });
+            results.push(ms(exporter.cpu() - before));
+            blocked.push(exporter.tell("blocked").parse().unwrap());
+        }
+    }
+    let (together, alone) = (median(together), median(alone));
+    println!("changed, gzip, CPU: 20 scrapers at once {together:.1} ms, one {alone:.1} ms");
+    judge(
+        "changed, 20 scrapers at once: CPU of each beyond the first",
+        "x of one",
+        0.1,
+        (together / alone - 1.0) / 19.0,
+    );
+    judge("reactor blocked while a changed picture is scraped (median of worst)", "ms", 10.0, median(blocked));
+    exporter.tell("go on");
+    prometheus([&exporter, &nginx, &golang], option("--prometheus-seconds", 120));
+}
+
+/// Lets a Prometheus scrape the three in turn, and asks it how long that took it.
+fn prometheus(peers: [&Peer; 3], seconds: u64) {
+    let folder = common::folder("prometheus");
+    let _ = std::fs::remove_dir_all(folder.join("data"));
+    let targets = peers.map(|peer| format!("'{}'", peer.address)).join(", ");
+    let configuration = format!(
+        "global: {{scrape_interval: 10s, scrape_timeout: 10s}}\nscrape_configs:\n  - job_name: all\n    static_configs: \
+         [{{targets: [{targets}]}}]\n"
+    );
+    std::fs::write(folder.join("prometheus.yml"), configuration).unwrap();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let mut command = std::process::Command::new("prometheus");
+    command.arg(format!("--config.file={}/prometheus.yml", folder.display()));
+    command.arg(format!("--storage.tsdb.path={}/data", folder.display()));
+    command.arg(format!("--web.listen-address={free}")).stderr(std::process::Stdio::null());
+    let child = command.spawn().expect("prometheus cannot be started: benches/README.md says what is needed");
+    let prometheus = Peer { child, address: free };
+    std::thread::sleep(Duration::from_secs(seconds));
+    let query = format!("quantile_over_time(0.5,scrape_duration_seconds[{seconds}s])");
+    let answer = common::http(&prometheus.address, &format!("/api/v1/query?query={query}"));
+    let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+    let [exporter, nginx, golang] = peers.map(|peer| {
+        let results = answer["data"]["result"].as_array().unwrap();
+        let result = results.iter().find(|result| result["metric"]["instance"] == peer.address.as_str()).unwrap();
+        result["value"][1].as_str().unwrap().parse::<f64>().unwrap()
+    });
+    println!("scrape_duration_seconds: exporter {exporter:.2}, nginx {nginx:.2}, client_golang {golang:.2}");
+    judge("Prometheus' scrape_duration_seconds against nginx", "x", 1.15, exporter / nginx);
+    judge("Prometheus' scrape_duration_seconds against client_golang", "x", 1.0 / 3.0, exporter / golang);
+    drop(prometheus);
+    let _ = std::fs::remove_dir_all(folder.join("data"));
+}
+
+#[derive(Clone, Copy)]
+struct Cost {
+    cpu: f64,
+    time: f64,
+}
+
+impl Cost {
+    fn of(results: Vec<[f64; 2]>) -> Self {
+        let column = |column: usize| median(results.iter().map(|result| result[column]).collect());
+        Self { cpu: column(0), time: column(1) }
+    }
+}
+
+impl std::fmt::Display for Cost {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:.2} ms CPU {:.2} ms", self.cpu, self.time)
+    }
+}
+
+/// CPU and time of one scrape, in milliseconds.
+fn scrapes(peer: &Peer, gzip: bool, times: u32) -> [f64; 2] {
+    let (cpu, begin) = (peer.cpu(), Instant::now());
+    for _ in 0..times {
+        get(&peer.address, OPENMETRICS, gzip, false);
+    }
+    [peer.cpu() - cpu, begin.elapsed()].map(|taken| ms(taken) / f64::from(times))
+}
+
+/// The web server over a picture that changes when it is told to.
+fn serve(pipelines: usize) {
+    let picture = Arc::new(Picture::of(pipelines));
+    let app = App {
+        exposition: Arc::new(Exposition::new(picture.fleet.clone())),
+        fleet: picture.fleet.clone(),
+        telemetry_path: "/metrics".to_owned(),
+        reload: None,
+    };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let worst = Arc::new(AtomicU64::new(0));
+    let noted = worst.clone();
+    let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+    println!("{}", listener.local_addr().unwrap());
+    runtime.spawn(async move { axum::serve(listener, router(app)).await });
+    // Whoever blocks the reactor makes this late.
+    runtime.spawn(async move {
+        loop {
+            let due = tokio::time::Instant::now() + Duration::from_millis(2);
+            tokio::time::sleep_until(due).await;
+            noted.fetch_max(due.elapsed().as_micros() as u64, Ordering::Relaxed);
+        }
+    });
+    let mut round = 0;
+    for order in std::io::stdin().lock().lines().map_while(Result::ok) {
+        round += 1;
+        match order.as_str() {
+            "none" => {}
+            "all" => picture.poll_all(round),
+            "go on" => {
+                let picture = picture.clone();
+                std::thread::spawn(move || {
+                    for round in 1_000_000.. {
+                        std::thread::sleep(Duration::from_secs(1));
+                        picture.poll_all(round);
+                    }
+                });
+            }
+            "blocked" => {
+                println!("{}", worst.swap(0, Ordering::Relaxed) as f64 / 1000.0);
+                continue;
+            }
+            count => {
+                for number in 0..count.parse().unwrap_or(0) {
+                    picture.poll(number * 7919 % pipelines, (number % 3) as u8, round);
+                }
+            }
+        }
+        println!("done");
+        std::io::stdout().flush().unwrap();
+    }
+}
