@@ -148,9 +148,7 @@ pub fn exposition(data: &[u8]) {
     let label = |text: &str| text.chars().take(200).map(|c| if c == '\0' { '\u{FFFD}' } else { c }).collect::<String>();
     let read = |format| {
         let text = fleet_text(&fleet, now, format);
-        let samples =
-            read_exposition(&text, format == Format::OpenMetrics).unwrap_or_else(|why| panic!("{why} in {text}"));
-        samples
+        read_exposition(&text, format == Format::OpenMetrics).unwrap_or_else(|why| panic!("{why} in {text}"))
     };
     let samples = read(Format::Classic);
     assert_eq!(samples.len(), read(Format::OpenMetrics).len());
