@@ -211,6 +211,6 @@ fn a_key_that_replaces_one_that_was_no_service_key_is_tried_at_once() {
     secret.put(KEY);
     exporter.until("polling begins", |exposition| all_succeed(exposition, 2));
     let first = api.simulator.requests().into_iter().find(|request| request.status == Some(200)).unwrap();
-    let waited = first.at - lists().last().unwrap().at;
+    let waited = first.at - lists().next_back().unwrap().at;
     assert!(waited < Duration::from_secs(4), "the new key was tried {waited:?} after the last refusal");
 }
