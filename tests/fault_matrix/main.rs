@@ -92,6 +92,7 @@ fn nothing_private(exporter: &Exporter) {
     let openmetrics = [("Accept", "application/openmetrics-text; version=1.0.0")];
     let shown = [
         exporter.get("/").text(),
+        exporter.get("/api/v1/pipelines").text(),
         exporter.get("/metrics").text(),
         request(&exporter.address, "GET", "/metrics", &openmetrics).text(),
         exporter.get("/-/ready").text(),
