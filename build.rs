@@ -1,14 +1,21 @@
 //! Tells the program what it is built from: the revision and the compiler, for `--version` and `build_info`.
 
+use std::path::Path;
 use std::process::Command;
 
 fn main() {
     println!("cargo::rerun-if-env-changed=GOLDRUSH_REVISION");
-    println!("cargo::rerun-if-changed=.git/HEAD");
-    println!("cargo::rerun-if-changed=.git/refs");
-    // Packages and images are built without a git folder: they pass the revision in.
+    println!("cargo::rerun-if-changed=build.rs");
+    // Packages and images are built without a git folder: they pass the revision in. A git folder further up is not ours.
+    let git = |arguments: &[&str]| Path::new(".git").exists().then(|| output("git", arguments)).flatten();
+    for path in ["HEAD", "refs", "packed-refs"] {
+        // In a work tree these are elsewhere. A path that does not exist would run this script each time.
+        if let Some(path) = git(&["rev-parse", "--git-path", path]).filter(|path| Path::new(path).exists()) {
+            println!("cargo::rerun-if-changed={path}");
+        }
+    }
     let revision = std::env::var("GOLDRUSH_REVISION").ok();
-    let revision = revision.or_else(|| output("git", &["rev-parse", "--short=12", "HEAD"]));
+    let revision = revision.or_else(|| git(&["rev-parse", "--short=12", "HEAD"]));
     println!("cargo::rustc-env=GOLDRUSH_REVISION={}", revision.as_deref().unwrap_or("unknown"));
     let rustc = std::env::var("RUSTC").ok().and_then(|rustc| output(&rustc, &["--version"]));
     let version = rustc.as_deref().and_then(|text| text.split_whitespace().nth(1));

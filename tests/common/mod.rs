@@ -152,9 +152,12 @@ pub struct Exporter {
 
 impl Exporter {
     pub fn start(arguments: &[&str], environment: &[(String, String)]) -> Self {
-        let mut arguments = arguments.to_vec();
-        arguments.extend(["--web.listen-address", "127.0.0.1:0"]);
-        let mut child = command(&arguments, environment).spawn().unwrap();
+        Self::spawn(command(arguments, environment))
+    }
+
+    /// Starts that command, which is an exporter's however it comes about, on a free port.
+    pub fn spawn(mut command: Command) -> Self {
+        let mut child = command.args(["--web.listen-address", "127.0.0.1:0"]).spawn().unwrap();
         let stdout = Output::follow(child.stdout.take().unwrap());
         let stderr = Output::follow(child.stderr.take().unwrap());
         let line = stderr.line("listening");

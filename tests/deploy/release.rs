@@ -1,0 +1,67 @@
+//! The release: what is in the archive, that it runs anywhere, and that it says what it is made of.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use crate::tools::{TARGET, release, released, say};
+
+#[test]
+fn the_archive_holds_a_static_program_that_names_its_revision() {
+    let archive = released(&format!("{TARGET}.tar.gz"));
+    let folder = tempfile::tempdir().unwrap();
+    say("tar", &["-xzf", archive.to_str().unwrap(), "-C", folder.path().to_str().unwrap()]);
+    let top = folder.path().join(format!("goldrush-exporter-{}-{TARGET}", env!("CARGO_PKG_VERSION")));
+    for name in ["LICENSE", "README.md", "CHANGELOG.md", "alerts/goldrush.rules.yml", "deploy/compose/compose.yml"] {
+        assert!(top.join(name).exists(), "{name}");
+    }
+    let program = top.join("goldrush-exporter");
+    let program = program.to_str().unwrap();
+    let segments = say("readelf", &["--program-headers", "--wide", program]);
+    assert!(segments.contains("LOAD") && !segments.contains("INTERP"), "{segments}");
+    let head = say("git", &["rev-parse", "--short=12", "HEAD"]);
+    let version = format!("goldrush-exporter {} (revision: {}, rustc: ", env!("CARGO_PKG_VERSION"), head.trim());
+    let said = say(program, &["--version"]);
+    assert!(said.starts_with(&version), "{said}");
+    let bytes = std::fs::read(program).unwrap();
+    let home = std::env::var("CARGO_HOME").unwrap_or_else(|_| format!("{}/.cargo", std::env::var("HOME").unwrap()));
+    for path in [env!("CARGO_MANIFEST_DIR"), &home] {
+        let found = bytes.windows(path.len()).any(|window| window == path.as_bytes());
+        assert!(!found, "{path} is in the program: another machine would build another one");
+    }
+}
+
+#[test]
+fn the_archive_does_not_depend_on_who_makes_it() {
+    let archive = released(&format!("{TARGET}.tar.gz"));
+    let listed = say("tar", &["--numeric-owner", "--full-time", "-tvzf", archive.to_str().unwrap()]);
+    let lines: Vec<Vec<&str>> = listed.lines().map(|line| line.split_whitespace().collect()).collect();
+    let names: Vec<&str> = lines.iter().map(|line| line[5]).collect();
+    assert!(lines.len() > 50 && lines.iter().all(|line| line[1] == "0/0"), "{listed}");
+    let times: BTreeSet<(&str, &str)> = lines.iter().map(|line| (line[3], line[4])).collect();
+    assert_eq!(times.len(), 1, "{times:?}");
+    assert!(names.iter().all(|name| !name.contains("service-key") && !name.contains("__pycache__")), "{listed}");
+}
+
+#[test]
+fn the_checksums_are_those_of_the_files() {
+    let sums = std::fs::read_to_string(release().join("SHA256SUMS")).unwrap();
+    assert_eq!(sums.lines().count(), 3, "{sums}");
+    say("sh", &["-c", &format!("cd '{}' && sha256sum --check --strict SHA256SUMS", release().display())]);
+}
+
+#[test]
+fn the_bill_of_materials_names_what_is_built_in() {
+    let bill: Value = serde_json::from_slice(&std::fs::read(released(".cdx.json")).unwrap()).unwrap();
+    assert_eq!((&bill["bomFormat"], &bill["specVersion"]), (&"CycloneDX".into(), &"1.5".into()));
+    let component = |part: &Value| format!("{} {}", part["name"].as_str().unwrap(), part["version"].as_str().unwrap());
+    let named: BTreeSet<String> = bill["components"].as_array().unwrap().iter().map(component).collect();
+    // What cargo says that it links.
+    let tree = ["tree", "--locked", "--offline", "--edges=normal", "--target", TARGET, "--prefix=none", "--format={p}"];
+    let tree = say("cargo", &tree);
+    let linked = tree.lines().map(|line| line.split(' ').take(2).collect::<Vec<_>>().join(" ").replacen(" v", " ", 1));
+    let linked: BTreeSet<String> = linked.filter(|part| !part.starts_with("goldrush-exporter ")).collect();
+    let missing: Vec<&String> = linked.difference(&named).collect();
+    assert!(linked.len() > 50 && missing.is_empty(), "missing: {missing:?}");
+    assert!(!bill.to_string().contains(env!("CARGO_MANIFEST_DIR")));
+}

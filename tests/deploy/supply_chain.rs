@@ -1,0 +1,38 @@
+//! Where the parts come from: licences, sources, the revision that a binary names.
+
+use std::process::Command;
+
+use crate::tools::{ROOT, program, run, say};
+
+#[test]
+fn every_crate_is_permissive_and_comes_from_the_registry() {
+    let said = run(program("cargo-deny").args(["--offline", "check", "licenses", "bans", "sources"]));
+    assert!(said.success, "{}{}", said.stdout, said.stderr);
+    let verdict = said.stdout + &said.stderr;
+    assert!(verdict.contains("bans ok, licenses ok, sources ok"), "{verdict}");
+}
+
+#[test]
+fn the_lock_file_is_part_of_the_repository() {
+    assert_eq!(say("git", &["ls-files", "Cargo.lock"]), "Cargo.lock\n");
+}
+
+#[test]
+fn without_a_git_folder_the_revision_is_the_one_that_is_passed_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join("build-script");
+    say("rustc", &["--edition=2024", "-o", script.to_str().unwrap(), &format!("{ROOT}/build.rs")]);
+    // Also below another repository, such as a packager's: its revision is not ours.
+    say("git", &["init", "--quiet", folder.path().to_str().unwrap()]);
+    let source = folder.path().join("goldrush-exporter");
+    std::fs::create_dir(&source).unwrap();
+    let revision = |passed: Option<&str>| {
+        let mut command = Command::new(&script);
+        command.current_dir(&source).env_remove("GOLDRUSH_REVISION");
+        let said = run(command.envs(passed.map(|revision| ("GOLDRUSH_REVISION", revision))));
+        let line = said.stdout.lines().find_map(|line| line.strip_prefix("cargo::rustc-env=GOLDRUSH_REVISION="));
+        line.unwrap().to_owned()
+    };
+    assert_eq!(revision(Some("0123456789ab")), "0123456789ab");
+    assert_eq!(revision(None), "unknown");
+}

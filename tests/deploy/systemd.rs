@@ -1,0 +1,122 @@
+//! The unit in systemd's own hands, and the Debian package that brings it.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::common::Exporter;
+use crate::tools::{ROOT, program, released, run, say};
+
+const UNIT: &str = "deploy/systemd/goldrush-exporter.service";
+
+#[test]
+fn systemd_finds_nothing_wrong_with_the_unit() {
+    let folder = tempfile::tempdir().unwrap();
+    let unit = folder.path().join("goldrush-exporter.service");
+    // The program is at another place here; that it is there is part of the check.
+    let text = std::fs::read_to_string(Path::new(ROOT).join(UNIT)).unwrap();
+    assert_eq!(text.matches("/usr/bin/goldrush-exporter ").count(), 1);
+    let text = text.replace("/usr/bin/goldrush-exporter ", concat!(env!("CARGO_BIN_EXE_goldrush-exporter"), " "));
+    std::fs::write(&unit, text).unwrap();
+    let said = run(program("systemd-analyze").args(["verify", "--man=no", unit.to_str().unwrap()]));
+    // A key that systemd does not know is only printed.
+    let ours: Vec<&str> = said.stderr.lines().filter(|line| line.contains("goldrush")).collect();
+    assert!(said.success && ours.is_empty(), "{}", said.stderr);
+}
+
+#[test]
+fn the_unit_leaves_little_to_whoever_breaks_in() {
+    let said = say("systemd-analyze", &["security", "--offline=true", "--no-pager", UNIT]);
+    let line = said.lines().find(|line| line.contains("Overall exposure level")).unwrap();
+    let level: f64 = line.split(": ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
+    assert!(level <= 1.5, "{line}");
+}
+
+#[test]
+fn the_unit_hands_over_the_key_and_waits_for_the_exporter() {
+    let unit = std::fs::read_to_string(Path::new(ROOT).join(UNIT)).unwrap();
+    let configuration = std::fs::read_to_string(Path::new(ROOT).join("deploy/systemd/goldrush-exporter.yml")).unwrap();
+    for line in [
+        "Type=notify",
+        "LoadCredential=service-key:/etc/goldrush-exporter/service-key",
+        "DynamicUser=yes",
+        "ExecReload=/bin/kill -HUP $MAINPID",
+        "WatchdogSec=30s",
+        "Restart=always",
+    ] {
+        assert!(unit.lines().any(|there| there == line), "{line}");
+    }
+    // Where systemd puts it.
+    let file = "service_key_file: /run/credentials/goldrush-exporter.service/service-key";
+    assert!(configuration.contains(file));
+}
+
+#[test]
+fn the_package_holds_program_unit_configuration_and_licence() {
+    let deb = released("_amd64.deb");
+    let deb = deb.to_str().unwrap();
+    let listed = say("dpkg-deb", &["--contents", deb]);
+    let contents: Vec<(&str, &str)> = listed
+        .lines()
+        .map(|line| (line.split(' ').next().unwrap(), line.split(" ./").nth(1).unwrap_or_default()))
+        .collect();
+    for file in [
+        ("-rwxr-xr-x", "usr/bin/goldrush-exporter"),
+        ("-rw-r--r--", "usr/lib/systemd/system/goldrush-exporter.service"),
+        ("-rw-r--r--", "etc/goldrush-exporter/goldrush-exporter.yml"),
+        ("-rw-r--r--", "etc/default/goldrush-exporter"),
+        ("-rw-r--r--", "usr/share/doc/goldrush-exporter/copyright"),
+        ("-rw-r--r--", "usr/share/doc/goldrush-exporter/README.md"),
+        ("-rw-r--r--", "usr/share/doc/goldrush-exporter/examples/alerts/goldrush.rules.yml"),
+    ] {
+        assert!(contents.contains(&file), "{file:?} in\n{listed}");
+    }
+    let version = env!("CARGO_PKG_VERSION");
+    let field = |name: &str| say("dpkg-deb", &["--field", deb, name]).trim().to_owned();
+    assert_eq!((field("Package").as_str(), field("Architecture").as_str()), ("goldrush-exporter", "amd64"));
+    assert!(field("Version").starts_with(version), "{}", field("Version"));
+    assert_eq!(field("Depends"), "", "the program is static");
+    let folder = tempfile::tempdir().unwrap();
+    let control = folder.path().to_str().unwrap();
+    say("dpkg-deb", &["--control", deb, control]);
+    let conffiles = std::fs::read_to_string(folder.path().join("conffiles")).unwrap();
+    assert_eq!(conffiles.trim(), "/etc/goldrush-exporter/goldrush-exporter.yml\n/etc/default/goldrush-exporter");
+    for script in ["postinst", "prerm", "postrm"] {
+        say("sh", &["-n", &format!("{control}/{script}")]);
+    }
+}
+
+#[test]
+fn the_package_can_be_installed_removed_and_its_program_runs() {
+    let deb = released("_amd64.deb");
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path().to_str().unwrap();
+    // dpkg into an empty system. Its scripts are run outside of it and look below DPKG_ROOT: they find no systemd there.
+    let admin = format!("{root}/var/lib/dpkg");
+    for folder in ["updates", "info", "triggers"] {
+        std::fs::create_dir_all(format!("{admin}/{folder}")).unwrap();
+    }
+    for file in ["status", "available"] {
+        std::fs::write(format!("{admin}/{file}"), "").unwrap();
+    }
+    let dpkg = |arguments: &[&str]| {
+        let options = ["--root", root, "--force-not-root,script-chrootless,architecture", "--log=/dev/null"];
+        let said = run(program("dpkg").args(options).args(arguments));
+        assert!(said.success, "{arguments:?}: {}{}", said.stdout, said.stderr);
+    };
+    dpkg(&["--install", deb.to_str().unwrap()]);
+    let program = format!("{root}/usr/bin/goldrush-exporter");
+    let mut command = Command::new(&program);
+    command.arg("demo").env_clear().stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    Exporter::spawn(command).until("the demo's pipelines", |exposition| {
+        !exposition.values("goldrush_pipeline_phase", &["account=\"prod\""]).is_empty()
+    });
+    // The example configuration is accepted, up to the key that is not there yet.
+    let configuration = format!("{root}/etc/goldrush-exporter/goldrush-exporter.yml");
+    let checked = run(Command::new(&program).args(["--config.check", "--config.file", &configuration]).env_clear());
+    let missing = "no ServiceKey: file /run/credentials/goldrush-exporter.service/service-key cannot be read";
+    assert!(checked.stderr.contains(missing), "{}", checked.stderr);
+    dpkg(&["--remove", "goldrush-exporter"]);
+    assert!(!Path::new(&program).exists() && Path::new(&configuration).exists(), "removed, but not its configuration");
+    dpkg(&["--purge", "goldrush-exporter"]);
+    assert!(!Path::new(&configuration).exists());
+}

@@ -1,0 +1,81 @@
+//! The programs that the tests of deploy/ use, and the one release that they share.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::LazyLock;
+
+/// The top of the repository.
+pub const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+/// What the release is built for here.
+pub const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// What a program has said.
+pub struct Said {
+    pub success: bool,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// A program in the repository's folder, with the tools that tests/run has installed at hand.
+pub fn program(name: &str) -> Command {
+    let tools =
+        ["target/test-tools/deploy/bin", "target/test-tools/cargo/bin"].map(|folder| format!("{ROOT}/{folder}"));
+    let mut command = Command::new("env");
+    // `env` looks the program up in the PATH that it is given.
+    command.arg(format!("PATH={}:{}", tools.join(":"), std::env::var("PATH").unwrap())).arg(name);
+    command.current_dir(ROOT).stdin(Stdio::null());
+    command
+}
+
+/// Runs a program to its end.
+pub fn run(command: &mut Command) -> Said {
+    let output = command.output().unwrap();
+    let (stdout, stderr) =
+        [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).into();
+    assert_ne!(output.status.code(), Some(127), "{command:?}: {stderr}(tests/run installs it)");
+    Said { success: output.status.success(), stdout, stderr }
+}
+
+/// What a program that must succeed says on standard output.
+#[track_caller]
+pub fn say(name: &str, arguments: &[&str]) -> String {
+    let said = run(program(name).args(arguments));
+    assert!(said.success, "{name} {arguments:?}: {}{}", said.stdout, said.stderr);
+    said.stdout
+}
+
+/// The folder of a release of this tree, made by the release script, once.
+pub fn release() -> &'static Path {
+    static RELEASE: LazyLock<PathBuf> = LazyLock::new(|| {
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
+        let said = run(program("deploy/release/release").arg(TARGET).env("CARGO_TARGET_DIR", target));
+        assert!(said.success, "deploy/release/release: {}{}", said.stdout, said.stderr);
+        target.join("dist")
+    });
+    &RELEASE
+}
+
+/// The file of the release whose name ends like this.
+#[track_caller]
+pub fn released(end: &str) -> PathBuf {
+    let files = std::fs::read_dir(release()).unwrap().map(|entry| entry.unwrap().path());
+    let files: Vec<PathBuf> = files.filter(|path| path.to_str().unwrap().ends_with(end)).collect();
+    let [file] = files.as_slice() else { panic!("one file *{end}: {files:?}") };
+    file.clone()
+}
+
+/// The documents of a YAML file, as JSON.
+#[track_caller]
+pub fn yaml(text: &str) -> Vec<serde_json::Value> {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), text).unwrap();
+    let script = "import json, sys, yaml; print(json.dumps(list(yaml.safe_load_all(open(sys.argv[1])))))";
+    serde_json::from_str(&say("python3", &["-c", script, file.path().to_str().unwrap()])).unwrap()
+}
+
+/// A file of the repository.
+#[track_caller]
+pub fn file(path: &str) -> String {
+    std::fs::read_to_string(Path::new(ROOT).join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
