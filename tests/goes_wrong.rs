@@ -338,24 +338,6 @@ fn filters_choose_and_expected_pipelines_are_missed() {
 }
 
 #[test]
-fn shards_together_show_each_pipeline_once() {
-    let api = Api::healthy(30);
-    let mut shown: Vec<String> = ["0", "1", "2"]
-        .iter()
-        .flat_map(|index| {
-            let settings = [("GOLDRUSH_EXPORTER__SHARD__INDEX", *index), ("GOLDRUSH_EXPORTER__SHARD__TOTAL", "3")];
-            let exposition = Exporter::with(&api, &settings).until_value(UP, 1.0);
-            let infos = exposition.samples().filter(|(name, _)| name.starts_with("goldrush_pipeline_info{"));
-            infos.map(|(name, _)| name.split('"').nth(5).unwrap().to_owned()).collect::<Vec<_>>()
-        })
-        .collect();
-    let mut all = api.simulator.pipeline_ids(0);
-    shown.sort();
-    all.sort();
-    assert_eq!(shown, all);
-}
-
-#[test]
 fn more_pipelines_than_the_budget_covers_stretch_the_intervals_and_keep_the_budget() {
     let api = Api::healthy(60);
     let settings = [("GOLDRUSH_EXPORTER__POLL__REQUESTS_PER_SECOND", "40")];

@@ -70,6 +70,11 @@ fn settings(base_url: &str) -> Vec<(String, String)> {
 }
 
 #[test]
+fn the_dockerfile_has_no_lint() {
+    say("hadolint", &["deploy/docker/Dockerfile"]);
+}
+
+#[test]
 fn it_says_what_it_is_and_how_it_is_run() {
     let config = &image().config;
     let of = |key: &str| config[key].clone();
