@@ -8,8 +8,8 @@ fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     // Packages and images are built without a git folder: they pass the revision in. A git folder further up is not ours.
     let git = |arguments: &[&str]| Path::new(".git").exists().then(|| output("git", arguments)).flatten();
-    for path in ["HEAD", "refs", "packed-refs"] {
-        // In a work tree these are elsewhere. A path that does not exist would run this script each time.
+    for path in ["HEAD", "logs/HEAD"] {
+        // In a work tree these are elsewhere. The log grows with each commit. A path that does not exist would run this script each time.
         if let Some(path) = git(&["rev-parse", "--git-path", path]).filter(|path| Path::new(path).exists()) {
             println!("cargo::rerun-if-changed={path}");
         }

@@ -21,6 +21,7 @@ struct Image {
 
 fn image() -> &'static Image {
     static IMAGE: LazyLock<Image> = LazyLock::new(|| {
+        assert_eq!(say("id", &["-u"]), "0\n", "without an engine, it takes root to build and run an image");
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("image");
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(&folder).unwrap();
@@ -80,7 +81,7 @@ fn it_says_what_it_is_and_how_it_is_run() {
     let of = |key: &str| config[key].clone();
     assert_eq!(of("User"), "65532:65532");
     assert_eq!(of("Entrypoint"), json!(["/usr/bin/goldrush-exporter"]));
-    assert_eq!(of("ExposedPorts"), json!({"9877": {}}));
+    assert_eq!(of("ExposedPorts"), json!({"9877/tcp": {}}));
     assert_eq!(config["Healthcheck"]["Test"], json!(["CMD", "/usr/bin/goldrush-exporter", "healthcheck"]));
     let labels = config["Labels"].as_object().unwrap();
     for (label, value) in [
