@@ -104,7 +104,9 @@ fn first_picture(runtime: &Runtime) {
 /// From the moment that a destination goes down until `/metrics` shows it.
 fn detection(runtime: &Runtime) {
     const INTERVAL: f64 = 2.0;
-    let pipelines = 200;
+    // Few enough for the exposition to be a small one: a large one is written once a second, which is much of so short an
+    // interval, and little of a real one.
+    let pipelines = 100;
     let simulator = Simulator::new(Options { pipelines, groups: 1, ..Options::default() });
     let ids = simulator.pipeline_ids(0);
     let mut delays = runtime.block_on(async {

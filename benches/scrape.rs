@@ -29,7 +29,9 @@ fn main() {
     drop((plain, packed));
     // What the first scrapes of each pay for is not what is measured.
     for peer in [&exporter, &nginx, &golang] {
-        [true, false].into_iter().for_each(|gzip| drop(get(&peer.address, OPENMETRICS, gzip, false)));
+        for gzip in [true, false] {
+            get(&peer.address, OPENMETRICS, gzip, false);
+        }
     }
 
     for gzip in [true, false] {
@@ -58,10 +60,10 @@ fn main() {
         }
         results[3].push(scrapes(&golang, true, 1));
     }
-    let [none, some, all, theirs] = results.map(Cost::of);
-    println!("changed, gzip: nothing {none}, 50 probes {some}, all probes {all}, client_golang {theirs}");
-    judge("changed (all probes), gzip: CPU against client_golang", "x", 1.0 / 12.0, all.cpu / theirs.cpu);
-    judge("changed (50 probes), gzip: CPU against client_golang", "x", 1.0 / 12.0, some.cpu / theirs.cpu);
+    let [none, some, all, peer] = results.map(Cost::of);
+    println!("changed, gzip: nothing {none}, 50 probes {some}, all probes {all}, client_golang {peer}");
+    judge("changed (all probes), gzip: CPU against client_golang", "x", 1.0 / 12.0, all.cpu / peer.cpu);
+    judge("changed (50 probes), gzip: CPU against client_golang", "x", 1.0 / 12.0, some.cpu / peer.cpu);
 
     // Twenty scrapers at once, after everything has changed.
     let (mut together, mut alone, mut blocked) = (Vec::new(), Vec::new(), Vec::new());
@@ -110,13 +112,17 @@ fn prometheus(peers: [&Peer; 3], seconds: u64) {
     command.arg(format!("--web.listen-address={free}")).stderr(std::process::Stdio::null());
     let child = command.spawn().expect("prometheus cannot be started: benches/README.md says what is needed");
     let prometheus = Peer { child, address: free };
+    while std::net::TcpStream::connect(&prometheus.address).is_err() {
+        std::thread::sleep(Duration::from_millis(50));
+    }
     std::thread::sleep(Duration::from_secs(seconds));
-    let query = format!("quantile_over_time(0.5,scrape_duration_seconds[{seconds}s])");
+    let query = format!("quantile_over_time(0.5,scrape_duration_seconds%5B{seconds}s%5D)");
     let answer = common::http(&prometheus.address, &format!("/api/v1/query?query={query}"));
     let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
     let [exporter, nginx, golang] = peers.map(|peer| {
         let results = answer["data"]["result"].as_array().unwrap();
-        let result = results.iter().find(|result| result["metric"]["instance"] == peer.address.as_str()).unwrap();
+        let result = results.iter().find(|result| result["metric"]["instance"] == peer.address.as_str());
+        let result = result.unwrap_or_else(|| panic!("{} has not been scraped: {answer}", peer.address));
         result["value"][1].as_str().unwrap().parse::<f64>().unwrap()
     });
     println!("scrape_duration_seconds: exporter {exporter:.2}, nginx {nginx:.2}, client_golang {golang:.2}");
