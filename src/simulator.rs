@@ -65,6 +65,8 @@ pub struct Options {
     pub seed: u64,
     /// The ServiceKey of the first group: key 0.
     pub service_key: String,
+    /// The name of what stands in front of it and passes requests on, if something does: requests may be for that host.
+    pub front: Option<String>,
 }
 
 impl Default for Options {
@@ -77,6 +79,7 @@ impl Default for Options {
             latency: Duration::ZERO,
             seed: 1,
             service_key: "sk_simulated_0000000000000000".to_owned(),
+            front: None,
         }
     }
 }
@@ -90,6 +93,7 @@ struct Inner {
     started: Instant,
     max_page_size: usize,
     latency: Duration,
+    front: Option<String>,
     world: Mutex<World>,
     journal: Mutex<Journal>,
     faults: Mutex<Faults>,
@@ -121,6 +125,7 @@ impl Simulator {
             started: Instant::now(),
             max_page_size: options.max_page_size.max(1),
             latency: options.latency,
+            front: options.front,
             world: Mutex::new(world),
             journal: Mutex::default(),
             faults: Mutex::default(),

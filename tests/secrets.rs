@@ -101,7 +101,7 @@ fn the_process_is_hidden_from_its_own_user_and_leaves_no_core_and_still_sees_its
     let program = folder.path().join("goldrush-exporter");
     std::fs::copy(env!("CARGO_BIN_EXE_goldrush-exporter"), &program).unwrap();
     let mut command = std::process::Command::new("sh");
-    command.args(["-c", "ulimit -S -c $(ulimit -H -c); exec \"$0\" --web.listen-address 127.0.0.1:0"]).arg(&program);
+    command.args(["-c", "ulimit -S -c $(ulimit -H -c); exec \"$0\" \"$@\""]).arg(&program);
     if std::fs::metadata("/proc/self").unwrap().uid() == 0 {
         // What is root's is root's in any case.
         command.uid(NOBODY).gid(NOBODY);

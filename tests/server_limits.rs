@@ -5,7 +5,6 @@ mod common;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
-use std::process::Stdio;
 
 use common::{Api, Exporter, PATIENCE, eventually, request};
 
@@ -58,7 +57,7 @@ fn running_out_of_files_neither_ends_the_exporter_nor_its_scrapes() {
     let binary = env!("CARGO_BIN_EXE_goldrush-exporter");
     let mut command = std::process::Command::new("sh");
     command.args(["-c", "ulimit -n 18; exec \"$0\" \"$@\"", binary]);
-    command.env_clear().envs(api.environment()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.env_clear().envs(api.environment());
     let mut exporter = Exporter::spawn(command);
     exporter.until_value("goldrush_up{account=\"default\"}", 1.0);
     let many: Vec<TcpStream> = (0..40).map(|_| TcpStream::connect(&exporter.address).unwrap()).collect();
@@ -144,7 +143,7 @@ fn with_passed_socket(listener: OwnedFd, flags: &str, api: &Api) -> std::process
     let script = format!("exec 3<&0 0</dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" {flags}");
     command.args(["-c", &script, env!("CARGO_BIN_EXE_goldrush-exporter")]);
     command.env_clear().envs(api.environment());
-    command.stdin(listener).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.stdin(listener);
     command
 }
 

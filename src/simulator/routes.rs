@@ -68,13 +68,6 @@ impl<'a> Target<'a> {
     }
 }
 
-/// Whether a request names the host that it has reached.
-fn is_for(parts: &Parts, address: SocketAddr) -> bool {
-    let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    let host = host.or(parts.uri.authority().map(|authority| authority.as_str())).unwrap_or_default();
-    host == address.to_string() || host == format!("localhost:{}", address.port())
-}
-
 #[derive(Deserialize)]
 struct PageQuery {
     page_number: Option<usize>,
@@ -96,6 +89,16 @@ impl Simulator {
         response
     }
 
+    /// Whether a request names the host that it has reached.
+    fn is_for(&self, parts: &Parts, address: SocketAddr) -> bool {
+        let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        let host = host.or(parts.uri.authority().map(|authority| authority.as_str())).unwrap_or_default();
+        let name = host.rsplit_once(':').map(|(name, _)| name);
+        host == address.to_string()
+            || host == format!("localhost:{}", address.port())
+            || (name.is_some() && name == self.0.front.as_deref())
+    }
+
     /// Writes a request and what is wrong with it into the journal, and returns its number.
     fn note(&self, parts: &Parts, body: &Body, target: &Target<'_>, address: Option<SocketAddr>) -> u64 {
         let path = parts.uri.path_and_query().map_or_else(|| parts.uri.path(), |path| path.as_str()).to_owned();
@@ -109,7 +112,7 @@ impl Simulator {
             (authorizations.len() > 1, "carries more than one Authorization header"),
             (authorizations.is_empty(), "carries no Authorization header"),
             (authorizations.iter().any(|value| !bearer(value)), "carries something else than a bearer"),
-            (address.is_some_and(|address| !is_for(parts, address)), "is for another host"),
+            (address.is_some_and(|address| !self.is_for(parts, address)), "is for another host"),
             (!body.is_end_stream(), "has a body"),
         ];
         let mut journal = self.journal();

@@ -163,7 +163,8 @@ impl Exporter {
 
     /// Starts that command, which is an exporter's however it comes about, on a free port.
     pub fn spawn(mut command: Command) -> Self {
-        let mut child = command.args(["--web.listen-address", "127.0.0.1:0"]).spawn().unwrap();
+        command.args(["--web.listen-address", "127.0.0.1:0"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
         let stdout = Output::follow(child.stdout.take().unwrap());
         let stderr = Output::follow(child.stderr.take().unwrap());
         let line = stderr.line("listening");

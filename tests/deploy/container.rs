@@ -6,6 +6,8 @@ use std::sync::LazyLock;
 
 use serde_json::{Value, json};
 
+use goldrush_exporter::simulator::Options;
+
 use crate::common::{self, Api, Exporter, KEY, Output};
 use crate::tools::{ROOT, Said, TARGET, release, run, say};
 
@@ -175,7 +177,9 @@ impl Drop for Network {
 
 #[test]
 fn it_finds_the_api_by_name_and_trusts_the_certificates_of_the_image_and_no_other() {
-    let (api, image) = (Api::healthy(5), image());
+    let front = Some("goldrush.test".to_owned());
+    let options = Options { pipelines: 5, groups: 1, service_key: KEY.to_owned(), front, ..Options::default() };
+    let (api, image) = (Api::start(options), image());
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let (ca, ca_key, key, request, certificate) =
