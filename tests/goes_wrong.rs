@@ -5,30 +5,12 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Api, Exporter, KEY};
+use common::{Api, Exporter, KEY, all_succeed, eventually, failures, of, settled};
 use goldrush_exporter::simulator::{Condition, Endpoint, Fault, FaultMatcher, Options, Scenario};
 
 const UNAUTHORIZED: &str = "goldrush_auth_unauthorized{account=\"default\"}";
 const UP: &str = "goldrush_up{account=\"default\"}";
 const COUNT: &str = "goldrush_pipelines{account=\"default\"}";
-
-/// An exporter that has every reading of its pipelines.
-fn settled(api: &Api, pipelines: usize, settings: &[(&str, &str)]) -> Exporter {
-    let exporter = Exporter::with(api, settings);
-    exporter.until("all probes succeed", |exposition| {
-        let successes = exposition.values("goldrush_pipeline_probe_success", &[]);
-        successes.len() == 3 * pipelines && successes.iter().all(|success| *success == 1.0)
-    });
-    exporter
-}
-
-fn label(id: &str) -> String {
-    format!("pipeline_id=\"{id}\"")
-}
-
-fn failures(endpoint: &str, reason: &str) -> String {
-    format!("goldrush_api_request_failures_total{{account=\"default\",endpoint=\"{endpoint}\",reason=\"{reason}\"}}")
-}
 
 fn everywhere(endpoint: Endpoint) -> FaultMatcher {
     FaultMatcher { endpoint: Some(endpoint), pipeline: None }
@@ -46,31 +28,22 @@ fn a_revoked_key_shows_at_once_and_then_only_the_list_is_asked_until_it_is_accep
     exporter.until_value(UNAUTHORIZED, 1.0);
     // Probes that were in flight are over once the list has been asked again.
     let seen = api_lists(&api);
-    wait("another list", || api_lists(&api) > seen);
+    eventually("another list", || api_lists(&api) > seen);
     let before = api.simulator.request_counts();
     let seen = api_lists(&api);
-    wait("two more lists", || api_lists(&api) >= seen + 2);
+    eventually("two more lists", || api_lists(&api) >= seen + 2);
     let after = api.simulator.request_counts();
     assert_eq!((before.status, before.metrics), (after.status, after.metrics), "a dead key is not used for probes");
     assert_eq!(exporter.scrape().value(UP), Some(0.0));
     assert!(exporter.scrape().values("goldrush_pipeline_records_consumed", &[]).len() == 6, "not stale yet");
     api.simulator.add_service_key(KEY, 0);
     exporter.until_value(UNAUTHORIZED, 0.0);
-    wait("probing resumes", || api.simulator.request_counts().status > after.status);
+    eventually("probing resumes", || api.simulator.request_counts().status > after.status);
     assert_eq!(exporter.stderr.text().matches("the API answered 401").count(), 1, "said once");
 }
 
 fn api_lists(api: &Api) -> u64 {
     api.simulator.request_counts().list
-}
-
-#[track_caller]
-fn wait(what: &str, holds: impl Fn() -> bool) {
-    let deadline = std::time::Instant::now() + common::PATIENCE;
-    while !holds() {
-        assert!(std::time::Instant::now() < deadline, "{what}: not seen");
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }
 
 #[test]
@@ -91,7 +64,7 @@ fn a_rotation_under_load_blames_nothing_on_the_new_key() {
     api.simulator.revoke_key(KEY);
     // The old key was key 0 and the new one is key 1.
     let by_new_key = || api.simulator.requests().into_iter().filter(|request| request.key == Some(1)).count();
-    wait("the new key is at work", || by_new_key() > 200);
+    eventually("the new key is at work", || by_new_key() > 200);
     exporter.until("all probes succeed", |exposition| {
         let successes = exposition.values("goldrush_pipeline_probe_success", &[]);
         successes.len() == 180 && successes.iter().all(|success| *success == 1.0)
@@ -124,7 +97,7 @@ fn a_key_file_that_changes_is_noticed_before_the_old_key_dies() {
     exporter.until("the rotation shows as a step", |exposition| {
         exposition.values("goldrush_service_key_loaded_timestamp_seconds", &[]) > loaded
     });
-    wait("the new key is used", || api.simulator.requests().iter().any(|request| request.key == Some(1)));
+    eventually("the new key is used", || api.simulator.requests().iter().any(|request| request.key == Some(1)));
     assert_eq!(exporter.scrape().value(&failures("status", "unauthorized")), Some(0.0));
 }
 
@@ -144,14 +117,13 @@ fn a_pipeline_of_another_group_is_forbidden_alone() {
     let exporter = settled(&api, 3, &[]);
     let foreign = api.simulator.pipeline_ids(0)[1].clone();
     api.simulator.update_pipeline(&foreign, |pipeline| pipeline.condition = Condition::Foreign);
-    let exposition = exporter.until("forbidden", |exposition| {
-        exposition.one("goldrush_pipeline_forbidden", &[&label(&foreign)]) == Some(1.0)
-    });
+    let exposition = exporter
+        .until("forbidden", |exposition| exposition.one("goldrush_pipeline_forbidden", &[&of(&foreign)]) == Some(1.0));
     assert_eq!(exposition.values("goldrush_pipeline_forbidden", &[]).iter().sum::<f64>(), 1.0);
     assert_eq!(exposition.value("goldrush_auth_forbidden{account=\"default\"}"), Some(0.0));
     api.simulator.update_pipeline(&foreign, |pipeline| pipeline.condition = Condition::Well);
     exporter.until("allowed again", |exposition| {
-        exposition.one("goldrush_pipeline_forbidden", &[&label(&foreign)]) == Some(0.0)
+        exposition.one("goldrush_pipeline_forbidden", &[&of(&foreign)]) == Some(0.0)
     });
 }
 
@@ -187,7 +159,7 @@ fn a_404_for_what_the_list_still_shows_is_no_endless_loop() {
         exposition.one("goldrush_pipeline_probe_success", &["probe=\"metrics\""]) == Some(0.0)
     });
     let statuses = api.simulator.request_counts().status;
-    wait("many more probes", || api.simulator.request_counts().status > statuses + 20);
+    eventually("many more probes", || api.simulator.request_counts().status > statuses + 20);
     assert!(api_lists(&api) <= 3, "{} lists", api_lists(&api));
     assert_eq!(exporter.scrape().value(COUNT), Some(1.0));
 }
@@ -209,7 +181,7 @@ fn after_a_429_nothing_is_sent_before_retry_after_has_passed() {
     let last = requests.iter().rfind(|request| request.status == Some(429)).unwrap();
     // What was under way with it may have arrived after it.
     let next = requests.iter().find(|request| request.at > last.at + Duration::from_millis(200));
-    wait("polling goes on", || api.simulator.requests().len() > requests.len());
+    eventually("polling goes on", || api.simulator.requests().len() > requests.len());
     if let Some(next) = next {
         assert!(next.at >= last.at + Duration::from_millis(1900), "{:?} after {:?}", next.at, last.at);
     }
@@ -225,7 +197,7 @@ fn the_list_is_read_page_by_page_and_never_further_than_max_pipelines() {
     exporter.until_value(COUNT, 5.0);
     exporter.stderr.line("more pipelines than max_pipelines");
     let seen = api_lists(&api);
-    wait("more lists", || api_lists(&api) > seen + 10);
+    eventually("more lists", || api_lists(&api) > seen + 10);
     assert_eq!(exporter.stderr.text().matches("more pipelines than max_pipelines").count(), 1, "said once");
     let api = Api::start(options());
     api.simulator.set_fault(everywhere(Endpoint::List), Some(Fault::RepeatedPage));
@@ -244,8 +216,8 @@ fn filters_choose_and_expected_pipelines_are_missed() {
         ("GOLDRUSH_EXPORTER__ACCOUNTS__0__EXPECT__1", "pipe_missing"),
     ];
     let exposition = Exporter::with(&api, &settings).until_value(COUNT, 1.0);
-    assert!(exposition.0.contains(&label(&ids[0])) && !exposition.0.contains(&label(&ids[1])));
-    let missing = |id: &str| exposition.one("goldrush_expected_pipeline_missing", &[&label(id)]);
+    assert!(exposition.0.contains(&of(&ids[0])) && !exposition.0.contains(&of(&ids[1])));
+    let missing = |id: &str| exposition.one("goldrush_expected_pipeline_missing", &[&of(id)]);
     assert_eq!(
         (missing(&ids[5]), missing("pipe_missing")),
         (Some(0.0), Some(1.0)),
@@ -286,4 +258,42 @@ fn a_destination_that_is_down_says_why_until_it_is_healed() {
         exposition.values("goldrush_pipeline_destination_error", &[]).is_empty()
             && exposition.values("goldrush_pipeline_destination_healthy", &[]) == [1.0; 6]
     });
+}
+
+#[test]
+fn a_pause_survives_a_change_of_the_configuration() {
+    let api = Api::start(Options { pipelines: 3, groups: 2, service_key: KEY.to_owned(), ..Options::default() });
+    let file = tempfile::Builder::new().suffix(".yml").tempfile().unwrap();
+    let configure = |rate: u32, more: &str| {
+        let one = "{name: one, service_key_env: GOLDRUSH_SERVICE_KEY}";
+        let text = format!("poll: {{discovery: 1h, requests_per_second: {rate}}}\naccounts: [{one}{more}]\n");
+        std::fs::write(file.path(), text).unwrap();
+    };
+    configure(50, "");
+    let mut environment = api.environment();
+    environment.retain(|(name, _)| !name.contains("REQUESTS_PER_SECOND") && !name.contains("DISCOVERY"));
+    let exporter = Exporter::start(&["--config.file", file.path().to_str().unwrap()], &environment);
+    exporter.until("all probes succeed", |exposition| all_succeed(exposition, 3));
+    let limited = Fault::RateLimited { retry_after: Some("3600".to_owned()) };
+    api.simulator.set_fault(FaultMatcher::default(), Some(limited));
+    let paused = "goldrush_poll_paused_until_timestamp_seconds{account=\"one\"}";
+    let until = exporter.until("the pause", |exposition| exposition.value(paused) > Some(0.0)).value(paused);
+    // What was under way is over when nothing is in flight any more: each of them has been answered 429.
+    api.simulator.set_fault(FaultMatcher::default(), None);
+    let asked = || api.simulator.requests().iter().filter(|request| request.key == Some(0)).count();
+    let before = asked();
+
+    // The less patient configuration, and another account whose polling shows that it is in effect.
+    api.simulator.add_service_key("sk_of_the_second_group", 1);
+    let key = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(key.path(), "sk_of_the_second_group").unwrap();
+    configure(20, &format!(", {{name: two, service_key_file: {}}}", key.path().display()));
+    exporter.signal("HUP");
+    let exposition = exporter.until("the other account polls", |exposition| {
+        exposition.values("goldrush_pipeline_probe_success", &["account=\"two\""]).len() == 9
+    });
+    assert_eq!(exposition.value("goldrush_poll_allowed_requests_per_second{account=\"one\"}"), Some(20.0));
+    assert_eq!(asked(), before, "nothing is retried sooner");
+    let still = exposition.value(paused).unwrap();
+    assert!((still - until.unwrap()).abs() < 1.0, "{still} and {until:?}");
 }

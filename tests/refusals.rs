@@ -5,7 +5,7 @@ mod common;
 
 use std::time::{Duration, SystemTime};
 
-use common::{Api, Down, Exporter, Exposition, KEY, all_succeed, eventually, failures, of};
+use common::{Api, Down, Exporter, Exposition, KEY, all_succeed, eventually, failures, of, settled};
 use goldrush_exporter::simulator::{Condition, Endpoint, Fault, FaultMatcher, Options, RequestRecord, Scenario};
 use serde_json::json;
 
@@ -13,12 +13,6 @@ const UP: &str = "goldrush_up{account=\"default\"}";
 const COUNT: &str = "goldrush_pipelines{account=\"default\"}";
 const PAUSED_UNTIL: &str = "goldrush_poll_paused_until_timestamp_seconds{account=\"default\"}";
 const PROBE_SUCCESS: &str = "goldrush_pipeline_probe_success";
-
-fn settled(api: &Api, pipelines: usize, settings: &[(&str, &str)]) -> Exporter {
-    let exporter = Exporter::with(api, settings);
-    exporter.until("all probes succeed", |exposition| all_succeed(exposition, pipelines));
-    exporter
-}
 
 fn on(endpoint: Endpoint) -> FaultMatcher {
     FaultMatcher { endpoint: Some(endpoint), pipeline: None }

@@ -102,12 +102,17 @@ impl Poller {
             transitional: poll.transitional,
             discovery: poll.discovery,
         };
+        let mut budget = Budget::new(poll.requests_per_second, now);
         {
             let mut state = fleet.lock();
             state.stale_after = poll.stale_after;
             state.key_loaded = Some(keys.current().loaded_at);
             state.started.get_or_insert_with(Moment::now);
             state.budget.allowed = poll.requests_per_second;
+            // A pause that the API has asked for outlives a change of the configuration.
+            if let Some(until) = state.budget.waits_until(Moment::now()) {
+                budget.pause(Some(until.monotonic.saturating_duration_since(now)), now);
+            }
         }
         Self {
             account,
@@ -120,7 +125,7 @@ impl Poller {
             fleet,
             pulse: Pulse::new(),
             schedule: Schedule::new(intervals, now),
-            budget: Budget::new(poll.requests_per_second, now),
+            budget,
             in_flight: FuturesUnordered::new(),
             urgent: VecDeque::new(),
             listing: None,
@@ -422,7 +427,14 @@ impl Poller {
             );
         }
         self.truncated = truncated;
-        if !truncated && without_id == 0 {
+        if truncated {
+            // What is not polled is not shown, even if it was polled before max_pipelines was lowered.
+            let mut state = self.fleet.lock();
+            let beyond = state.pipelines().map(|pipeline| pipeline.id()).filter(|id| !self.schedule.contains(id));
+            for id in beyond.cloned().collect::<Vec<_>>() {
+                state.forget(&id);
+            }
+        } else if without_id == 0 {
             let unseen: Vec<PipelineId> = {
                 let state = self.fleet.lock();
                 let ids = state.pipelines().map(|pipeline| pipeline.id());
@@ -440,7 +452,6 @@ impl Poller {
                     (false, false) => false,
                 };
                 if gone {
-                    self.missed.remove(&id);
                     self.drop_pipeline(&id, "it is not listed any more");
                 }
             }
@@ -516,6 +527,7 @@ impl Poller {
         state.forget(id);
         drop(state);
         self.schedule.remove(id);
+        self.missed.remove(id);
         info!(account = self.fleet.name(), pipeline_id = id.as_str(), pipeline = &*name, "pipeline is gone: {why}");
     }
 
@@ -566,7 +578,7 @@ impl Poller {
         self.schedule.done(&probe, pace, sent, now.monotonic);
     }
 
-    fn publish_budget(&self) {
+    fn publish_budget(&mut self) {
         let now = Instant::now();
         let required = self.required();
         let oldest_due = if self.refused { None } else { self.schedule.oldest_due(now) };

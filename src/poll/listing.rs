@@ -69,14 +69,17 @@ impl Listing {
             None if self.pages > 1 || total == Some(0.0) || (total.is_none() && has_more == Some(false)) => Vec::new(),
             None => return Err(Error::Decode("data.items: missing or null".to_owned())),
         };
-        let mut new = Vec::new();
+        let (mut new, mut cut) = (Vec::new(), false);
         for mut item in items {
             item.share_texts(&mut self.texts);
             if let Some(group) = &item.group {
                 self.groups.entry(group.label().to_owned()).or_default().merge(group);
             }
             match item.id() {
-                Some(_) if self.seen.len() >= self.most => break,
+                Some(id) if self.seen.len() >= self.most && !self.seen.contains(&id) => {
+                    cut = true;
+                    break;
+                }
                 Some(id) => {
                     if self.seen.insert(id.clone()) {
                         new.push((id, item));
@@ -85,7 +88,7 @@ impl Listing {
                 None => self.without_id += 1,
             }
         }
-        let truncated = self.seen.len() >= self.most && has_more != Some(false);
+        let truncated = cut || (self.seen.len() >= self.most && has_more != Some(false));
         // Pipelines may be deleted between two pages: those that were listed before still count.
         self.total = self.total.into_iter().chain(total).reduce(f64::max);
         let listed = (self.seen.len() + self.without_id) as f64;
@@ -159,6 +162,14 @@ mod tests {
         let mut walk = listing(2);
         let long = r#"{"items":[{"id":"a"},{"id":"b"},{"id":"c"}],"pagination":{"has_more":true}}"#;
         assert_eq!(take(&mut walk, long), (vec!["a".into(), "b".into()], Step::End { whole: false, truncated: true }));
+        let last = r#"{"items":[{"id":"a"},{"id":"b"},{"id":"a"}],"pagination":{"has_more":false}}"#;
+        assert_eq!(take(&mut listing(2), last).1, WHOLE);
+        let longer = r#"{"items":[{"id":"a"},{"id":"b"},{"id":"c"}],"pagination":{"has_more":false}}"#;
+        assert_eq!(
+            take(&mut listing(2), longer).1,
+            Step::End { whole: false, truncated: true },
+            "cut on its last page"
+        );
     }
 
     #[tokio::test]

@@ -215,7 +215,8 @@ impl Schedule {
     }
 
     /// When the most overdue probe should have been sent, if one is overdue.
-    pub fn oldest_due(&self, now: Instant) -> Option<Instant> {
+    pub fn oldest_due(&mut self, now: Instant) -> Option<Instant> {
+        self.drop_void();
         let Reverse(entry) = self.queue.peek()?;
         let pipeline = self.pipelines[entry.place as usize].as_ref()?;
         Some(pipeline.slots[usize::from(entry.probe)].wanted).filter(|wanted| *wanted < now)

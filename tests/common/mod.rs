@@ -381,6 +381,13 @@ pub fn all_succeed(exposition: &Exposition, pipelines: usize) -> bool {
     successes.len() == 3 * pipelines && successes.iter().all(|success| *success == 1.0)
 }
 
+/// An exporter that has every reading of that many pipelines.
+pub fn settled(api: &Api, pipelines: usize, settings: &[(&str, &str)]) -> Exporter {
+    let exporter = Exporter::with(api, settings);
+    exporter.until("all probes succeed", |exposition| all_succeed(exposition, pipelines));
+    exporter
+}
+
 /// An API that is down: nobody listens at its address, which is taken so that nobody else can.
 pub struct Down {
     socket: tokio::net::TcpSocket,

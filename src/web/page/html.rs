@@ -392,7 +392,8 @@ fn cell(label: &str, class: &str, value: Markup) -> Markup {
 
 fn phase(pipeline: &PipelineReport) -> Markup {
     let as_wanted = |wanted: &&str| pipeline.phase.is_some_and(|phase| phase.eq_ignore_ascii_case(wanted));
-    let ended = pipeline.off_duty && pipeline.desired_status != Some("paused");
+    // Without a fresh list nobody knows whether it is paused.
+    let ended = pipeline.off_duty && pipeline.desired_status.is_some_and(|wanted| wanted != "paused");
     html! {
         (or_nothing(pipeline.phase))
         @if ended {

@@ -19,6 +19,8 @@
   const state = document.getElementById("state");
 
   let paused = false;
+  /** What is wrong with the newest refresh, if anything is: pausing makes an old page no newer. */
+  let problem = "";
   let wait = PERIOD;
   let running = null;
   let timer = 0;
@@ -39,13 +41,13 @@
     running = mine;
     const timeout = setTimeout(() => mine.abort(), TIMEOUT);
     let fresh = null;
-    let problem = "No answer";
+    let found = "No answer";
     try {
       // Not location.href: it may hold a user name, which fetch refuses.
       const address = location.origin + location.pathname + location.search;
       const response = await fetch(address, { cache: "no-store", signal: mine.signal });
       const text = await response.text();
-      problem = response.ok ? "Another page" : `HTTP ${response.status}`;
+      found = response.ok ? "Another page" : `HTTP ${response.status}`;
       fresh = response.ok ? new DOMParser().parseFromString(text, "text/html") : null;
     } catch {
       // None, or not in time: said below.
@@ -58,14 +60,15 @@
     if (fresh?.getElementById("verdict")) {
       update(fresh, filtered === true);
       wait = Math.max(PERIOD, PAUSE * (performance.now() - began));
-      say("");
+      problem = "";
     } else {
-      say(`${problem} since ${document.getElementById("as-of")?.textContent ?? "the start"}: this is old`);
+      problem = `${found} since ${document.getElementById("as-of")?.textContent ?? "the start"}: this is old`;
     }
+    say();
     schedule(wait);
   }
 
-  function say(problem) {
+  function say() {
     document.body.classList.toggle("old", problem !== "");
     state.classList.toggle("old", problem !== "");
     state.classList.toggle("told", problem !== "" || paused);
@@ -192,7 +195,7 @@
   pause.addEventListener("click", () => {
     paused = !paused;
     pause.textContent = paused ? "Resume" : "Pause";
-    say("");
+    say();
     if (paused) {
       clearTimeout(timer);
       // An answer that is still on its way would change the page after all.
@@ -215,6 +218,6 @@
 
   form.querySelector("button[type=submit]").hidden = true;
   document.getElementById("refresh").hidden = false;
-  say("");
+  say();
   schedule(PERIOD);
 })();
