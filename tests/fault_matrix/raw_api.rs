@@ -73,7 +73,7 @@ pub enum Line {
     Slammed,
     /// It is greeted with these bytes and closed.
     Greeted(&'static [u8]),
-    /// After the TLS handshake, if there is one, it is greeted with these bytes and closed.
+    /// After the TLS handshake it is closed, or, with bytes to say, answered with these once something has been asked.
     TlsGreeted(Arc<ServerConfig>, Vec<u8>),
 }
 
@@ -239,6 +239,10 @@ async fn meet(mut stream: TcpStream, line: Line, shared: Arc<Shared>) {
         }
         Line::TlsGreeted(tls, bytes) => {
             if let Ok(mut stream) = TlsAcceptor::from(tls).accept(stream).await {
+                if !bytes.is_empty() {
+                    // Said before, it would answer nothing.
+                    let _ = stream.read(&mut [0; 1024]).await;
+                }
                 let _ = stream.write_all(&bytes).await;
                 let _ = stream.shutdown().await;
                 wait_for_the_end(&mut stream).await;
