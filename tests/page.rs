@@ -478,3 +478,34 @@ fn a_browser_without_scripts_filters_by_the_form_and_turns_pages_by_links() {
     assert_eq!(browser.text("return location.search"), "?q=kafka&trouble=&account=");
     assert_eq!(browser.complaints(), Vec::<String>::new());
 }
+
+#[test]
+fn five_thousand_pipelines_are_paged_searched_and_refreshed_in_place() {
+    let api = Api::healthy(5_000);
+    // What is looked at is what the list says; the probes may take their time.
+    let exporter = Exporter::with(&api, &[("GOLDRUSH_EXPORTER__POLL__REQUESTS_PER_SECOND", "200")]);
+    eventually("the whole list", || json(&exporter, "?limit=0")["pipelines_total"] == 5_000);
+    let sought = api.simulator.pipeline_ids(0)[4_321].clone();
+    assert_eq!(ids(&json(&exporter, "?limit=1")).len(), 1);
+    assert_eq!(ids(&json(&exporter, "?offset=4999")).len(), 1);
+    assert_eq!(ids(&json(&exporter, "")).len(), 5_000);
+    assert_eq!(ids(&json(&exporter, &format!("?q={sought}"))), [sought.clone()]);
+
+    let browser = Browser::start();
+    browser.open(&format!("http://{}/", exporter.address));
+    assert_eq!(browser.run("return document.querySelectorAll('#list li').length"), 100);
+    let refreshed = browser.text("return document.getElementById('as-of').textContent");
+    browser.run("document.querySelectorAll('#list li')[60].scrollIntoView({block: 'center'})");
+    browser.click("#list li:nth-child(61) .title");
+    let place = browser.run(PLACE);
+    browser.until(&format!("return document.getElementById('as-of').textContent !== '{refreshed}'"));
+    let after = browser.run(PLACE);
+    assert!((after[0].as_f64().unwrap() - place[0].as_f64().unwrap()).abs() <= 1.0, "{place} {after}");
+    assert_eq!(after[1], place[1]);
+    browser.press("/");
+    browser.press(&sought);
+    browser.until("return document.querySelectorAll('#list li').length === 1");
+    let key = browser.text("return document.querySelector('#list li').dataset.key");
+    assert_eq!(key, format!("default/{sought}"));
+    assert_eq!(browser.complaints(), Vec::<String>::new());
+}
