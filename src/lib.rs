@@ -7,7 +7,7 @@
 //! * [`poll`] asks when something is due and writes the picture, through [`api`], with a [`service_key`].
 //!
 //! [`config`] says what to poll; [`daemon`] wires it all together; [`cli`] and [`run`] are the command line;
-//! [`hardening`] hides the process from its neighbours.
+//! [`logging`] writes to standard error; [`hardening`] hides the process from its neighbours.
 //! [`simulator`] is a Pipeline API to run against. To add a gauge: one row in `exposition/families.rs`.
 
 pub mod api;

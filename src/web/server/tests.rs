@@ -1,3 +1,5 @@
+//! The time-outs of connections, with the clock in the tests' hands.
+
 use std::time::Duration;
 
 use axum::routing::get;
