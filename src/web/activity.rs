@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use http_body::{Frame, SizeHint};
+use hyper::body::{Frame, SizeHint};
 use tokio::sync::{Notify, OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, sleep_until};
 
@@ -179,7 +179,7 @@ impl AsRef<[u8]> for Part {
     }
 }
 
-impl http_body::Body for Followed {
+impl hyper::body::Body for Followed {
     type Data = Bytes;
     type Error = axum::Error;
 

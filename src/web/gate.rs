@@ -17,7 +17,7 @@ const OPEN: [&str; 2] = ["/-/healthy", "/-/ready"];
 const CHALLENGE: HeaderValue = HeaderValue::from_static("Basic realm=\"goldrush-exporter\", charset=\"UTF-8\"");
 
 /// Lets a request in, a scrape with the place that it takes up, or gives the answer that refuses it.
-pub(super) async fn admit<B: http_body::Body>(
+pub(super) async fn admit<B: hyper::body::Body>(
     server: &Server,
     rules: &Rules,
     request: &Request<B>,
