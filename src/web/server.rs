@@ -15,6 +15,7 @@ use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
+use rustix::process::{Resource, getrlimit};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
@@ -177,13 +178,8 @@ impl Server {
 
 /// Half of the files that the process may open are for what it asks itself.
 fn max_connections() -> usize {
-    let limits = procfs::process::Process::myself().and_then(|process| process.limits());
-    match limits.map(|limits| limits.max_open_files.soft_limit) {
-        Ok(procfs::process::LimitValue::Value(files)) => {
-            usize::try_from(files / 2).unwrap_or(MAX_CONNECTIONS).clamp(8, MAX_CONNECTIONS)
-        }
-        _ => MAX_CONNECTIONS,
-    }
+    let files = getrlimit(Resource::Nofile).current.map(|files| usize::try_from(files / 2));
+    files.and_then(Result::ok).map_or(MAX_CONNECTIONS, |half| half.clamp(8, MAX_CONNECTIONS))
 }
 
 /// Whether the client went away before it was accepted.
