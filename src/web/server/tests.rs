@@ -125,3 +125,59 @@ async fn the_connection_that_has_waited_longest_makes_room() {
     let _fifth = connections.enter();
     assert_eq!(busy.activity.is_over().await, "there are too many connections");
 }
+
+#[tokio::test(start_paused = true)]
+async fn answers_sent_in_time_do_not_excuse_one_that_is_not() {
+    let connections = Arc::new(Connections::new(2));
+    let hostile = connections.enter();
+    let begin = Instant::now();
+    let _stuck = hostile.activity.begin();
+    let asked = async {
+        loop {
+            sleep(Duration::from_secs(50)).await;
+            drop(hostile.activity.begin());
+        }
+    };
+    tokio::select! {
+        why = hostile.activity.is_over() => assert_eq!(why, "the client reads its answer too slowly"),
+        () = asked => {}
+    }
+    assert_eq!(begin.elapsed().as_secs(), 60);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_connection_with_the_oldest_answer_makes_room_whatever_else_it_was_answered() {
+    let connections = Arc::new(Connections::new(2));
+    let (first, second) = (connections.enter(), connections.enter());
+    let _oldest = first.activity.begin();
+    sleep(Duration::from_secs(1)).await;
+    let _other = second.activity.begin();
+    sleep(Duration::from_secs(1)).await;
+    drop(first.activity.begin());
+    let _third = connections.enter();
+    assert_eq!(first.activity.is_over().await, "there are too many connections");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_always_asks_before_the_last_answer_is_over_is_served_on() {
+    let connections = Arc::new(Connections::new(1));
+    let busy = connections.enter();
+    let begin = Instant::now();
+    let asked = async {
+        let mut last = busy.activity.begin();
+        for _ in 0..100 {
+            sleep(Duration::from_secs(30)).await;
+            let next = busy.activity.begin();
+            sleep(Duration::from_secs(10)).await;
+            // The older one ends first.
+            drop(std::mem::replace(&mut last, next));
+        }
+        drop(last);
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        why = busy.activity.is_over() => assert_eq!(why, "no further request has come"),
+        () = asked => {}
+    }
+    assert_eq!(begin.elapsed().as_secs(), 100 * 40 + 90);
+}
