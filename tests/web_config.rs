@@ -287,6 +287,50 @@ fn a_changed_file_is_taken_and_a_broken_one_is_said_once() {
 }
 
 #[test]
+fn a_file_that_asks_less_of_clients_certificates_than_before_is_not_taken() {
+    let folder = Folder::new();
+    let ca = Authority::new("ours");
+    folder.write("ca.crt", &ca.pem());
+    folder.put("server", &ca.server());
+    folder.put("client", &ca.client(&["DNS:prometheus"]));
+    folder.put("foreign", &Authority::new("foreign").client(&["DNS:prometheus"]));
+    folder.put("other", &ca.client(&["DNS:other"]));
+    let tls = |policy: &str| format!("{TLS}  client_auth_type: {policy}\n");
+    let ca_file = "  client_ca_file: ca.crt\n";
+    let file = folder.write("web.yml", &format!("{TLS}{MUTUAL}  client_allowed_sans: [prometheus]\n"));
+    let api = Api::healthy(1);
+    let (exporter, url) = serve(&api, &file, "https");
+    let with = |name: &str| {
+        let [certificate, key] = ["crt", "key"].map(|kind| folder.path(&format!("{name}.{kind}")));
+        status(&format!("{url}/-/healthy"), &["--cert", &certificate, "--key", &key])
+    };
+    let less = "client_auth_type asks less of clients than it did; to serve without it takes a restart";
+    let cases = [
+        (TLS.to_owned(), less),
+        (tls("NoClientCert"), less),
+        (tls("RequestClientCert"), less),
+        (tls("RequireAnyClientCert"), less),
+        (tls("VerifyClientCertIfGiven") + ca_file, less),
+        (format!("{TLS}{MUTUAL}"), "client_allowed_sans is gone from the file; to serve without it takes a restart"),
+    ];
+    for (number, (text, complaint)) in cases.iter().enumerate() {
+        folder.write("web.yml", text);
+        let refusals = || {
+            let log = exporter.stderr.text();
+            log.lines().filter(|line| line.contains("the old one stays")).map(str::to_owned).collect::<Vec<_>>()
+        };
+        eventually("a refusal", || refusals().len() == number + 1);
+        assert!(refusals()[number].contains(complaint), "{text}: {:?}", refusals());
+        assert_eq!(status(&format!("{url}/-/healthy"), &[]), 0, "{text}");
+        assert_eq!([with("client"), with("foreign"), with("other")], [200, 0, 0], "{text}");
+    }
+    // Another list of names is no loss.
+    folder.write("web.yml", &format!("{TLS}{MUTUAL}  client_allowed_sans: [other]\n"));
+    eventually("the other client", || with("other") == 200);
+    assert_eq!(with("client"), 0);
+}
+
+#[test]
 fn a_broken_file_is_refused_with_a_message_that_says_what_it_would_take() {
     let folder = Folder::new();
     let ca = Authority::new("ours");
