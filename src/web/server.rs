@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::http::Response;
+use axum::http::{Response, StatusCode};
+use axum::response::IntoResponse as _;
 use hyper::body::Incoming;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -51,6 +52,7 @@ pub struct Server {
     pub(super) checks: Checks,
     /// Scrapes that may go on at the same time; `None` for as many as come.
     pub(super) scrapes: Option<Arc<Semaphore>>,
+    pub(super) reports: gate::Reports,
     connections: Arc<Connections>,
 }
 
@@ -64,6 +66,7 @@ impl Server {
             telemetry_path,
             checks: Checks::default(),
             scrapes,
+            reports: gate::Reports::default(),
             connections: Arc::new(Connections::new(max_connections())),
         }
     }
@@ -165,7 +168,15 @@ impl Server {
         let ticket = activity.begin();
         let rules = self.access.rules();
         let (mut response, permit) = match gate::admit(&self, &rules, &request, peer.ip()).await {
-            Ok(permit) => (self.router.call(request).await?, permit),
+            Ok(None) => (self.router.call(request).await?, None),
+            Ok(Some(permit)) => {
+                // What has begun is done even if the client goes away meanwhile: its place is taken until then.
+                let answer = self.router.call(request);
+                match tokio::spawn(async move { (answer.await, permit) }).await {
+                    Ok((response, permit)) => (response?, Some(permit)),
+                    Err(_) => (StatusCode::INTERNAL_SERVER_ERROR.into_response(), None),
+                }
+            }
             Err(refusal) => (refusal, None),
         };
         for (name, value) in &rules.headers {

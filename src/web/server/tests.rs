@@ -6,7 +6,7 @@ use tokio::time::{Instant, sleep};
 
 use super::*;
 
-/// A server of a small and of a large page, the latter for one at a time, and a connection to it.
+/// A server of a small answer, of large metrics for one scraper at a time, and of a large report; and a connection.
 struct Rig {
     server: Arc<Server>,
     _stop: watch::Sender<()>,
@@ -16,7 +16,8 @@ struct Rig {
 impl Rig {
     fn new() -> Self {
         let large = get(async || "x".repeat(1024 * 1024));
-        let router = Router::new().route("/small", get(async || "small")).route("/large", large);
+        let router =
+            Router::new().route("/small", get(async || "small")).route("/large", large.clone()).route("/", large);
         let access = Arc::new(Access::load(None).unwrap());
         let (stop, stopped) = watch::channel(());
         Self { server: Arc::new(Server::new(router, access, "/large".to_owned(), 1)), _stop: stop, stopped }
@@ -36,6 +37,8 @@ impl Rig {
 
 const SMALL: &[u8] = b"GET /small HTTP/1.1\r\nHost: x\r\n\r\n";
 const LARGE: &[u8] = b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n";
+
+const REPORT: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
 
 /// Reads an answer without its end.
 async fn begin_of_answer(client: &mut DuplexStream) -> String {
@@ -109,6 +112,47 @@ async fn a_slow_reader_takes_up_a_scrape_until_it_is_cut() {
     assert!(rest.len() >= 1024 * 1024, "a client that reads is served whole");
     other.write_all(LARGE).await.unwrap();
     assert_eq!(begin_of_answer(&mut other).await, "200", "and leaves its place when it has read all");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_report_waits_for_a_place_but_neither_for_long_nor_with_many() {
+    let rig = Rig::new();
+    let ask = async || {
+        let mut client = rig.connect(false);
+        client.write_all(REPORT).await.unwrap();
+        client
+    };
+    let mut slow = Vec::new();
+    for _ in 0..4 {
+        let mut client = ask().await;
+        assert_eq!(begin_of_answer(&mut client).await, "200");
+        slow.push(client);
+    }
+    let begin = Instant::now();
+    let mut late = ask().await;
+    assert_eq!(begin_of_answer(&mut late).await, "503");
+    assert_eq!(begin.elapsed().as_secs(), 5);
+
+    let mut waiting = Vec::new();
+    for _ in 0..32 {
+        waiting.push(ask().await);
+    }
+    sleep(Duration::from_secs(1)).await;
+    let begin = Instant::now();
+    let mut one_too_many = ask().await;
+    assert_eq!(begin_of_answer(&mut one_too_many).await, "503");
+    let mut small = rig.connect(false);
+    small.write_all(SMALL).await.unwrap();
+    assert_eq!(begin_of_answer(&mut small).await, "200");
+    let mut scrape = rig.connect(false);
+    scrape.write_all(LARGE).await.unwrap();
+    assert_eq!(begin_of_answer(&mut scrape).await, "200");
+    assert_eq!(begin.elapsed().as_secs(), 0, "nothing else waits");
+
+    // Who goes away makes room for the one that has waited longest.
+    drop(slow.pop());
+    assert_eq!(begin_of_answer(&mut waiting[0]).await, "200");
+    assert_eq!(begin_of_answer(&mut waiting[1]).await, "503");
 }
 
 #[tokio::test]
