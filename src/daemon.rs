@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use futures_util::future::try_join_all;
+use futures_util::stream::FuturesUnordered;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -17,6 +19,7 @@ use tracing::{error, info, warn};
 use crate::api::{Client, ClientError};
 use crate::config::{self, Config, ConfigError};
 use crate::exposition::Exposition;
+use crate::file_system;
 use crate::fleet::Fleet;
 use crate::poll::{Poller, Pulse};
 use crate::service_key::{KeyError, KeyHolder};
@@ -55,6 +58,18 @@ impl ConfigSource {
                 Config::load(file.as_deref(), &environment)
             }
         }
+    }
+
+    /// Reads the configuration while the daemon runs, which a file system that hangs must not hold up.
+    async fn load_again(&self) -> Result<Config, ConfigError> {
+        let source = self.clone();
+        file_system::ask(move || source.load()).await.unwrap_or_else(|problem| {
+            let origin = match self {
+                Self::FileAndEnvironment(Some(file)) => file.display().to_string(),
+                _ => "the configuration".to_owned(),
+            };
+            Err(ConfigError { origin, problem: format!("cannot be read: {problem}") })
+        })
     }
 }
 
@@ -139,7 +154,7 @@ fn start(config: &Config, fleet: &Fleet, prepared: Prepared) -> (String, Poller)
 /// Any [`Error`]; once it runs, only [`Error::Died`].
 pub async fn run(options: Options, listeners: Vec<TcpListener>) -> Result<(), Error> {
     // Signals first: one that comes while keys are read must not be lost.
-    let mut signals = Signals::new()?;
+    let Signals { mut term, mut interrupt, mut hangup } = Signals::new()?;
     let config = options.config.load()?;
     config.warnings().iter().for_each(|warning| warn!("{warning}"));
     let fleet = Fleet::default();
@@ -163,16 +178,25 @@ pub async fn run(options: Options, listeners: Vec<TcpListener>) -> Result<(), Er
     let mut watchdog = Watchdog::of_environment();
     service_manager::ready(&polling.describe());
     let mut tidy = tokio::time::interval(TIDY);
+    // One at most: it waits for files, and signals and the watchdog do not wait for it.
+    let mut reloads = FuturesUnordered::new();
+    let reload = |polling: &Polling, asked: Option<ReloadRequest>| {
+        service_manager::reloading();
+        let change = Change::prepare(options.config.clone(), polling.config.clone());
+        async { (change.await, asked) }
+    };
     loop {
         tokio::select! {
-            order = signals.next() => match order {
-                Order::Stop => break,
-                Order::Reload => { let _ = reload_and_note(&mut polling, &options, &exposition).await; }
-            },
-            Some(request) = reload_requests.recv() => {
-                let outcome = reload_and_note(&mut polling, &options, &exposition).await;
-                // Whoever asked may have gone away.
-                let _ = request.send(outcome);
+            _ = term.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv(), if reloads.is_empty() => reloads.push(reload(&polling, None)),
+            Some(asked) = reload_requests.recv(), if reloads.is_empty() => reloads.push(reload(&polling, Some(asked))),
+            Some((change, asked)) = reloads.next() => {
+                let outcome = change_and_note(&mut polling, change, &exposition);
+                if let Some(asked) = asked {
+                    // Whoever asked may have gone away.
+                    let _ = asked.send(outcome);
+                }
             }
             () = watchdog.hungry() => watchdog.feed(polling.stuck()),
             _ = tidy.tick() => exposition.forget_unused(),
@@ -185,7 +209,7 @@ pub async fn run(options: Options, listeners: Vec<TcpListener>) -> Result<(), Er
     }
     service_manager::stopping();
     info!("stopping: no more polls, scrapes in flight are finished");
-    drop(polling);
+    drop((polling, reloads));
     drop(stop);
     let drained = tokio::time::timeout(DRAIN, async { while servers.join_next().await.is_some() {} }).await;
     if drained.is_err() {
@@ -214,6 +238,28 @@ fn serve_all(listeners: Vec<TcpListener>, app: App, options: &Options, stopped: 
         servers.spawn(server.clone().serve(listener, stopped.clone()));
     }
     servers
+}
+
+/// A new configuration, and what its new and changed accounts need.
+struct Change {
+    config: Config,
+    prepared: Vec<Prepared>,
+}
+
+impl Change {
+    /// Reads the configuration and the keys. Nothing is in effect yet.
+    async fn prepare(source: ConfigSource, old: Config) -> Result<Self, Error> {
+        let config = source.load_again().await?;
+        config.warnings().iter().for_each(|warning| warn!("{warning}"));
+        let shared_settings_stay = old.api == config.api
+            && old.poll == config.poll
+            && old.shard == config.shard
+            && old.max_pipelines == config.max_pipelines;
+        let stays = |account: &config::Account| shared_settings_stay && old.accounts.contains(account);
+        let changed = config.accounts.iter().filter(|account| !stays(account));
+        let prepared = try_join_all(changed.map(|account| prepare(&config, account))).await?;
+        Ok(Self { config, prepared })
+    }
 }
 
 /// One account's poller.
@@ -267,16 +313,8 @@ impl Polling {
         }
     }
 
-    /// Puts a new configuration into effect, whole or not at all. Accounts that have not changed poll on.
-    async fn reload(&mut self, config: Config) -> Result<(), Error> {
-        let shared_settings_stay = self.config.api == config.api
-            && self.config.poll == config.poll
-            && self.config.shard == config.shard
-            && self.config.max_pipelines == config.max_pipelines;
-        let stays = |account: &config::Account| shared_settings_stay && self.config.accounts.contains(account);
-        let changed = config.accounts.iter().filter(|account| !stays(account));
-        let prepared = try_join_all(changed.map(|account| prepare(&config, account))).await?;
-
+    /// Puts a new configuration into effect. Accounts that have not changed poll on.
+    fn change(&mut self, Change { config, prepared }: Change) {
         let names: Vec<&str> = config.accounts.iter().map(|account| account.name.as_str()).collect();
         self.running.retain(|name, poller| {
             let goes_on = names.contains(&name.as_str()) && !prepared.iter().any(|new| new.account.name == *name);
@@ -291,19 +329,16 @@ impl Polling {
         }
         self.fleet.retain(&names);
         self.config = config;
-        Ok(())
     }
 }
 
-async fn reload_and_note(polling: &mut Polling, options: &Options, exposition: &Exposition) -> Result<(), String> {
-    service_manager::reloading();
-    let outcome = match options.config.load() {
-        Ok(config) => {
-            config.warnings().iter().for_each(|warning| warn!("{warning}"));
-            polling.reload(config).await
-        }
-        Err(error) => Err(error.into()),
-    };
+/// Puts a change into effect, whole or not at all, and says what became of it.
+fn change_and_note(
+    polling: &mut Polling,
+    change: Result<Change, Error>,
+    exposition: &Exposition,
+) -> Result<(), String> {
+    let outcome = change.map(|change| polling.change(change));
     exposition.own.note_reload(outcome.is_ok());
     match &outcome {
         Ok(()) => {
@@ -334,20 +369,6 @@ impl Signals {
             hangup: listen(SignalKind::hangup())?,
         })
     }
-
-    async fn next(&mut self) -> Order {
-        tokio::select! {
-            _ = self.term.recv() => Order::Stop,
-            _ = self.interrupt.recv() => Order::Stop,
-            _ = self.hangup.recv() => Order::Reload,
-        }
-    }
-}
-
-/// What a signal asks for.
-enum Order {
-    Stop,
-    Reload,
 }
 
 #[cfg(test)]
