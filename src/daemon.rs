@@ -3,17 +3,19 @@
 mod service_manager;
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use futures_util::future::try_join_all;
+use futures_util::future::{join_all, try_join_all};
 use futures_util::stream::FuturesUnordered;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use crate::api::{Client, ClientError};
@@ -28,6 +30,9 @@ use service_manager::Watchdog;
 
 /// Scrapes in flight get this long to finish; the rest of the five seconds is for the process to end.
 const DRAIN: Duration = Duration::from_secs(4);
+
+/// A poller that is not stuck ends its turn within this. Meanwhile no signal is heard.
+const STOPPING: Duration = Duration::from_millis(500);
 
 /// How often it is looked whether something is kept for scrapers that do not come any more.
 const TIDY: Duration = Duration::from_secs(5);
@@ -192,7 +197,7 @@ pub async fn run(options: Options, listeners: Vec<TcpListener>) -> Result<(), Er
             _ = hangup.recv(), if reloads.is_empty() => reloads.push(reload(&polling, None)),
             Some(asked) = reload_requests.recv(), if reloads.is_empty() => reloads.push(reload(&polling, Some(asked))),
             Some((change, asked)) = reloads.next() => {
-                let outcome = change_and_note(&mut polling, change, &exposition);
+                let outcome = change_and_note(&mut polling, change, &exposition).await;
                 if let Some(asked) = asked {
                     // Whoever asked may have gone away.
                     let _ = asked.send(outcome);
@@ -211,7 +216,7 @@ pub async fn run(options: Options, listeners: Vec<TcpListener>) -> Result<(), Er
     info!("stopping: no more polls, scrapes in flight are finished");
     drop((polling, reloads));
     drop(stop);
-    let drained = tokio::time::timeout(DRAIN, async { while servers.join_next().await.is_some() {} }).await;
+    let drained = timeout(DRAIN, async { while servers.join_next().await.is_some() {} }).await;
     if drained.is_err() {
         warn!("a client is stuck: its connection is cut");
     }
@@ -266,6 +271,8 @@ impl Change {
 struct Running {
     task: AbortHandle,
     pulse: Pulse,
+    /// Closes when nothing is left of the task.
+    gone: oneshot::Receiver<Infallible>,
 }
 
 /// The pollers that run, and what they run with.
@@ -278,13 +285,31 @@ struct Polling {
 
 impl Polling {
     fn spawn(&mut self, name: String, poller: Poller) {
-        let account = name.clone();
         let pulse = poller.pulse();
+        self.spawn_task(name, pulse, poller.run());
+    }
+
+    fn spawn_task(&mut self, name: String, pulse: Pulse, poll: impl Future<Output = ()> + Send + 'static) {
+        let account = name.clone();
+        let (held, gone) = oneshot::channel();
         let task = self.tasks.spawn(async move {
-            poller.run().await;
+            // Dropped after what is polled.
+            let _held = held;
+            poll.await;
             account
         });
-        self.running.insert(name, Running { task, pulse });
+        self.running.insert(name, Running { task, pulse, gone });
+    }
+
+    /// Stops the pollers of these accounts, and waits for them: one that is in the middle of an answer would write
+    /// it into the picture after its successor has begun.
+    async fn stop(&mut self, goes: impl Fn(&str) -> bool) {
+        let stopped: Vec<Running> = self.running.extract_if(|name, _| goes(name)).map(|(_, poller)| poller).collect();
+        stopped.iter().for_each(|poller| poller.task.abort());
+        let gone = join_all(stopped.into_iter().map(|poller| poller.gone));
+        if timeout(STOPPING, gone).await.is_err() {
+            warn!("a poller that is replaced does not stop: it is stuck");
+        }
     }
 
     /// An account whose poller is stuck, if there is one.
@@ -314,15 +339,9 @@ impl Polling {
     }
 
     /// Puts a new configuration into effect. Accounts that have not changed poll on.
-    fn change(&mut self, Change { config, prepared }: Change) {
+    async fn change(&mut self, Change { config, prepared }: Change) {
         let names: Vec<&str> = config.accounts.iter().map(|account| account.name.as_str()).collect();
-        self.running.retain(|name, poller| {
-            let goes_on = names.contains(&name.as_str()) && !prepared.iter().any(|new| new.account.name == *name);
-            if !goes_on {
-                poller.task.abort();
-            }
-            goes_on
-        });
+        self.stop(|name| !names.contains(&name) || prepared.iter().any(|new| new.account.name == name)).await;
         for prepared in prepared {
             let (name, poller) = start(&config, &self.fleet, prepared);
             self.spawn(name, poller);
@@ -333,12 +352,18 @@ impl Polling {
 }
 
 /// Puts a change into effect, whole or not at all, and says what became of it.
-fn change_and_note(
+async fn change_and_note(
     polling: &mut Polling,
     change: Result<Change, Error>,
     exposition: &Exposition,
 ) -> Result<(), String> {
-    let outcome = change.map(|change| polling.change(change));
+    let outcome = match change {
+        Ok(change) => {
+            polling.change(change).await;
+            Ok(())
+        }
+        Err(error) => Err(error),
+    };
     exposition.own.note_reload(outcome.is_ok());
     match &outcome {
         Ok(()) => {
@@ -398,5 +423,30 @@ mod tests {
         polling.running["default"].task.abort();
         tokio::time::sleep(Duration::from_secs(60)).await;
         assert_eq!(polling.stuck(), Some("default"));
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_poller_in_the_middle_of_an_answer_is_waited_for() {
+        let mut config = Config::load(None, &[]).unwrap();
+        config.accounts[0].key = crate::service_key::KeySource::BuiltIn("sk_1");
+        let fleet = Fleet::default();
+        let (_, poller) = pollers(&config, &fleet).await.unwrap().remove(0);
+        let mut polling = Polling { fleet, tasks: JoinSet::new(), running: HashMap::new(), config };
+        let (begun, has_begun) = oneshot::channel();
+        let (go_on, goes_on) = std::sync::mpsc::channel();
+        let written = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let writes = written.clone();
+        polling.spawn_task("default".to_owned(), poller.pulse(), async move {
+            begun.send(()).unwrap();
+            goes_on.recv().unwrap();
+            writes.store(true, std::sync::atomic::Ordering::SeqCst);
+            std::future::pending().await
+        });
+        has_begun.await.unwrap();
+        let mut stopping = std::pin::pin!(polling.stop(|name| name == "default"));
+        assert!(futures_util::poll!(stopping.as_mut()).is_pending());
+        go_on.send(()).unwrap();
+        stopping.await;
+        assert!(written.load(std::sync::atomic::Ordering::SeqCst), "it has written all that it was about to");
     }
 }
