@@ -3,20 +3,25 @@
 mod service_manager;
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::try_join_all;
+use futures_util::StreamExt as _;
+use futures_util::future::{join_all, try_join_all};
+use futures_util::stream::FuturesUnordered;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use crate::api::{Client, ClientError};
 use crate::config::{self, Config, ConfigError};
 use crate::exposition::Exposition;
+use crate::file_system;
 use crate::fleet::Fleet;
 use crate::poll::{Poller, Pulse};
 use crate::service_key::{KeyError, KeyHolder};
@@ -25,6 +30,9 @@ use service_manager::Watchdog;
 
 /// Scrapes in flight get this long to finish; the rest of the five seconds is for the process to end.
 const DRAIN: Duration = Duration::from_secs(4);
+
+/// A poller that is not stuck ends its turn within this. Meanwhile no signal is heard.
+const STOPPING: Duration = Duration::from_millis(500);
 
 /// How often it is looked whether something is kept for scrapers that do not come any more.
 const TIDY: Duration = Duration::from_secs(5);
@@ -55,6 +63,18 @@ impl ConfigSource {
                 Config::load(file.as_deref(), &environment)
             }
         }
+    }
+
+    /// Reads the configuration while the daemon runs, which a file system that hangs must not hold up.
+    async fn load_again(&self) -> Result<Config, ConfigError> {
+        let source = self.clone();
+        file_system::ask(move || source.load()).await.unwrap_or_else(|problem| {
+            let origin = match self {
+                Self::FileAndEnvironment(Some(file)) => file.display().to_string(),
+                _ => "the configuration".to_owned(),
+            };
+            Err(ConfigError { origin, problem: format!("cannot be read: {problem}") })
+        })
     }
 }
 
@@ -139,7 +159,7 @@ fn start(config: &Config, fleet: &Fleet, prepared: Prepared) -> (String, Poller)
 /// Any [`Error`]; once it runs, only [`Error::Died`].
 pub async fn run(options: Options, listeners: Vec<TcpListener>) -> Result<(), Error> {
     // Signals first: one that comes while keys are read must not be lost.
-    let mut signals = Signals::new()?;
+    let Signals { mut term, mut interrupt, mut hangup } = Signals::new()?;
     let config = options.config.load()?;
     config.warnings().iter().for_each(|warning| warn!("{warning}"));
     let fleet = Fleet::default();
@@ -163,16 +183,25 @@ pub async fn run(options: Options, listeners: Vec<TcpListener>) -> Result<(), Er
     let mut watchdog = Watchdog::of_environment();
     service_manager::ready(&polling.describe());
     let mut tidy = tokio::time::interval(TIDY);
+    // One at most: it waits for files, and signals and the watchdog do not wait for it.
+    let mut reloads = FuturesUnordered::new();
+    let reload = |polling: &Polling, asked: Option<ReloadRequest>| {
+        service_manager::reloading();
+        let change = Change::prepare(options.config.clone(), polling.config.clone());
+        async { (change.await, asked) }
+    };
     loop {
         tokio::select! {
-            order = signals.next() => match order {
-                Order::Stop => break,
-                Order::Reload => { let _ = reload_and_note(&mut polling, &options, &exposition).await; }
-            },
-            Some(request) = reload_requests.recv() => {
-                let outcome = reload_and_note(&mut polling, &options, &exposition).await;
-                // Whoever asked may have gone away.
-                let _ = request.send(outcome);
+            _ = term.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv(), if reloads.is_empty() => reloads.push(reload(&polling, None)),
+            Some(asked) = reload_requests.recv(), if reloads.is_empty() => reloads.push(reload(&polling, Some(asked))),
+            Some((change, asked)) = reloads.next() => {
+                let outcome = change_and_note(&mut polling, change, &exposition).await;
+                if let Some(asked) = asked {
+                    // Whoever asked may have gone away.
+                    let _ = asked.send(outcome);
+                }
             }
             () = watchdog.hungry() => watchdog.feed(polling.stuck()),
             _ = tidy.tick() => exposition.forget_unused(),
@@ -185,9 +214,9 @@ pub async fn run(options: Options, listeners: Vec<TcpListener>) -> Result<(), Er
     }
     service_manager::stopping();
     info!("stopping: no more polls, scrapes in flight are finished");
-    drop(polling);
+    drop((polling, reloads));
     drop(stop);
-    let drained = tokio::time::timeout(DRAIN, async { while servers.join_next().await.is_some() {} }).await;
+    let drained = timeout(DRAIN, async { while servers.join_next().await.is_some() {} }).await;
     if drained.is_err() {
         warn!("a client is stuck: its connection is cut");
     }
@@ -216,10 +245,34 @@ fn serve_all(listeners: Vec<TcpListener>, app: App, options: &Options, stopped: 
     servers
 }
 
+/// A new configuration, and what its new and changed accounts need.
+struct Change {
+    config: Config,
+    prepared: Vec<Prepared>,
+}
+
+impl Change {
+    /// Reads the configuration and the keys. Nothing is in effect yet.
+    async fn prepare(source: ConfigSource, old: Config) -> Result<Self, Error> {
+        let config = source.load_again().await?;
+        config.warnings().iter().for_each(|warning| warn!("{warning}"));
+        let shared_settings_stay = old.api == config.api
+            && old.poll == config.poll
+            && old.shard == config.shard
+            && old.max_pipelines == config.max_pipelines;
+        let stays = |account: &config::Account| shared_settings_stay && old.accounts.contains(account);
+        let changed = config.accounts.iter().filter(|account| !stays(account));
+        let prepared = try_join_all(changed.map(|account| prepare(&config, account))).await?;
+        Ok(Self { config, prepared })
+    }
+}
+
 /// One account's poller.
 struct Running {
     task: AbortHandle,
     pulse: Pulse,
+    /// Closes when nothing is left of the task.
+    gone: oneshot::Receiver<Infallible>,
 }
 
 /// The pollers that run, and what they run with.
@@ -232,13 +285,31 @@ struct Polling {
 
 impl Polling {
     fn spawn(&mut self, name: String, poller: Poller) {
-        let account = name.clone();
         let pulse = poller.pulse();
+        self.spawn_task(name, pulse, poller.run());
+    }
+
+    fn spawn_task(&mut self, name: String, pulse: Pulse, poll: impl Future<Output = ()> + Send + 'static) {
+        let account = name.clone();
+        let (held, gone) = oneshot::channel();
         let task = self.tasks.spawn(async move {
-            poller.run().await;
+            // Dropped after what is polled.
+            let _held = held;
+            poll.await;
             account
         });
-        self.running.insert(name, Running { task, pulse });
+        self.running.insert(name, Running { task, pulse, gone });
+    }
+
+    /// Stops the pollers of these accounts, and waits for them: one that is in the middle of an answer would write
+    /// it into the picture after its successor has begun.
+    async fn stop(&mut self, goes: impl Fn(&str) -> bool) {
+        let stopped: Vec<Running> = self.running.extract_if(|name, _| goes(name)).map(|(_, poller)| poller).collect();
+        stopped.iter().for_each(|poller| poller.task.abort());
+        let gone = join_all(stopped.into_iter().map(|poller| poller.gone));
+        if timeout(STOPPING, gone).await.is_err() {
+            warn!("a poller that is replaced does not stop: it is stuck");
+        }
     }
 
     /// An account whose poller is stuck, if there is one.
@@ -267,42 +338,31 @@ impl Polling {
         }
     }
 
-    /// Puts a new configuration into effect, whole or not at all. Accounts that have not changed poll on.
-    async fn reload(&mut self, config: Config) -> Result<(), Error> {
-        let shared_settings_stay = self.config.api == config.api
-            && self.config.poll == config.poll
-            && self.config.shard == config.shard
-            && self.config.max_pipelines == config.max_pipelines;
-        let stays = |account: &config::Account| shared_settings_stay && self.config.accounts.contains(account);
-        let changed = config.accounts.iter().filter(|account| !stays(account));
-        let prepared = try_join_all(changed.map(|account| prepare(&config, account))).await?;
-
+    /// Puts a new configuration into effect. Accounts that have not changed poll on.
+    async fn change(&mut self, Change { config, prepared }: Change) {
         let names: Vec<&str> = config.accounts.iter().map(|account| account.name.as_str()).collect();
-        self.running.retain(|name, poller| {
-            let goes_on = names.contains(&name.as_str()) && !prepared.iter().any(|new| new.account.name == *name);
-            if !goes_on {
-                poller.task.abort();
-            }
-            goes_on
-        });
+        self.stop(|name| !names.contains(&name) || prepared.iter().any(|new| new.account.name == name)).await;
         for prepared in prepared {
             let (name, poller) = start(&config, &self.fleet, prepared);
             self.spawn(name, poller);
         }
         self.fleet.retain(&names);
         self.config = config;
-        Ok(())
     }
 }
 
-async fn reload_and_note(polling: &mut Polling, options: &Options, exposition: &Exposition) -> Result<(), String> {
-    service_manager::reloading();
-    let outcome = match options.config.load() {
-        Ok(config) => {
-            config.warnings().iter().for_each(|warning| warn!("{warning}"));
-            polling.reload(config).await
+/// Puts a change into effect, whole or not at all, and says what became of it.
+async fn change_and_note(
+    polling: &mut Polling,
+    change: Result<Change, Error>,
+    exposition: &Exposition,
+) -> Result<(), String> {
+    let outcome = match change {
+        Ok(change) => {
+            polling.change(change).await;
+            Ok(())
         }
-        Err(error) => Err(error.into()),
+        Err(error) => Err(error),
     };
     exposition.own.note_reload(outcome.is_ok());
     match &outcome {
@@ -334,20 +394,6 @@ impl Signals {
             hangup: listen(SignalKind::hangup())?,
         })
     }
-
-    async fn next(&mut self) -> Order {
-        tokio::select! {
-            _ = self.term.recv() => Order::Stop,
-            _ = self.interrupt.recv() => Order::Stop,
-            _ = self.hangup.recv() => Order::Reload,
-        }
-    }
-}
-
-/// What a signal asks for.
-enum Order {
-    Stop,
-    Reload,
 }
 
 #[cfg(test)]
@@ -377,5 +423,30 @@ mod tests {
         polling.running["default"].task.abort();
         tokio::time::sleep(Duration::from_secs(60)).await;
         assert_eq!(polling.stuck(), Some("default"));
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_poller_in_the_middle_of_an_answer_is_waited_for() {
+        let mut config = Config::load(None, &[]).unwrap();
+        config.accounts[0].key = crate::service_key::KeySource::BuiltIn("sk_1");
+        let fleet = Fleet::default();
+        let (_, poller) = pollers(&config, &fleet).await.unwrap().remove(0);
+        let mut polling = Polling { fleet, tasks: JoinSet::new(), running: HashMap::new(), config };
+        let (begun, has_begun) = oneshot::channel();
+        let (go_on, goes_on) = std::sync::mpsc::channel();
+        let written = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let writes = written.clone();
+        polling.spawn_task("default".to_owned(), poller.pulse(), async move {
+            begun.send(()).unwrap();
+            goes_on.recv().unwrap();
+            writes.store(true, std::sync::atomic::Ordering::SeqCst);
+            std::future::pending().await
+        });
+        has_begun.await.unwrap();
+        let mut stopping = std::pin::pin!(polling.stop(|name| name == "default"));
+        assert!(futures_util::poll!(stopping.as_mut()).is_pending());
+        go_on.send(()).unwrap();
+        stopping.await;
+        assert!(written.load(std::sync::atomic::Ordering::SeqCst), "it has written all that it was about to");
     }
 }

@@ -15,6 +15,7 @@ pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod exposition;
+mod file_system;
 pub mod fleet;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;

@@ -6,17 +6,17 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use zeroize::Zeroizing;
+
+use crate::file_system;
 
 /// The variable that is enough to run: one account named `default`.
 pub const DEFAULT_ENV: &str = "GOLDRUSH_SERVICE_KEY";
 
 /// A larger file is no key; reading stops there.
 const LARGEST_FILE: u64 = 16 * 1024;
-/// A secret on a network file system that hangs must not hang the poller.
-const READ_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The credential of one account.
 pub struct ServiceKey(Zeroizing<String>);
@@ -119,14 +119,9 @@ impl KeySource {
             Self::BuiltIn(key) => Zeroizing::new((*key).to_owned()),
             Self::File(path) => {
                 let unreadable = |why: String| KeyError::Unreadable(self.clone(), why);
-                let read = tokio::task::spawn_blocking({
-                    let path = path.clone();
-                    move || read_file(&path)
-                });
-                let read = tokio::time::timeout(READ_TIMEOUT, read).await;
-                let read = read.map_err(|_| unreadable("no answer from the file system".to_owned()))?;
-                let bytes = read.map_err(|error| unreadable(error.to_string()))?;
-                let bytes = bytes.map_err(|error| unreadable(error.to_string()))?;
+                let path = path.clone();
+                let read = file_system::ask(move || read_file(&path)).await;
+                let bytes = read.map_err(unreadable)?.map_err(|error| unreadable(error.to_string()))?;
                 let text = std::str::from_utf8(&bytes);
                 Zeroizing::new(text.map_err(|_| KeyError::Flawed(self.clone(), Flaw::Unprintable))?.to_owned())
             }

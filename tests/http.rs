@@ -102,6 +102,32 @@ fn a_reload_takes_effect_whole_or_not_at_all() {
 }
 
 #[test]
+fn a_configuration_file_that_hangs_holds_up_neither_scrapes_nor_a_stop() {
+    let api = Api::healthy(1);
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    std::fs::write(path("exporter.yml"), "{}").unwrap();
+    let arguments = ["--config.file", &path("exporter.yml"), "--web.enable-lifecycle"];
+    let mut exporter = Exporter::start(&arguments, &api.environment());
+    exporter.until_value("goldrush_up{account=\"default\"}", 1.0);
+    // Whoever opens it waits for a writer, as for a server that does not answer.
+    assert!(std::process::Command::new("mkfifo").arg(path("hangs")).status().unwrap().success());
+    std::fs::rename(path("hangs"), path("exporter.yml")).unwrap();
+    let refused = request(&exporter.address, "POST", "/-/reload", &[]);
+    assert_eq!(refused.status, 500);
+    let complaint = format!("{}: cannot be read: no answer from the file system\n", path("exporter.yml"));
+    assert!(refused.text().ends_with(&complaint), "{}", refused.text());
+    exporter.until_value("goldrush_exporter_config_last_reload_successful", 0.0);
+
+    exporter.signal("HUP");
+    exporter.until_value("goldrush_up{account=\"default\"}", 1.0);
+    let begin = Instant::now();
+    exporter.signal("TERM");
+    assert_eq!(exporter.ended().code(), Some(0));
+    assert!(begin.elapsed().as_secs() < 6);
+}
+
+#[test]
 fn sigterm_ends_the_process_even_with_a_stuck_client() {
     let api = Api::healthy(1);
     for signal in ["TERM", "INT"] {

@@ -204,6 +204,95 @@ fn health_and_readiness_are_open_and_all_else_asks() {
     }
 }
 
+/// Paths that are not quite those that are open, and lead to what is not.
+const HOSTILE_PATHS: [&str; 23] = [
+    "/",
+    "/metrics",
+    "/metrics?/-/healthy",
+    "//-/healthy",
+    "/-//healthy",
+    "/-/healthy/",
+    "/-/healthy/../metrics",
+    "/-/healthy/../../metrics",
+    "/-/healthy/%2e%2e/%2e%2e/metrics",
+    "/-/healthy%2f..%2f..%2fmetrics",
+    "/-/ready/../../metrics",
+    "/./-/healthy",
+    "/-/health%79",
+    "/%2d/healthy",
+    "/-/healthy%00",
+    "/-/healthy%20",
+    "/-/healthy;x",
+    "/-/HEALTHY",
+    "/-/healthyx",
+    "/-/reload",
+    "/%6detrics",
+    "/api/v1/pipelines",
+    "/-/healthy/../../api/v1/pipelines",
+];
+
+#[test]
+fn no_spelling_of_a_path_gets_around_the_password() {
+    let folder = Folder::new();
+    let file = folder.write("web.yml", &format!("basic_auth_users: {{alice: '{}'}}\n", hash("alice")));
+    let api = Api::healthy(1);
+    let (exporter, _) = serve(&api, &file, "http");
+    // No client's habits in between.
+    let ask = |line: &str| {
+        let mut stream = TcpStream::connect(&exporter.address).unwrap();
+        stream.set_read_timeout(Some(common::PATIENCE)).unwrap();
+        write!(stream, "{line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(!answer.contains("goldrush_up"), "{line}: {answer}");
+        answer.lines().next().unwrap_or_default().to_owned()
+    };
+    // A query is not of the path, and an authority neither.
+    for open in ["GET /-/healthy", "HEAD /-/healthy", "GET /-/healthy?x", "GET http://x/-/healthy"] {
+        assert_eq!(ask(open), "HTTP/1.1 200 OK", "{open}");
+    }
+    assert_eq!(ask("OPTIONS /-/healthy"), "HTTP/1.1 405 Method Not Allowed");
+    for path in HOSTILE_PATHS {
+        for method in ["GET", "HEAD", "OPTIONS", "POST", "BREW"] {
+            assert_eq!(ask(&format!("{method} {path}")), "HTTP/1.1 401 Unauthorized", "{method} {path}");
+        }
+        let absolute = format!("GET http://x{path}");
+        assert_eq!(ask(&absolute), "HTTP/1.1 401 Unauthorized", "{absolute}");
+    }
+    for line in ["GET http://-/healthy", "GET http://x?/-/healthy", "OPTIONS *", "CONNECT x:80"] {
+        assert_eq!(ask(line), "HTTP/1.1 401 Unauthorized", "{line}");
+    }
+    for line in ["GET x/-/healthy", "GET -/healthy", "GET /-/healthy /metrics", "GET \\-\\healthy"] {
+        assert!(ask(line).starts_with("HTTP/1.1 4"), "{line}: {}", ask(line));
+    }
+}
+
+#[test]
+fn no_spelling_of_a_path_gets_around_the_password_with_http2() {
+    let folder = Folder::new();
+    folder.put("server", &Authority::new("ours").server());
+    let file = folder.write("web.yml", &format!("{TLS}basic_auth_users: {{alice: '{}'}}\n", hash("alice")));
+    let api = Api::healthy(1);
+    let (_exporter, url) = serve(&api, &file, "https");
+    let ask = |path: &str, further: &[&str]| {
+        curl(&url, &[&["--path-as-is", "--request-target", path, "--http2"], further].concat())
+    };
+    for (path, further) in [("/-/healthy", &[][..]), ("/-/healthy", &["--head"]), ("/-/healthy?x", &[])] {
+        let answer = ask(path, further);
+        assert_eq!((answer.status, answer.version.as_str()), (200, "2"), "{path}");
+    }
+    assert_eq!(ask("/-/healthy", &["--request", "OPTIONS"]).status, 405);
+    for path in HOSTILE_PATHS {
+        let answer = ask(path, &[]);
+        assert_eq!(answer.status, 401, "{path}: {}", answer.complaint);
+        assert!(!answer.body.contains("goldrush_up"), "{path}");
+    }
+    for further in [&["--head"][..], &["--request", "OPTIONS"], &["--request", "POST"]] {
+        let answer = ask("/metrics", further);
+        assert_eq!(answer.status, 401, "{further:?}: {}", answer.complaint);
+    }
+}
+
 #[test]
 fn a_flood_of_wrong_passwords_keeps_nobody_out_who_was_right_before() {
     let folder = Folder::new();
@@ -293,6 +382,50 @@ fn a_changed_file_is_taken_and_a_broken_one_is_said_once() {
     folder.write("web.yml", &good);
     eventually("the first user", || ask("alice").status == 200);
     assert_eq!(exporter.stderr.text().matches(REFUSED).count(), refusals.len(), "{}", exporter.stderr.text());
+}
+
+#[test]
+fn a_file_that_asks_less_of_clients_certificates_than_before_is_not_taken() {
+    let folder = Folder::new();
+    let ca = Authority::new("ours");
+    folder.write("ca.crt", &ca.pem());
+    folder.put("server", &ca.server());
+    folder.put("client", &ca.client(&["DNS:prometheus"]));
+    folder.put("foreign", &Authority::new("foreign").client(&["DNS:prometheus"]));
+    folder.put("other", &ca.client(&["DNS:other"]));
+    let tls = |policy: &str| format!("{TLS}  client_auth_type: {policy}\n");
+    let ca_file = "  client_ca_file: ca.crt\n";
+    let file = folder.write("web.yml", &format!("{TLS}{MUTUAL}  client_allowed_sans: [prometheus]\n"));
+    let api = Api::healthy(1);
+    let (exporter, url) = serve(&api, &file, "https");
+    let with = |name: &str| {
+        let [certificate, key] = ["crt", "key"].map(|kind| folder.path(&format!("{name}.{kind}")));
+        status(&format!("{url}/-/healthy"), &["--cert", &certificate, "--key", &key])
+    };
+    let less = "client_auth_type asks less of clients than it did; to serve without it takes a restart";
+    let cases = [
+        (TLS.to_owned(), less),
+        (tls("NoClientCert"), less),
+        (tls("RequestClientCert"), less),
+        (tls("RequireAnyClientCert"), less),
+        (tls("VerifyClientCertIfGiven") + ca_file, less),
+        (format!("{TLS}{MUTUAL}"), "client_allowed_sans is gone from the file; to serve without it takes a restart"),
+    ];
+    for (number, (text, complaint)) in cases.iter().enumerate() {
+        folder.write("web.yml", text);
+        let refusals = || {
+            let log = exporter.stderr.text();
+            log.lines().filter(|line| line.contains("the old one stays")).map(str::to_owned).collect::<Vec<_>>()
+        };
+        eventually("a refusal", || refusals().len() == number + 1);
+        assert!(refusals()[number].contains(complaint), "{text}: {:?}", refusals());
+        assert_eq!(status(&format!("{url}/-/healthy"), &[]), 0, "{text}");
+        assert_eq!([with("client"), with("foreign"), with("other")], [200, 0, 0], "{text}");
+    }
+    // Another list of names is no loss.
+    folder.write("web.yml", &format!("{TLS}{MUTUAL}  client_allowed_sans: [other]\n"));
+    eventually("the other client", || with("other") == 200);
+    assert_eq!(with("client"), 0);
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! What systemd is told (`Type=notify`): ready, reloading, stopping, and by the watchdog that all is well.
 //! Without `NOTIFY_SOCKET` in the environment nothing is told to anyone.
 
+use std::time::Duration;
+
 use sd_notify::NotifyState;
-use tokio::time::{Interval, MissedTickBehavior, interval};
-use tracing::{error, warn};
+use tokio::time::{Instant, sleep_until};
+use tracing::{error, info, warn};
 
 /// It listens, or a reload is over. `status` is one line for `systemctl status`.
 pub fn ready(status: &str) {
@@ -32,35 +34,103 @@ fn tell(state: &[NotifyState]) {
     }
 }
 
+/// How soon it is looked again at a poller that is stuck: after a pause of the whole machine or process, this loop may
+/// look before the pollers have had their turn.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
 /// The service manager's watchdog (`WatchdogSec=`): it kills the process when it is not fed in time.
-pub struct Watchdog(Option<Interval>);
+pub struct Watchdog(Option<Feeding>);
+
+struct Feeding {
+    period: Duration,
+    next: Instant,
+    /// Whether the newest look found a poller stuck.
+    stuck: bool,
+}
 
 impl Watchdog {
     /// The watchdog that the environment speaks of, if there is one.
     pub fn of_environment() -> Self {
+        Self::new(sd_notify::watchdog_enabled().filter(|limit| !limit.is_zero()))
+    }
+
+    fn new(limit: Option<Duration>) -> Self {
         // Twice as often as it asks for, as sd_watchdog_enabled(3) advises.
-        Self(sd_notify::watchdog_enabled().filter(|limit| !limit.is_zero()).map(|limit| {
-            let mut interval = interval(limit.div_f64(2.0).max(std::time::Duration::from_millis(1)));
-            interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            interval
+        Self(limit.map(|limit| {
+            let period = limit.div_f64(2.0).max(Duration::from_millis(1));
+            Feeding { period, next: Instant::now(), stuck: false }
         }))
     }
 
     /// Waits until it is to be fed again.
-    pub async fn hungry(&mut self) {
-        match &mut self.0 {
-            Some(interval) => _ = interval.tick().await,
+    pub async fn hungry(&self) {
+        match &self.0 {
+            Some(feeding) => sleep_until(feeding.next).await,
             None => std::future::pending().await,
         }
     }
 
-    /// Feeds it, unless an account's poller is stuck.
-    pub fn feed(&self, stuck: Option<&str>) {
+    /// Feeds it, unless an account's poller is stuck. Then it is soon hungry again.
+    pub fn feed(&mut self, stuck: Option<&str>) {
+        let Some(feeding) = &mut self.0 else { return };
+        let was_stuck = std::mem::replace(&mut feeding.stuck, stuck.is_some());
+        let pause = if stuck.is_some() { feeding.period.min(LOOK_AGAIN) } else { feeding.period };
+        feeding.next = Instant::now() + pause;
         match stuck {
-            None => tell(&[NotifyState::Watchdog]),
-            Some(account) => {
-                error!(account, "the poller is stuck: the watchdog is not fed, so that it restarts the exporter")
+            None => {
+                tell(&[NotifyState::Watchdog]);
+                if was_stuck {
+                    info!("no poller is stuck any more: the watchdog is fed again");
+                }
             }
+            Some(account) if !was_stuck => {
+                error!(account, "the poller is stuck: the watchdog is not fed, so that it restarts the exporter");
+            }
+            Some(_) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How long it is until it is hungry again after a look that found this.
+    async fn pause(watchdog: &mut Watchdog, stuck: Option<&str>) -> Duration {
+        let begin = Instant::now();
+        watchdog.feed(stuck);
+        watchdog.hungry().await;
+        begin.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_poller_that_is_stuck_is_looked_at_again_soon() {
+        let mut watchdog = Watchdog::new(Some(Duration::from_secs(30)));
+        let begin = Instant::now();
+        watchdog.hungry().await;
+        assert_eq!(begin.elapsed(), Duration::ZERO, "it is fed at once");
+        let [second, half] = [1, 15].map(Duration::from_secs);
+        assert_eq!(pause(&mut watchdog, None).await, half);
+        assert_eq!(pause(&mut watchdog, Some("prod")).await, second);
+        assert_eq!(pause(&mut watchdog, Some("prod")).await, second);
+        assert_eq!(pause(&mut watchdog, None).await, half);
+
+        let mut impatient = Watchdog::new(Some(Duration::from_secs(1)));
+        assert_eq!(pause(&mut impatient, Some("prod")).await, Duration::from_millis(500));
+    }
+
+    #[test]
+    fn a_poller_that_is_stuck_is_told_of_once_a_spell() {
+        let log = tempfile::NamedTempFile::new().unwrap();
+        let subscriber = tracing_subscriber::fmt().with_writer(std::sync::Arc::new(log.reopen().unwrap())).finish();
+        tracing::subscriber::with_default(subscriber, || {
+            let mut watchdog = Watchdog::new(Some(Duration::from_secs(30)));
+            for stuck in [None, Some("prod"), Some("prod"), None, None, Some("prod"), Some("prod")] {
+                watchdog.feed(stuck);
+            }
+        });
+        let said = std::fs::read_to_string(log.path()).unwrap();
+        assert_eq!(said.matches("the poller is stuck").count(), 2, "{said}");
+        assert_eq!(said.matches("no poller is stuck any more").count(), 1, "{said}");
     }
 }

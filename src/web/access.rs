@@ -13,7 +13,7 @@ use tracing::{error, info, warn};
 
 use super::auth::Users;
 use super::config::{RateLimit, WebFile, read_file};
-use super::tls;
+use super::tls::{self, Demands};
 use crate::config::ConfigError;
 
 /// How often the files are looked at.
@@ -23,6 +23,8 @@ const LOOK: Duration = Duration::from_secs(1);
 pub(super) struct Rules {
     /// Without it, plain HTTP is spoken.
     pub tls: Option<Arc<ServerConfig>>,
+    /// Of clients' certificates, over TLS.
+    demands: Demands,
     /// Put on every answer.
     pub headers: HeaderMap,
     pub users: Arc<Users>,
@@ -94,9 +96,10 @@ impl Snapshot {
         let refused = |problem: String| ConfigError { origin: self.path.display().to_string(), problem };
         let warnings = warnings(&file).into_iter().map(|warning| format!("{}: {warning}", self.path.display()));
         let warnings = warnings.collect();
+        let demands = file.tls.as_ref().map(Demands::of).unwrap_or_default();
         let tls = file.tls.map(|tls| tls::server_config(&tls, file.http2)).transpose().map_err(refused)?;
         let users = Arc::new(Users::new(file.users).map_err(refused)?);
-        Ok(Rules { tls, headers: file.headers, users, rate: file.rate_limit.map(Bucket::new), warnings })
+        Ok(Rules { tls, demands, headers: file.headers, users, rate: file.rate_limit.map(Bucket::new), warnings })
     }
 }
 
@@ -148,7 +151,8 @@ impl Access {
                 let users = Users::new(std::collections::BTreeMap::new());
                 let users = users.map_err(|problem| ConfigError { origin: "the web server".to_owned(), problem })?;
                 let (headers, users) = (HeaderMap::new(), Arc::new(users));
-                (Vec::new(), Rules { tls: None, headers, users, rate: None, warnings: Vec::new() })
+                let demands = Demands::default();
+                (Vec::new(), Rules { tls: None, demands, headers, users, rate: None, warnings: Vec::new() })
             }
         };
         Ok(Self { path: path.map(Path::to_owned), first: fingerprint, rules: RwLock::new(Arc::new(rules)) })
@@ -214,15 +218,21 @@ impl Access {
     /// A file that has lost its contents must not open the exporter to everybody.
     fn replace(&self, rules: Rules) -> Result<Vec<String>, ConfigError> {
         let old = self.rules();
-        let lost = match (&old.tls, &rules.tls) {
-            (Some(_), None) => Some("tls_server_config"),
-            _ if !old.users.is_empty() && rules.users.is_empty() => Some("basic_auth_users"),
-            _ => None,
+        let less = |demand: fn(&Demands) -> bool| demand(&old.demands) && !demand(&rules.demands);
+        let lost = if old.tls.is_some() && rules.tls.is_none() {
+            Some("tls_server_config is gone from the file")
+        } else if less(|demands| demands.certificate) || less(|demands| demands.verified) {
+            Some("tls_server_config.client_auth_type asks less of clients than it did")
+        } else if less(|demands| demands.name) {
+            Some("tls_server_config.client_allowed_sans is gone from the file")
+        } else if !old.users.is_empty() && rules.users.is_empty() {
+            Some("basic_auth_users is gone from the file")
+        } else {
+            None
         };
         if let Some(lost) = lost {
             let origin = self.path.as_deref().unwrap_or(Path::new("")).display().to_string();
-            let problem = format!("{lost} is gone from the file; to serve without it takes a restart");
-            return Err(ConfigError { origin, problem });
+            return Err(ConfigError { origin, problem: format!("{lost}; to serve without it takes a restart") });
         }
         let warnings = rules.warnings.clone();
         *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);

@@ -1,6 +1,6 @@
 //! What each connection is doing and since when: who is too slow, and who has to go when there are too many.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use http_body::{Frame, SizeHint};
+use hyper::body::{Frame, SizeHint};
 use tokio::sync::{Notify, OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, sleep_until};
 
@@ -53,8 +53,8 @@ impl Connections {
 /// The one that has waited longest for a request; only if there is none, the one that has been answered longest.
 fn evict_one(all: &mut HashMap<u64, Arc<Activity>>) {
     let first = all.iter().min_by_key(|(_, activity)| {
-        let state = *activity.state.borrow();
-        (state.answering > 0, state.since)
+        let state = activity.state.borrow();
+        (!state.answering.is_empty(), state.since())
     });
     if let Some(id) = first.map(|(id, _)| *id)
         && let Some(activity) = all.remove(&id)
@@ -76,24 +76,29 @@ impl Drop for Connection {
     }
 }
 
-#[derive(Clone, Copy)]
 struct State {
-    /// Requests whose answers have not been sent yet.
-    answering: usize,
+    /// When each request came whose answer has not been sent yet, the oldest first.
+    answering: VecDeque<Instant>,
     /// Whether there was a request.
     served: bool,
-    /// When the connection began, when it began to be busy, or when it last ended an answer.
-    since: Instant,
+    /// When the connection began, or when it last ended an answer.
+    rests: Instant,
 }
 
 impl State {
-    fn deadline(self) -> Instant {
-        let limit = match self {
-            Self { answering: 1.., .. } => ANSWERING,
-            Self { served: true, .. } => IDLE,
-            _ => OPENING,
+    /// Since when it does what it does. Answers that are sent in time do not excuse an older one that is not.
+    fn since(&self) -> Instant {
+        self.answering.front().copied().unwrap_or(self.rests)
+    }
+
+    /// When it has to be cut, and why.
+    fn deadline(&self) -> (Instant, &'static str) {
+        let (limit, why) = match self {
+            Self { answering, .. } if !answering.is_empty() => (ANSWERING, "the client reads its answer too slowly"),
+            Self { served: true, .. } => (IDLE, "no further request has come"),
+            _ => (OPENING, "no whole request has come"),
         };
-        self.since + limit
+        (self.since() + limit, why)
     }
 }
 
@@ -105,7 +110,7 @@ pub(super) struct Activity {
 
 impl Activity {
     fn new() -> Self {
-        let state = State { answering: 0, served: false, since: Instant::now() };
+        let state = State { answering: VecDeque::new(), served: false, rests: Instant::now() };
         Self { state: watch::Sender::new(state), evicted: Notify::new() }
     }
 
@@ -113,46 +118,46 @@ impl Activity {
     pub async fn is_over(&self) -> &'static str {
         let mut changes = self.state.subscribe();
         loop {
-            let state = *changes.borrow_and_update();
+            let (deadline, why) = changes.borrow_and_update().deadline();
             tokio::select! {
                 () = self.evicted.notified() => return "there are too many connections",
                 // The sender lives as long as `self`.
                 _ = changes.changed() => {}
-                () = sleep_until(state.deadline()) => return match state {
-                    State { answering: 1.., .. } => "the client reads its answer too slowly",
-                    State { served: true, .. } => "no further request has come",
-                    _ => "no whole request has come",
-                },
+                () = sleep_until(deadline) => return why,
             }
         }
     }
 
     /// A request has come.
     pub fn begin(self: &Arc<Self>) -> Ticket {
+        let began = Instant::now();
         self.state.send_modify(|state| {
-            if state.answering == 0 {
-                state.since = Instant::now();
-            }
-            state.answering += 1;
+            state.answering.push_back(began);
             state.served = true;
         });
-        Ticket(self.clone())
+        Ticket { activity: self.clone(), began }
     }
 }
 
 /// One request, until its answer has been sent.
-pub(super) struct Ticket(Arc<Activity>);
+pub(super) struct Ticket {
+    activity: Arc<Activity>,
+    began: Instant,
+}
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.0.state.send_modify(|state| {
-            state.answering -= 1;
-            state.since = Instant::now();
+        self.activity.state.send_modify(|state| {
+            // Which of several of the same moment makes no difference.
+            if let Some(index) = state.answering.iter().position(|began| *began == self.began) {
+                state.answering.remove(index);
+            }
+            state.rests = Instant::now();
         });
     }
 }
 
-/// What is held until an answer has been sent: the request's ticket, and its place among the scrapes.
+/// What is held until an answer has been sent: the request's ticket, and its place among those of its kind.
 type Held = (Ticket, Option<OwnedSemaphorePermit>);
 
 /// The body of an answer, which knows when it has been sent: its parts hold on to what is held for it.
@@ -179,7 +184,7 @@ impl AsRef<[u8]> for Part {
     }
 }
 
-impl http_body::Body for Followed {
+impl hyper::body::Body for Followed {
     type Data = Bytes;
     type Error = axum::Error;
 

@@ -26,6 +26,9 @@ use assets::{ICON, ICON_PATH, SCRIPT, SCRIPT_PATH, STYLE, STYLE_PATH};
 use query::{Parameters, Query};
 use report::{Report, Snapshot};
 
+/// Where the whole fleet is reported on: the page, and its JSON form.
+pub(super) const REPORT_PATHS: [&str; 2] = ["/", "/api/v1/pipelines"];
+
 /// As many pipelines as a phone can show at once; the worst are among them.
 const ON_A_PAGE: usize = 100;
 /// More would keep a browser busy for seconds at each refresh.
@@ -37,9 +40,10 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 
 /// The page's routes.
 pub(super) fn routes() -> Router<App> {
+    let [page_path, json_path] = REPORT_PATHS;
     Router::new()
-        .route("/", get(page))
-        .route("/api/v1/pipelines", get(json))
+        .route(page_path, get(page))
+        .route(json_path, get(json))
         .route(SCRIPT_PATH, get(async |version| SCRIPT.answer(version)))
         .route(STYLE_PATH, get(async |version| STYLE.answer(version)))
         .route(ICON_PATH, get(async |version| ICON.answer(version)))

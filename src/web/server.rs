@@ -8,13 +8,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::Request;
-use axum::http::Response;
+use axum::http::{Method, Response, StatusCode};
+use axum::response::IntoResponse as _;
 use hyper::body::Incoming;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
+use rustix::process::{Resource, getrlimit};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
@@ -50,6 +53,7 @@ pub struct Server {
     pub(super) checks: Checks,
     /// Scrapes that may go on at the same time; `None` for as many as come.
     pub(super) scrapes: Option<Arc<Semaphore>>,
+    pub(super) reports: gate::Reports,
     connections: Arc<Connections>,
 }
 
@@ -63,6 +67,7 @@ impl Server {
             telemetry_path,
             checks: Checks::default(),
             scrapes,
+            reports: gate::Reports::default(),
             connections: Arc::new(Connections::new(max_connections())),
         }
     }
@@ -163,8 +168,19 @@ impl Server {
     ) -> Result<Response<Followed>, Infallible> {
         let ticket = activity.begin();
         let rules = self.access.rules();
+        let head = request.method() == Method::HEAD;
         let (mut response, permit) = match gate::admit(&self, &rules, &request, peer.ip()).await {
-            Ok(permit) => (self.router.call(request).await?, permit),
+            Ok(None) => (self.router.call(request).await?, None),
+            Ok(Some(permit)) => {
+                // What has begun is done even if the client goes away meanwhile: its place is taken until then.
+                let answer = self.router.call(request);
+                match tokio::spawn(async move { (answer.await, permit) }).await {
+                    Ok((response, permit)) => (response?, Some(permit)),
+                    Err(_) => (StatusCode::INTERNAL_SERVER_ERROR.into_response(), None),
+                }
+            }
+            // With HTTP/2, a client takes a body after HEAD for a broken answer. The routes leave it out by themselves.
+            Err(refusal) if head => (refusal.map(|_| Body::empty()), None),
             Err(refusal) => (refusal, None),
         };
         for (name, value) in &rules.headers {
@@ -177,13 +193,8 @@ impl Server {
 
 /// Half of the files that the process may open are for what it asks itself.
 fn max_connections() -> usize {
-    let limits = procfs::process::Process::myself().and_then(|process| process.limits());
-    match limits.map(|limits| limits.max_open_files.soft_limit) {
-        Ok(procfs::process::LimitValue::Value(files)) => {
-            usize::try_from(files / 2).unwrap_or(MAX_CONNECTIONS).clamp(8, MAX_CONNECTIONS)
-        }
-        _ => MAX_CONNECTIONS,
-    }
+    let files = getrlimit(Resource::Nofile).current.map(|files| usize::try_from(files / 2));
+    files.and_then(Result::ok).map_or(MAX_CONNECTIONS, |half| half.clamp(8, MAX_CONNECTIONS))
 }
 
 /// Whether the client went away before it was accepted.

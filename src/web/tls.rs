@@ -136,32 +136,56 @@ fn flaw(error: &pem::Error, what: &str) -> String {
     }
 }
 
+/// What a client has to show, as `client_auth_type` and `client_allowed_sans` ask for it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Demands {
+    /// A certificate, any.
+    pub certificate: bool,
+    /// If there is a certificate, one of the client CA.
+    pub verified: bool,
+    /// If there is a certificate, one with a name of the list.
+    pub name: bool,
+}
+
+impl Demands {
+    /// What the settings demand.
+    pub fn of(tls: &Tls) -> Self {
+        let (certificate, verified) = policy(tls).unwrap_or_default();
+        Self { certificate, verified, name: tls.client_allowed_sans.is_some() }
+    }
+}
+
+/// Whether `client_auth_type` asks for a certificate, and whether it verifies one; `None` if there is no such policy.
+fn policy(tls: &Tls) -> Option<(bool, bool)> {
+    match tls.client_auth_type.as_deref() {
+        None | Some("NoClientCert" | "RequestClientCert") => Some((false, false)),
+        Some("RequireAnyClientCert" | "RequireClientCert") => Some((true, false)),
+        Some("VerifyClientCertIfGiven") => Some((false, true)),
+        Some("RequireAndVerifyClientCert") => Some((true, true)),
+        Some(_) => None,
+    }
+}
+
 /// How a client's certificate is looked at; `None` if it is not asked for.
 fn client_certificates(tls: &Tls, provider: &Arc<CryptoProvider>) -> Result<Option<Arc<ClientCertificates>>, String> {
     let name = tls.client_auth_type.as_deref().unwrap_or("NoClientCert");
-    let (mandatory, verified) = match name {
-        "NoClientCert" => {
-            let useless = match (&tls.client_ca, &tls.client_allowed_sans) {
-                (Some(_), _) => "client_ca",
-                (None, Some(_)) => "client_allowed_sans",
-                (None, None) => return Ok(None),
-            };
-            return Err(format!(
-                "tls_server_config.{useless}: no client certificate is asked for; \
-                 with it, client_auth_type takes RequireAndVerifyClientCert"
-            ));
-        }
-        "RequestClientCert" => (false, false),
-        "RequireAnyClientCert" | "RequireClientCert" => (true, false),
-        "VerifyClientCertIfGiven" => (false, true),
-        "RequireAndVerifyClientCert" => (true, true),
-        _ => {
-            return Err(format!(
-                "tls_server_config.client_auth_type: `{name}` is not known; it takes NoClientCert, RequestClientCert, \
-                 RequireAnyClientCert, VerifyClientCertIfGiven or RequireAndVerifyClientCert"
-            ));
-        }
+    let Some((mandatory, verified)) = policy(tls) else {
+        return Err(format!(
+            "tls_server_config.client_auth_type: `{name}` is not known; it takes NoClientCert, RequestClientCert, \
+             RequireAnyClientCert, VerifyClientCertIfGiven or RequireAndVerifyClientCert"
+        ));
     };
+    if name == "NoClientCert" {
+        let useless = match (&tls.client_ca, &tls.client_allowed_sans) {
+            (Some(_), _) => "client_ca",
+            (None, Some(_)) => "client_allowed_sans",
+            (None, None) => return Ok(None),
+        };
+        return Err(format!(
+            "tls_server_config.{useless}: no client certificate is asked for; \
+             with it, client_auth_type takes RequireAndVerifyClientCert"
+        ));
+    }
     if tls.client_allowed_sans.as_ref().is_some_and(Vec::is_empty) {
         return Err("tls_server_config.client_allowed_sans: it takes at least one name".to_owned());
     }

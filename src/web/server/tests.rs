@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 
 use super::*;
 
-/// A server of a small and of a large page, the latter for one at a time, and a connection to it.
+/// A server of a small answer, of large metrics for one scraper at a time, and of a large report; and a connection.
 struct Rig {
     server: Arc<Server>,
     _stop: watch::Sender<()>,
@@ -18,7 +18,8 @@ struct Rig {
 impl Rig {
     fn new() -> Self {
         let large = get(async || "x".repeat(1024 * 1024));
-        let router = Router::new().route("/small", get(async || "small")).route("/large", large);
+        let router =
+            Router::new().route("/small", get(async || "small")).route("/large", large.clone()).route("/", large);
         let access = Arc::new(Access::load(None).unwrap());
         let (stop, stopped) = watch::channel(());
         Self { server: Arc::new(Server::new(router, access, "/large".to_owned(), 1)), _stop: stop, stopped }
@@ -38,6 +39,8 @@ impl Rig {
 
 const SMALL: &[u8] = b"GET /small HTTP/1.1\r\nHost: x\r\n\r\n";
 const LARGE: &[u8] = b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n";
+
+const REPORT: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
 
 /// Reads an answer without its end.
 async fn begin_of_answer(client: &mut DuplexStream) -> String {
@@ -113,6 +116,47 @@ async fn a_slow_reader_takes_up_a_scrape_until_it_is_cut() {
     assert_eq!(begin_of_answer(&mut other).await, "200", "and leaves its place when it has read all");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_report_waits_for_a_place_but_neither_for_long_nor_with_many() {
+    let rig = Rig::new();
+    let ask = async || {
+        let mut client = rig.connect(false);
+        client.write_all(REPORT).await.unwrap();
+        client
+    };
+    let mut slow = Vec::new();
+    for _ in 0..4 {
+        let mut client = ask().await;
+        assert_eq!(begin_of_answer(&mut client).await, "200");
+        slow.push(client);
+    }
+    let begin = Instant::now();
+    let mut late = ask().await;
+    assert_eq!(begin_of_answer(&mut late).await, "503");
+    assert_eq!(begin.elapsed().as_secs(), 5);
+
+    let mut waiting = Vec::new();
+    for _ in 0..32 {
+        waiting.push(ask().await);
+    }
+    sleep(Duration::from_secs(1)).await;
+    let begin = Instant::now();
+    let mut one_too_many = ask().await;
+    assert_eq!(begin_of_answer(&mut one_too_many).await, "503");
+    let mut small = rig.connect(false);
+    small.write_all(SMALL).await.unwrap();
+    assert_eq!(begin_of_answer(&mut small).await, "200");
+    let mut scrape = rig.connect(false);
+    scrape.write_all(LARGE).await.unwrap();
+    assert_eq!(begin_of_answer(&mut scrape).await, "200");
+    assert_eq!(begin.elapsed().as_secs(), 0, "nothing else waits");
+
+    // Who goes away makes room for the one that has waited longest.
+    drop(slow.pop());
+    assert_eq!(begin_of_answer(&mut waiting[0]).await, "200");
+    assert_eq!(begin_of_answer(&mut waiting[1]).await, "503");
+}
+
 #[tokio::test]
 async fn the_connection_that_has_waited_longest_makes_room() {
     let connections = Arc::new(Connections::new(2));
@@ -126,4 +170,60 @@ async fn the_connection_that_has_waited_longest_makes_room() {
     let _other = fourth.activity.begin();
     let _fifth = connections.enter();
     assert_eq!(busy.activity.is_over().await, "there are too many connections");
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_sent_in_time_do_not_excuse_one_that_is_not() {
+    let connections = Arc::new(Connections::new(2));
+    let hostile = connections.enter();
+    let begin = Instant::now();
+    let _stuck = hostile.activity.begin();
+    let asked = async {
+        loop {
+            sleep(Duration::from_secs(50)).await;
+            drop(hostile.activity.begin());
+        }
+    };
+    tokio::select! {
+        why = hostile.activity.is_over() => assert_eq!(why, "the client reads its answer too slowly"),
+        () = asked => {}
+    }
+    assert_eq!(begin.elapsed().as_secs(), 60);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_connection_with_the_oldest_answer_makes_room_whatever_else_it_was_answered() {
+    let connections = Arc::new(Connections::new(2));
+    let (first, second) = (connections.enter(), connections.enter());
+    let _oldest = first.activity.begin();
+    sleep(Duration::from_secs(1)).await;
+    let _other = second.activity.begin();
+    sleep(Duration::from_secs(1)).await;
+    drop(first.activity.begin());
+    let _third = connections.enter();
+    assert_eq!(first.activity.is_over().await, "there are too many connections");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_always_asks_before_the_last_answer_is_over_is_served_on() {
+    let connections = Arc::new(Connections::new(1));
+    let busy = connections.enter();
+    let begin = Instant::now();
+    let asked = async {
+        let mut last = busy.activity.begin();
+        for _ in 0..100 {
+            sleep(Duration::from_secs(30)).await;
+            let next = busy.activity.begin();
+            sleep(Duration::from_secs(10)).await;
+            // The older one ends first.
+            drop(std::mem::replace(&mut last, next));
+        }
+        drop(last);
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        why = busy.activity.is_over() => assert_eq!(why, "no further request has come"),
+        () = asked => {}
+    }
+    assert_eq!(begin.elapsed().as_secs(), 100 * 40 + 90);
 }

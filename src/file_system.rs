@@ -1,0 +1,18 @@
+//! Asks the file system beside the async tasks: one that hangs, as network mounts do, must not hang the exporter.
+
+use std::time::Duration;
+
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+
+/// No file that is read here takes longer on a file system that works.
+const LONGEST_READ: Duration = Duration::from_secs(2);
+
+/// What `read` brings, if it comes in time.
+///
+/// # Errors
+/// Why there is nothing. `read` may go on, and nobody waits for it any more.
+pub async fn ask<T: Send + 'static>(read: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
+    let answer = timeout(LONGEST_READ, spawn_blocking(read)).await;
+    answer.map_err(|_| "no answer from the file system".to_owned())?.map_err(|error| error.to_string())
+}
