@@ -86,6 +86,34 @@ fn the_package_holds_program_unit_configuration_and_licence() {
 }
 
 #[test]
+fn a_service_that_does_not_start_does_not_stop_dpkg() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    // A system with systemd, on which every command fails; as dpkg sees it.
+    std::fs::create_dir_all(root.join("run/systemd/system")).unwrap();
+    for name in ["systemctl", "deb-systemd-invoke"] {
+        let path = root.join(name);
+        std::fs::write(&path, format!("#!/bin/sh\necho {name} \"$@\" >>'{}/calls'\nexit 1\n", root.display())).unwrap();
+        say("chmod", &["755", path.to_str().unwrap()]);
+    }
+    let calls = |script: &str, arguments: &[&str]| {
+        let _ = std::fs::remove_file(root.join("calls"));
+        let mut command = Command::new("/bin/sh");
+        command.arg(format!("{ROOT}/deploy/systemd/debian/{script}")).args(arguments);
+        let said = run(command.env("PATH", root).env("DPKG_ROOT", root));
+        assert!(said.success, "{script} {arguments:?}: {}", said.stderr);
+        std::fs::read_to_string(root.join("calls")).unwrap_or_default()
+    };
+    let restart = "deb-systemd-invoke try-restart goldrush-exporter.service\n";
+    assert_eq!(calls("postinst", &["configure", "0.0.9-1"]), format!("systemctl --system daemon-reload\n{restart}"));
+    // It has no ServiceKey yet.
+    assert_eq!(calls("postinst", &["configure", ""]), "systemctl --system daemon-reload\n");
+    assert_eq!(calls("prerm", &["remove"]), "systemctl --system disable --now goldrush-exporter.service\n");
+    assert_eq!(calls("prerm", &["upgrade", "0.2.0-1"]), "");
+    assert_eq!(calls("postrm", &["remove"]), "systemctl --system daemon-reload\n");
+}
+
+#[test]
 fn the_package_can_be_installed_removed_and_its_program_runs() {
     let deb = released("_amd64.deb");
     let root = tempfile::tempdir().unwrap();
