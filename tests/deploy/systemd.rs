@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::common::Exporter;
-use crate::tools::{ROOT, program, released, run, say};
+use crate::common::{Api, Exporter, KEY};
+use crate::tools::{ROOT, file, program, released, run, say};
 
 const UNIT: &str = "deploy/systemd/goldrush-exporter.service";
 
@@ -48,6 +48,30 @@ fn the_unit_hands_over_the_key_and_waits_for_the_exporter() {
     // Where systemd puts it.
     let file = "service_key_file: /run/credentials/goldrush-exporter.service/service-key";
     assert!(configuration.contains(file));
+}
+
+#[test]
+fn a_new_key_can_be_checked_before_the_service_has_it() {
+    let readme = file("deploy/README.md");
+    let line = readme.lines().find_map(|line| line.strip_prefix("sudo env ")).unwrap();
+    // What it names lies elsewhere here.
+    let folder = tempfile::tempdir().unwrap();
+    let key = folder.path().join("service-key");
+    let line = line.replace("=/etc/goldrush-exporter/service-key", &format!("={}", key.display()));
+    let line = line.replace("/etc/goldrush-exporter/goldrush-exporter.yml", "deploy/systemd/goldrush-exporter.yml");
+    let line = line.replace(" goldrush-exporter ", concat!(" ", env!("CARGO_BIN_EXE_goldrush-exporter"), " "));
+    let api = Api::healthy(3);
+    let check = |content: &str| {
+        std::fs::write(&key, content).unwrap();
+        let mut command = program("env");
+        command.args(line.split(' ')).env("GOLDRUSH_EXPORTER__API__BASE_URL", api.base_url());
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+    };
+    let (status, said) = check(KEY);
+    assert!(status == Some(0) && said.contains("3 pipelines"), "{status:?} {said}");
+    let (status, said) = check("sk_revoked");
+    assert!(status == Some(3), "{status:?} {said}");
 }
 
 #[test]
