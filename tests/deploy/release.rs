@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::tools::{ROOT, TARGET, release, released, say};
+use crate::tools::{ROOT, TARGET, program, release, released, run, say};
 
 #[test]
 fn the_archive_holds_a_static_program_that_names_its_revision() {
@@ -58,6 +58,22 @@ fn the_archive_holds_what_is_committed_and_no_file_that_lies_around() {
             assert!(link.starts_with("http") || target.exists(), "{readme}: {link}");
         }
     }
+}
+
+/// The package and the program are made from the tree: receivers that somebody has put into alerts/alertmanager.yml would be
+/// published with it.
+#[test]
+fn nothing_is_released_that_is_not_committed() {
+    let folder = tempfile::tempdir().unwrap();
+    let clone = folder.path().join("clone").to_str().unwrap().to_owned();
+    say("git", &["clone", "--quiet", ROOT, &clone]);
+    say("cp", &["deploy/release/release", &format!("{clone}/deploy/release/release")]);
+    let receivers = format!("{clone}/alerts/alertmanager.yml");
+    std::fs::write(&receivers, std::fs::read_to_string(&receivers).unwrap() + "# routing_key: of_an_operator\n")
+        .unwrap();
+    let said = run(program(&format!("{clone}/deploy/release/release")).env_remove("CARGO_TARGET_DIR"));
+    assert!(!said.success && said.stderr.contains(" M alerts/alertmanager.yml\n"), "{}", said.stderr);
+    assert!(!Path::new(&clone).join("target").exists());
 }
 
 #[test]
