@@ -1,4 +1,4 @@
-//! Alerts, runbooks, dashboards and READMEs name no metric, label, alert, variable or dashboard that does not exist.
+//! Alerts, runbooks, dashboards, READMEs and what is deployed name no metric, label, alert, variable or dashboard that does not exist.
 
 mod common;
 
@@ -29,9 +29,14 @@ fn nothing_is_named_that_does_not_exist() {
         "dashboards/fleet.json: panel All pipelines: there is no metric goldrush_pipeline_destination_healthy",
         "dashboards/pipeline.json: panel Destination: there is no metric goldrush_pipeline_destination_healthy",
         "README.md: there is no metric goldrush_pipeline_destination_healthy",
+        "alerts/goldrush.rules.yml: there is no metric goldrush_pipeline_destination_healthy",
+        "deploy/kubernetes/base/prometheusrule.yaml: there is no metric goldrush_pipeline_destination_healthy",
     ] {
         assert!(found.lines().any(|found| found == line), "{line}: not in\n{found}");
     }
+    let renamed = exposition.replace("goldrush_service_key_loaded", "goldrush_service_key_read");
+    let line = "deploy/README.md: there is no metric goldrush_service_key_loaded_timestamp_seconds";
+    assert!(problems(&renamed).lines().any(|found| found == line), "{line}");
     let without = problems(&exposition.replace("reason=", "cause="));
     assert!(without.contains("dashboards/exporter.json: panel Failures by reason: no metric has the label reason"));
 }

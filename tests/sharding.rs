@@ -4,6 +4,7 @@ mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use common::prometheus::Prometheus;
 use common::{Api, Exporter, all_succeed, of};
 
 const PIPELINES: usize = 40;
@@ -51,6 +52,24 @@ fn shards_together_show_what_one_exporter_shows_and_each_series_once() {
         assert_eq!(polled as usize, PIPELINES, "the sum over {total} shards");
         assert_eq!(seen.into_keys().collect::<BTreeSet<_>>(), alone, "{total} shards");
     }
+}
+
+#[test]
+fn a_prometheus_federates_those_of_the_shards_as_the_readme_says() {
+    let api = Api::healthy(PIPELINES);
+    let shards = [0, 1].map(|index| shard(&api, index, 2));
+    let own = shards.each_ref().map(|exporter| Prometheus::scraping(&exporter.address));
+    let blocks = include_str!("../README.md").split("```yaml\n").map(|rest| rest.split("```").next().unwrap());
+    let mut config = blocks.into_iter().find(|block| block.contains("/federate")).unwrap().replace("15s", "1s");
+    for (named, prometheus) in ["prometheus-0:9090", "prometheus-1:9090"].iter().zip(&own) {
+        config = config.replace(named, prometheus.address());
+    }
+    let all = Prometheus::configured(&config, &[]);
+    all.until(&format!("count(goldrush_pipeline_info) == {PIPELINES}"));
+    all.until(&format!("count(count by (pipeline_id) (goldrush_pipeline_phase)) == {PIPELINES}"));
+    // What the rules look at is the exporters, and they alone.
+    let up = all.until("count by (job) (up{job=~\".*goldrush.*\"}) == 2");
+    assert_eq!((up.len(), &up[0]["metric"]["job"]), (1, &"goldrush".into()));
 }
 
 #[test]

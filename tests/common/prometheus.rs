@@ -39,6 +39,11 @@ impl Prometheus {
         }))
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> &str {
+        &self.0.address
+    }
+
     /// Takes up a file with new content.
     pub fn reload(&self, name: &str, content: &str) {
         self.0.write(name, content);

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use goldrush_exporter::simulator::Options;
 
 use crate::common::{self, Api, Exporter, KEY, Output};
-use crate::tools::{ROOT, Said, TARGET, release, run, say};
+use crate::tools::{ROOT, Said, TARGET, file, program, release, run, say};
 
 const REVISION: &str = "0123456789ab";
 
@@ -75,6 +75,39 @@ fn settings(base_url: &str) -> Vec<(String, String)> {
 #[test]
 fn the_dockerfile_has_no_lint() {
     say("hadolint", &["deploy/docker/Dockerfile"]);
+}
+
+#[test]
+fn what_the_build_needs_is_let_in() {
+    let rules = file("deploy/docker/Dockerfile.dockerignore");
+    let rules: Vec<&str> = rules.lines().filter(|line| !line.starts_with('#')).collect();
+    let (&first, rest) = rules.split_first().unwrap();
+    assert_eq!(first, "*", "all else stays out");
+    let let_in: Vec<&str> = rest.iter().map(|rule| rule.strip_prefix('!').unwrap()).collect();
+    let committed = say("git", &["ls-files"]);
+    let inside = |path: &str| let_in.iter().any(|rule| Path::new(path).starts_with(rule));
+    let folder = tempfile::tempdir().unwrap();
+    for path in committed.lines().filter(|path| inside(path)) {
+        let copy = folder.path().join(path);
+        std::fs::create_dir_all(copy.parent().unwrap()).unwrap();
+        std::fs::copy(Path::new(ROOT).join(path), copy).unwrap();
+    }
+    // cargo looks for every target that Cargo.toml names, also for those that are not built.
+    let mut fetch = program("cargo");
+    let said = run(fetch.args(["fetch", "--locked", "--offline", "--target", TARGET]).current_dir(folder.path()));
+    assert!(said.success, "{}", said.stderr);
+    // What the sources include lies beside them, or else in a place that has to be let in.
+    let mut included = 0;
+    for source in committed.lines().filter(|path| path.starts_with("src/") && path.ends_with(".rs")) {
+        let text = file(source);
+        let names = ["include_str!(\"", "include_bytes!(\""].iter().flat_map(|call| text.split(call).skip(1));
+        for name in names.map(|rest| rest.split('"').next().unwrap()) {
+            let path = folder.path().join(source).parent().unwrap().join(name);
+            assert!(path.exists(), "{source} includes {name}, which is not let in");
+            included += 1;
+        }
+    }
+    assert!(included > 0, "the page has a style");
 }
 
 #[test]

@@ -9,6 +9,9 @@ use crate::tools::{ROOT, file, program, run, say, yaml};
 
 const OVERLAYS: [&str; 3] = ["base", "overlays/sharded", "overlays/demo"];
 
+/// Those that poll real pipelines.
+const REAL: [&str; 2] = ["base", "overlays/sharded"];
+
 fn built(overlay: &str) -> Vec<Value> {
     yaml(&say("kubectl", &["kustomize", &format!("deploy/kubernetes/{overlay}")]))
 }
@@ -59,7 +62,7 @@ fn the_rule_of_the_operator_is_the_file_of_alerts() {
     let hint = "alerts/goldrush.rules.yml has changed: run deploy/kubernetes/generate and commit what it writes";
     assert!(std::fs::read_to_string(&generated).unwrap() == committed, "{hint}");
     let alerts = yaml(&file("alerts/goldrush.rules.yml")).remove(0);
-    for overlay in OVERLAYS {
+    for overlay in REAL {
         let objects = built(overlay);
         let rule = one(&objects, "PrometheusRule");
         assert_eq!(rule["spec"], alerts, "{overlay}");
@@ -83,17 +86,21 @@ fn what_finds_the_pods_finds_them() {
         let pod = &workload(&objects)["spec"]["template"]["metadata"]["labels"];
         let labels = json!({"app.kubernetes.io/name": "goldrush-exporter"});
         assert_eq!(pod, &labels, "{overlay}");
-        let (service, monitor) = (one(&objects, "Service"), one(&objects, "ServiceMonitor"));
+        let service = one(&objects, "Service");
         let (policy, budget) = (one(&objects, "NetworkPolicy"), one(&objects, "PodDisruptionBudget"));
         assert_eq!(service["spec"]["selector"], labels);
         assert_eq!(service["metadata"]["labels"], labels);
-        for selector in [&monitor["spec"]["selector"], &budget["spec"]["selector"], &policy["spec"]["podSelector"]] {
+        for selector in [&budget["spec"]["selector"], &policy["spec"]["podSelector"]] {
             assert_eq!(selector["matchLabels"], labels, "{overlay}");
         }
         let port = &container(&objects)["ports"][0];
         assert_eq!((&port["name"], &port["containerPort"]), (&json!("metrics"), &json!(9877)));
         assert_eq!(service["spec"]["ports"][0]["targetPort"], "metrics");
-        assert_eq!(monitor["spec"]["endpoints"][0]["port"], service["spec"]["ports"][0]["name"]);
+        if REAL.contains(&overlay) {
+            let monitor = &one(&objects, "ServiceMonitor")["spec"];
+            assert_eq!(monitor["selector"]["matchLabels"], labels, "{overlay}");
+            assert_eq!(monitor["endpoints"][0]["port"], service["spec"]["ports"][0]["name"]);
+        }
         let namespace = &one(&objects, "Namespace")["metadata"]["name"];
         for object in objects.iter().filter(|object| object["kind"] != "Namespace") {
             assert_eq!(&object["metadata"]["namespace"], namespace, "{overlay}");
@@ -172,6 +179,20 @@ fn the_command_line_and_the_configuration_of_the_pod_work_and_its_probes_are_ans
             common::eventually(&format!("{overlay}: {path}"), || exporter.get(path).status == 200);
         }
     }
+}
+
+/// The demo has a revoked key and dead destinations, and it answers while the real exporter may be down.
+#[test]
+fn the_demo_stays_away_from_the_alerts_on_real_pipelines() {
+    let objects = built("overlays/demo");
+    let operators: Vec<&Value> = objects
+        .iter()
+        .filter(|object| object["apiVersion"].as_str().unwrap().starts_with("monitoring.coreos.com/"))
+        .map(|object| &object["kind"])
+        .collect();
+    assert_eq!(operators, Vec::<&Value>::new());
+    let annotations = &workload(&objects)["spec"]["template"]["metadata"]["annotations"];
+    assert!(annotations["prometheus.io/scrape"].is_null(), "no other way to be scraped");
 }
 
 #[test]

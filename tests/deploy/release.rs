@@ -1,10 +1,11 @@
 //! The release: what is in the archive, that it runs anywhere, and that it says what it is made of.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use serde_json::Value;
 
-use crate::tools::{TARGET, release, released, say};
+use crate::tools::{ROOT, TARGET, program, release, released, run, say};
 
 #[test]
 fn the_archive_holds_a_static_program_that_names_its_revision() {
@@ -29,6 +30,50 @@ fn the_archive_holds_a_static_program_that_names_its_revision() {
         let found = bytes.windows(path.len()).any(|window| window == path.as_bytes());
         assert!(!found, "{path} is in the program: another machine would build another one");
     }
+}
+
+#[test]
+fn the_archive_holds_what_is_committed_and_no_file_that_lies_around() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let clone = path("clone");
+    say("git", &["clone", "--quiet", ROOT, &clone]);
+    say("cp", &["deploy/release/archive", &format!("{clone}/deploy/release/archive")]);
+    // Where deploy/README.md tells to put the key, and where an editor may leave something.
+    for planted in ["deploy/compose/service-key", "alerts/goldrush.rules.yml.orig", "key"] {
+        std::fs::write(format!("{clone}/{planted}"), "sk_of_an_operator").unwrap();
+    }
+    std::fs::write(path("goldrush-exporter"), "the program").unwrap();
+    say(&format!("{clone}/deploy/release/archive"), &[&path("goldrush-exporter"), "release", &path("")]);
+    say("tar", &["-xzf", &path("release.tar.gz"), "-C", &path("")]);
+    let there = say("sh", &["-c", &format!("cd '{}' && find * .[a-z]* -type f", path("release"))]);
+    let there: BTreeSet<&str> = there.lines().collect();
+    let committed = say("git", &["-C", &clone, "ls-files"]);
+    assert_eq!(there, committed.lines().chain(["goldrush-exporter"]).collect());
+    // The README's links lead somewhere in it.
+    for readme in ["README.md", "deploy/README.md", "dashboards/README.md"] {
+        let text = std::fs::read_to_string(path(&format!("release/{readme}"))).unwrap();
+        for link in text.split("](").skip(1).map(|rest| rest.split([')', '#']).next().unwrap()) {
+            let target = Path::new(&path("release")).join(readme).parent().unwrap().join(link);
+            assert!(link.starts_with("http") || target.exists(), "{readme}: {link}");
+        }
+    }
+}
+
+/// The package and the program are made from the tree: receivers that somebody has put into alerts/alertmanager.yml would be
+/// published with it.
+#[test]
+fn nothing_is_released_that_is_not_committed() {
+    let folder = tempfile::tempdir().unwrap();
+    let clone = folder.path().join("clone").to_str().unwrap().to_owned();
+    say("git", &["clone", "--quiet", ROOT, &clone]);
+    say("cp", &["deploy/release/release", &format!("{clone}/deploy/release/release")]);
+    let receivers = format!("{clone}/alerts/alertmanager.yml");
+    std::fs::write(&receivers, std::fs::read_to_string(&receivers).unwrap() + "# routing_key: of_an_operator\n")
+        .unwrap();
+    let said = run(program(&format!("{clone}/deploy/release/release")).env_remove("CARGO_TARGET_DIR"));
+    assert!(!said.success && said.stderr.contains(" M alerts/alertmanager.yml\n"), "{}", said.stderr);
+    assert!(!Path::new(&clone).join("target").exists());
 }
 
 #[test]

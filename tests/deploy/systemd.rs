@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::common::Exporter;
-use crate::tools::{ROOT, program, released, run, say};
+use crate::common::{Api, Exporter, KEY};
+use crate::tools::{ROOT, file, program, released, run, say};
 
 const UNIT: &str = "deploy/systemd/goldrush-exporter.service";
 
@@ -51,6 +51,30 @@ fn the_unit_hands_over_the_key_and_waits_for_the_exporter() {
 }
 
 #[test]
+fn a_new_key_can_be_checked_before_the_service_has_it() {
+    let readme = file("deploy/README.md");
+    let line = readme.lines().find_map(|line| line.strip_prefix("sudo env ")).unwrap();
+    // What it names lies elsewhere here.
+    let folder = tempfile::tempdir().unwrap();
+    let key = folder.path().join("service-key");
+    let line = line.replace("=/etc/goldrush-exporter/service-key", &format!("={}", key.display()));
+    let line = line.replace("/etc/goldrush-exporter/goldrush-exporter.yml", "deploy/systemd/goldrush-exporter.yml");
+    let line = line.replace(" goldrush-exporter ", concat!(" ", env!("CARGO_BIN_EXE_goldrush-exporter"), " "));
+    let api = Api::healthy(3);
+    let check = |content: &str| {
+        std::fs::write(&key, content).unwrap();
+        let mut command = program("env");
+        command.args(line.split(' ')).env("GOLDRUSH_EXPORTER__API__BASE_URL", api.base_url());
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+    };
+    let (status, said) = check(KEY);
+    assert!(status == Some(0) && said.contains("3 pipelines"), "{status:?} {said}");
+    let (status, said) = check("sk_revoked");
+    assert!(status == Some(3), "{status:?} {said}");
+}
+
+#[test]
 fn the_package_holds_program_unit_configuration_and_licence() {
     let deb = released("_amd64.deb");
     let deb = deb.to_str().unwrap();
@@ -83,6 +107,34 @@ fn the_package_holds_program_unit_configuration_and_licence() {
     for script in ["postinst", "prerm", "postrm"] {
         say("sh", &["-n", &format!("{control}/{script}")]);
     }
+}
+
+#[test]
+fn a_service_that_does_not_start_does_not_stop_dpkg() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    // A system with systemd, on which every command fails; as dpkg sees it.
+    std::fs::create_dir_all(root.join("run/systemd/system")).unwrap();
+    for name in ["systemctl", "deb-systemd-invoke"] {
+        let path = root.join(name);
+        std::fs::write(&path, format!("#!/bin/sh\necho {name} \"$@\" >>'{}/calls'\nexit 1\n", root.display())).unwrap();
+        say("chmod", &["755", path.to_str().unwrap()]);
+    }
+    let calls = |script: &str, arguments: &[&str]| {
+        let _ = std::fs::remove_file(root.join("calls"));
+        let mut command = Command::new("/bin/sh");
+        command.arg(format!("{ROOT}/deploy/systemd/debian/{script}")).args(arguments);
+        let said = run(command.env("PATH", root).env("DPKG_ROOT", root));
+        assert!(said.success, "{script} {arguments:?}: {}", said.stderr);
+        std::fs::read_to_string(root.join("calls")).unwrap_or_default()
+    };
+    let restart = "deb-systemd-invoke try-restart goldrush-exporter.service\n";
+    assert_eq!(calls("postinst", &["configure", "0.0.9-1"]), format!("systemctl --system daemon-reload\n{restart}"));
+    // It has no ServiceKey yet.
+    assert_eq!(calls("postinst", &["configure", ""]), "systemctl --system daemon-reload\n");
+    assert_eq!(calls("prerm", &["remove"]), "systemctl --system disable --now goldrush-exporter.service\n");
+    assert_eq!(calls("prerm", &["upgrade", "0.2.0-1"]), "");
+    assert_eq!(calls("postrm", &["remove"]), "systemctl --system daemon-reload\n");
 }
 
 #[test]

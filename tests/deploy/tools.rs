@@ -49,7 +49,8 @@ pub fn say(name: &str, arguments: &[&str]) -> String {
 pub fn release() -> &'static Path {
     static RELEASE: LazyLock<PathBuf> = LazyLock::new(|| {
         let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
-        let said = run(program("deploy/release/release").arg(TARGET).env("CARGO_TARGET_DIR", target));
+        let mut script = program("deploy/release/release");
+        let said = run(script.arg(TARGET).env("CARGO_TARGET_DIR", target).env("UNCOMMITTED", "1"));
         assert!(said.success, "deploy/release/release: {}{}", said.stdout, said.stderr);
         target.join("dist")
     });

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Holds alerts, runbooks, dashboards and READMEs to each other and to what the exporter exposes.
+"""Holds alerts, runbooks, dashboards, READMEs and what is deployed to each other and to what the exporter exposes.
 
     check.py < EXPOSITION    a classic text exposition in which every family has a sample
 
@@ -19,17 +19,20 @@ from dashboards import Dashboards  # noqa: E402
 from exposition import Exposition  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
-READMES = ["README.md", "dashboards/README.md"]
+READMES = ["README.md", "dashboards/README.md", "deploy/README.md"]
+# Files whose comments and texts may name metrics and alerts.
+CONFIGURATIONS = ["alerts/*.yml", "deploy/**/*.y*ml"]
 
 
-def problems_of_readme(path, alerts_by_name, exposition):
-    """Names in a README that do not exist; expressions in its YAML count as PromQL."""
+def problems_of_text(path, alerts_by_name, exposition):
+    """Names in a README or a configuration that do not exist; expressions in its YAML count as PromQL."""
     text = (ROOT / path).read_text()
     yield from exposition.problems_of_prose(text)
     for expression in re.findall(r"^ *expr: (.*)$", text, re.M):
         yield from exposition.problems(expression)
     examples = set(re.findall(r"alert: (\w+)", text))
-    for name in set(re.findall(r"\bGoldRush[A-Z]\w+", text)) - set(alerts_by_name) - examples:
+    # Not what is the beginning of a regular expression.
+    for name in set(re.findall(r"\bGoldRush[A-Z]\w+\b(?!\(|\.[*+])", text)) - set(alerts_by_name) - examples:
         yield f"there is no alert {name}"
 
 
@@ -42,8 +45,9 @@ def main():
     problems = [] if exposition.values else ["there is no sample in the exposition"]
     problems += alerts.problems(rules, by_name, exposition, dashboards)
     problems += dashboards.problems(by_name, exposition)
-    for readme in READMES:
-        problems += [f"{readme}: {problem}" for problem in problems_of_readme(readme, by_name, exposition)]
+    configurations = sorted(path for pattern in CONFIGURATIONS for path in ROOT.glob(pattern))
+    for path in [*READMES, *(str(path.relative_to(ROOT)) for path in configurations)]:
+        problems += [f"{path}: {problem}" for problem in problems_of_text(path, by_name, exposition)]
     for problem in dict.fromkeys(problems):
         print(problem, file=sys.stderr)
     return 1 if problems else 0
