@@ -299,7 +299,8 @@ impl<'a> Judge<'a> {
     }
 
     fn lag(&self, pipeline: &Pipeline) -> Option<Trouble> {
-        let delay = self.fresh(&pipeline.metrics)?.processing_delay_ms? / 1000.0;
+        // The delay of a pipeline that does not run follows from that.
+        let delay = self.fresh(&pipeline.metrics).filter(|_| self.works(pipeline))?.processing_delay_ms? / 1000.0;
         let level = pipeline.delay();
         // A bounded pipeline reads history: its delay is large by nature.
         if delay <= DELAY || is_bounded(pipeline) || level.slope().is_some_and(|slope| slope <= CATCHING_UP) {
