@@ -205,15 +205,14 @@ fn a_dead_destination_pages_with_pipeline_and_reason_until_it_is_mended() {
     assert_eq!(trigger["routing_key"], "the routing key");
     assert_eq!(trigger["payload"]["severity"], "critical");
     let details = &trigger["payload"]["custom_details"];
-    assert_eq!(details["firing"], format!("{description} {RUNBOOKS}/GoldRushDestinationUnhealthy.md "));
+    let dashboard = format!("/d/goldrush-pipeline?var-account=prod&var-pipeline_id={id}");
+    let links = format!("{RUNBOOKS}/GoldRushDestinationUnhealthy.md https://grafana.example.com{dashboard}");
+    assert_eq!(details["firing"], format!("{description} {links} "));
     assert_eq!((&details["account"], &details["pipeline_id"]), (&json!("prod"), &json!(id)));
 
     let alert = watch.told("GoldRushDestinationUnhealthy", "firing");
     assert_eq!(alert["annotations"]["description"], description);
-    assert_eq!(
-        alert["annotations"]["dashboard_url"],
-        format!("/d/goldrush-pipeline?var-account=prod&var-pipeline_id={id}")
-    );
+    assert_eq!(alert["annotations"]["dashboard_url"], dashboard);
     let chat = watch.receiver.until("chat", |message| message.path == "/chat").body;
     let said = &chat["attachments"][0];
     assert_eq!(said["title"], format!("CRITICAL: account prod {id}"));
