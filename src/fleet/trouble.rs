@@ -2,7 +2,8 @@
 //!
 //! Each kind names its alert in `alerts/goldrush.rules.yml`, and the limits are the alerts' own (a test compares them).
 //! Two things differ on purpose. A trouble shows as soon as it is read, an alert fires once it has lasted. And what is
-//! a rate over time (restarts, flapping, share of failing requests) is left to Prometheus, which remembers.
+//! a rate over time (restarts, flapping, share of failing requests) is left to Prometheus, which remembers, as is a phase
+//! that the answers lack: it counts once it has been missing for minutes.
 
 use std::collections::HashSet;
 use std::time::Duration;
