@@ -168,6 +168,7 @@ pub async fn run(options: Options, listeners: Vec<TcpListener>) -> Result<(), Er
         polling.spawn(name, poller);
     }
     let exposition = Arc::new(Exposition::new(fleet.clone()));
+    polling.show_shard(&exposition);
     exposition.own.note_reload(true);
 
     let (reload, mut reload_requests) = mpsc::channel::<ReloadRequest>(1);
@@ -317,6 +318,11 @@ impl Polling {
         self.running.iter().find(|(_, poller)| poller.pulse.is_stuck()).map(|(account, _)| account.as_str())
     }
 
+    /// Shows which part of the pipelines is polled.
+    fn show_shard(&self, exposition: &Exposition) {
+        exposition.own.note_shard(self.config.shard.index, self.config.shard.total);
+    }
+
     /// One line on what runs.
     fn describe(&self) -> String {
         match self.running.len() {
@@ -364,6 +370,7 @@ async fn change_and_note(
         }
         Err(error) => Err(error),
     };
+    polling.show_shard(exposition);
     exposition.own.note_reload(outcome.is_ok());
     match &outcome {
         Ok(()) => {

@@ -176,6 +176,7 @@ async fn check(config: &Config, access: &Access) -> Result<(), Failure> {
 async fn once(config: &Config) -> Result<(), Failure> {
     let fleet = Fleet::default();
     let exposition = Arc::new(Exposition::new(fleet.clone()));
+    exposition.own.note_shard(config.shard.index, config.shard.total);
     exposition.own.note_reload(true);
     let pollers = daemon::pollers(config, &fleet).await?;
     let polls = pollers.into_iter().map(|(name, poller)| async move { (name, poller.once().await) });

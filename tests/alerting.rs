@@ -58,6 +58,7 @@ struct Watch {
     api: Api,
     exporter: Exporter,
     prometheus: Prometheus,
+    prometheus_config: String,
     alertmanager: Alertmanager,
     receiver: Receiver,
     secrets: tempfile::TempDir,
@@ -85,10 +86,10 @@ impl Watch {
         let alertmanager = Alertmanager::start(&hastened(&replaced(&config, "global:\n", &pager)));
 
         let config = replaced(&shipped("prometheus.yml"), "localhost:9877", &exporter.address);
-        let config = replaced(&config, "localhost:9093", alertmanager.address());
+        let config = hastened(&replaced(&config, "localhost:9093", alertmanager.address()));
         let rules = hastened(&shipped("goldrush.rules.yml"));
         // Prometheus takes seconds to begin to scrape, which is minutes in these rules: they come after that.
-        let prometheus = Prometheus::configured(&hastened(&config), &[("goldrush.rules.yml", "groups: []")]);
+        let prometheus = Prometheus::configured(&config, &[("goldrush.rules.yml", "groups: []")]);
         prometheus.until("count(goldrush_pipeline_destination_healthy == 1) == 3");
         prometheus.reload("goldrush.rules.yml", &rules);
         eventually("Prometheus finds Alertmanager again", || {
@@ -96,7 +97,7 @@ impl Watch {
                 .as_array()
                 .is_some_and(|active| active.len() == 1)
         });
-        Self { api, exporter, prometheus, alertmanager, receiver, secrets }
+        Self { api, exporter, prometheus, prometheus_config: config, alertmanager, receiver, secrets }
     }
 
     /// The id and the name of the first pipeline.
@@ -121,9 +122,14 @@ impl Watch {
     /// Waits for a message that holds an alert of that name and status, and answers the alert.
     #[track_caller]
     fn told(&self, name: &str, status: &str) -> Value {
+        self.told_of(name, status, |_| true)
+    }
+
+    #[track_caller]
+    fn told_of(&self, name: &str, status: &str, it: impl Fn(&Value) -> bool) -> Value {
         let alert = |message: &Message| {
-            let alerts = message.body["alerts"].as_array().cloned().unwrap_or_default();
-            alerts.into_iter().find(|alert| alert["labels"]["alertname"] == name && alert["status"] == status)
+            let mut alerts = message.body["alerts"].as_array().cloned().unwrap_or_default().into_iter();
+            alerts.find(|alert| alert["labels"]["alertname"] == name && alert["status"] == status && it(alert))
         };
         let fits = |message: &Message| message.path == "/webhook" && alert(message).is_some();
         alert(&self.receiver.until(&format!("{name} {status}"), fits)).unwrap()
@@ -146,13 +152,16 @@ impl Watch {
     /// Waits until whatever Alertmanager had to say by now has been said: an alert of our own comes and goes after it, through
     /// the same waits.
     #[track_caller]
-    fn nothing_more_comes(&self, name: &str) {
-        let labels = json!({"alertname": format!("GoldRush{name}"), "severity": "critical", "job": name});
+    fn nothing_more_comes(&self) {
+        // The one name that is never inhibited, even while there is no exporter at all.
+        let name = "GoldRushExporterDown";
+        let ours = |alert: &Value| alert["annotations"]["summary"] == "from the test";
+        let labels = json!({"alertname": name, "severity": "critical", "job": "sentinel"});
         self.alertmanager.take(labels.clone(), None);
         self.paged("trigger", "from the test");
-        self.told(&format!("GoldRush{name}"), "firing");
+        self.told_of(name, "firing", ours);
         self.alertmanager.take(labels, Some(jiff::Timestamp::now()));
-        self.told(&format!("GoldRush{name}"), "resolved");
+        self.told_of(name, "resolved", ours);
         self.paged("resolve", "from the test");
     }
 
@@ -205,15 +214,14 @@ fn a_dead_destination_pages_with_pipeline_and_reason_until_it_is_mended() {
     assert_eq!(trigger["routing_key"], "the routing key");
     assert_eq!(trigger["payload"]["severity"], "critical");
     let details = &trigger["payload"]["custom_details"];
-    assert_eq!(details["firing"], format!("{description} {RUNBOOKS}/GoldRushDestinationUnhealthy.md "));
+    let dashboard = format!("/d/goldrush-pipeline?var-account=prod&var-pipeline_id={id}");
+    let links = format!("{RUNBOOKS}/GoldRushDestinationUnhealthy.md https://grafana.example.com{dashboard}");
+    assert_eq!(details["firing"], format!("{description} {links} "));
     assert_eq!((&details["account"], &details["pipeline_id"]), (&json!("prod"), &json!(id)));
 
     let alert = watch.told("GoldRushDestinationUnhealthy", "firing");
     assert_eq!(alert["annotations"]["description"], description);
-    assert_eq!(
-        alert["annotations"]["dashboard_url"],
-        format!("/d/goldrush-pipeline?var-account=prod&var-pipeline_id={id}")
-    );
+    assert_eq!(alert["annotations"]["dashboard_url"], dashboard);
     let chat = watch.receiver.until("chat", |message| message.path == "/chat").body;
     let said = &chat["attachments"][0];
     assert_eq!(said["title"], format!("CRITICAL: account prod {id}"));
@@ -223,7 +231,7 @@ fn a_dead_destination_pages_with_pipeline_and_reason_until_it_is_mended() {
     let resolve = watch.paged("resolve", &summary);
     assert_eq!(resolve["dedup_key"], trigger["dedup_key"], "it ends this page");
     watch.told("GoldRushDestinationUnhealthy", "resolved");
-    watch.nothing_more_comes("Sentinel");
+    watch.nothing_more_comes();
     assert_eq!(watch.pages(), pages(&[("trigger", &summary), ("resolve", &summary)]));
     let messages = watch.receiver.messages();
     assert!(!format!("{messages:?}").contains("10.0.0.5"), "what the destination said stays with us");
@@ -251,7 +259,7 @@ fn a_revoked_key_is_one_page_and_what_is_still_wrong_pages_after_it() {
     watch.prometheus.until("ALERTS{alertname='GoldRushGroupOverLimit',alertstate='firing'}");
     watch.inhibited("GoldRushGroupOverLimit", 1, "GoldRushServiceKeyUnauthorized");
     watch.inhibited("GoldRushDestinationUnhealthy", 1, "GoldRushServiceKeyUnauthorized");
-    watch.nothing_more_comes("Sentinel");
+    watch.nothing_more_comes();
     assert_eq!(watch.pages(), pages(&[("trigger", &unhealthy), ("trigger", refused)]));
     let told = [("GoldRushDestinationUnhealthy".to_owned(), 1), ("GoldRushServiceKeyUnauthorized".to_owned(), 1)];
     assert_eq!(watch.firing(), BTreeMap::from(told));
@@ -289,7 +297,7 @@ fn a_read_only_key_is_one_page_although_every_pipeline_answers_403() {
     watch.prometheus.until(
         "count(goldrush_pipeline_forbidden == 1) == 3 and on () (count(ALERTS) == 1) and on () goldrush:account_refused:max10m",
     );
-    watch.nothing_more_comes("Sentinel");
+    watch.nothing_more_comes();
     watch.api.simulator.set_scenario(Scenario::Healthy);
     watch.paged("resolve", summary);
     watch.told("GoldRushCredentialNotServiceKey", "resolved");
@@ -314,7 +322,7 @@ fn a_pipeline_of_another_group_is_a_ticket() {
     watch.condition(&id, Condition::Well);
     watch.told("GoldRushPipelineForbidden", "resolved");
     watch.receiver.until("the ticket's end", says(format!("Resolved: *{summary}*\n")));
-    watch.nothing_more_comes("Sentinel");
+    watch.nothing_more_comes();
     assert_eq!(watch.pages(), [], "nobody is woken");
 }
 
@@ -334,7 +342,8 @@ fn a_stopped_exporter_pages_and_ends_no_other_page() {
     watch.prometheus.until("absent(ALERTS{alertname='GoldRushDestinationUnhealthy'})");
     eventually("Alertmanager knows, too", || watch.alertmanager.alerts("GoldRushDestinationUnhealthy").is_empty());
     watch.prometheus.until("count_over_time(ALERTS{alertname='GoldRushExporterDown',alertstate='firing'}[1m]) > 12");
-    watch.nothing_more_comes("Sentinel");
+    watch.inhibited("GoldRushExporterAbsent", 1, "GoldRushExporterDown");
+    watch.nothing_more_comes();
     assert_eq!(watch.pages(), pages(&[("trigger", &unhealthy), ("trigger", down)]));
 
     let address = watch.exporter.address.clone();
@@ -348,4 +357,29 @@ fn a_stopped_exporter_pages_and_ends_no_other_page() {
         watch.pages(),
         pages(&[("trigger", &unhealthy), ("trigger", down), ("resolve", down), ("resolve", &unhealthy)])
     );
+}
+
+#[test]
+fn an_exporter_that_vanishes_from_service_discovery_pages_and_ends_no_other_page() {
+    let watch = Watch::begin();
+    let (id, name) = watch.first_pipeline();
+    watch.condition(&id, Condition::DestinationDown(REFUSED));
+    let unhealthy = format!("The destination of pipeline \"{name}\" is unhealthy");
+    watch.paged("trigger", &unhealthy);
+
+    let target = format!("['{}']", watch.exporter.address);
+    watch.prometheus.reload("prometheus.yml", &replaced(&watch.prometheus_config, &target, "[]"));
+    let absent = "Prometheus sees no GoldRush exporter at all";
+    watch.paged("trigger", absent);
+    watch.prometheus.until("absent(ALERTS{alertname='GoldRushDestinationUnhealthy'})");
+    eventually("Alertmanager knows, too", || watch.alertmanager.alerts("GoldRushDestinationUnhealthy").is_empty());
+    watch.nothing_more_comes();
+    assert_eq!(watch.pages(), pages(&[("trigger", &unhealthy), ("trigger", absent)]));
+
+    watch.prometheus.reload("prometheus.yml", &watch.prometheus_config);
+    watch.paged("resolve", absent);
+    let still = format!("ALERTS{{alertname='GoldRushDestinationUnhealthy',alertstate='firing',{}}}", of(&id));
+    watch.prometheus.until(&still);
+    watch.condition(&id, Condition::Well);
+    watch.paged("resolve", &unhealthy);
 }

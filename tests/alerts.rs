@@ -64,6 +64,7 @@ fn pages_go_to_the_pager_and_tickets_do_not() {
         ),
         ("webhook,pager,chat", "alertname=GoldRushServiceKeyUnauthorized severity=critical account=prod"),
         ("webhook,pager,chat", "alertname=GoldRushExporterAbsent severity=critical"),
+        ("webhook,pager,chat", "alertname=GoldRushShardMissing severity=critical job=goldrush"),
         ("webhook,chat", "alertname=GoldRushRecordsDropped severity=warning account=prod pipeline_id=pipe_1"),
         ("webhook,chat", "alertname=GoldRushConfigReloadFailed severity=warning instance=a:9877"),
         // Of somebody else's rules.

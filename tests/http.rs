@@ -83,22 +83,32 @@ fn a_reload_takes_effect_whole_or_not_at_all() {
     let reload = || request(&exporter.address, "POST", "/-/reload", &[]);
 
     std::fs::write(file.path(), two).unwrap();
+    let shard = |exposition: &common::Exposition| {
+        (exposition.value("goldrush_exporter_shard_index"), exposition.value("goldrush_exporter_total_shards"))
+    };
     assert_eq!(reload().status, 200);
     assert_eq!(exporter.scrape().value("goldrush_pipelines{account=\"one\"}"), Some(3.0), "no gap");
     exporter.until_value("goldrush_pipelines{account=\"two\"}", 3.0);
 
-    std::fs::write(file.path(), format!("{one}polll: {{}}\n")).unwrap();
+    assert_eq!(shard(&exporter.scrape()), (Some(0.0), Some(1.0)));
+
+    std::fs::write(file.path(), format!("{one}shard: {{index: 1, total: 2}}\npolll: {{}}\n")).unwrap();
     let refused = reload();
     assert_eq!(refused.status, 500);
     assert!(refused.text().contains("`polll` is not a setting"), "{}", refused.text());
     let exposition = exporter.until_value(SUCCESSFUL, 0.0);
     assert_eq!(exposition.value("goldrush_pipelines{account=\"two\"}"), Some(3.0), "the old one stays");
+    assert_eq!(shard(&exposition), (Some(0.0), Some(1.0)), "the old part is polled");
 
     std::fs::write(file.path(), one).unwrap();
     exporter.signal("HUP");
     let exposition = exporter.until_value(SUCCESSFUL, 1.0);
     assert!(!exposition.0.contains("account=\"two\""), "an account that is gone is withdrawn");
     assert_eq!(exposition.value("goldrush_pipelines{account=\"one\"}"), Some(3.0));
+
+    std::fs::write(file.path(), format!("{one}shard: {{index: 1, total: 2}}\n")).unwrap();
+    assert_eq!(reload().status, 200);
+    assert_eq!(shard(&exporter.scrape()), (Some(1.0), Some(2.0)), "as soon as it is loaded");
 }
 
 #[test]

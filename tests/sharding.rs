@@ -42,6 +42,8 @@ fn shards_together_show_what_one_exporter_shows_and_each_series_once() {
         let mut polled = 0.0;
         for (index, exporter) in shards.iter().enumerate() {
             let exposition = settled(exporter);
+            assert_eq!(exposition.value("goldrush_exporter_shard_index"), Some(index as f64));
+            assert_eq!(exposition.value("goldrush_exporter_total_shards"), Some(total as f64));
             polled += exposition.value("goldrush_pipelines{account=\"default\"}").unwrap();
             for series in series(&exposition) {
                 if let Some(other) = seen.insert(series.clone(), index) {

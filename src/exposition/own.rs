@@ -21,6 +21,8 @@ pub struct Own {
     exposition_bytes: Gauge,
     reload_successful: Gauge,
     reload_success_time: Gauge<f64, AtomicU64>,
+    shard_index: Gauge,
+    total_shards: Gauge,
     config_in_use: AtomicBool,
     web_config_in_use: AtomicBool,
     reloads: AtomicU64,
@@ -54,6 +56,18 @@ impl Own {
             Unit::Seconds,
             reload_success_time.clone(),
         );
+        let shard_index = Gauge::default();
+        let total_shards = Gauge::default();
+        registry.register(
+            "goldrush_exporter_shard_index",
+            "Which part of the pipelines this exporter polls, counted from 0",
+            shard_index.clone(),
+        );
+        registry.register(
+            "goldrush_exporter_total_shards",
+            "Into how many parts the pipelines are split, each for an exporter",
+            total_shards.clone(),
+        );
         registry.register("goldrush_exporter_scrapes", "Scrapes that were answered", scrapes.clone());
         registry.register_with_unit(
             "goldrush_exporter_render_duration",
@@ -76,6 +90,8 @@ impl Own {
             exposition_bytes,
             reload_successful,
             reload_success_time,
+            shard_index,
+            total_shards,
             config_in_use: AtomicBool::new(false),
             web_config_in_use: AtomicBool::new(true),
             reloads: AtomicU64::default(),
@@ -91,6 +107,12 @@ impl Own {
             self.reload_success_time.set(unix_seconds(SystemTime::now()));
         }
         self.show_reload();
+    }
+
+    /// Notes which part of the pipelines is polled from now on: that of `index`, from 0, of `total` parts.
+    pub fn note_shard(&self, index: u32, total: u32) {
+        self.shard_index.set(index.into());
+        self.total_shards.set(total.into());
     }
 
     /// Notes that what `--web.config.file` and the files that it names hold is in use, or could not be loaded.

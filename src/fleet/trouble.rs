@@ -2,7 +2,8 @@
 //!
 //! Each kind names its alert in `alerts/goldrush.rules.yml`, and the limits are the alerts' own (a test compares them).
 //! Two things differ on purpose. A trouble shows as soon as it is read, an alert fires once it has lasted. And what is
-//! a rate over time (restarts, flapping, share of failing requests) is left to Prometheus, which remembers.
+//! a rate over time (restarts, flapping, share of failing requests) is left to Prometheus, which remembers, as is a phase
+//! that the answers lack: it counts once it has been missing for minutes.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -299,7 +300,8 @@ impl<'a> Judge<'a> {
     }
 
     fn lag(&self, pipeline: &Pipeline) -> Option<Trouble> {
-        let delay = self.fresh(&pipeline.metrics)?.processing_delay_ms? / 1000.0;
+        // The delay of a pipeline that does not run follows from that.
+        let delay = self.fresh(&pipeline.metrics).filter(|_| self.works(pipeline))?.processing_delay_ms? / 1000.0;
         let level = pipeline.delay();
         // A bounded pipeline reads history: its delay is large by nature.
         if delay <= DELAY || is_bounded(pipeline) || level.slope().is_some_and(|slope| slope <= CATCHING_UP) {

@@ -9,6 +9,9 @@ import yaml
 ALERTS = Path(__file__).resolve().parents[2] / "alerts"
 RULES = ALERTS / "goldrush.rules.yml"
 RUNBOOK_URL = "https://github.com/covalenthq/goldrush-exporter/blob/main/alerts/runbooks/"
+PLACEHOLDERS = re.compile(r"\$(?:ACCOUNT|ID|KEY_FILE|EXPORTER)\b|\bFILE\b")
+# Where these are explained.
+PLACEHOLDERS_URL = "https://github.com/covalenthq/goldrush-exporter/blob/main/README.md#when-you-are-paged"
 HEADINGS = ["## What it means", "## How to see it", "## What to do", "## GoldRush facts behind it"]
 # The only values that a dashboard's variable gets from an alert.
 FROM_ALERT = re.compile(r"\{\{ \$labels\.\w+ \| urlquery \}\}")
@@ -56,6 +59,8 @@ def check_runbooks(alerts, exposition):
             yield f"runbooks/{name}.md: there is no such alert"
         if not text.startswith(f"# {name}\n") or re.findall(r"^## .*$", text, re.M) != HEADINGS:
             yield f"runbooks/{name}.md: its headings are not {name} and {', '.join(HEADINGS)}"
+        if PLACEHOLDERS.search(text) and f"({PLACEHOLDERS_URL})" not in text:
+            yield f"runbooks/{name}.md: it has placeholders and does not link to {PLACEHOLDERS_URL}"
         queries_of_page = re.findall(r"```promql\n(.*?)```", text, re.S)
         found = [*exposition.problems_of_prose(text), *(p for query in queries_of_page for p in exposition.problems(query))]
         yield from (f"runbooks/{name}.md: {problem}" for problem in found)

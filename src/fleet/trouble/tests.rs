@@ -200,7 +200,12 @@ fn a_delay_above_the_limit_that_does_not_shrink() {
         scene.status(at, "a", "RUNNING", 2);
     }
     assert_eq!(scene.troubles(900, "a"), []);
+    scene.lists(0, "stopped", json!({}));
+    scene.status(0, "stopped", "STOPPED", 0);
+    scene.metrics(0, "stopped", delay(2_000));
+    assert_eq!(scene.troubles(10, "stopped"), [("not_running", Some(0))], "one cause");
     scene.lists(0, "history", json!({"execution_mode": "Bounded"}));
+    scene.status(0, "history", "RUNNING", 2);
     scene.metrics(0, "history", delay(90_000));
     assert_eq!(scene.troubles(10, "history"), [], "a bounded pipeline reads history");
 }
@@ -380,5 +385,8 @@ fn the_limits_are_those_of_the_alerts_and_each_alert_has_its_runbook() {
     ] {
         assert!(rule(alert).contains(&text), "{alert}: {text}");
     }
-    assert!(rules.contains(&format!("> {CATCHING_UP}\n")));
+    let delay = &rules[rules.find("- record: goldrush:pipeline_delay_seconds:max\n").unwrap()..];
+    let delay = &delay[..delay.find("\n      - ").unwrap()];
+    assert!(delay.contains(&format!("> {CATCHING_UP}\n")), "{delay}");
+    assert!(delay.contains("and on (job, account, pipeline_id) goldrush:pipeline_working:max\n"), "{delay}");
 }
