@@ -3,23 +3,13 @@
 
 mod common;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::time::Duration;
 
+use common::run::{INTERVALS, Run};
 use common::{cpu_ms, judge, median, option};
-use goldrush_exporter::api::{Endpoint, PipelineId};
-use goldrush_exporter::poll::{Budget, Intervals, Pace, Probe, Schedule};
-use tokio::time::Instant;
-
-/// The defaults of the configuration.
-const INTERVALS: Intervals = Intervals {
-    status: Duration::from_secs(15),
-    metrics: Duration::from_secs(30),
-    destination_health: Duration::from_secs(30),
-    transitional: Duration::from_secs(5),
-    discovery: Duration::from_secs(60),
-};
-const LATENCY: Duration = Duration::from_millis(50);
+use goldrush_exporter::api::Endpoint;
+use goldrush_exporter::poll::Probe;
 
 fn main() {
     let pipelines = option("--pipelines", 100_000);
@@ -39,7 +29,7 @@ fn main() {
 /// Microseconds for one probe, from being due to being answered, with the budget's part.
 fn cost_per_probe(pipelines: usize) -> f64 {
     let required = pipelines as f64 * 2.0 / 15.0;
-    let mut run = Run::new(pipelines, 1.2 * required);
+    let mut run = Run::new(pipelines, INTERVALS, 1.2 * required);
     // The first turns are over, and the second ones have spread.
     run.until(Duration::from_secs(60), |_, _| {});
     let mut probes = 0_u32;
@@ -55,7 +45,7 @@ fn fairness() {
         let pipelines = 400;
         let required = pipelines as f64 * 2.0 / 15.0;
         let stretch = f64::max(1.0, load);
-        let mut run = Run::new(pipelines, required / load);
+        let mut run = Run::new(pipelines, INTERVALS, required / load);
         let mut sent: HashMap<Probe, Vec<Duration>> = HashMap::new();
         let end = Duration::from_secs_f64(60.0 + 30.0 * stretch * 8.0);
         run.until(end, |probe, at| sent.entry(probe.clone()).or_default().push(at));
@@ -77,7 +67,7 @@ fn fairness() {
 fn budget() {
     let mut most = 0.0_f64;
     for rate in [1.0, 4.0, 50.0, 1000.0] {
-        let mut run = Run::new((rate * 30.0) as usize, rate);
+        let mut run = Run::new((rate * 30.0) as usize, INTERVALS, rate);
         let mut sent: Vec<Duration> = Vec::new();
         run.until(Duration::from_secs(120), |_, at| sent.push(at));
         let mut begin = 0;
@@ -89,49 +79,4 @@ fn budget() {
         }
     }
     judge("requests in any second, against the budget and its burst", "x", 1.0, most);
-}
-
-/// A poller without its requests: what is sent is answered after the latency.
-struct Run {
-    start: Instant,
-    now: Instant,
-    schedule: Schedule,
-    budget: Budget,
-    in_flight: VecDeque<(Instant, Probe)>,
-}
-
-impl Run {
-    fn new(pipelines: usize, rate: f64) -> Self {
-        let start = Instant::now();
-        let mut schedule = Schedule::new(INTERVALS, start);
-        for number in 0..pipelines {
-            schedule.insert(&PipelineId::new(&format!("pipe_{number:027x}")).unwrap(), start);
-        }
-        Self { start, now: start, schedule, budget: Budget::new(rate, start), in_flight: VecDeque::new() }
-    }
-
-    fn until(&mut self, end: Duration, mut sent: impl FnMut(&Probe, Duration)) {
-        while self.now - self.start < end {
-            while self.in_flight.front().is_some_and(|(at, _)| *at + LATENCY <= self.now) {
-                let Some((at, probe)) = self.in_flight.pop_front() else { break };
-                self.schedule.done(&probe, Pace::Normal, at, self.now);
-                self.schedule.oldest_due(self.now);
-            }
-            let answered = self.in_flight.front().map(|(at, _)| *at + LATENCY);
-            let mut wake = self.schedule.next_due(self.now);
-            if wake.is_some_and(|due| due <= self.now) {
-                match self.budget.take(self.now) {
-                    Err(later) => wake = Some(later),
-                    Ok(()) => {
-                        if let Some(probe) = self.schedule.pop(self.now) {
-                            sent(&probe, self.now - self.start);
-                            self.in_flight.push_back((self.now, probe));
-                        }
-                        continue;
-                    }
-                }
-            }
-            self.now = [wake, answered].into_iter().flatten().min().unwrap_or(self.start + end);
-        }
-    }
 }

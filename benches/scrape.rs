@@ -4,19 +4,24 @@
 
 mod common;
 
-use std::io::{BufRead as _, Write as _};
+use std::io::{BufRead as _, Read as _, Write as _};
+use std::net::TcpListener;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use common::{CLASSIC, OPENMETRICS, Peer, Picture, get, judge, median, ms, option};
-use goldrush_exporter::exposition::Exposition;
-use goldrush_exporter::web::{App, router};
+use goldrush_exporter::exposition::{Encoding, Exposition, Format};
+use goldrush_exporter::web::{Access, App, Server, router};
 
 fn main() {
     let pipelines = option("--pipelines", 10_000);
     if std::env::args().any(|argument| argument == "--serve") {
         return serve(pipelines);
+    }
+    if std::env::args().any(|argument| argument == "--bare") {
+        return serve_bare(&common::folder("scrape"));
     }
     let rounds = option("--rounds", 5);
     let mut exporter = Peer::this(&["--serve", "--pipelines", &pipelines.to_string()]);
@@ -27,8 +32,9 @@ fn main() {
     let nginx = common::nginx(&folder, &plain, &packed);
     let golang = common::client_golang(&folder, &get(&exporter.address, CLASSIC, false, true).0);
     drop((plain, packed));
+    let bare = Peer::this(&["--bare"]);
     // What the first scrapes of each pay for is not what is measured.
-    for peer in [&exporter, &nginx, &golang] {
+    for peer in [&exporter, &nginx, &bare, &golang] {
         for gzip in [true, false] {
             get(&peer.address, OPENMETRICS, gzip, false);
         }
@@ -36,18 +42,20 @@ fn main() {
 
     for gzip in [true, false] {
         let times = if gzip { 40 } else { 10 };
-        let mut results: [Vec<[f64; 2]>; 3] = Default::default();
+        let mut results: [Vec<[f64; 2]>; 4] = Default::default();
         for _ in 0..rounds {
-            for (peer, (times, results)) in
-                [&exporter, &nginx, &golang].into_iter().zip([times, times, 1].into_iter().zip(&mut results))
-            {
+            let peers = [(&exporter, times), (&nginx, times), (&bare, times), (&golang, 1)];
+            for ((peer, times), results) in peers.into_iter().zip(&mut results) {
                 results.push(scrapes(peer, gzip, times));
             }
         }
-        let [exporter, nginx, golang] = results.map(Cost::of);
+        let [exporter, nginx, bare, golang] = results.map(Cost::of);
         let name = if gzip { "gzip" } else { "plain" };
-        println!("unchanged, {name}: exporter {exporter}, nginx {nginx}, client_golang {golang}");
+        println!("unchanged, {name}: exporter {exporter}, nginx {nginx}, bare {bare}, client_golang {golang}");
         judge(&format!("unchanged, {name}: CPU against nginx"), "x", 1.2, exporter.cpu / nginx.cpu);
+        // nginx sends a file without copying it; whoever sends what he holds in memory copies it into the kernel.
+        let what = format!("unchanged, {name}: CPU against a loop that does nothing but write the same bytes");
+        judge(&what, "x", 1.2, exporter.cpu / bare.cpu);
         judge(&format!("unchanged, {name}: time against nginx"), "x", 1.2, exporter.time / nginx.time);
     }
 
@@ -66,12 +74,13 @@ fn main() {
     judge("changed (50 probes), gzip: CPU against client_golang", "x", 1.0 / 12.0, some.cpu / peer.cpu);
 
     // Twenty scrapers at once, after everything has changed.
-    let (mut together, mut alone, mut blocked) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut together, mut alone) = (Vec::new(), Vec::new());
+    let mut late: [Vec<f64>; 2] = Default::default();
     for _ in 0..rounds {
         for (scrapers, results) in [(1, &mut alone), (20, &mut together)] {
             std::thread::sleep(Duration::from_millis(1100));
             exporter.tell("all");
-            exporter.tell("blocked");
+            exporter.tell("late");
             let before = exporter.cpu();
             std::thread::scope(|scope| {
                 for _ in 0..scrapers {
@@ -79,7 +88,8 @@ fn main() {
                 }
             });
             results.push(ms(exporter.cpu() - before));
-            blocked.push(exporter.tell("blocked").parse().unwrap());
+            let answer = exporter.tell("late");
+            answer.split(' ').zip(&mut late).for_each(|(worst, late)| late.push(worst.parse().unwrap()));
         }
     }
     let (together, alone) = (median(together), median(alone));
@@ -90,9 +100,33 @@ fn main() {
         0.1,
         (together / alone - 1.0) / 19.0,
     );
-    judge("reactor blocked while a changed picture is scraped (median of worst)", "ms", 10.0, median(blocked));
+    let [reactor, thread] = late.map(median);
+    println!(
+        "a task that sleeps is late by {reactor:.1} ms at worst, a thread that sleeps by {thread:.1} ms (medians)"
+    );
+    judge("reactor blocked while a changed picture is scraped, beyond that", "ms", 10.0, (reactor - thread).max(0.0));
+    growth();
     exporter.tell("go on");
     prometheus([&exporter, &nginx, &golang], option("--prometheus-seconds", 120));
+}
+
+/// CPU of a scrape with gzip after every probe of every pipeline has been answered once more.
+fn growth() {
+    let sizes = [100, 1_000, 10_000, 50_000];
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let costs = sizes.map(|pipelines| {
+        let picture = Picture::of(pipelines);
+        let exposition = Arc::new(Exposition::new(picture.fleet.clone()));
+        let costs = (1..4).map(|round| {
+            picture.poll_all(round);
+            std::thread::sleep(Duration::from_millis(1100));
+            common::cpu_ms(|| runtime.block_on(exposition.scrape(Format::OpenMetrics, Encoding::Gzip)).unwrap()).1
+        });
+        median(costs.collect())
+    });
+    println!("CPU of a changed scrape, gzip: {sizes:?} pipelines, {costs:.1?} ms");
+    let points = sizes.map(|size| size as f64).into_iter().zip(costs);
+    judge("growth of a changed scrape's CPU with pipelines", "exponent", 1.1, common::exponent(points));
 }
 
 /// Lets a Prometheus scrape the three in turn, and asks it how long that took it.
@@ -160,6 +194,27 @@ fn scrapes(peer: &Peer, gzip: bool, times: u32) -> [f64; 2] {
     [peer.cpu() - cpu, begin.elapsed()].map(|taken| ms(taken) / f64::from(times))
 }
 
+/// The least that sending from memory takes: the bytes that nginx serves, written as a whole.
+fn serve_bare(folder: &Path) {
+    let [plain, packed] = ["metrics", "metrics.gz"].map(|name| std::fs::read(folder.join(name)).unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    println!("{}", listener.local_addr().unwrap());
+    for mut stream in listener.incoming().flatten() {
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            let mut buffer = [0; 4096];
+            let read = stream.read(&mut buffer).unwrap();
+            assert!(read > 0, "the request ends too early");
+            request.extend_from_slice(&buffer[..read]);
+        }
+        let gzip = String::from_utf8_lossy(&request).contains("gzip");
+        let (encoding, body) = if gzip { ("Content-Encoding: gzip\r\n", &packed) } else { ("", &plain) };
+        let head = format!("HTTP/1.1 200 OK\r\nConnection: close\r\n{encoding}Content-Length: {}\r\n\r\n", body.len());
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(body).unwrap();
+    }
+}
+
 /// The web server over a picture that changes when it is told to.
 fn serve(pipelines: usize) {
     let picture = Arc::new(Picture::of(pipelines));
@@ -170,17 +225,32 @@ fn serve(pipelines: usize) {
         reload: None,
     };
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let worst = Arc::new(AtomicU64::new(0));
-    let noted = worst.clone();
+    let late: Arc<[AtomicU64; 2]> = Arc::default();
     let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
     println!("{}", listener.local_addr().unwrap());
-    runtime.spawn(async move { axum::serve(listener, router(app)).await });
-    // Whoever blocks the reactor makes this late.
+    let access = Arc::new(Access::load(None).unwrap());
+    let server = Arc::new(Server::new(router(app), access, "/metrics".to_owned(), 40));
+    let (_stop, stopped) = tokio::sync::watch::channel(());
+    runtime.spawn(server.serve(listener, stopped));
+    // Whoever blocks the reactor makes the one late; a machine that is busy, both.
+    const NAP: Duration = Duration::from_millis(2);
+    let note = |late: &AtomicU64, begin: Instant| {
+        late.fetch_max((begin.elapsed().saturating_sub(NAP)).as_micros() as u64, Ordering::Relaxed);
+    };
+    let noted = late.clone();
     runtime.spawn(async move {
         loop {
-            let due = tokio::time::Instant::now() + Duration::from_millis(2);
-            tokio::time::sleep_until(due).await;
-            noted.fetch_max(due.elapsed().as_micros() as u64, Ordering::Relaxed);
+            let begin = Instant::now();
+            tokio::time::sleep(NAP).await;
+            note(&noted[0], begin);
+        }
+    });
+    let noted = late.clone();
+    std::thread::spawn(move || {
+        loop {
+            let begin = Instant::now();
+            std::thread::sleep(NAP);
+            note(&noted[1], begin);
         }
     });
     let mut round = 0;
@@ -198,8 +268,9 @@ fn serve(pipelines: usize) {
                     }
                 });
             }
-            "blocked" => {
-                println!("{}", worst.swap(0, Ordering::Relaxed) as f64 / 1000.0);
+            "late" => {
+                let [task, thread] = [&late[0], &late[1]].map(|late| late.swap(0, Ordering::Relaxed) as f64 / 1000.0);
+                println!("{task} {thread}");
                 continue;
             }
             count => {

@@ -67,7 +67,7 @@ struct Renderer {
     pipelines: Labels,
 }
 
-/// The body of one answer, to be sent piece by piece.
+/// The body of one answer, to be sent chunk by chunk.
 #[derive(Debug)]
 pub struct Body {
     header: &'static [u8],
@@ -77,7 +77,7 @@ pub struct Body {
 }
 
 impl Body {
-    /// How many bytes all pieces have together.
+    /// How many bytes all chunks have together.
     pub fn bytes(&self) -> usize {
         self.header.len() + self.fleet.bytes + self.own.len()
     }
@@ -87,15 +87,15 @@ impl Iterator for Body {
     type Item = Bytes;
 
     fn next(&mut self) -> Option<Bytes> {
-        let pieces = &self.fleet.pieces;
-        let piece = match self.next {
+        let chunks = &self.fleet.chunks;
+        let chunk = match self.next {
             0 => Bytes::from_static(self.header),
-            next if next <= pieces.len() => pieces[next - 1].clone(),
-            next if next == pieces.len() + 1 => std::mem::take(&mut self.own),
+            next if next <= chunks.len() => chunks[next - 1].clone(),
+            next if next == chunks.len() + 1 => std::mem::take(&mut self.own),
             _ => return None,
         };
         self.next += 1;
-        Some(piece)
+        Some(chunk)
     }
 }
 

@@ -7,6 +7,7 @@ mod changes;
 mod listing;
 mod pulse;
 mod schedule;
+mod suspicion;
 
 pub use account::Poller;
 pub use budget::Budget;

@@ -1,6 +1,8 @@
 //! What the benchmarks share: fleets, timing, and the lines they print.
 #![allow(dead_code, reason = "each benchmark uses a part of it")]
 
+pub mod run;
+
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
@@ -25,7 +27,7 @@ const CHAINS: [&str; 8] = ["base", "eth", "solana", "matic", "bsc", "arbitrum", 
 const FEEDS: [&str; 5] = ["swap.v3", "transfer.v2", "log.v1", "transaction.v2", "pair.v1"];
 const DESTINATIONS: [&str; 5] = ["postgres", "clickhouse", "kafka", "s3", "webhook"];
 
-fn mix(state: u64) -> u64 {
+pub fn mix(state: u64) -> u64 {
     let mut z = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

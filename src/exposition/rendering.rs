@@ -1,7 +1,9 @@
 //! The fleet's part of a body: pieces that are shared by all who are sent them, and with the body that follows.
 //!
 //! The pieces of a new body that hold the same text as one of the old body are that piece. So what a change costs is
-//! what has changed, compression above all; and of a body that a slow scraper holds, only that is in memory twice.
+//! what has changed, compression above all. Pieces are sent in chunks, since each that is sent costs a call of the system
+//! or two; a chunk whose pieces have not changed is shared as well, so of a body that a slow scraper holds, only what has
+//! changed is in memory twice.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, Hasher as _};
@@ -29,9 +31,10 @@ type Fingerprint = (u64, usize);
 /// The families of accounts and pipelines, as they were at one moment.
 #[derive(Debug)]
 pub(super) struct Rendering {
-    pub(super) pieces: Vec<Bytes>,
-    fingerprints: Vec<Fingerprint>,
-    /// Of all pieces as they are sent.
+    pub(super) chunks: Vec<Bytes>,
+    /// Parts of the chunks.
+    pieces: Vec<(Fingerprint, Bytes)>,
+    /// Of all chunks as they are sent.
     pub(super) bytes: usize,
     /// Of the text.
     pub(super) crc: Crc,
@@ -51,6 +54,9 @@ pub(super) struct Made {
     /// How long after `at` the fleet looks different though nobody writes to it.
     pub(super) good_for: Option<Duration>,
 }
+
+/// Of gzip, which makes a piece a seventh of its text: a chunk has some 200 kB. Plain pieces are sent as they are.
+const GZIP_PIECES_PER_CHUNK: usize = 32;
 
 /// Makes pieces of texts. Its buffers are used again and again.
 pub(super) struct Packer {
@@ -83,13 +89,21 @@ impl Packer {
         old: Option<&Rendering>,
         write: impl FnOnce(&mut dyn FnMut(&[u8])) -> Made,
     ) -> Rendering {
-        let old: HashMap<Fingerprint, &Bytes, RandomState> =
-            old.into_iter().flat_map(|old| old.fingerprints.iter().copied().zip(&old.pieces)).collect();
-        let (mut pieces, mut fingerprints) = (Vec::with_capacity(old.len()), Vec::with_capacity(old.len()));
+        let per_chunk = if encoding == Encoding::Gzip { GZIP_PIECES_PER_CHUNK } else { 1 };
+        let (old_chunks, old_pieces) = old.map_or((&[][..], &[][..]), |old| (&old.chunks[..], &old.pieces[..]));
+        let known: HashMap<Fingerprint, &Bytes, RandomState> =
+            old_pieces.iter().map(|(fingerprint, piece)| (*fingerprint, piece)).collect();
+        let mut chunks = Vec::with_capacity(old_chunks.len());
+        let mut pieces: Vec<(Fingerprint, Bytes)> = Vec::with_capacity(old_pieces.len());
         let (mut bytes, mut text_bytes, mut crc) = (0, 0, Crc::new());
+        let mut seal = |pieces: &mut [(Fingerprint, Bytes)], number: usize| {
+            let before = old_pieces.chunks(per_chunk).nth(number).unwrap_or_default();
+            let same = before.iter().map(|(fingerprint, _)| fingerprint).eq(pieces.iter().map(|(new, _)| new));
+            chunks.push(if same { old_chunks[number].clone() } else { join(pieces) });
+        };
         let made = write(&mut |text| {
             let fingerprint = self.fingerprint(text);
-            let piece = match old.get(&fingerprint) {
+            let piece = match known.get(&fingerprint) {
                 Some(&piece) => piece.clone(),
                 None if encoding == Encoding::Gzip => Bytes::copy_from_slice(self.deflate(text)),
                 None => Bytes::copy_from_slice(text),
@@ -99,10 +113,17 @@ impl Packer {
             }
             bytes += piece.len();
             text_bytes += text.len();
-            pieces.push(piece);
-            fingerprints.push(fingerprint);
+            pieces.push((fingerprint, piece));
+            if pieces.len().is_multiple_of(per_chunk) {
+                let begin = pieces.len() - per_chunk;
+                seal(&mut pieces[begin..], begin / per_chunk);
+            }
         });
-        Rendering { pieces, fingerprints, bytes, crc, text_bytes, made }
+        let begin = pieces.len() / per_chunk * per_chunk;
+        if begin < pieces.len() {
+            seal(&mut pieces[begin..], begin / per_chunk);
+        }
+        Rendering { chunks, pieces, bytes, crc, text_bytes, made }
     }
 
     fn fingerprint(&self, text: &[u8]) -> Fingerprint {
@@ -118,6 +139,23 @@ impl Packer {
         deflate(&mut self.deflate, text, &mut self.packed, FlushCompress::Sync);
         &self.packed
     }
+}
+
+/// One chunk of these pieces, which become parts of it.
+fn join(pieces: &mut [(Fingerprint, Bytes)]) -> Bytes {
+    if let [(_, piece)] = pieces {
+        return piece.clone();
+    }
+    let mut chunk = Vec::with_capacity(pieces.iter().map(|(_, piece)| piece.len()).sum());
+    pieces.iter().for_each(|(_, piece)| chunk.extend_from_slice(piece));
+    let chunk = Bytes::from(chunk);
+    let mut begin = 0;
+    for (_, piece) in pieces {
+        let end = begin + piece.len();
+        *piece = chunk.slice(begin..end);
+        begin = end;
+    }
+    chunk
 }
 
 fn deflate(deflate: &mut Compress, text: &[u8], out: &mut Vec<u8>, flush: FlushCompress) {

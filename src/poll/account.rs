@@ -16,6 +16,7 @@ use super::changes;
 use super::listing::{Listing, Step};
 use super::pulse::Pulse;
 use super::schedule::{Intervals, PROBES, Pace, Probe, Schedule};
+use super::suspicion::Before;
 use crate::api::{self, Client, Endpoint, Error, ListPage, PipelineId, Reason, UnknownField};
 use crate::config::{self, Config};
 use crate::fleet::{AccountHandle, Answer, ListSummary, Moment};
@@ -566,6 +567,7 @@ impl Poller {
                 }
             }
         };
+        let Some(known) = state.pipeline(id).map(|pipeline| Before::of(pipeline)) else { return };
         let Some(before) = state.observe(id, answer, now) else { return };
         let Some(pipeline) = state.pipeline(id).cloned() else { return };
         drop(state);
@@ -576,6 +578,9 @@ impl Poller {
             _ => Pace::Normal,
         };
         self.schedule.done(&probe, pace, sent, now.monotonic);
+        if known.hints(&before, &pipeline) {
+            self.schedule.hasten_others(&probe, now.monotonic);
+        }
     }
 
     fn publish_budget(&mut self) {

@@ -74,9 +74,11 @@ type Virtual = Duration;
 /// One probe's turns.
 #[derive(Debug)]
 struct Slot {
-    /// The queue's entries with another ticket are void.
+    /// The queue's entries with another ticket are void; [`ON_ITS_WAY`] while there is none.
     ticket: u64,
     due: Virtual,
+    /// Has had an extra turn since its last own one, or will have it now.
+    hastened: bool,
     /// When it would be sent if nothing were in the way.
     wanted: Instant,
     answered: bool,
@@ -84,6 +86,9 @@ struct Slot {
     phase: f64,
     pace: Pace,
 }
+
+/// The ticket of a probe that has been taken and has not come back.
+const ON_ITS_WAY: u64 = 0;
 
 /// A pipeline with its three probes, in the order of [`PROBES`].
 #[derive(Debug)]
@@ -182,7 +187,7 @@ impl Schedule {
             let ticket = self.next_ticket();
             self.queue.push(Reverse(Entry { due, ticket, place, probe: index(endpoint) as u8 }));
             self.required += self.frequency(endpoint, Pace::Normal);
-            Slot { ticket, due, wanted: now, answered: false, phase, pace: Pace::Normal }
+            Slot { ticket, due, hastened: false, wanted: now, answered: false, phase, pace: Pace::Normal }
         });
         self.unanswered += slots.len();
         self.pipelines[place as usize] = Some(Pipeline { id: id.clone(), slots });
@@ -228,8 +233,9 @@ impl Schedule {
             return None;
         }
         let Reverse(entry) = self.queue.pop()?;
-        let id = self.pipelines[entry.place as usize].as_ref()?.id.clone();
-        Some(Probe { id, endpoint: PROBES[usize::from(entry.probe)] })
+        let pipeline = self.pipelines[entry.place as usize].as_mut()?;
+        pipeline.slots[usize::from(entry.probe)].ticket = ON_ITS_WAY;
+        Some(Probe { id: pipeline.id.clone(), endpoint: PROBES[usize::from(entry.probe)] })
     }
 
     /// A probe was sent at `sent` and has been answered: its next turn comes one interval after this one.
@@ -241,10 +247,18 @@ impl Schedule {
         let first = !slot.answered;
         // The first turns all come at once; the second ones are where the spreading happens.
         let wait = if first { interval.mul_f64(0.5 + slot.phase) } else { interval };
-        let due = (slot.due + wait).max(time);
+        let was_extra = slot.hastened && slot.due > time;
+        if was_extra {
+            slot.due = slot.due.min(time + wait);
+            slot.wanted = now + (slot.due - time);
+        } else {
+            slot.due = (slot.due + wait).max(time);
+            slot.wanted = sent + wait;
+            slot.hastened = false;
+        }
+        let due = slot.due;
         let old_pace = std::mem::replace(&mut slot.pace, pace);
-        (slot.due, slot.wanted, slot.answered) = (due, sent + wait, true);
-        slot.ticket = ticket;
+        (slot.answered, slot.ticket) = (true, ticket);
         self.queue.push(Reverse(Entry { due, ticket, place, probe: index(probe.endpoint) as u8 }));
         self.required += self.frequency(probe.endpoint, pace) - self.frequency(probe.endpoint, old_pace);
         self.unanswered -= usize::from(first);
@@ -256,6 +270,27 @@ impl Schedule {
         let Some((place, slot)) = self.find(probe) else { return };
         (slot.due, slot.ticket) = (due, ticket);
         self.queue.push(Reverse(Entry { due, ticket, place, probe: index(probe.endpoint) as u8 }));
+    }
+
+    /// An answer hints at trouble: the pipeline's other probes get an extra turn now, behind what is overdue. Their own
+    /// turns stay where they are, and no probe gets a second extra turn before its own: whatever a fleet looks like, this
+    /// costs two requests for each hint, and nobody waits for more than twice as long.
+    pub fn hasten_others(&mut self, than: &Probe, now: Instant) {
+        let time = self.virtual_time(now);
+        let Some(&place) = self.places.get(&than.id) else { return };
+        let Some(pipeline) = self.pipelines[place as usize].as_mut() else { return };
+        for (slot, endpoint) in pipeline.slots.iter_mut().zip(PROBES) {
+            let own = slot.answered && slot.ticket != ON_ITS_WAY && slot.pace != Pace::Refused && !slot.hastened;
+            // One whose turn comes soon anyway can wait for it.
+            let soon = time + self.intervals.of(endpoint, slot.pace) / 8;
+            if endpoint == than.endpoint || !own || slot.due <= soon {
+                continue;
+            }
+            self.tickets += 1;
+            (slot.hastened, slot.ticket, slot.wanted) = (true, self.tickets, now);
+            let entry = Entry { due: time, ticket: self.tickets, place, probe: index(endpoint) as u8 };
+            self.queue.push(Reverse(entry));
+        }
     }
 
     fn find(&mut self, probe: &Probe) -> Option<(u32, &mut Slot)> {
@@ -377,6 +412,43 @@ mod tests {
         assert!(schedule.oldest_due(later).unwrap() < start + Duration::from_secs(65));
         let sent = drive(&mut schedule, later, 1e6, 2);
         assert!(sent.len() < 20, "{} probes in two seconds, where 4 per second are needed", sent.len());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_hint_gives_the_other_probes_one_extra_turn_and_moves_no_turn() {
+        let start = Instant::now();
+        let mut schedule = Schedule::new(INTERVALS, start);
+        (0..40).for_each(|number| schedule.insert(&id(number), start));
+        drive(&mut schedule, start, 1e6, 100);
+        let (mut now, mut sent, mut extra) = (start + Duration::from_secs(100), Vec::new(), Vec::new());
+        // Every reading of one pipeline's metrics hints at trouble.
+        let smelling = Probe { id: id(7), endpoint: Endpoint::Metrics };
+        while now < start + Duration::from_secs(700) {
+            let Some(probe) = schedule.pop(now) else {
+                now = schedule.next_due(now).unwrap();
+                continue;
+            };
+            schedule.done(&probe, Pace::Normal, now, now);
+            if probe == smelling {
+                schedule.hasten_others(&probe, now);
+                schedule.hasten_others(&probe, now);
+                extra.push(now);
+            }
+            sent.push((probe, now - start));
+        }
+        assert_eq!(extra.len(), 20);
+        for endpoint in [Endpoint::Status, Endpoint::DestinationHealth] {
+            let probe = Probe { id: id(7), endpoint };
+            let at_once = |at: &&Instant| sent.contains(&(probe.clone(), **at - start));
+            assert!(extra.iter().filter(at_once).count() >= 19, "{endpoint}");
+            let own = if endpoint == Endpoint::Status { 40 } else { 20 };
+            let count = sent.iter().filter(|(sent, _)| *sent == probe).count();
+            assert!((own + 19..=own + 21).contains(&count), "{endpoint}: {count}");
+        }
+        let others = gaps(&sent, &Probe { id: id(8), endpoint: Endpoint::Metrics });
+        assert!(others.iter().all(|gap| (gap - 30.0).abs() < 0.01), "{others:?}");
+        let metrics = gaps(&sent, &smelling);
+        assert!(metrics.iter().all(|gap| (gap - 30.0).abs() < 0.01), "{metrics:?}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,0 +1,83 @@
+//! A poller without its requests, in simulated time: what is sent is answered after a while.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use goldrush_exporter::api::PipelineId;
+use goldrush_exporter::poll::{Budget, Intervals, Pace, Probe, Schedule};
+use tokio::time::Instant;
+
+/// The defaults of the configuration.
+pub const INTERVALS: Intervals = Intervals {
+    status: Duration::from_secs(15),
+    metrics: Duration::from_secs(30),
+    destination_health: Duration::from_secs(30),
+    transitional: Duration::from_secs(5),
+    discovery: Duration::from_secs(60),
+};
+const LATENCY: Duration = Duration::from_millis(50);
+
+pub struct Run {
+    start: Instant,
+    now: Instant,
+    schedule: Schedule,
+    budget: Budget,
+    in_flight: VecDeque<(Instant, Probe)>,
+}
+
+impl Run {
+    pub fn new(pipelines: usize, intervals: Intervals, rate: f64) -> Self {
+        let start = Instant::now();
+        let mut schedule = Schedule::new(intervals, start);
+        (0..pipelines).for_each(|number| schedule.insert(&id(number), start));
+        Self { start, now: start, schedule, budget: Budget::new(rate, start), in_flight: VecDeque::new() }
+    }
+
+    pub fn contains(&self, id: &PipelineId) -> bool {
+        self.schedule.contains(id)
+    }
+
+    /// Runs until `end`; `sent` hears of each probe and when it is sent.
+    pub fn until(&mut self, end: Duration, sent: impl FnMut(&Probe, Duration)) {
+        self.until_hinted(end, sent, |_, _| false);
+    }
+
+    /// The same; `answered` hears of each probe that is answered and when it was sent, and says whether its answer hints
+    /// at trouble.
+    pub fn until_hinted(
+        &mut self,
+        end: Duration,
+        mut sent: impl FnMut(&Probe, Duration),
+        mut answered: impl FnMut(&Probe, Duration) -> bool,
+    ) {
+        while self.now - self.start < end {
+            while self.in_flight.front().is_some_and(|(at, _)| *at + LATENCY <= self.now) {
+                let Some((at, probe)) = self.in_flight.pop_front() else { break };
+                self.schedule.done(&probe, Pace::Normal, at, self.now);
+                if answered(&probe, at - self.start) {
+                    self.schedule.hasten_others(&probe, self.now);
+                }
+                self.schedule.oldest_due(self.now);
+            }
+            let next_answer = self.in_flight.front().map(|(at, _)| *at + LATENCY);
+            let mut wake = self.schedule.next_due(self.now);
+            if wake.is_some_and(|due| due <= self.now) {
+                match self.budget.take(self.now) {
+                    Err(later) => wake = Some(later),
+                    Ok(()) => {
+                        if let Some(probe) = self.schedule.pop(self.now) {
+                            sent(&probe, self.now - self.start);
+                            self.in_flight.push_back((self.now, probe));
+                        }
+                        continue;
+                    }
+                }
+            }
+            self.now = [wake, next_answer].into_iter().flatten().min().unwrap_or(self.start + end);
+        }
+    }
+}
+
+pub fn id(number: usize) -> PipelineId {
+    PipelineId::new(&format!("pipe_{number:027x}")).unwrap()
+}

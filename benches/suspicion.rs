@@ -1,0 +1,172 @@
+//! Does it pay to look where it smells? A destination goes down, and some time later the pipeline's metrics show it (the
+//! delay grows). How long until its destination health has been asked, with plain intervals, and with an extra turn for
+//! the other probes of a pipeline whose reading hints at trouble, at the same number of requests? Real schedule and
+//! budget, simulated time, many seeds. `cargo bench --bench suspicion [-- --seeds 20]`
+
+mod common;
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use common::run::{INTERVALS, Run, id};
+use common::{judge, mix, option};
+use goldrush_exporter::api::{Endpoint, PipelineId};
+use goldrush_exporter::poll::{Intervals, Probe};
+
+/// What the fleet goes through.
+#[derive(Clone, Copy)]
+struct World {
+    pipelines: usize,
+    /// Requests that the intervals ask for, against what the budget allows.
+    load: f64,
+    /// From the failure until a reading of the metrics shows it; `None` where none ever does.
+    lag: Option<f64>,
+    /// All fail in one moment, a tenth of the fleet; otherwise one by one.
+    at_once: bool,
+    /// Of the healthy readings of metrics, those that hint at trouble all the same.
+    false_hints: f64,
+    seed: u64,
+}
+
+/// What came of it.
+struct Outcome {
+    /// Seconds from each failure until it was seen.
+    delays: Vec<f64>,
+    requests: usize,
+    /// The longest that any probe waited, in seconds, of one that is due each 30 s.
+    longest: f64,
+}
+
+fn main() {
+    let seeds = option("--seeds", 20);
+    let usual = World { pipelines: 300, load: 1.0, lag: Some(10.0), at_once: false, false_hints: 0.01, seed: 0 };
+    println!("times in destination-health intervals, as the load stretches them; hints against plain");
+    let mut gains = Vec::new();
+    for pipelines in [20, 300, 2_000] {
+        for load in [0.5, 2.0, 12.0] {
+            gains.push(compare(World { pipelines, load, ..usual }, seeds));
+        }
+    }
+    println!("how soon the metrics show it");
+    for lag in [Some(0.0), Some(20.0), None] {
+        compare(World { lag, ..usual }, seeds);
+        compare(World { lag, load: 4.0, ..usual }, seeds);
+    }
+    println!("a tenth of the fleet at once");
+    for load in [0.5, 2.0, 12.0] {
+        compare(World { load, at_once: true, ..usual }, seeds);
+    }
+    println!("false hints");
+    for false_hints in [0.0, 0.1, 0.5] {
+        compare(World { false_hints, load: 2.0, ..usual }, seeds);
+    }
+    let worst = gains.iter().copied().fold(0.0, f64::max);
+    judge("hints against plain intervals, median detection, the least gain", "x", 1.0, worst);
+    println!("mean over fleets and loads: {:.2}", gains.iter().sum::<f64>() / gains.len() as f64);
+}
+
+/// Prints both, and answers the median's ratio.
+fn compare(world: World, seeds: u64) -> f64 {
+    let unit = 30.0 * world.load.max(1.0);
+    let mut all: [Vec<f64>; 2] = Default::default();
+    let (mut longest, mut cost) = ([0.0_f64; 2], Vec::new());
+    for seed in 0..seeds {
+        let world = World { seed, ..world };
+        let hinted = simulate(world, INTERVALS, true);
+        let mut plain = simulate(world, INTERVALS, false);
+        cost.push(hinted.requests as f64 / plain.requests as f64);
+        if hinted.requests > plain.requests {
+            // As many requests, spent on shorter intervals.
+            let factor = plain.requests as f64 / hinted.requests as f64;
+            let shorter = Intervals {
+                status: INTERVALS.status.mul_f64(factor),
+                metrics: INTERVALS.metrics.mul_f64(factor),
+                destination_health: INTERVALS.destination_health.mul_f64(factor),
+                ..INTERVALS
+            };
+            plain = simulate(world, shorter, false);
+        }
+        for (outcome, (all, longest)) in [plain, hinted].into_iter().zip(all.iter_mut().zip(&mut longest)) {
+            all.extend(outcome.delays);
+            *longest = longest.max(outcome.longest / unit);
+        }
+    }
+    let [plain, hinted] = all.map(|mut delays| {
+        delays.sort_by(f64::total_cmp);
+        let at = |share: f64| delays[((delays.len() - 1) as f64 * share) as usize] / unit;
+        [at(0.5), at(0.95), at(1.0)]
+    });
+    let World { pipelines, load, lag, false_hints, .. } = world;
+    let lag = lag.map_or("never".to_owned(), |lag| format!("{lag} s"));
+    println!(
+        "{pipelines:>5} pipelines, load {load:<4} lag {lag:<5} false {:>3.0} %: median {:.2} / {:.2} = {:.2}   p95 {:.2} / {:.2}   \
+         worst {:.2} / {:.2}   requests x{:.3}   longest wait of all {:.2} / {:.2}",
+        false_hints * 100.0,
+        hinted[0],
+        plain[0],
+        hinted[0] / plain[0],
+        hinted[1],
+        plain[1],
+        hinted[2],
+        plain[2],
+        common::median(cost),
+        longest[1],
+        longest[0],
+    );
+    hinted[0] / plain[0]
+}
+
+fn simulate(world: World, intervals: Intervals, hints: bool) -> Outcome {
+    let World { pipelines, load, lag, at_once, false_hints, seed } = world;
+    let stretch = load.max(1.0);
+    let mut run = Run::new(pipelines, intervals, pipelines as f64 * 2.0 / 15.0 / load);
+    // The first turns are over, and the second ones have spread.
+    let begin = 120.0 * stretch;
+    let end = begin + 300.0 * stretch;
+    let random = |what: u64, number: u64| mix(mix(seed * 31 + what) ^ number) as f64 / u64::MAX as f64;
+    let down: HashMap<PipelineId, f64> = (0..pipelines.div_ceil(10))
+        .map(|number| {
+            let moment = if at_once { 0.0 } else { random(1, number as u64) };
+            (id(number * 10 + seed as usize % 10), begin + moment * 200.0 * stretch)
+        })
+        .filter(|(id, _)| run.contains(id))
+        .collect();
+    let mut hinted: HashMap<PipelineId, bool> = HashMap::new();
+    let mut seen: HashMap<PipelineId, f64> = HashMap::new();
+    let mut last: HashMap<Probe, f64> = HashMap::new();
+    let (mut requests, mut readings, mut longest) = (0, 0, 0.0_f64);
+    run.until_hinted(
+        Duration::from_secs_f64(end),
+        |probe, at| {
+            let at = at.as_secs_f64();
+            if at < begin {
+                return;
+            }
+            requests += 1;
+            if probe.endpoint != Endpoint::Status
+                && let Some(before) = last.insert(probe.clone(), at)
+            {
+                longest = longest.max(at - before);
+            }
+        },
+        |probe, sent| {
+            let sent = sent.as_secs_f64();
+            let failed = down.get(&probe.id).copied().filter(|failed| sent >= *failed);
+            if probe.endpoint == Endpoint::DestinationHealth && failed.is_some() {
+                seen.entry(probe.id.clone()).or_insert(sent);
+            }
+            if !hints || probe.endpoint != Endpoint::Metrics {
+                return false;
+            }
+            readings += 1;
+            match failed.zip(lag) {
+                Some((failed, lag)) if sent >= failed + lag => hinted.insert(probe.id.clone(), true).is_none(),
+                Some(_) => false,
+                None => random(2, readings) < false_hints,
+            }
+        },
+    );
+    assert_eq!(seen.len(), down.len(), "every failure is seen in time");
+    let delays = down.iter().map(|(id, failed)| seen[id] - failed).collect();
+    Outcome { delays, requests, longest }
+}
