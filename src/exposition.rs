@@ -110,17 +110,18 @@ impl Exposition {
     /// # Errors
     /// If writing panicked, or the runtime is shutting down.
     pub async fn scrape(self: &Arc<Self>, format: Format, encoding: Encoding) -> Result<Body, JoinError> {
+        let asked = Moment::now();
         self.own.count_scrape();
         // Read before the fleet: whoever sees a reload as done sees the fleet after it.
         let exposition = self.clone();
         let own = tokio::task::spawn_blocking(move || exposition.write_own(format)).await?;
-        let fleet = match self.current(format, encoding) {
+        let fleet = match self.current(format, encoding, asked) {
             Some(fleet) => fleet,
             None => {
                 let mut renderer = self.renderer.clone().lock_owned().await;
                 let exposition = self.clone();
                 // The lock goes along: a scraper that goes away does not stop what others wait for.
-                tokio::task::spawn_blocking(move || exposition.render(format, encoding, &mut renderer)).await?
+                tokio::task::spawn_blocking(move || exposition.render(format, encoding, &mut renderer, asked)).await?
             }
         };
         self.own.note_bytes(fleet.text_bytes + own.len());
@@ -149,8 +150,8 @@ impl Exposition {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What has been written and still holds.
-    fn current(&self, format: Format, encoding: Encoding) -> Option<Arc<Rendering>> {
+    /// What has been written and holds for somebody who asked then.
+    fn current(&self, format: Format, encoding: Encoding, asked: Moment) -> Option<Arc<Rendering>> {
         let (version, reloads, now) = (self.fleet.version(), self.own.reloads(), Moment::now());
         let mut kept = self.kept();
         let kept = &mut kept[place(format, encoding)];
@@ -159,15 +160,17 @@ impl Exposition {
         let Made { at, good_for, .. } = rendering.made;
         let age = now.since(at);
         let is_recent = rendering.text_bytes > LARGE && age < REST;
-        let holds = rendering.made.reloads == reloads
-            && good_for.is_none_or(|good_for| age < good_for)
-            && (rendering.made.version == version || is_recent);
-        holds.then(|| rendering.clone())
+        let is_so_still =
+            good_for.is_none_or(|good_for| age < good_for) && (rendering.made.version == version || is_recent);
+        // What was begun after somebody asked is as good as what is begun now, however long it took: otherwise, those who
+        // wait for one slow rendering would each make another one.
+        let holds = is_so_still || at.monotonic > asked.monotonic;
+        (holds && rendering.made.reloads == reloads).then(|| rendering.clone())
     }
 
     /// Writes the fleet's part, unless somebody else has just done so.
-    fn render(&self, format: Format, encoding: Encoding, renderer: &mut Renderer) -> Arc<Rendering> {
-        if let Some(current) = self.current(format, encoding) {
+    fn render(&self, format: Format, encoding: Encoding, renderer: &mut Renderer, asked: Moment) -> Arc<Rendering> {
+        if let Some(current) = self.current(format, encoding, asked) {
             return current;
         }
         let begin = Instant::now();

@@ -489,7 +489,7 @@ fn five_thousand_pipelines_are_paged_searched_and_refreshed_in_place() {
     assert_eq!(ids(&json(&exporter, "?limit=1")).len(), 1);
     assert_eq!(ids(&json(&exporter, "?offset=4999")).len(), 1);
     assert_eq!(ids(&json(&exporter, "")).len(), 5_000);
-    assert_eq!(ids(&json(&exporter, &format!("?q={sought}"))), [sought.clone()]);
+    assert_eq!(ids(&json(&exporter, &format!("?q={sought}"))), std::slice::from_ref(&sought));
 
     let browser = Browser::start();
     browser.open(&format!("http://{}/", exporter.address));

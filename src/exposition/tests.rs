@@ -205,6 +205,23 @@ async fn however_many_ask_one_writes() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_waited_for_a_rendering_takes_it_however_long_it_took() {
+    let (fleet, handle) = large_fleet();
+    let exposition = Exposition::new(fleet);
+    let mut renderer = Renderer::default();
+    let asked = Moment::now();
+    time::advance(Duration::from_millis(1)).await;
+    let mut render = |asked| exposition.render(Format::Classic, Encoding::Gzip, &mut renderer, asked);
+    let first = render(asked);
+    handle.lock().observe(&id("pipe_1"), Answer::Status(Err(Reason::Timeout)), Moment::now());
+    time::advance(2 * REST).await;
+    assert!(Arc::ptr_eq(&first, &render(asked)), "it was begun after this one asked, too");
+    assert!(!Arc::ptr_eq(&first, &render(Moment::now())), "who asks now gets what is so now");
+    exposition.own.note_reload(true);
+    assert!(!Arc::ptr_eq(&first, &render(asked)), "nobody is shown what was before a reload");
+}
+
+#[tokio::test(start_paused = true)]
 async fn chunks_that_have_not_changed_are_shared() {
     let (fleet, handle) = large_fleet();
     let exposition = Arc::new(Exposition::new(fleet));
