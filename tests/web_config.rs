@@ -742,7 +742,7 @@ fn healthcheck_speaks_what_the_exporter_speaks() {
     let address = other.local_addr().unwrap().to_string();
     std::thread::spawn(move || {
         let (mut stream, _) = other.accept().unwrap();
-        stream.read(&mut [0; 1024]).unwrap();
+        assert!(stream.read(&mut [0; 1024]).unwrap() > 0);
         stream.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n").unwrap();
     });
     refused(&address, "the answer is 404");
