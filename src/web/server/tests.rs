@@ -179,14 +179,14 @@ async fn answers_sent_in_time_do_not_excuse_one_that_is_not() {
     let begin = Instant::now();
     let _stuck = hostile.activity.begin();
     let asked = async {
-        loop {
+        for _ in 0..10 {
             sleep(Duration::from_secs(50)).await;
             drop(hostile.activity.begin());
         }
     };
     tokio::select! {
         why = hostile.activity.is_over() => assert_eq!(why, "the client reads its answer too slowly"),
-        () = asked => {}
+        () = asked => panic!("it is never cut"),
     }
     assert_eq!(begin.elapsed().as_secs(), 60);
 }
