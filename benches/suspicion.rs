@@ -1,7 +1,13 @@
 //! Does it pay to look where it smells? A destination goes down, and some time later the pipeline's metrics show it (the
 //! delay grows). How long until its destination health has been asked, with plain intervals, and with an extra turn for
 //! the other probes of a pipeline whose reading hints at trouble, at the same number of requests? Real schedule and
-//! budget, simulated time, many seeds. `cargo bench --bench suspicion [-- --seeds 20]`
+//! budget, simulated time, many seeds.
+//!
+//! Verdict: kept (`src/poll/suspicion.rs`). With a budget that is too small, the median is 0.5 to 0.7 of plain, p95 and worst
+//! 0.6 to 0.8; where the budget suffices, the median is 0.9. Where the metrics show nothing, nothing is lost. The longest
+//! wait of any probe grows by some 2 %, up to 10 % in a fleet of 20.
+//!
+//! `cargo bench --bench suspicion [-- --seeds 20]`
 
 mod common;
 
@@ -61,7 +67,7 @@ fn main() {
         compare(World { false_hints, load: 2.0, ..usual }, seeds);
     }
     let worst = gains.iter().copied().fold(0.0, f64::max);
-    judge("hints against plain intervals, median detection, the least gain", "x", 1.0, worst);
+    judge("hints against plain intervals, median detection, where it gains least", "x", 1.0, worst);
     println!("mean over fleets and loads: {:.2}", gains.iter().sum::<f64>() / gains.len() as f64);
 }
 
@@ -70,6 +76,8 @@ fn compare(world: World, seeds: u64) -> f64 {
     let unit = 30.0 * world.load.max(1.0);
     let mut all: [Vec<f64>; 2] = Default::default();
     let (mut longest, mut cost) = ([0.0_f64; 2], Vec::new());
+    // As many failures of small fleets as of large ones.
+    let seeds = seeds * (600 / world.pipelines as u64).max(1);
     for seed in 0..seeds {
         let world = World { seed, ..world };
         let hinted = simulate(world, INTERVALS, true);
