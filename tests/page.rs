@@ -124,8 +124,12 @@ fn troubles_come_and_go_with_what_causes_them() {
     let exporter = Exporter::of(&api);
     let all = api.simulator.pipeline_ids(0);
     let until = |what: &str, holds: &dyn Fn(&Value) -> bool| {
-        eventually(what, || holds(&json(&exporter, "")));
-        json(&exporter, "")
+        let seen = std::cell::RefCell::new(Value::Null);
+        eventually(what, || {
+            seen.replace(json(&exporter, ""));
+            holds(&seen.borrow())
+        });
+        seen.into_inner()
     };
     let read =
         |report: &Value| ids(report).len() == 6 && !report["pipelines"].to_string().contains("\"age_seconds\":null");
@@ -149,8 +153,10 @@ fn troubles_come_and_go_with_what_causes_them() {
     assert!(page.contains("dial tcp [redacted] connect: connection refused"), "{page}");
 
     api.simulator.set_scenario(Scenario::FailedPipeline);
-    let report = until("one has failed", &|report| kinds(&report["pipelines"][0]) == ["failed"]);
-    assert_eq!((ids(&report)[0].as_str(), &report["pipelines_critical"]), (all[0].as_str(), &json!(1)));
+    let report = until("one has failed, and no destination is down any more", &|report| {
+        kinds(&report["pipelines"][0]) == ["failed"] && report["pipelines_critical"] == 1
+    });
+    assert_eq!(ids(&report)[0], all[0]);
 
     api.simulator.set_scenario(Scenario::ForeignPipeline);
     until("one is forbidden", &|report| kinds(&report["pipelines"][0]).contains(&"forbidden"));
