@@ -29,7 +29,7 @@ pub use own::Own;
 pub use rendering::Encoding;
 pub use writer::{Format, Kind};
 
-use crate::fleet::{Account, Fleet, Moment};
+use crate::fleet::{Fleet, Moment};
 use families::{AccountView, PipelineView, Read};
 use rendering::{GZIP_HEADER, Made, Packer, Rendering, gzip_end};
 use writer::{Labels, Writer};
@@ -213,9 +213,7 @@ fn write_fleet(
     fleet: &Fleet,
     now: Moment,
 ) -> Option<Duration> {
-    // Pipelines are shared with the picture, so its lock is held for no longer than this takes.
-    let accounts: Vec<(String, Account)> =
-        fleet.accounts().iter().map(|handle| (handle.name().to_owned(), handle.lock().clone())).collect();
+    let accounts = fleet.snapshot();
     let accounts: Vec<AccountView> =
         accounts.iter().map(|(name, account)| AccountView { name, account, now }).collect();
     let pipelines: Vec<PipelineView> = accounts

@@ -162,6 +162,12 @@ impl Fleet {
         self.accounts.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// All accounts as they are now. Pipelines are shared with the picture, so this is cheap and holds no lock afterwards.
+    pub fn snapshot(&self) -> Vec<(String, Account)> {
+        let accounts = self.accounts();
+        accounts.iter().map(|handle| (handle.name().to_owned(), handle.lock().clone())).collect()
+    }
+
     /// Whether every account has had its first answer to the list, or has waited long enough for it.
     pub fn is_ready(&self) -> bool {
         self.accounts().iter().all(|account| account.lock().is_ready())

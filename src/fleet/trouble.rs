@@ -353,9 +353,7 @@ impl<'a> Judge<'a> {
     fn reading<T>(&self, probe: &ProbeState<T>) -> Option<(Kind, Beginning)> {
         let failing = probe.failing_since();
         match probe.reading() {
-            Some(reading) if self.now.since(reading.at) > self.account.stale_after => {
-                Some((Kind::ReadingsStale, reading.at.into()))
-            }
+            Some(reading) if self.fresh(probe).is_none() => Some((Kind::ReadingsStale, reading.at.into())),
             Some(_) => failing.map(|since| (Kind::ProbeFailing, since)),
             None => failing.map(|since| (Kind::ReadingsStale, since)),
         }

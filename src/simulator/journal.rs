@@ -25,6 +25,9 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::List, Self::Status, Self::Metrics, Self::DestinationHealth];
+
     /// Its name, as in the exporter's `endpoint` label.
     pub const fn name(self) -> &'static str {
         match self {

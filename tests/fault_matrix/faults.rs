@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use goldrush_exporter::simulator::Endpoint;
 
-use crate::raw_api::{Endpoint, Play, Question};
+use crate::raw_api::{Play, Question};
 
 /// Of one answer, in the exporter's configuration: every body that is larger is too large.
 pub const MAX_RESPONSE_BYTES: usize = 256 * 1024;

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::common::{Exporter, Exposition};
-use crate::raw_api::{Endpoint, Question};
+use goldrush_exporter::simulator::Endpoint;
+
+use crate::raw_api::Question;
 
 /// The pipelines of every account.
 pub const PIPELINES: [&str; 2] = ["victim", "bystander"];

@@ -2,12 +2,12 @@
 //! about what it is asked. Dropping it checks that it was only read from.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use goldrush_exporter::simulator::Endpoint;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::Runtime;
@@ -17,31 +17,6 @@ use tokio_rustls::rustls::ServerConfig;
 
 /// Below which the API lives.
 pub const BASE: &str = "/raw/";
-
-/// The endpoints that may be asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Endpoint {
-    List,
-    Status,
-    Metrics,
-    DestinationHealth,
-}
-
-impl Endpoint {
-    pub const ALL: [Self; 4] = [Self::List, Self::Status, Self::Metrics, Self::DestinationHealth];
-}
-
-/// As the `endpoint` and the `probe` label name it.
-impl fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::List => "list",
-            Self::Status => "status",
-            Self::Metrics => "metrics",
-            Self::DestinationHealth => "destination_health",
-        })
-    }
-}
 
 /// What a request meets instead of its answer. The connection is over after each of them.
 #[derive(Clone)]

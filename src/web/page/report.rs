@@ -13,7 +13,7 @@ use crate::api::{self, DestinationErrorReason, Phase, Reason, redact};
 use crate::fleet::trouble::{Judge, Kind, Severity, Trouble, is_off_duty};
 use crate::fleet::{Account, Beginning, Fleet, KeyStanding, Moment, Pipeline, ProbeState, unix_seconds};
 
-/// The picture at one moment. Pipelines are shared with it, so taking one is cheap and holds no lock afterwards.
+/// The picture at one moment.
 pub(super) struct Snapshot {
     now: Moment,
     accounts: Vec<(String, Account)>,
@@ -21,9 +21,7 @@ pub(super) struct Snapshot {
 
 impl Snapshot {
     pub(super) fn of(fleet: &Fleet, now: Moment) -> Self {
-        let accounts = fleet.accounts();
-        let accounts = accounts.iter().map(|handle| (handle.name().to_owned(), handle.lock().clone())).collect();
-        Self { now, accounts }
+        Self { now, accounts: fleet.snapshot() }
     }
 }
 
@@ -511,7 +509,7 @@ impl<'a> View<'a> {
             failure: failure.map(Reason::as_str),
             read,
             age_seconds: read.map(|read| Number(read.age.as_secs_f64())),
-            stale: read.is_some_and(|read| read.age > self.account.stale_after),
+            stale: read.is_some() && self.fresh(probe).is_none(),
         }
     }
 }
