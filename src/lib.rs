@@ -7,9 +7,10 @@
 //! * [`poll`] asks when something is due and writes the picture, through [`api`], with a [`service_key`].
 //!
 //! [`config`] says what to poll; [`daemon`] wires it all together; [`cli`] and [`run`] are the command line;
-//! [`logging`] writes to standard error; [`hardening`] hides the process from its neighbours.
+//! [`logging`] writes to standard error; [`hardening`] hides the process from its neighbours, [`allocator`] keeps its memory flat.
 //! [`simulator`] is a Pipeline API to run against. To add a gauge: one row in `exposition/families.rs`.
 
+pub mod allocator;
 pub mod api;
 pub mod cli;
 pub mod config;

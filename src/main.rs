@@ -4,10 +4,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser as _;
+use goldrush_exporter::allocator;
 use goldrush_exporter::cli::Cli;
 use goldrush_exporter::run::{Failure, run};
 
 fn main() -> ExitCode {
+    allocator::share_one_heap();
     let cli = Cli::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
