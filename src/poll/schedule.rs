@@ -15,6 +15,9 @@ use crate::api::{Endpoint, PipelineId};
 
 /// How late a probe may be before virtual time waits for it: enough for timers and short bursts.
 const SLACK: Duration = Duration::from_secs(1);
+/// The part of its turns that a busy schedule gives to extra ones. As much again may have been saved up in a round, so that
+/// nobody waits for more than a tenth longer.
+const EXTRA_SHARE: f64 = 1.0 / 20.0;
 /// Multiples of it, modulo 1, are spread evenly however many there are.
 const GOLDEN_RATIO: f64 = 0.618_033_988_749_894_9;
 
@@ -125,6 +128,8 @@ pub struct Schedule {
     unanswered: usize,
     /// Sum of all probes' frequencies, in requests per second.
     required: f64,
+    /// Extra turns that may be had although others wait.
+    extra_turns: f64,
 }
 
 impl Schedule {
@@ -142,6 +147,7 @@ impl Schedule {
             arrivals: 0,
             unanswered: 0,
             required: 0.0,
+            extra_turns: 0.0,
         }
     }
 
@@ -262,6 +268,11 @@ impl Schedule {
         self.queue.push(Reverse(Entry { due, ticket, place, probe: index(probe.endpoint) as u8 }));
         self.required += self.frequency(probe.endpoint, pace) - self.frequency(probe.endpoint, old_pace);
         self.unanswered -= usize::from(first);
+        if !was_extra {
+            // Enough for one hint, however small the fleet.
+            let most = (EXTRA_SHARE * (PROBES.len() * self.len()) as f64).max((PROBES.len() - 1) as f64);
+            self.extra_turns = (self.extra_turns + EXTRA_SHARE).min(most);
+        }
     }
 
     /// A probe got no answer that counts: it is due again at once.
@@ -273,10 +284,12 @@ impl Schedule {
     }
 
     /// An answer hints at trouble: the pipeline's other probes get an extra turn now, behind what is overdue. Their own
-    /// turns stay where they are, and no probe gets a second extra turn before its own: whatever a fleet looks like, this
-    /// costs two requests for each hint, and nobody waits for more than twice as long.
+    /// turns stay where they are, and no probe gets a second extra turn before its own. While others wait, extra turns are
+    /// had only from what has been saved up for them: however much of a fleet smells, nobody starves.
     pub fn hasten_others(&mut self, than: &Probe, now: Instant) {
         let time = self.virtual_time(now);
+        self.drop_void();
+        let others_wait = self.queue.peek().is_some_and(|Reverse(entry)| entry.due < time);
         let Some(&place) = self.places.get(&than.id) else { return };
         let Some(pipeline) = self.pipelines[place as usize].as_mut() else { return };
         for (slot, endpoint) in pipeline.slots.iter_mut().zip(PROBES) {
@@ -285,6 +298,12 @@ impl Schedule {
             let soon = time + self.intervals.of(endpoint, slot.pace) / 8;
             if endpoint == than.endpoint || !own || slot.due <= soon {
                 continue;
+            }
+            if others_wait {
+                if self.extra_turns < 1.0 {
+                    return;
+                }
+                self.extra_turns -= 1.0;
             }
             self.tickets += 1;
             (slot.hastened, slot.ticket, slot.wanted) = (true, self.tickets, now);
@@ -392,6 +411,33 @@ mod tests {
         (0..100).for_each(|number| schedule.insert(&id(number), start));
         // 13.3 requests per second are needed and 4 are allowed.
         let sent = drive(&mut schedule, start, 4.0, 3600);
+        let stretch = schedule.required() / 4.0;
+        for number in 0..100 {
+            for (endpoint, interval) in [(Endpoint::Status, 15.0), (Endpoint::DestinationHealth, 30.0)] {
+                let gaps = gaps(&sent, &Probe { id: id(number), endpoint });
+                let longest = gaps[2..].iter().copied().fold(0.0, f64::max);
+                assert!(longest <= 1.1 * interval * stretch, "{endpoint} of {number}: {longest}");
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_fleet_in_which_everything_smells_starves_nobody() {
+        let start = Instant::now();
+        let mut schedule = Schedule::new(INTERVALS, start);
+        (0..100).for_each(|number| schedule.insert(&id(number), start));
+        // 13.3 requests per second are needed and 4 are allowed.
+        let (mut now, mut sent) = (start, Vec::new());
+        while now < start + Duration::from_secs(3600) {
+            let Some(probe) = schedule.pop(now) else {
+                now = schedule.next_due(now).unwrap();
+                continue;
+            };
+            schedule.done(&probe, Pace::Normal, now, now);
+            schedule.hasten_others(&probe, now);
+            sent.push((probe, now - start));
+            now += Duration::from_millis(250);
+        }
         let stretch = schedule.required() / 4.0;
         for number in 0..100 {
             for (endpoint, interval) in [(Endpoint::Status, 15.0), (Endpoint::DestinationHealth, 30.0)] {
