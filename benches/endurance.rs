@@ -151,6 +151,9 @@ async fn main() {
             ("GOLDRUSH_EXPORTER__POLL__MAX_IN_FLIGHT", "64".to_owned()),
         ],
     );
+    while tokio::net::TcpStream::connect(&address).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     let seen = Arc::new(Mutex::new(Seen::default()));
     for scraper in 0..arguments.scrapers {
         let first = Duration::from_secs(1).mul_f64(scraper as f64 / arguments.scrapers as f64);
