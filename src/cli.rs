@@ -50,6 +50,8 @@ pub enum Command {
     /// Serve a simulated Pipeline API on loopback, to try things out
     Simulate(Simulate),
     /// Simulate and serve together in one process: everything can be seen without a ServiceKey
+    ///
+    /// It brings its own configuration: --config.file is refused.
     Demo,
     /// Ask the exporter at --web.listen-address on this machine whether it lives
     ///
@@ -68,7 +70,13 @@ pub struct Flags {
     #[arg(long = "config.check", global = true)]
     pub config_check: bool,
     /// Address to serve on; can be given several times
-    #[arg(long = "web.listen-address", value_name = "ADDR", default_value = "0.0.0.0:9877", global = true)]
+    #[arg(
+        long = "web.listen-address",
+        value_name = "ADDR",
+        default_value = "0.0.0.0:9877",
+        value_parser = listen_address,
+        global = true
+    )]
     pub listen_addresses: Vec<String>,
     /// Serve on the sockets that systemd passes on, not on --web.listen-address
     #[arg(long = "web.systemd-socket", global = true)]
@@ -125,6 +133,15 @@ pub struct Simulate {
 fn scenarios() -> String {
     let lines = Scenario::ALL.iter().map(|scenario| format!("  {:<17} {}", scenario.name(), scenario.description()));
     format!("What goes on at first:\n{}", lines.collect::<Vec<_>>().join("\n"))
+}
+
+fn listen_address(text: &str) -> Result<String, String> {
+    let port = text.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
+    if matches!(port, Some(Ok(_))) {
+        Ok(text.to_owned())
+    } else {
+        Err("it takes host:port, or :port for all addresses, such as 127.0.0.1:9877".to_owned())
+    }
 }
 
 fn telemetry_path(text: &str) -> Result<String, String> {

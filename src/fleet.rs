@@ -190,7 +190,6 @@ impl AccountHandle {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
 
     use super::*;
 
@@ -211,7 +210,7 @@ mod tests {
 
         let mut account = Account::default();
         account.stale_after = 2 * hour;
-        account.list_succeeded(ListSummary { at: earlier, groups: BTreeMap::new(), expected: Vec::new() });
+        account.list_succeeded(ListSummary::empty(earlier));
         let left = |asleep| account.changes_in(after(second, asleep, Duration::ZERO));
         let shown_for = 2 * hour + Duration::from_nanos(1);
         assert_eq!(left(Duration::ZERO), Some(shown_for - second));

@@ -163,7 +163,11 @@ async fn check(config: &Config, access: &Access) -> Result<(), Failure> {
                     continue;
                 }
                 Err(error) => {
-                    print(&format!("account `{name}`: {error} (key from {}, {})\n", account.key, config.api.base_url));
+                    let error_of_list = error.of_list();
+                    print(&format!(
+                        "account `{name}`: {error_of_list} (key from {}, {})\n",
+                        account.key, config.api.base_url
+                    ));
                     Failure::of_request(&error)
                 }
             },
@@ -183,7 +187,7 @@ async fn once(config: &Config) -> Result<(), Failure> {
     let mut failures = Vec::new();
     for (name, outcome) in futures_util::future::join_all(polls).await {
         if let Err(error) = outcome {
-            failures.push((Failure::of_request(&error), format!("account `{name}`: {error}")));
+            failures.push((Failure::of_request(&error), format!("account `{name}`: {}", error.of_list())));
         }
     }
     match exposition.scrape(Format::Classic, Encoding::Identity).await {

@@ -48,6 +48,13 @@ fn no_key_and_wrong_configuration_are_2() {
     let ended = run(&[], &unknown);
     assert_eq!(ended.status, Some(2), "serving refuses it as well");
     assert_eq!(run(&["--no-such-flag"], &[]).status, Some(2));
+    for address in ["nope", ":", "127.0.0.1:http"] {
+        let ended =
+            run(&["--config.check", "--web.listen-address", address], &environment(&[("GOLDRUSH_SERVICE_KEY", KEY)]));
+        assert_eq!((ended.status, ended.stderr.contains("host:port")), (Some(2), true), "{address}: {}", ended.stderr);
+    }
+    let ended = run(&["demo", "--config.file", "/no/such/file.yml"], &[]);
+    assert_eq!((ended.status, ended.stderr.contains("leave --config.file out")), (Some(2), true), "{}", ended.stderr);
     assert_eq!(run(&["--config.file", "/no/such/file.yml", "--config.check"], &[]).status, Some(2));
     let spaced = environment(&[("GOLDRUSH_SERVICE_KEY", "two canary-words")]);
     both_end_with(&spaced, 2, "holds white space inside");
@@ -69,7 +76,9 @@ fn an_api_key_that_is_no_service_key_is_4() {
     api.simulator.add_read_only_key("read_only");
     let mut settings = api.environment();
     settings.push(("GOLDRUSH_SERVICE_KEY".to_owned(), "read_only".to_owned()));
-    both_end_with(&settings, 4, "the API answered 403");
+    both_end_with(&settings, 4, "put a ServiceKey in its place");
+    list_fault(&api, Fault::Answer { status: 404, headers: vec![], body: Vec::new() });
+    both_end_with(&settings, 6, "check api.base_url");
 }
 
 #[test]

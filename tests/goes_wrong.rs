@@ -192,9 +192,19 @@ fn the_list_is_read_page_by_page_and_never_further_than_max_pipelines() {
     let options =
         || Options { pipelines: 25, groups: 1, max_page_size: 3, service_key: KEY.to_owned(), ..Options::default() };
     let api = Api::start(options());
-    Exporter::of(&api).until_value(COUNT, 25.0);
-    let exporter = Exporter::with(&api, &[("GOLDRUSH_EXPORTER__MAX_PIPELINES", "5")]);
-    exporter.until_value(COUNT, 5.0);
+    let whole = Exporter::of(&api).until_value(COUNT, 25.0);
+    assert_eq!(whole.value("goldrush_pipelines_over_limit{account=\"default\"}"), Some(0.0));
+    let ids = api.simulator.pipeline_ids(0);
+    let settings = [
+        ("GOLDRUSH_EXPORTER__MAX_PIPELINES", "5"),
+        ("GOLDRUSH_EXPORTER__ACCOUNTS__0__EXPECT__0", ids[0].as_str()),
+        ("GOLDRUSH_EXPORTER__ACCOUNTS__0__EXPECT__1", ids[24].as_str()),
+    ];
+    let exporter = Exporter::with(&api, &settings);
+    let exposition = exporter.until_value(COUNT, 5.0);
+    assert_eq!(exposition.value("goldrush_pipelines_over_limit{account=\"default\"}"), Some(1.0));
+    let missing = |id| exposition.values("goldrush_expected_pipeline_missing", &[&format!("\"{id}\"")]);
+    assert_eq!((missing(&ids[0]), missing(&ids[24])), (vec![0.0], vec![]), "of one beyond the cut nothing is known");
     exporter.stderr.line("more pipelines than max_pipelines");
     let seen = api_lists(&api);
     eventually("more lists", || api_lists(&api) > seen + 10);

@@ -103,12 +103,15 @@ fn a_key_that_is_replaced_after_its_refusal_is_taken_up() {
     exporter.until("the wrong key is read", |exposition| exposition.value(LOADED) > loaded);
     eventually("the wrong key is refused", || refused(&api).iter().any(|request| request.key.is_none()));
     assert_eq!(exporter.scrape().value(UNAUTHORIZED), Some(1.0));
+    let told = || exporter.stderr.text().matches("the API answered 401").count();
+    eventually("the log tells of each refused key", || told() >= 2);
     api.simulator.add_service_key(NEW_KEY, 0);
     secret.put(NEW_KEY);
     exporter.until("probing resumes", |exposition| {
         exposition.value(UNAUTHORIZED) == Some(0.0) && all_succeed(exposition, 3)
     });
     assert!(refused(&api).iter().all(|request| request.key != NEW));
+    assert_eq!(told(), 2, "once for each");
 }
 
 #[test]

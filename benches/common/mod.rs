@@ -62,7 +62,7 @@ impl Picture {
                 state.observe_listed(&id, read(listed), Moment::now());
                 ids.push(id);
             }
-            state.list = Some(ListSummary { at: Moment::now(), groups: Default::default(), expected: Vec::new() });
+            state.list = Some(ListSummary::empty(Moment::now()));
         }
         let picture = Self { fleet, account, ids };
         picture.poll_all(0);

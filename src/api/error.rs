@@ -47,13 +47,10 @@ pub enum Error {
     #[error("the API answered 401: the ServiceKey is missing, malformed or revoked; put a valid one in its place")]
     Unauthorized,
     /// 403: on the list, not a ServiceKey; on a pipeline, another group's.
-    #[error(
-        "the API answered 403: on the list, the credential is an API key instead of a ServiceKey; \
-         on one pipeline, that pipeline belongs to another group"
-    )]
+    #[error("the API answered 403: the pipeline belongs to another group")]
     Forbidden,
     /// 404: no such pipeline, or (on the list) a wrong `api.base_url`.
-    #[error("the API answered 404: the pipeline does not exist any more (if it is the list: check api.base_url)")]
+    #[error("the API answered 404: the pipeline does not exist any more")]
     NotFound,
     /// 429, with the pause that the API asked for.
     #[error("the API answered 429: too many requests; lower poll.requests_per_second if this goes on")]
@@ -152,6 +149,19 @@ impl Error {
             500..=599 => Self::ServerError { status },
             _ => Self::UnexpectedStatus { status },
         })
+    }
+
+    /// What it means where the list of pipelines was asked for: a status can mean another thing there.
+    pub fn of_list(&self) -> String {
+        match self {
+            Self::Forbidden => "the API answered 403: the credential is an API key instead of a ServiceKey; \
+                                put a ServiceKey in its place"
+                .to_owned(),
+            Self::NotFound => {
+                "the API answered 404: there is no list of pipelines at that address; check api.base_url".to_owned()
+            }
+            other => other.to_string(),
+        }
     }
 
     /// Whether an HTTP answer arrived at all, however bad: the exit statuses of `check` ask for that.

@@ -187,6 +187,12 @@ pub const FAMILIES: &[Family] = &[
             }
         },
     ),
+    account(
+        "goldrush_pipelines_over_limit",
+        "Whether there are more pipelines than max_pipelines, so that some are not polled.",
+        &[],
+        |a, s| s.flag(a.account.list_fresh(a.now).map(|list| list.truncated)),
+    ),
     account("goldrush_group_paid", "Whether the group is on a paid plan, as of the last poll.", &["group"], |a, s| {
         a.each_group(s, |flags| flags.paid);
     }),

@@ -59,6 +59,7 @@ fn small_fleet(at: Moment) -> (Fleet, AccountHandle) {
         at,
         groups: [(group.label().to_owned(), flags)].into(),
         expected: vec![("pipe_1".to_owned(), false), ("pipe_3".to_owned(), true)],
+        truncated: false,
     });
     drop(account);
     (fleet, handle)

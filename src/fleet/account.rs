@@ -75,6 +75,8 @@ pub enum Concern {
     OverLimit(String),
     /// The free trial of the group of this label is over.
     TrialExpired(String),
+    /// There are more pipelines than `max_pipelines`.
+    NotAllPolled,
 }
 
 /// What a whole list has said beyond its pipelines.
@@ -84,11 +86,18 @@ pub struct ListSummary {
     pub at: Moment,
     /// The groups' billing flags, by the group's label.
     pub groups: BTreeMap<String, GroupFlags>,
-    /// The expected pipelines, and whether each is missing.
+    /// The expected pipelines, and whether each is missing. One that may be in the part that was not read is not here.
     pub expected: Vec<(String, bool)>,
+    /// There are more pipelines than `max_pipelines`: the others are not polled.
+    pub truncated: bool,
 }
 
 impl ListSummary {
+    /// Of a list without a pipeline.
+    pub fn empty(at: Moment) -> Self {
+        Self { at, groups: BTreeMap::new(), expected: Vec::new(), truncated: false }
+    }
+
     fn concerns(&self) -> impl Iterator<Item = Concern> {
         let missing = self.expected.iter().filter(|(_, missing)| *missing).map(|(id, _)| Concern::Missing(id.clone()));
         let groups = self.groups.iter().flat_map(|(group, flags)| {
@@ -98,7 +107,7 @@ impl ListSummary {
             let expired = expired.then(|| Concern::TrialExpired(group.clone()));
             over.into_iter().chain(expired)
         });
-        missing.chain(groups)
+        missing.chain(groups).chain(self.truncated.then_some(Concern::NotAllPolled))
     }
 }
 
@@ -182,12 +191,11 @@ impl Account {
         was_refused
     }
 
-    /// The API has answered 401 to the key in use. Answers whether it did so before.
-    pub fn refuse_key(&mut self, at: Moment) -> bool {
+    /// The API has answered 401 to the key in use.
+    pub fn refuse_key(&mut self, at: Moment) {
         self.unauthorized_answers += 1;
-        let was_refused = std::mem::replace(&mut self.unauthorized, true);
+        self.unauthorized = true;
         self.key.set(KeyStanding::Unauthorized, at);
-        was_refused
     }
 
     /// A whole list has succeeded. Answers whether the one before did.

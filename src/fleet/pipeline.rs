@@ -232,6 +232,16 @@ impl Pipeline {
         probes.into_iter().flatten().flatten().chain([self.listed.at])
     }
 
+    /// When the newest reading of any of its probes came.
+    pub fn last_read(&self) -> Option<Moment> {
+        let readings = [
+            self.status.reading().map(|reading| reading.at),
+            self.metrics.reading().map(|reading| reading.at),
+            self.destination_health.reading().map(|reading| reading.at),
+        ];
+        readings.into_iter().flatten().max_by_key(|at| at.monotonic)
+    }
+
     /// When the offset, the height or the record count was last seen to move, or was first seen at all.
     pub fn last_progress(&self) -> Option<Moment> {
         self.last_progress

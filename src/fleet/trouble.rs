@@ -42,6 +42,8 @@ closed_set! {
         KeyNotServiceKey = "key_not_service_key",
         /// The list of pipelines fails.
         ListFailing = "list_failing",
+        /// The list succeeds, and no probe of any pipeline does.
+        NoReadings = "no_readings",
         /// An expected pipeline is not listed.
         ExpectedMissing = "expected_missing",
         /// A group is over its limit.
@@ -58,6 +60,8 @@ closed_set! {
         DelayCritical = "delay_critical",
         /// A group's free trial is over.
         GroupTrialExpired = "group_trial_expired",
+        /// There are more pipelines than are polled.
+        PipelinesOverLimit = "pipelines_over_limit",
         /// The API answered 429 and polling waits.
         RateLimited = "rate_limited",
         /// The intervals need more requests than are allowed.
@@ -100,6 +104,7 @@ impl Kind {
             Self::KeyUnauthorized
             | Self::KeyNotServiceKey
             | Self::ListFailing
+            | Self::NoReadings
             | Self::ExpectedMissing
             | Self::GroupOverLimit
             | Self::Failed
@@ -118,9 +123,11 @@ impl Kind {
             Self::KeyUnauthorized
                 | Self::KeyNotServiceKey
                 | Self::ListFailing
+                | Self::NoReadings
                 | Self::ExpectedMissing
                 | Self::GroupOverLimit
                 | Self::GroupTrialExpired
+                | Self::PipelinesOverLimit
                 | Self::RateLimited
                 | Self::BudgetTooSmall
         )
@@ -132,6 +139,7 @@ impl Kind {
             Self::KeyUnauthorized => "GoldRushServiceKeyUnauthorized",
             Self::KeyNotServiceKey => "GoldRushCredentialNotServiceKey",
             Self::ListFailing => "GoldRushApiUnavailable",
+            Self::NoReadings => "GoldRushNoReadings",
             Self::ExpectedMissing => "GoldRushExpectedPipelineMissing",
             Self::GroupOverLimit => "GoldRushGroupOverLimit",
             Self::Failed => "GoldRushPipelineFailed",
@@ -140,6 +148,7 @@ impl Kind {
             Self::Stalled => "GoldRushPipelineStalled",
             Self::DelayCritical => "GoldRushProcessingDelayCritical",
             Self::GroupTrialExpired => "GoldRushGroupTrialExpired",
+            Self::PipelinesOverLimit => "GoldRushPipelinesOverLimit",
             Self::RateLimited => "GoldRushRateLimited",
             Self::BudgetTooSmall => "GoldRushPollBudgetTooSmall",
             Self::DelayHigh => "GoldRushProcessingDelayHigh",
@@ -209,16 +218,18 @@ impl<'a> Judge<'a> {
         if account.list_failure.is_some() && !self.refused {
             found.push(Trouble::new(Kind::ListFailing, account.listed().began()));
         }
+        found.extend(self.no_readings());
         let concerns = account.concerns().filter(|_| account.list_fresh(self.now).is_some());
         found.extend(concerns.filter_map(|(concern, began)| {
             let (kind, about) = match concern {
                 // Nobody can tell while the key is refused.
                 Concern::Missing(_) if self.refused => return None,
-                Concern::Missing(id) => (Kind::ExpectedMissing, id),
-                Concern::OverLimit(group) => (Kind::GroupOverLimit, group),
-                Concern::TrialExpired(group) => (Kind::GroupTrialExpired, group),
+                Concern::Missing(id) => (Kind::ExpectedMissing, Some(id)),
+                Concern::OverLimit(group) => (Kind::GroupOverLimit, Some(group)),
+                Concern::TrialExpired(group) => (Kind::GroupTrialExpired, Some(group)),
+                Concern::NotAllPolled => (Kind::PipelinesOverLimit, None),
             };
-            Some(Trouble { kind, since: Some(began), about: Some(about.clone()) })
+            Some(Trouble { kind, since: Some(began), about: about.cloned() })
         }));
         if account.budget.waits_until(self.now).is_some() {
             found.push(Trouble::new(Kind::RateLimited, None));
@@ -228,6 +239,19 @@ impl<'a> Judge<'a> {
         }
         found.sort_by_key(|trouble| trouble.kind);
         found
+    }
+
+    /// The list succeeds, but of all pipelines on duty there is no fresh reading. While there has been none at all, it counts
+    /// from when the first of them went on duty.
+    fn no_readings(&self) -> Option<Trouble> {
+        if self.refused || self.account.list_failure.is_some() {
+            return None;
+        }
+        let watched = || self.account.pipelines().filter(|pipeline| !is_off_duty(pipeline) && !pipeline.is_forbidden());
+        let read = watched().filter_map(|pipeline| pipeline.last_read()).max_by_key(|at| at.monotonic);
+        let wanted = || watched().filter_map(|pipeline| pipeline.desired().began()).map(|began| began.at);
+        let since = read.or_else(|| wanted().min_by_key(|at| at.monotonic))?;
+        (self.now.since(since) > self.account.stale_after).then(|| Trouble::new(Kind::NoReadings, Some(since.into())))
     }
 
     /// What is wrong with a pipeline, the worst first. Nothing ever is with one that is paused, or that is bounded and

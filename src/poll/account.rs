@@ -76,6 +76,8 @@ pub struct Poller {
     list_failure: Option<Error>,
     /// The key in use is dead: only the list is asked, until an answer is accepted.
     refused: bool,
+    /// The newest key of which the log says that it is refused.
+    told_refused: Option<u64>,
     /// Were answered 404, and have not succeeded since: the list has the last word on their pipelines.
     not_found: HashSet<Probe>,
     /// Were missing from the newest list, and stay for now.
@@ -135,6 +137,7 @@ impl Poller {
             listed_pages: None,
             list_failure: None,
             refused: false,
+            told_refused: None,
             not_found: HashSet::new(),
             missed: HashSet::new(),
             overloaded: false,
@@ -260,6 +263,7 @@ impl Poller {
             account = self.fleet.name(),
             endpoint = endpoint.as_str(),
             failure = failure.map(Reason::as_str),
+            detail = result.as_ref().err().map(ToString::to_string),
             "answer"
         );
         self.fleet.lock().count_request(endpoint, now.monotonic.saturating_duration_since(sent), failure);
@@ -314,7 +318,7 @@ impl Poller {
     }
 
     fn accept_key(&mut self, now: Moment) {
-        self.refused = false;
+        (self.refused, self.told_refused) = (false, None);
         let was_refused = self.fleet.lock().accept_key(now);
         if was_refused {
             info!(account = self.fleet.name(), source = %self.keys.source(), "the ServiceKey is accepted again");
@@ -325,8 +329,10 @@ impl Poller {
     }
 
     async fn refuse_key(&mut self, retry: Job, now: Moment) {
-        let was_refused = self.fleet.lock().refuse_key(now);
-        if !was_refused {
+        self.fleet.lock().refuse_key(now);
+        let generation = self.keys.current().generation;
+        // A new key that is no better is news.
+        if self.told_refused.replace(generation) != Some(generation) {
             error!(account = self.fleet.name(), source = %self.keys.source(), "{}", Error::Unauthorized);
         }
         let newly_refused = !std::mem::replace(&mut self.refused, true);
@@ -408,7 +414,7 @@ impl Poller {
             drop(state);
             self.schedule.insert(&id, now.monotonic);
             match (before, after) {
-                (Some(before), Some(after)) => changes::log(self.fleet.name(), &before, &after),
+                (Some(before), Some(after)) => changes::log(self.fleet.name(), &before, &after, None),
                 (None, Some(new)) if self.listed_pages.is_some() => {
                     let name = new.listed().name.as_deref().unwrap_or_default();
                     info!(account = self.fleet.name(), pipeline_id = id.as_str(), pipeline = name, "pipeline is new");
@@ -459,11 +465,13 @@ impl Poller {
         }
         self.not_found.retain(|probe| seen.contains(&probe.id));
         let expected = self.account.expect.iter().filter(|id| self.shard.owns(id));
-        let expected = expected.map(|id| (id.to_string(), !seen.contains(id))).collect();
+        let listed = expected.map(|id| (id.to_string(), !seen.contains(id)));
+        // Beyond the place where a list was cut, nobody knows.
+        let expected = listed.filter(|(_, missing)| !(truncated && *missing)).collect();
         let was_up = {
             let mut state = self.fleet.lock();
             state.count_unknown(std::iter::repeat_n(UnknownField::Id, without_id));
-            state.list_succeeded(ListSummary { at: now, groups, expected })
+            state.list_succeeded(ListSummary { at: now, groups, expected, truncated })
         };
         if !was_up {
             info!(account = self.fleet.name(), pipelines = self.schedule.len(), "the list of pipelines succeeds");
@@ -481,9 +489,10 @@ impl Poller {
         // Of a refused key, `refuse_key` tells.
         if self.list_failure.as_ref().map(Error::reason) != Some(error.reason()) && error != Error::Unauthorized {
             if error == Error::Forbidden && !was_forbidden {
-                error!(account, source = %self.keys.source(), "the list of pipelines fails: {error}");
+                error!(account, source = %self.keys.source(), "the list of pipelines fails: {}", error.of_list());
             } else {
-                warn!(account, reason = error.reason().as_str(), "the list of pipelines fails: {error}");
+                let reason = error.reason().as_str();
+                warn!(account, reason, "the list of pipelines fails: {}", error.of_list());
             }
         }
         // As long as nothing has been listed, and while the credential is refused, waiting for the next turn
@@ -546,6 +555,7 @@ impl Poller {
             self.list_due = Instant::now();
             return;
         }
+        let error = result.as_ref().err().cloned();
         let mut state = self.fleet.lock();
         let answer = match result {
             Ok(Data::Status(status)) => {
@@ -571,7 +581,7 @@ impl Poller {
         let Some(before) = state.observe(id, answer, now) else { return };
         let Some(pipeline) = state.pipeline(id).cloned() else { return };
         drop(state);
-        changes::log(self.fleet.name(), &before, &pipeline);
+        changes::log(self.fleet.name(), &before, &pipeline, error.as_ref());
         let pace = match (pipeline.failure(probe.endpoint), pipeline.summary().phase) {
             (Some(Reason::Forbidden | Reason::NotFound), _) => Pace::Refused,
             (_, Some(phase)) if probe.endpoint == Endpoint::Status && phase.is_transitional() => Pace::Transitional,

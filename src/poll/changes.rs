@@ -2,11 +2,11 @@
 
 use tracing::{info, warn};
 
-use crate::api::{Endpoint, Phase, Reason, redact};
+use crate::api::{Endpoint, Error, Phase, Reason, redact};
 use crate::fleet::{Pipeline, Summary};
 
-/// Compares a pipeline with what it was before the newest answer.
-pub(super) fn log(account: &str, before: &Summary, pipeline: &Pipeline) {
+/// Compares a pipeline with what it was before the newest answer, which was `error` if it was a failure.
+pub(super) fn log(account: &str, before: &Summary, pipeline: &Pipeline, error: Option<&Error>) {
     let after = pipeline.summary();
     if *before == after {
         return;
@@ -42,8 +42,8 @@ pub(super) fn log(account: &str, before: &Summary, pipeline: &Pipeline) {
             // The account's log says it once; a line per pipeline would bury it.
             (_, Some(Reason::Unauthorized)) | (Some(Reason::Unauthorized), None) => {}
             (before, Some(reason)) if before != Some(reason) => {
-                let reason = reason.as_str();
-                warn!(account, pipeline_id, pipeline = name, probe, reason, "probe fails");
+                let (reason, detail) = (reason.as_str(), error.map(ToString::to_string));
+                warn!(account, pipeline_id, pipeline = name, probe, reason, detail, "probe fails");
             }
             (Some(_), None) => info!(account, pipeline_id, pipeline = name, probe, "probe succeeds again"),
             _ => {}

@@ -27,6 +27,10 @@ const SETTINGS: &[(&str, &str)] = &[
 ];
 
 pub(super) async fn run(flags: &Flags) -> Result<(), Failure> {
+    if flags.config_file.is_some() {
+        let message = "`demo` brings its own configuration: leave --config.file out, or `serve` with it".to_owned();
+        return Err(Failure { status: 2, message: Some(message) });
+    }
     let listeners = listeners(flags).await?;
     let api = web::listen("127.0.0.1:0").await.map_err(daemon::Error::from)?;
     let options = daemon_options(ConfigSource::Fixed(Box::new(configuration(&api)?)), flags)?;

@@ -316,6 +316,7 @@ fn lists_and_what_they_say() {
         at: scene.at(at),
         groups: [("Data".to_owned(), GroupFlags { over_limit: Some(over_limit), ..Default::default() })].into(),
         expected: vec![("pipe_1".to_owned(), missing)],
+        truncated: false,
     };
     scene.handle.lock().list_failed(Reason::Timeout, scene.at(5));
     assert_eq!(scene.account(6), [("list_failing", Some(-5))]);
@@ -341,6 +342,34 @@ fn lists_and_what_they_say() {
     assert_eq!(scene.account(340), [("group_trial_expired", Some(340))]);
     scene.handle.lock().list_succeeded(trial(350, true));
     assert_eq!(scene.account(350), [], "it has a paid plan by now");
+
+    let cut = |at| ListSummary { truncated: true, ..ListSummary::empty(scene.at(at)) };
+    scene.handle.lock().list_succeeded(cut(360));
+    scene.handle.lock().list_succeeded(cut(370));
+    assert_eq!(scene.account(370), [("pipelines_over_limit", Some(360))]);
+}
+
+#[test]
+fn an_account_of_whose_pipelines_nothing_is_read() {
+    let scene = Scene::new();
+    scene.lists(0, "a", json!({}));
+    assert_eq!(scene.account(300), []);
+    assert_eq!(scene.account(301), [("no_readings", Some(0))], "nothing has ever been read");
+    scene.status(310, "a", "RUNNING", 2);
+    scene.metrics(320, "a", json!({}));
+    assert_eq!(scene.account(620), [], "one reading is still fresh");
+    assert_eq!(scene.account(621), [("no_readings", Some(320))]);
+    scene.lists(621, "paused", json!({"status": "paused"}));
+    scene.status(630, "paused", "PAUSED", 0);
+    assert_eq!(scene.account(640), [("no_readings", Some(320))], "whoever is paused is no witness");
+    scene.handle.lock().list_failed(Reason::Timeout, scene.at(640));
+    assert_eq!(scene.account(641), [("list_failing", Some(-640))], "then that is the news");
+    scene.handle.lock().list_succeeded(ListSummary::empty(scene.at(650)));
+    scene.lists(650, "b", json!({}));
+    scene.status(660, "b", "RUNNING", 2);
+    assert_eq!(scene.account(660), []);
+    scene.handle.lock().refuse_key(scene.at(700));
+    assert_eq!(scene.account(1_000), [("key_unauthorized", Some(700))]);
 }
 
 #[test]

@@ -52,6 +52,7 @@ fn small_fleet(at: &impl Fn(u64) -> Moment) -> Fleet {
         })]
         .into(),
         expected: vec![("pipe_3".to_owned(), true)],
+        truncated: false,
     });
     let status = json!({"status": "RUNNING", "replicas": 2, "ready": 2, "start_time": "2023-11-07T05:31:56Z"});
     account.observe(&id("pipe_1"), Answer::Status(Ok(read(status))), at(2));
@@ -163,8 +164,7 @@ fn an_empty_fleet_waits_and_a_well_one_says_so() {
     assert!(page(&fleet).contains("Waiting for the first list of 1 account"));
     assert!(page(&fleet).contains("key not answered yet"));
     handle.lock().accept_key(at(1));
-    let list = ListSummary { at: at(1), groups: Default::default(), expected: vec![] };
-    handle.lock().list_succeeded(list);
+    handle.lock().list_succeeded(ListSummary::empty(at(1)));
     let text = page(&fleet);
     assert!(text.contains("<title>GoldRush exporter</title>"));
     assert!(text.contains("Nothing is wrong with 0 pipelines") && text.contains("There are no pipelines."));

@@ -95,6 +95,12 @@ pub(super) fn of_account(trouble: &Trouble, account: &AccountReport) -> String {
             let reason = account.list_failure.map(plain).unwrap_or_default();
             format!("The list of pipelines fails ({reason}).")
         }
+        Kind::NoReadings => {
+            "The list succeeds, but no probe of any pipeline does. Its pipelines are not being watched.".to_owned()
+        }
+        Kind::PipelinesOverLimit => {
+            "There are more pipelines than max_pipelines: the others are not being watched.".to_owned()
+        }
         Kind::ExpectedMissing => format!("The expected pipeline {about} is not listed."),
         Kind::GroupOverLimit => format!("The group {about} is over the limit of its plan."),
         Kind::GroupTrialExpired => format!("The free trial of the group {about} has expired."),
