@@ -1,5 +1,6 @@
 //! The Compose file: held against its schema, its mounts looked for, and what it mounts tried by the programs that read it.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -70,6 +71,28 @@ fn the_key_is_the_operators_file_and_stays_out_of_git() {
     assert!(compose["services"]["demo"]["secrets"].is_null());
     let ignored = run(program("git").args(["check-ignore", "deploy/compose/service-key"]));
     assert_eq!(ignored.stdout, "deploy/compose/service-key\n");
+}
+
+#[test]
+fn the_override_in_the_readme_mounts_the_secrets_of_the_receivers_and_git_ignores_both() {
+    let readme = file("deploy/README.md");
+    let text = readme.split("```yaml\n").nth(1).unwrap().split("```").next().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("compose.override.yml");
+    std::fs::write(&path, text).unwrap();
+    say("check-jsonschema", &["--builtin-schema", "vendor.compose-spec", path.to_str().unwrap()]);
+    let compose = yaml(text).remove(0);
+    let receivers = file("alerts/alertmanager.yml");
+    let files = receivers.lines().filter_map(|line| line.split_once("_file: /run/secrets/"));
+    let named: BTreeSet<&str> = files.map(|(_, name)| name).collect();
+    let mounted = compose["services"]["alertmanager"]["secrets"].as_array().unwrap();
+    assert_eq!(mounted.iter().map(|name| name.as_str().unwrap()).collect::<BTreeSet<_>>(), named);
+    let secrets = compose["secrets"].as_object().unwrap();
+    assert_eq!(secrets.keys().map(String::as_str).collect::<BTreeSet<_>>(), named);
+    let sources = secrets.values().map(|secret| secret["file"].as_str().unwrap());
+    for source in sources.chain(["./compose.override.yml"]) {
+        say("git", &["check-ignore", &format!("deploy/compose/{source}")]);
+    }
 }
 
 #[test]

@@ -100,6 +100,10 @@ fn what_finds_the_pods_finds_them() {
             let monitor = &one(&objects, "ServiceMonitor")["spec"];
             assert_eq!(monitor["selector"]["matchLabels"], labels, "{overlay}");
             assert_eq!(monitor["endpoints"][0]["port"], service["spec"]["ports"][0]["name"]);
+            // Two namespaces are two jobs: accounts are told apart within a job only.
+            let source = json!(["__meta_kubernetes_namespace", "__meta_kubernetes_service_name"]);
+            let job = json!([{"sourceLabels": source, "separator": "/", "targetLabel": "job"}]);
+            assert_eq!(monitor["endpoints"][0]["relabelings"], job, "{overlay}");
         }
         let namespace = &one(&objects, "Namespace")["metadata"]["name"];
         for object in objects.iter().filter(|object| object["kind"] != "Namespace") {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::tools::{ROOT, TARGET, program, release, released, run, say};
+use crate::tools::{ROOT, TARGET, dead_links, program, release, released, run, say};
 
 #[test]
 fn the_archive_holds_a_static_program_that_names_its_revision() {
@@ -52,11 +52,7 @@ fn the_archive_holds_what_is_committed_and_no_file_that_lies_around() {
     assert_eq!(there, committed.lines().chain(["goldrush-exporter"]).collect());
     // The README's links lead somewhere in it.
     for readme in ["README.md", "deploy/README.md", "dashboards/README.md"] {
-        let text = std::fs::read_to_string(path(&format!("release/{readme}"))).unwrap();
-        for link in text.split("](").skip(1).map(|rest| rest.split([')', '#']).next().unwrap()) {
-            let target = Path::new(&path("release")).join(readme).parent().unwrap().join(link);
-            assert!(link.starts_with("http") || target.exists(), "{readme}: {link}");
-        }
+        assert_eq!(dead_links(Path::new(&path("release")), readme), Vec::<String>::new(), "{readme}");
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::common::{Api, Exporter, KEY};
-use crate::tools::{ROOT, file, program, released, run, say};
+use crate::tools::{ROOT, dead_links, file, program, released, run, say};
 
 const UNIT: &str = "deploy/systemd/goldrush-exporter.service";
 
@@ -91,6 +91,8 @@ fn the_package_holds_program_unit_configuration_and_licence() {
         ("-rw-r--r--", "usr/share/doc/goldrush-exporter/copyright"),
         ("-rw-r--r--", "usr/share/doc/goldrush-exporter/README.md"),
         ("-rw-r--r--", "usr/share/doc/goldrush-exporter/examples/alerts/goldrush.rules.yml"),
+        ("-rw-r--r--", "usr/share/doc/goldrush-exporter/examples/dashboards/provisioning/dashboards/goldrush.yml"),
+        ("lrwxrwxrwx", "usr/share/doc/goldrush-exporter/alerts -> examples/alerts"),
     ] {
         assert!(contents.contains(&file), "{file:?} in\n{listed}");
     }
@@ -156,6 +158,13 @@ fn the_package_can_be_installed_removed_and_its_program_runs() {
         assert!(said.success, "{arguments:?}: {}{}", said.stdout, said.stderr);
     };
     dpkg(&["--install", deb.to_str().unwrap()]);
+    let documentation = format!("{root}/usr/share/doc/goldrush-exporter");
+    for readme in ["README.md", "dashboards/README.md"] {
+        assert_eq!(dead_links(Path::new(&documentation), readme), Vec::<String>::new(), "{readme}");
+    }
+    // The folders beside it are not in the package, and it says so.
+    let folders = ["docker", "compose", "systemd", "kubernetes", "release"];
+    assert_eq!(dead_links(Path::new(&documentation), "deploy/README.md"), folders);
     let program = format!("{root}/usr/bin/goldrush-exporter");
     let mut command = Command::new(&program);
     command.arg("demo").env_clear().stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());

@@ -66,6 +66,15 @@ pub fn released(end: &str) -> PathBuf {
     file.clone()
 }
 
+/// The links of a README that lead nowhere, where it lies below that folder.
+pub fn dead_links(folder: &Path, readme: &str) -> Vec<String> {
+    let readme = folder.join(readme);
+    let text = std::fs::read_to_string(&readme).unwrap_or_else(|error| panic!("{}: {error}", readme.display()));
+    let links = text.split("](").skip(1).map(|rest| rest.split([')', '#']).next().unwrap());
+    let dead = links.filter(|link| !link.starts_with("http") && !readme.parent().unwrap().join(link).exists());
+    dead.map(str::to_owned).collect()
+}
+
 /// The documents of a YAML file, as JSON.
 #[track_caller]
 pub fn yaml(text: &str) -> Vec<serde_json::Value> {
