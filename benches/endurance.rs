@@ -129,7 +129,13 @@ struct Line {
 async fn main() {
     let arguments = Arguments::parse();
     println!("{arguments:?}");
-    let api = free_address();
+    // Where nobody shall answer, nobody else may come to listen either: the port stays taken.
+    let held = tokio::net::TcpSocket::new_v4().expect("a socket");
+    held.bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
+    let api = match arguments.scenario {
+        Scenario::Down => held.local_addr().expect("a port").to_string(),
+        Scenario::Normal | Scenario::Unauthorized => free_address(),
+    };
     let scenario = if arguments.scenario == Scenario::Unauthorized { "revoked-key" } else { "healthy" };
     let pipelines = arguments.pipelines.to_string();
     let simulate = ["simulate", "--simulator.listen-address", &api, "--simulator.pipelines", &pipelines];
