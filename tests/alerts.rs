@@ -63,6 +63,7 @@ fn pages_go_to_the_pager_and_tickets_do_not() {
             "alertname=GoldRushDestinationUnhealthy severity=critical account=prod pipeline_id=pipe_1",
         ),
         ("webhook,pager,chat", "alertname=GoldRushServiceKeyUnauthorized severity=critical account=prod"),
+        ("webhook,pager,chat", "alertname=GoldRushApiUnavailable severity=critical account=prod job=goldrush"),
         ("webhook,pager,chat", "alertname=GoldRushExporterAbsent severity=critical"),
         ("webhook,pager,chat", "alertname=GoldRushShardMissing severity=critical job=goldrush"),
         ("webhook,chat", "alertname=GoldRushRecordsDropped severity=warning account=prod pipeline_id=pipe_1"),
