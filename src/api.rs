@@ -14,7 +14,7 @@ mod wire;
 
 pub use base_url::{BaseUrl, BaseUrlError};
 pub use client::{Client, ClientError, Settings};
-pub use destination_error::DestinationErrorReason;
+pub use destination_error::{DestinationError, DestinationErrorReason};
 pub use error::{Error, Reason};
 pub use redact::redact;
 pub use wire::{

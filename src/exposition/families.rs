@@ -2,7 +2,7 @@
 //!
 //! A new gauge is one row here. The README's table, the dashboards and the alerts are checked against it.
 
-use crate::api::{DesiredStatus, DestinationErrorReason, Endpoint, Phase, Reason, UnknownField};
+use crate::api::{DesiredStatus, Endpoint, Phase, Reason, UnknownField};
 use crate::api::{DestinationHealth, Metrics, Pipeline as Listed, Status};
 use crate::fleet::{Account, GroupFlags, Moment, Pipeline, unix_seconds};
 
@@ -412,10 +412,7 @@ pub const FAMILIES: &[Family] = &[
         "Why the destination is unhealthy, as of the last poll; 1, and only while it is.",
         &["reason"],
         |p, s| {
-            let Some(unhealthy) = p.destination().filter(|destination| destination.healthy == Some(false)) else {
-                return;
-            };
-            let reason = DestinationErrorReason::classify(unhealthy.last_error.as_deref());
+            let Some(reason) = p.destination().and_then(DestinationHealth::error_reason) else { return };
             s.labelled(&[("reason", reason.as_str())], Some(1.0));
         },
     ),

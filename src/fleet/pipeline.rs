@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use super::trouble::{BACKLOG, DELAY, DROPPED_SHARE};
 use super::{Beginning, Level, Moment, Since, Trend};
-use crate::api::{self, DesiredStatus, Endpoint, Phase, PipelineId, Reason};
+use crate::api::{self, DesiredStatus, DestinationError, Endpoint, Phase, PipelineId, Reason};
 
 /// An answer and the moment it came.
 #[derive(Debug, Clone)]
@@ -287,9 +287,9 @@ impl Pipeline {
         &self.backlog
     }
 
-    /// Why the destination was unhealthy when it was last asked for: free text, to be redacted.
-    pub fn last_destination_error(&self) -> Option<&str> {
-        self.destination_health.reading.as_ref().and_then(|reading| reading.value.last_error.as_deref())
+    /// Why the destination was unhealthy when it was last asked for.
+    pub fn last_destination_error(&self) -> Option<&DestinationError> {
+        self.destination_health.reading.as_ref().and_then(|reading| reading.value.last_error.as_ref())
     }
 
     /// Whether the newest answer of any of its probes is a 403.

@@ -128,7 +128,7 @@ pub(super) fn of_pipeline(trouble: &Trouble, pipeline: &PipelineReport) -> Strin
         Kind::DestinationUnhealthy => {
             let destination = &pipeline.destination;
             let reason = destination.error_reason.map(plain).unwrap_or_default();
-            let error = destination.error.as_deref().filter(|error| !error.is_empty());
+            let error = destination.error.filter(|error| !error.is_empty());
             format!("The destination is unhealthy: {reason}{}", error.map(|e| format!(" ({e})")).unwrap_or_default())
         }
         Kind::NotRunning => {
