@@ -258,6 +258,13 @@ fn account_of(section: AccountSection, alone: bool, path: &str, origins: &Origin
     let mut expect = Vec::new();
     for (index, id) in section.expect.iter().enumerate() {
         match PipelineId::new(id) {
+            // Each is one series.
+            Some(id) if expect.contains(&id) => {
+                return refused(
+                    &format!(".expect[{index}]"),
+                    format!(": `{id}` stands there before; each pipeline is expected once"),
+                );
+            }
             Some(id) => expect.push(id),
             None => {
                 return refused(

@@ -367,6 +367,10 @@ fn what_is_wrong_in_a_file_is_named() {
             "accounts: [{name: a, service_key_env: A}, {service_key_env: B}]",
             "accounts[1] has no name; with several accounts each takes one of its own",
         ),
+        (
+            "accounts: [{expect: [a, b, a]}]",
+            "accounts[0].expect[2]: `a` stands there before; each pipeline is expected once",
+        ),
         ("accounts: [{expect: [a, ..]}]", "accounts[0].expect[1]: it takes the id of a pipeline, of 1 to 256 bytes"),
     ] {
         let error = load("c.yaml", text, &[]).unwrap_err();
