@@ -25,7 +25,7 @@ pub use error::ConfigError;
 pub use filter::Filter;
 pub use shard::Shard;
 
-pub(crate) use sections::{Section, Text, boolean, whole};
+pub(crate) use sections::{LONGEST, Section, Text, boolean, whole};
 
 use error::Origins;
 use sections::{AccountSection, Sections};
@@ -45,7 +45,7 @@ pub struct Config {
     pub max_pipelines: usize,
 }
 
-/// How often, and how fast. No duration is zero.
+/// How often, and how fast. No duration is shorter than 10 ms.
 #[derive(Debug, Clone, PartialEq, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Poll {
