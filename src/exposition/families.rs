@@ -157,10 +157,15 @@ pub const FAMILIES: &[Family] = &[
         &[],
         |a, s| s.flag(Some(a.account.forbidden)),
     ),
-    account("goldrush_auth_failures_total", "Answers of 401 and 403 to the key in use.", &["code"], |a, s| {
-        s.labelled(&[("code", "401")], Some(a.account.unauthorized_answers as f64));
-        s.labelled(&[("code", "403")], Some(a.account.forbidden_answers as f64));
-    })
+    account(
+        "goldrush_auth_failures_total",
+        "Answers of 401 and 403 since the start, whatever key was in use.",
+        &["code"],
+        |a, s| {
+            s.labelled(&[("code", "401")], Some(a.account.unauthorized_answers as f64));
+            s.labelled(&[("code", "403")], Some(a.account.forbidden_answers as f64));
+        },
+    )
     .of_kind(Kind::Counter),
     account(
         "goldrush_service_key_loaded_timestamp_seconds",
