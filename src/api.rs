@@ -37,6 +37,11 @@ closed_set! {
     }
 }
 
+impl Endpoint {
+    /// Those that are asked for each pipeline.
+    pub const PROBES: [Self; 3] = [Self::Status, Self::Metrics, Self::DestinationHealth];
+}
+
 /// The parts that only fuzzers and their seeds ask directly.
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing {

@@ -41,12 +41,12 @@ impl<T> ProbeState<T> {
 
     /// The newest reading, unless it is older than `stale_after`.
     pub fn fresh(&self, now: Moment, stale_after: Duration) -> Option<&T> {
-        self.reading.as_ref().filter(|reading| now.since(reading.at) <= stale_after).map(|reading| &reading.value)
+        self.reading.as_ref().filter(|reading| reading.at.is_fresh(now, stale_after)).map(|reading| &reading.value)
     }
 
     /// Whether the newest attempt succeeded, unless that is longer ago than `stale_after`.
     pub fn success(&self, now: Moment, stale_after: Duration) -> Option<bool> {
-        self.attempt.filter(|(at, _)| now.since(*at) <= stale_after).map(|(_, failure)| failure.is_none())
+        self.attempt.filter(|(at, _)| at.is_fresh(now, stale_after)).map(|(_, failure)| failure.is_none())
     }
 
     /// When the reading and the outcome came.
@@ -120,8 +120,8 @@ pub struct Summary {
     pub desired: Option<DesiredStatus>,
     /// The destination's health.
     pub healthy: Option<bool>,
-    /// Why the probes fail, in the order status, metrics, destination health.
-    pub failures: [Option<Reason>; 3],
+    /// Why the probes fail, in the order of [`Endpoint::PROBES`].
+    pub failures: [Option<Reason>; Endpoint::PROBES.len()],
 }
 
 impl Pipeline {
@@ -223,7 +223,7 @@ impl Pipeline {
 
     /// What the list said, unless that is longer ago than `stale_after`.
     pub fn listed_fresh(&self, now: Moment, stale_after: Duration) -> Option<&api::Pipeline> {
-        (now.since(self.listed.at) <= stale_after).then_some(&self.listed.value)
+        self.listed.at.is_fresh(now, stale_after).then_some(&self.listed.value)
     }
 
     /// When each of its parts came.
@@ -325,8 +325,8 @@ impl Pipeline {
         }
     }
 
-    fn failures(&self) -> [Option<Reason>; 3] {
-        [Endpoint::Status, Endpoint::Metrics, Endpoint::DestinationHealth].map(|endpoint| self.failure(endpoint))
+    fn failures(&self) -> [Option<Reason>; Endpoint::PROBES.len()] {
+        Endpoint::PROBES.map(|endpoint| self.failure(endpoint))
     }
 
     /// What a log line would be about.

@@ -35,8 +35,7 @@ pub(super) fn log(account: &str, before: &Summary, pipeline: &Pipeline, error: O
         (Some(false), Some(true)) => info!(account, pipeline_id, pipeline = name, "destination is healthy again"),
         _ => {}
     }
-    let probes = [Endpoint::Status, Endpoint::Metrics, Endpoint::DestinationHealth];
-    for ((probe, before), after) in probes.into_iter().zip(before.failures).zip(after.failures) {
+    for ((probe, before), after) in Endpoint::PROBES.into_iter().zip(before.failures).zip(after.failures) {
         let probe = probe.as_str();
         match (before, after) {
             // The account's log says it once; a line per pipeline would bury it.
