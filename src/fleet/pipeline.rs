@@ -71,6 +71,14 @@ impl<T> ProbeState<T> {
         self.fails.began().filter(|began| self.fails.state() && began.at != newest)
     }
 
+    /// Since when there is no fresh reading: the newest is too old, or there has been none and every attempt fails.
+    pub fn stale_since(&self, now: Moment, stale_after: Duration) -> Option<Beginning> {
+        match &self.reading {
+            Some(reading) => (!reading.at.is_fresh(now, stale_after)).then(|| reading.at.into()),
+            None => self.failing_since(),
+        }
+    }
+
     fn failure(&self) -> Option<Reason> {
         self.attempt.and_then(|(_, failure)| failure)
     }

@@ -171,6 +171,9 @@ pub(super) struct ProbeReport {
     pub(super) age_seconds: Option<Number>,
     #[serde(skip)]
     pub(super) stale: bool,
+    /// Again and again.
+    #[serde(skip)]
+    pub(super) failing: bool,
 }
 
 /// One thing that is wrong.
@@ -507,7 +510,8 @@ impl<'a> View<'a> {
             failure: failure.map(Reason::as_str),
             read,
             age_seconds: read.map(|read| Number(read.age.as_secs_f64())),
-            stale: read.is_some() && self.fresh(probe).is_none(),
+            stale: probe.stale_since(self.now, self.account.stale_after).is_some(),
+            failing: probe.failing_since().is_some(),
         }
     }
 }
