@@ -14,7 +14,7 @@ mod wire;
 
 pub use base_url::{BaseUrl, BaseUrlError};
 pub use client::{Client, ClientError, Settings};
-pub use destination_error::DestinationErrorReason;
+pub use destination_error::{DestinationError, DestinationErrorReason};
 pub use error::{Error, Reason};
 pub use redact::redact;
 pub use wire::{
@@ -35,6 +35,11 @@ closed_set! {
         /// `GET /{pipeline_id}/destination-health/`
         DestinationHealth = "destination_health",
     }
+}
+
+impl Endpoint {
+    /// Those that are asked for each pipeline.
+    pub const PROBES: [Self; 3] = [Self::Status, Self::Metrics, Self::DestinationHealth];
 }
 
 /// The parts that only fuzzers and their seeds ask directly.

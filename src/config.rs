@@ -25,7 +25,7 @@ pub use error::ConfigError;
 pub use filter::Filter;
 pub use shard::Shard;
 
-pub(crate) use sections::{Section, Text, boolean, whole};
+pub(crate) use sections::{LONGEST, Section, Text, boolean, whole};
 
 use error::Origins;
 use sections::{AccountSection, Sections};
@@ -45,7 +45,7 @@ pub struct Config {
     pub max_pipelines: usize,
 }
 
-/// How often, and how fast. No duration is zero.
+/// How often, and how fast. No duration is shorter than 10 ms.
 #[derive(Debug, Clone, PartialEq, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Poll {
@@ -258,6 +258,13 @@ fn account_of(section: AccountSection, alone: bool, path: &str, origins: &Origin
     let mut expect = Vec::new();
     for (index, id) in section.expect.iter().enumerate() {
         match PipelineId::new(id) {
+            // Each is one series.
+            Some(id) if expect.contains(&id) => {
+                return refused(
+                    &format!(".expect[{index}]"),
+                    format!(": `{id}` stands there before; each pipeline is expected once"),
+                );
+            }
             Some(id) => expect.push(id),
             None => {
                 return refused(

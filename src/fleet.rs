@@ -45,6 +45,11 @@ impl Moment {
         Self { monotonic: self.monotonic + by, boot: self.boot + by, wall: self.wall + by }
     }
 
+    /// Whether what came at this moment is not older than `stale_after`.
+    pub fn is_fresh(self, now: Self, stale_after: Duration) -> bool {
+        now.since(self) <= stale_after
+    }
+
     /// The time from `earlier` to this moment; zero if it is later.
     pub fn since(self, earlier: Self) -> Duration {
         let awake = self.monotonic.saturating_duration_since(earlier.monotonic);

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::json;
 
-use crate::api::{self, DestinationErrorReason, DestinationHealth, ListPage, Metrics, PipelineId, Status};
+use crate::api::{self, DestinationHealth, ListPage, Metrics, PipelineId, Status};
 use crate::config::Config;
 use crate::exposition::{Format, accepts_gzip, choose_format, fleet_text};
 use crate::fleet::{Answer, Fleet, Moment};
@@ -37,9 +37,8 @@ pub fn wire(body: &[u8]) {
         assert!(numbers.into_iter().chain(more).flatten().all(|number| number.is_finite()), "{metrics:?}");
     }
     if let Ok(Some(health)) = health {
-        let shown = api::redact(health.last_error.as_deref().unwrap_or_default());
-        assert!(!shown.contains("canary") && !shown.contains('@'), "{shown}");
-        let _ = DestinationErrorReason::classify(health.last_error.as_deref());
+        let kept = format!("{health:?}");
+        assert!(!kept.contains("canary") && !kept.contains('@') && kept.len() < 2000, "{kept}");
     }
 }
 

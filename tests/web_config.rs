@@ -544,6 +544,7 @@ fn a_broken_file_is_refused_with_a_message_that_says_what_it_would_take() {
             "rate_limit: {interval: 5, burst: 1}".to_owned(),
             "rate_limit.interval: it takes a duration such as 1s, or 0 for no limit",
         ),
+        ("rate_limit: {interval: 366days, burst: 1}".to_owned(), "rate_limit.interval: it takes no more than 365 days"),
         (
             "rate_limit: {interval: 1s}".to_owned(),
             "rate_limit.burst: it takes a whole number from 1, or every request would be refused",

@@ -1,5 +1,6 @@
-//! What a destination check's free text says, as one of a closed set of reasons.
+//! What a destination check's free text says, as one of a closed set of reasons and in words that can be shown.
 
+use super::redact::redact;
 use crate::labels::closed_set;
 
 closed_set! {
@@ -133,11 +134,31 @@ const SIGNS: &[(DestinationErrorReason, &[&str])] = {
     ]
 };
 
+/// What is kept of `last_error` of a destination check. The text itself may hold a connection string and be long, so it is
+/// looked at once, when it comes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DestinationError {
+    /// Why the destination is unhealthy.
+    pub reason: DestinationErrorReason,
+    /// The API's own words, as far as they can be shown.
+    pub redacted: Box<str>,
+}
+
+impl DestinationError {
+    /// Drivers put the cause at the end of a long chain, so a text is only cut where it cannot be an error any more.
+    const LONGEST: usize = 10_000;
+
+    pub(super) fn of(text: &str) -> Self {
+        let end = text.char_indices().nth(Self::LONGEST).map_or(text.len(), |(end, _)| end);
+        let text = &text[..end];
+        Self { reason: DestinationErrorReason::classify(text), redacted: redact(text).into() }
+    }
+}
+
 impl DestinationErrorReason {
-    /// Reads the reason out of `last_error` of a destination check. The text itself goes nowhere.
-    pub fn classify(last_error: Option<&str>) -> Self {
+    fn classify(text: &str) -> Self {
         // Connection strings and addresses hold words of their own: "…/x?password=y" is no password problem.
-        let words = last_error.unwrap_or_default().split_whitespace();
+        let words = text.split_whitespace();
         let words: Vec<&str> = words.filter(|word| !word.contains("://") && !word.contains('@')).collect();
         let text = words.join(" ").to_lowercase();
         SIGNS
@@ -187,8 +208,7 @@ mod tests {
             ("broken pipe at 10.0.0.1:503", R::Other),
             ("", R::Other),
         ] {
-            assert_eq!(R::classify(Some(text)), reason, "{text}");
+            assert_eq!(R::classify(text), reason, "{text}");
         }
-        assert_eq!(R::classify(None), R::Other);
     }
 }

@@ -3,6 +3,9 @@
 //! A deny-list of secrets is never complete: a `last_error` can hold a connection string, a host, a user, a
 //! person's name, a query. What is left is enough to tell "password authentication failed" from "connection refused".
 
+use std::collections::HashSet;
+use std::sync::LazyLock;
+
 const HIDDEN: &str = "[redacted]";
 /// Longer texts are cut: a log line is no place for a stack trace.
 const LONGEST: usize = 200;
@@ -33,6 +36,8 @@ const VOCABULARY: &str = "
     unique unknown unreachable until upstream url usage use user using valid value values verify version violates
     violation wait waiting warning was webhook when while with within without wrong write writing x509 yet you your
 ";
+
+static WORDS: LazyLock<HashSet<&str>> = LazyLock::new(|| VOCABULARY.split_ascii_whitespace().collect());
 
 /// The words of `text` that tell what is wrong, with everything else replaced by `[redacted]`.
 pub fn redact(text: &str) -> String {
@@ -83,7 +88,7 @@ fn tokens(text: &str) -> impl Iterator<Item = &str> {
 fn is_plain(token: &str) -> bool {
     let word = token.trim_matches(|c| ".,;:!?()[]".contains(c));
     let status = word.len() == 3 && word.bytes().all(|byte| byte.is_ascii_digit());
-    let known = |part: &str| VOCABULARY.split_ascii_whitespace().any(|word| word.eq_ignore_ascii_case(part));
+    let known = |part: &str| WORDS.contains(&*part.to_ascii_lowercase());
     status || known(word) || (word.contains('-') && word.split('-').all(known))
 }
 

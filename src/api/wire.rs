@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer};
 
+use super::destination_error::{DestinationError, DestinationErrorReason};
 use crate::labels::closed_set;
 
 /// The id of a pipeline, such as `pipe_3e8678c5fc9e48a7bf9879ca729`. Cheap to clone.
@@ -129,26 +130,19 @@ const LONGEST_TEXT: usize = 200;
 /// The one character that no scraper can read inside a label: Prometheus takes it for the end of the text.
 const UNREADABLE: char = '\0';
 
-/// Drivers put the cause at the end of a long chain, so an error is only cut where it cannot be one any more.
-const LONGEST_ERROR: usize = 10_000;
-
 fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Arc<str>>, D::Error> {
-    Ok(cut_text(deserializer, LONGEST_TEXT)?.map(Arc::from))
-}
-
-fn long_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    cut_text(deserializer, LONGEST_ERROR)
-}
-
-fn cut_text<'de, D: Deserializer<'de>>(deserializer: D, longest: usize) -> Result<Option<String>, D::Error> {
     let text = Option::<String>::deserialize(deserializer)?;
     Ok(text.map(|mut text| {
-        if let Some((end, _)) = text.char_indices().nth(longest) {
+        if let Some((end, _)) = text.char_indices().nth(LONGEST_TEXT) {
             text.truncate(end);
-            text.shrink_to_fit();
         }
-        if text.contains(UNREADABLE) { text.replace(UNREADABLE, "\u{FFFD}") } else { text }
+        if text.contains(UNREADABLE) { text.replace(UNREADABLE, "\u{FFFD}").into() } else { text.into() }
     }))
+}
+
+fn destination_error<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<DestinationError>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    Ok(text.as_deref().map(DestinationError::of))
 }
 
 fn usable_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PipelineId>, D::Error> {
@@ -357,15 +351,21 @@ pub struct DestinationHealth {
     last_checked_at: Option<Known<f64>>,
     /// Duration of the check, in milliseconds.
     pub latency_ms: Option<f64>,
-    /// Free text that may hold a connection string: never show it but through [`redact`](super::redact).
-    #[serde(default, deserialize_with = "long_text")]
-    pub last_error: Option<String>,
+    /// Why it is unhealthy, as far as that may be kept.
+    #[serde(default, deserialize_with = "destination_error")]
+    pub last_error: Option<DestinationError>,
 }
 
 impl DestinationHealth {
     /// Time of the check, in Unix seconds.
     pub fn last_checked_at(&self) -> Option<f64> {
         self.last_checked_at.and_then(Known::value)
+    }
+
+    /// Why the destination is unhealthy, if it is.
+    pub fn error_reason(&self) -> Option<DestinationErrorReason> {
+        let reason = self.last_error.as_ref().map_or(DestinationErrorReason::Other, |error| error.reason);
+        (self.healthy == Some(false)).then_some(reason)
     }
 
     /// The fields that said something unknown.
@@ -407,10 +407,33 @@ mod tests {
     }
 
     #[test]
+    fn nothing_private_of_an_error_is_kept() {
+        let text = format!("{}postgres://alice:secret@db.example/x: connection refused", "word ".repeat(100));
+        let json = serde_json::json!({ "healthy": false, "last_error": text });
+        let kept = format!("{:?}", serde_json::from_value::<DestinationHealth>(json).unwrap());
+        assert!(!["word", "alice", "secret", "db.example"].iter().any(|private| kept.contains(private)), "{kept}");
+        assert!(kept.contains("connection refused"), "{kept}");
+    }
+
+    #[test]
     fn the_cause_at_the_end_of_a_long_error_is_kept() {
         let json = serde_json::json!({ "last_error": format!("{}: connection refused", "word ".repeat(100)) });
         let health = serde_json::from_value::<DestinationHealth>(json).unwrap();
-        assert!(health.last_error.unwrap().ends_with("connection refused"));
+        assert_eq!(health.last_error.unwrap().reason, DestinationErrorReason::ConnectionRefused);
+    }
+
+    #[test]
+    fn only_an_unhealthy_destination_has_a_reason_and_one_without_a_text_has_another() {
+        let reason = |json| serde_json::from_value::<DestinationHealth>(json).unwrap().error_reason();
+        let refused = "connection refused";
+        for (healthy, expected) in
+            [(Some(false), Some(DestinationErrorReason::ConnectionRefused)), (Some(true), None), (None, None)]
+        {
+            assert_eq!(reason(serde_json::json!({ "healthy": healthy, "last_error": refused })), expected);
+        }
+        let other = Some(DestinationErrorReason::Other);
+        assert_eq!(reason(serde_json::json!({ "healthy": false })), other);
+        assert_eq!(reason(serde_json::json!({ "healthy": false, "last_error": "" })), other);
     }
 
     #[test]

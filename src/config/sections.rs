@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::ops::Deref;
+use std::ops::{Deref, RangeInclusive};
 use std::time::Duration;
 
 use ::config::{Value, ValueKind};
@@ -15,7 +15,11 @@ use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 use super::{Filter, Poll, Shard};
 
 /// More would overflow clocks.
-const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+pub(crate) const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+/// Nothing that is polled changes faster, and no interval is so short that stretching the others for it overflows clocks.
+pub(super) const SHORTEST: Duration = Duration::from_millis(10);
+/// In requests per second. The least makes no clock overflow, the most no pause vanish.
+pub(super) const RATES: RangeInclusive<f64> = 0.01..=1_000_000.0;
 
 #[derive(serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -143,6 +147,7 @@ pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Dur
     };
     match humantime::parse_duration(&text) {
         Ok(Duration::ZERO) => refused("is no time at all"),
+        Ok(duration) if duration < SHORTEST => refused("is shorter than 10ms"),
         Ok(duration) if duration > LONGEST => refused("is longer than 365 days"),
         Ok(duration) => Ok(duration),
         Err(_) if text.trim().parse::<f64>().is_ok() => refused("is a duration without a unit"),
@@ -164,7 +169,7 @@ pub(crate) fn whole<'de, const LEAST: u32, N: TryFrom<u32>, D: Deserializer<'de>
     number.ok_or_else(|| D::Error::custom(format!("{shown} is not a whole number from {LEAST} to {}", u32::MAX)))
 }
 
-/// A number of requests per second, which makes neither clocks overflow nor pauses vanish.
+/// A number of requests per second.
 pub(super) fn rate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     let (value, shown) = value_of(deserializer)?;
     let number = match value {
@@ -173,8 +178,9 @@ pub(super) fn rate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D:
         ValueKind::String(text) => text.trim().parse().ok(),
         _ => None,
     };
-    let number = number.filter(|number| (0.001..=1_000_000.0).contains(number));
-    number.ok_or_else(|| D::Error::custom(format!("{shown} is not a number from 0.001 to 1000000")))
+    let number = number.filter(|number| RATES.contains(number));
+    let (least, most) = (RATES.start(), RATES.end());
+    number.ok_or_else(|| D::Error::custom(format!("{shown} is not a number from {least} to {most}")))
 }
 
 pub(crate) fn boolean<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {

@@ -1,6 +1,7 @@
 //! What a configuration may say, and what is said of one that may not.
 
 use std::path::PathBuf;
+use std::time::Instant;
 
 use super::*;
 
@@ -294,6 +295,8 @@ fn what_is_wrong_in_a_file_is_named() {
         ("poll: {status: 15}", "poll.status: `15` is a duration without a unit; it takes one such as 15s or 5m"),
         ("poll: {status: '15'}", "poll.status: `15` is a duration without a unit; it takes one such as 15s or 5m"),
         ("poll: {stale_after: 0s}", "poll.stale_after: `0s` is no time at all; it takes one such as 15s or 5m"),
+        ("poll: {status: 1ns}", "poll.status: `1ns` is shorter than 10ms; it takes one such as 15s or 5m"),
+        ("api: {timeout: 9ms}", "api.timeout: `9ms` is shorter than 10ms; it takes one such as 15s or 5m"),
         (
             "poll: {stale_after: 400days}",
             "poll.stale_after: `400days` is longer than 365 days; it takes one such as 15s or 5m",
@@ -301,8 +304,12 @@ fn what_is_wrong_in_a_file_is_named() {
         ("poll: {status: [5s]}", "poll.status: a list is not a duration; it takes one such as 15s or 5m"),
         ("poll: {status: }", "poll.status: nothing is not a duration; it takes one such as 15s or 5m"),
         ("api: {timeout: -1s}", "api.timeout: `-1s` is not a duration; it takes one such as 15s or 5m"),
-        ("poll: {requests_per_second: 0}", "poll.requests_per_second: `0` is not a number from 0.001 to 1000000"),
-        ("poll: {requests_per_second: many}", "poll.requests_per_second: `many` is not a number from 0.001 to 1000000"),
+        ("poll: {requests_per_second: 0}", "poll.requests_per_second: `0` is not a number from 0.01 to 1000000"),
+        (
+            "poll: {requests_per_second: 0.009}",
+            "poll.requests_per_second: `0.009` is not a number from 0.01 to 1000000",
+        ),
+        ("poll: {requests_per_second: many}", "poll.requests_per_second: `many` is not a number from 0.01 to 1000000"),
         ("poll: {max_in_flight: 0}", "poll.max_in_flight: `0` is not a whole number from 1 to 4294967295"),
         ("poll: {max_in_flight: 2.7}", "poll.max_in_flight: `2.7` is not a whole number from 1 to 4294967295"),
         ("poll: {max_in_flight: on}", "poll.max_in_flight: `on` is not a whole number from 1 to 4294967295"),
@@ -367,6 +374,10 @@ fn what_is_wrong_in_a_file_is_named() {
             "accounts: [{name: a, service_key_env: A}, {service_key_env: B}]",
             "accounts[1] has no name; with several accounts each takes one of its own",
         ),
+        (
+            "accounts: [{expect: [a, b, a]}]",
+            "accounts[0].expect[2]: `a` stands there before; each pipeline is expected once",
+        ),
         ("accounts: [{expect: [a, ..]}]", "accounts[0].expect[1]: it takes the id of a pipeline, of 1 to 256 bytes"),
     ] {
         let error = load("c.yaml", text, &[]).unwrap_err();
@@ -376,6 +387,15 @@ fn what_is_wrong_in_a_file_is_named() {
     let long = format!("accounts: [{{name: {}}}]", "é".repeat(100));
     assert!(load("c.yaml", &long, &[]).is_ok());
     assert!(load("c.yaml", &long.replace("}]", "é}]"), &[]).is_err());
+}
+
+#[test]
+fn no_stretching_that_can_be_configured_overflows_a_clock() {
+    // More pipelines than fit into memory. They need three probes each, and at worst a list has as many pages.
+    let pipelines = 5e6;
+    let required = 3.0 * pipelines / sections::SHORTEST.as_secs_f64() + pipelines / LONGEST.as_secs_f64();
+    let stretch = required / sections::RATES.start();
+    assert!(Instant::now().checked_add(LONGEST.mul_f64(stretch)).is_some(), "{stretch}");
 }
 
 #[test]
@@ -454,7 +474,7 @@ fn what_is_wrong_in_the_environment_is_named() {
 fn what_is_shown_can_be_loaded_again() {
     let odd = r##"
 api: {base_url: "http://api.example", allow_http: true, timeout: 1s 500ms}
-poll: {requests_per_second: 0.001, stale_after: 365days, status: 61s}
+poll: {requests_per_second: 0.01, stale_after: 365days, status: 61s}
 accounts:
   - name: "a: \"quoted\" # name é \\ 'x'"
     service_key_file: "relative path/with {odd} characters"

@@ -2,7 +2,7 @@
 //!
 //! A new gauge is one row here. The README's table, the dashboards and the alerts are checked against it.
 
-use crate::api::{DesiredStatus, DestinationErrorReason, Endpoint, Phase, Reason, UnknownField};
+use crate::api::{DesiredStatus, Endpoint, Phase, Reason, UnknownField};
 use crate::api::{DestinationHealth, Metrics, Pipeline as Listed, Status};
 use crate::fleet::{Account, GroupFlags, Moment, Pipeline, unix_seconds};
 
@@ -157,10 +157,15 @@ pub const FAMILIES: &[Family] = &[
         &[],
         |a, s| s.flag(Some(a.account.forbidden)),
     ),
-    account("goldrush_auth_failures_total", "Answers of 401 and 403 to the key in use.", &["code"], |a, s| {
-        s.labelled(&[("code", "401")], Some(a.account.unauthorized_answers as f64));
-        s.labelled(&[("code", "403")], Some(a.account.forbidden_answers as f64));
-    })
+    account(
+        "goldrush_auth_failures_total",
+        "Answers of 401 and 403 since the start, whatever key was in use.",
+        &["code"],
+        |a, s| {
+            s.labelled(&[("code", "401")], Some(a.account.unauthorized_answers as f64));
+            s.labelled(&[("code", "403")], Some(a.account.forbidden_answers as f64));
+        },
+    )
     .of_kind(Kind::Counter),
     account(
         "goldrush_service_key_loaded_timestamp_seconds",
@@ -412,10 +417,7 @@ pub const FAMILIES: &[Family] = &[
         "Why the destination is unhealthy, as of the last poll; 1, and only while it is.",
         &["reason"],
         |p, s| {
-            let Some(unhealthy) = p.destination().filter(|destination| destination.healthy == Some(false)) else {
-                return;
-            };
-            let reason = DestinationErrorReason::classify(unhealthy.last_error.as_deref());
+            let Some(reason) = p.destination().and_then(DestinationHealth::error_reason) else { return };
             s.labelled(&[("reason", reason.as_str())], Some(1.0));
         },
     ),

@@ -68,7 +68,11 @@ impl Own {
             "Into how many parts the pipelines are split, each for an exporter",
             total_shards.clone(),
         );
-        registry.register("goldrush_exporter_scrapes", "Scrapes that were answered", scrapes.clone());
+        registry.register(
+            "goldrush_exporter_scrapes",
+            "Expositions that were begun, this one included",
+            scrapes.clone(),
+        );
         registry.register_with_unit(
             "goldrush_exporter_render_duration",
             "How long it took when the pipelines' metrics were last written, and compressed for those who accept it",

@@ -169,7 +169,7 @@ impl Account {
 
     /// The newest list, unless it is older than a reading may be.
     pub fn list_fresh(&self, now: Moment) -> Option<&ListSummary> {
-        self.list.as_ref().filter(|list| now.since(list.at) <= self.stale_after)
+        self.list.as_ref().filter(|list| list.at.is_fresh(now, self.stale_after))
     }
 
     /// How long after `now` the account will look different without anybody writing to it: when the first of its

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use super::trouble::{BACKLOG, DELAY, DROPPED_SHARE};
 use super::{Beginning, Level, Moment, Since, Trend};
-use crate::api::{self, DesiredStatus, Endpoint, Phase, PipelineId, Reason};
+use crate::api::{self, DesiredStatus, DestinationError, Endpoint, Phase, PipelineId, Reason};
 
 /// An answer and the moment it came.
 #[derive(Debug, Clone)]
@@ -41,12 +41,12 @@ impl<T> ProbeState<T> {
 
     /// The newest reading, unless it is older than `stale_after`.
     pub fn fresh(&self, now: Moment, stale_after: Duration) -> Option<&T> {
-        self.reading.as_ref().filter(|reading| now.since(reading.at) <= stale_after).map(|reading| &reading.value)
+        self.reading.as_ref().filter(|reading| reading.at.is_fresh(now, stale_after)).map(|reading| &reading.value)
     }
 
     /// Whether the newest attempt succeeded, unless that is longer ago than `stale_after`.
     pub fn success(&self, now: Moment, stale_after: Duration) -> Option<bool> {
-        self.attempt.filter(|(at, _)| now.since(*at) <= stale_after).map(|(_, failure)| failure.is_none())
+        self.attempt.filter(|(at, _)| at.is_fresh(now, stale_after)).map(|(_, failure)| failure.is_none())
     }
 
     /// When the reading and the outcome came.
@@ -69,6 +69,14 @@ impl<T> ProbeState<T> {
     pub fn failing_since(&self) -> Option<Beginning> {
         let (newest, _) = self.attempt?;
         self.fails.began().filter(|began| self.fails.state() && began.at != newest)
+    }
+
+    /// Since when there is no fresh reading: the newest is too old, or there has been none and every attempt fails.
+    pub fn stale_since(&self, now: Moment, stale_after: Duration) -> Option<Beginning> {
+        match &self.reading {
+            Some(reading) => (!reading.at.is_fresh(now, stale_after)).then(|| reading.at.into()),
+            None => self.failing_since(),
+        }
     }
 
     fn failure(&self) -> Option<Reason> {
@@ -120,8 +128,8 @@ pub struct Summary {
     pub desired: Option<DesiredStatus>,
     /// The destination's health.
     pub healthy: Option<bool>,
-    /// Why the probes fail, in the order status, metrics, destination health.
-    pub failures: [Option<Reason>; 3],
+    /// Why the probes fail, in the order of [`Endpoint::PROBES`].
+    pub failures: [Option<Reason>; Endpoint::PROBES.len()],
 }
 
 impl Pipeline {
@@ -223,7 +231,7 @@ impl Pipeline {
 
     /// What the list said, unless that is longer ago than `stale_after`.
     pub fn listed_fresh(&self, now: Moment, stale_after: Duration) -> Option<&api::Pipeline> {
-        (now.since(self.listed.at) <= stale_after).then_some(&self.listed.value)
+        self.listed.at.is_fresh(now, stale_after).then_some(&self.listed.value)
     }
 
     /// When each of its parts came.
@@ -287,9 +295,9 @@ impl Pipeline {
         &self.backlog
     }
 
-    /// Why the destination was unhealthy when it was last asked for: free text, to be redacted.
-    pub fn last_destination_error(&self) -> Option<&str> {
-        self.destination_health.reading.as_ref().and_then(|reading| reading.value.last_error.as_deref())
+    /// Why the destination was unhealthy when it was last asked for.
+    pub fn last_destination_error(&self) -> Option<&DestinationError> {
+        self.destination_health.reading.as_ref().and_then(|reading| reading.value.last_error.as_ref())
     }
 
     /// Whether the newest answer of any of its probes is a 403.
@@ -325,8 +333,8 @@ impl Pipeline {
         }
     }
 
-    fn failures(&self) -> [Option<Reason>; 3] {
-        [Endpoint::Status, Endpoint::Metrics, Endpoint::DestinationHealth].map(|endpoint| self.failure(endpoint))
+    fn failures(&self) -> [Option<Reason>; Endpoint::PROBES.len()] {
+        Endpoint::PROBES.map(|endpoint| self.failure(endpoint))
     }
 
     /// What a log line would be about.

@@ -375,12 +375,8 @@ impl<'a> Judge<'a> {
     }
 
     fn reading<T>(&self, probe: &ProbeState<T>) -> Option<(Kind, Beginning)> {
-        let failing = probe.failing_since();
-        match probe.reading() {
-            Some(reading) if self.fresh(probe).is_none() => Some((Kind::ReadingsStale, reading.at.into())),
-            Some(_) => failing.map(|since| (Kind::ProbeFailing, since)),
-            None => failing.map(|since| (Kind::ReadingsStale, since)),
-        }
+        let stale = probe.stale_since(self.now, self.account.stale_after).map(|since| (Kind::ReadingsStale, since));
+        stale.or_else(|| probe.failing_since().map(|since| (Kind::ProbeFailing, since)))
     }
 }
 

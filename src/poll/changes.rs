@@ -2,7 +2,7 @@
 
 use tracing::{info, warn};
 
-use crate::api::{Endpoint, Error, Phase, Reason, redact};
+use crate::api::{Endpoint, Error, Phase, Reason};
 use crate::fleet::{Pipeline, Summary};
 
 /// Compares a pipeline with what it was before the newest answer, which was `error` if it was a failure.
@@ -29,14 +29,13 @@ pub(super) fn log(account: &str, before: &Summary, pipeline: &Pipeline, error: O
     }
     match (before.healthy, after.healthy) {
         (Some(true) | None, Some(false)) => {
-            let detail = redact(pipeline.last_destination_error().unwrap_or_default());
+            let detail = pipeline.last_destination_error().map_or("", |error| &error.redacted);
             warn!(account, pipeline_id, pipeline = name, detail, "destination is unhealthy");
         }
         (Some(false), Some(true)) => info!(account, pipeline_id, pipeline = name, "destination is healthy again"),
         _ => {}
     }
-    let probes = [Endpoint::Status, Endpoint::Metrics, Endpoint::DestinationHealth];
-    for ((probe, before), after) in probes.into_iter().zip(before.failures).zip(after.failures) {
+    for ((probe, before), after) in Endpoint::PROBES.into_iter().zip(before.failures).zip(after.failures) {
         let probe = probe.as_str();
         match (before, after) {
             // The account's log says it once; a line per pipeline would bury it.

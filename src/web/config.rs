@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use crate::config::{ConfigError, Section, Text, boolean, parse_yaml, whole};
+use crate::config::{ConfigError, LONGEST, Section, Text, boolean, parse_yaml, whole};
 
 /// No certificate chain and no such file is larger; reading stops there.
 const LARGEST_FILE: u64 = 1024 * 1024;
@@ -278,6 +278,10 @@ fn rate_limit(section: RateLimitSection) -> Result<Option<RateLimit>, String> {
     let Some(interval) = section.interval else { return Ok(None) };
     let interval = match humantime::parse_duration(&interval.text()) {
         Ok(Duration::ZERO) => return Ok(None),
+        // Clocks would overflow; with this, not even `burst` intervals come near it.
+        Ok(interval) if interval > LONGEST => {
+            return Err("rate_limit.interval: it takes no more than 365 days".to_owned());
+        }
         Ok(interval) => interval,
         Err(_) => return Err("rate_limit.interval: it takes a duration such as 1s, or 0 for no limit".to_owned()),
     };

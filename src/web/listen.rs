@@ -1,5 +1,6 @@
 //! Sockets to serve on: of our own, or passed on by systemd.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 
 use listenfd::ListenFd;
@@ -23,12 +24,17 @@ pub enum ListenError {
     SystemdSocket(usize, std::io::Error),
 }
 
-/// Listens on an address as exporter-toolkit writes it: `host:port`, or `:port` for all addresses.
+/// Listens on an address as exporter-toolkit writes it: `host:port`, or `:port` for all addresses, of IPv4 and IPv6.
 ///
 /// # Errors
 /// [`ListenError::Address`].
 pub async fn listen(address: &str) -> Result<TcpListener, ListenError> {
-    let listener = TcpListener::bind(with_host(address, "0.0.0.0")).await;
+    let mut listener = TcpListener::bind(with_host(address, "[::]")).await;
+    // Linux takes that for both, unless net.ipv6.bindv6only is set. There may be no IPv6 here; a port that is taken is
+    // so for both.
+    if address.starts_with(':') && listener.as_ref().is_err_and(|error| error.kind() != ErrorKind::AddrInUse) {
+        listener = TcpListener::bind(with_host(address, "0.0.0.0")).await;
+    }
     listener.map_err(|error| ListenError::Address(address.to_owned(), error))
 }
 
@@ -63,4 +69,24 @@ pub fn systemd_sockets() -> Result<Vec<TcpListener>, ListenError> {
         listeners.push(TcpListener::from_std(listener).map_err(refused)?);
     }
     Ok(listeners)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn without_a_host_it_listens_on_all_addresses_of_both_kinds() {
+        let listener = listen(":0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        // There may be no IPv6 here.
+        if TcpListener::bind("[::1]:0").await.is_ok() {
+            TcpStream::connect(("::1", port)).await.unwrap();
+        }
+        let error = listen(&format!(":{port}")).await.unwrap_err();
+        assert!(matches!(error, ListenError::Address(..)), "{error}");
+    }
 }

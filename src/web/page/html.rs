@@ -468,7 +468,7 @@ fn details(pipeline: &PipelineReport) -> Markup {
 fn reading(probe: &ProbeReport) -> Markup {
     html! {
         (when(probe.read))
-        @if probe.stale { ", stale" }
+        @if probe.stale && probe.read.is_some() { ", stale" }
         @if let Some(failure) = probe.failure { ", now fails: " (words::plain(failure)) }
     }
 }

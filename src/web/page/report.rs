@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 
 use super::query::Query;
 use super::words;
-use crate::api::{self, DestinationErrorReason, Phase, Reason, redact};
+use crate::api::{self, DestinationErrorReason, Phase, Reason};
 use crate::fleet::trouble::{Judge, Kind, Severity, Trouble, is_off_duty};
 use crate::fleet::{Account, Beginning, Fleet, KeyStanding, Moment, Pipeline, ProbeState, unix_seconds};
 
@@ -126,7 +126,7 @@ pub(super) struct PipelineReport<'a> {
     pub(super) normalization_errors: Option<Number>,
     #[serde(rename = "last_progress_timestamp_seconds")]
     pub(super) progress: Option<Time>,
-    pub(super) destination: DestinationReport,
+    pub(super) destination: DestinationReport<'a>,
     pub(super) forbidden: bool,
     pub(super) probes: Probes,
     pub(super) troubles: Vec<TroubleReport>,
@@ -134,7 +134,7 @@ pub(super) struct PipelineReport<'a> {
 
 /// The last check of a pipeline's destination.
 #[derive(Serialize)]
-pub(super) struct DestinationReport {
+pub(super) struct DestinationReport<'a> {
     pub(super) healthy: Option<bool>,
     pub(super) since: Option<SinceReport>,
     pub(super) latency_seconds: Option<Number>,
@@ -143,7 +143,7 @@ pub(super) struct DestinationReport {
     /// Only while it is unhealthy.
     pub(super) error_reason: Option<&'static str>,
     /// The API's own words, redacted.
-    pub(super) error: Option<String>,
+    pub(super) error: Option<&'a str>,
 }
 
 /// A pipeline's three probes.
@@ -171,6 +171,9 @@ pub(super) struct ProbeReport {
     pub(super) age_seconds: Option<Number>,
     #[serde(skip)]
     pub(super) stale: bool,
+    /// Again and again.
+    #[serde(skip)]
+    pub(super) failing: bool,
 }
 
 /// One thing that is wrong.
@@ -486,19 +489,17 @@ impl<'a> View<'a> {
         report
     }
 
-    fn destination(&self, pipeline: &Pipeline) -> DestinationReport {
+    fn destination(&self, pipeline: &'a Pipeline) -> DestinationReport<'a> {
         let health = self.fresh(&pipeline.destination_health);
-        let unhealthy = health.filter(|health| health.healthy == Some(false));
+        let reason = health.and_then(api::DestinationHealth::error_reason);
+        let error = health.and_then(|health| health.last_error.as_ref()).filter(|_| reason.is_some());
         DestinationReport {
             healthy: health.and_then(|health| health.healthy),
             since: health.and_then(|health| health.healthy).and_then(|_| self.since(pipeline.healthy().began())),
             latency_seconds: health.and_then(|health| health.latency_ms).map(|ms| Number(ms / 1000.0)),
             checked: self.wall(health.and_then(api::DestinationHealth::last_checked_at)),
-            error_reason: unhealthy.map(|health| {
-                let reason = DestinationErrorReason::classify(health.last_error.as_deref());
-                reason.as_str()
-            }),
-            error: unhealthy.and_then(|health| health.last_error.as_deref()).map(redact),
+            error_reason: reason.map(DestinationErrorReason::as_str),
+            error: error.map(|error| &*error.redacted),
         }
     }
 
@@ -509,7 +510,8 @@ impl<'a> View<'a> {
             failure: failure.map(Reason::as_str),
             read,
             age_seconds: read.map(|read| Number(read.age.as_secs_f64())),
-            stale: read.is_some() && self.fresh(probe).is_none(),
+            stale: probe.stale_since(self.now, self.account.stale_after).is_some(),
+            failing: probe.failing_since().is_some(),
         }
     }
 }

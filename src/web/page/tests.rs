@@ -141,6 +141,28 @@ fn what_is_not_fresh_is_not_shown() {
 }
 
 #[test]
+fn a_probe_that_failed_once_is_no_trouble_and_is_not_named_in_another_s() {
+    let at = clock();
+    let message = |answers: &[Answer]| {
+        let fleet = Fleet::default();
+        let handle = fleet.account("prod");
+        let mut account = handle.lock();
+        account.stale_after = Duration::from_secs(300);
+        account.observe_listed(&id("a"), read(json!({"id": "a", "status": "running"})), at(0));
+        for (answer, seconds) in answers.iter().zip(1..) {
+            account.observe(&id("a"), answer.clone(), at(seconds));
+        }
+        drop(account);
+        let report = serde_json::to_value(Report::new(&Snapshot::of(&fleet, at(10)), &query("", ""))).unwrap();
+        report["pipelines"][0]["troubles"][0]["message"].clone()
+    };
+    let (failed, timeout) = (Answer::Status(Err(Reason::Timeout)), Answer::Metrics(Err(Reason::Timeout)));
+    assert_eq!(message(&[failed.clone(), failed.clone(), timeout.clone()]), "No fresh reading of status (timeout).");
+    let well = Answer::Status(Ok(read(json!({"status": "RUNNING"}))));
+    assert_eq!(message(&[well, failed.clone(), failed, timeout]), "Requests fail again and again: status (timeout).");
+}
+
+#[test]
 fn a_wall_clock_that_steps_back_makes_nothing_younger() {
     let at = clock();
     let now = Moment { wall: SystemTime::UNIX_EPOCH, ..at(94) };

@@ -128,7 +128,7 @@ pub(super) fn of_pipeline(trouble: &Trouble, pipeline: &PipelineReport) -> Strin
         Kind::DestinationUnhealthy => {
             let destination = &pipeline.destination;
             let reason = destination.error_reason.map(plain).unwrap_or_default();
-            let error = destination.error.as_deref().filter(|error| !error.is_empty());
+            let error = destination.error.filter(|error| !error.is_empty());
             format!("The destination is unhealthy: {reason}{}", error.map(|e| format!(" ({e})")).unwrap_or_default())
         }
         Kind::NotRunning => {
@@ -162,13 +162,12 @@ pub(super) fn of_pipeline(trouble: &Trouble, pipeline: &PipelineReport) -> Strin
             format!("GoldRush last checked the destination {checked} ago: its health may be out of date.")
         }
         Kind::ReadingsStale => {
-            let probes = pipeline.probes.named().into_iter();
-            let stale = probes.filter(|(_, probe)| probe.stale || (probe.read.is_none() && probe.failure.is_some()));
+            let stale = pipeline.probes.named().into_iter().filter(|(_, probe)| probe.stale);
             let stale: Vec<String> = stale.map(|(name, probe)| with_failure(name, probe.failure)).collect();
             format!("No fresh reading of {}.", stale.join(", "))
         }
         Kind::ProbeFailing => {
-            let failing = pipeline.probes.named().into_iter().filter(|(_, probe)| probe.failure.is_some());
+            let failing = pipeline.probes.named().into_iter().filter(|(_, probe)| probe.failing);
             let failing: Vec<String> = failing.map(|(name, probe)| with_failure(name, probe.failure)).collect();
             format!("Requests fail again and again: {}.", failing.join(", "))
         }
