@@ -12,7 +12,7 @@ use tracing::{debug, error, info, warn};
 
 use super::backoff::Backoff;
 use super::budget::Budget;
-use super::changes;
+use super::changes::Changes;
 use super::listing::{Listing, Step};
 use super::pulse::Pulse;
 use super::schedule::{Intervals, PROBES, Pace, Probe, Schedule};
@@ -71,6 +71,7 @@ pub struct Poller {
     pulse: Pulse,
     schedule: Schedule,
     budget: Budget,
+    changes: Changes,
     in_flight: InFlight,
     /// Goes before everything else: the next page of a list, a retry with a new key.
     urgent: VecDeque<Job>,
@@ -142,6 +143,7 @@ impl Poller {
             pulse: Pulse::new(),
             schedule: Schedule::new(intervals, now),
             budget,
+            changes: Changes::default(),
             in_flight: FuturesUnordered::new(),
             urgent: VecDeque::new(),
             listing: None,
@@ -450,7 +452,9 @@ impl Poller {
             drop(state);
             self.schedule.insert(&id, now.monotonic);
             match (before, after) {
-                (Some(before), Some(after)) => changes::log(self.fleet.name(), &before, &after, None),
+                (Some(before), Some(after)) => {
+                    self.changes.log(self.fleet.name(), &before, &after, None, now.monotonic);
+                }
                 (None, Some(new)) if self.listed_pages.is_some() => {
                     let name = new.listed().name.as_deref().unwrap_or_default();
                     info!(account = self.fleet.name(), pipeline_id = id.as_str(), pipeline = name, "pipeline is new");
@@ -642,7 +646,7 @@ impl Poller {
         let Some(before) = state.observe(id, answer, now) else { return };
         let Some(pipeline) = state.pipeline(id).cloned() else { return };
         drop(state);
-        changes::log(self.fleet.name(), &before, &pipeline, error.as_ref());
+        self.changes.log(self.fleet.name(), &before, &pipeline, error.as_ref(), now.monotonic);
         let pace = match (pipeline.failure(probe.endpoint), pipeline.summary().phase) {
             (Some(Reason::Forbidden | Reason::NotFound), _) => Pace::Refused,
             (None, Some(phase)) if probe.endpoint == Endpoint::Status && phase.is_transitional() => Pace::Transitional,
