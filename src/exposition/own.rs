@@ -86,7 +86,7 @@ impl Own {
             exposition_bytes.clone(),
         );
         #[cfg(target_os = "linux")]
-        registry.register_collector(Box::new(super::process::Process));
+        registry.register_collector(Box::new(super::process::Process::new()));
         Self {
             registry,
             scrapes,

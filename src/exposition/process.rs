@@ -9,12 +9,26 @@ use prometheus_client::registry::Unit;
 
 /// This process. What the kernel does not tell gives no sample.
 #[derive(Debug)]
-pub(super) struct Process;
+pub(super) struct Process {
+    /// In Unix seconds. Read once: the kernel counts it back from the wall clock, and a clock that is set would look like a
+    /// restart.
+    start_time: Option<f64>,
+}
+
+impl Process {
+    pub(super) fn new() -> Self {
+        Self { start_time: start_time().ok() }
+    }
+}
+
+fn start_time() -> procfs::ProcResult<f64> {
+    let started = procfs::process::Process::myself()?.stat()?.starttime as f64;
+    Ok(procfs::boot_time_secs()? as f64 + started / procfs::ticks_per_second() as f64)
+}
 
 /// What is read at once, so that the parts fit together.
 struct Reading {
     cpu_seconds: f64,
-    start_time: f64,
     virtual_bytes: u64,
     resident_bytes: u64,
     open_fds: usize,
@@ -33,7 +47,6 @@ fn read() -> procfs::ProcResult<Reading> {
     };
     Ok(Reading {
         cpu_seconds: (stat.utime + stat.stime) as f64 / ticks,
-        start_time: procfs::boot_time_secs()? as f64 + stat.starttime as f64 / ticks,
         virtual_bytes: stat.vsize,
         resident_bytes: stat.rss * procfs::page_size(),
         open_fds: process.fd_count()?,
@@ -50,7 +63,9 @@ impl Collector for Process {
         let mut write = |name, help, unit, value: f64| write(&mut encoder, name, help, unit, &ConstGauge::new(value));
         let seconds = Some(&Unit::Seconds);
         let bytes = Some(&Unit::Bytes);
-        write("process_start_time", "Start of the process, in Unix time.", seconds, reading.start_time)?;
+        if let Some(start_time) = self.start_time {
+            write("process_start_time", "Start of the process, in Unix time.", seconds, start_time)?;
+        }
         write("process_virtual_memory", "Virtual memory size.", bytes, reading.virtual_bytes as f64)?;
         write("process_resident_memory", "Resident memory size.", bytes, reading.resident_bytes as f64)?;
         write("process_open_fds", "Open file descriptors.", None, reading.open_fds as f64)?;

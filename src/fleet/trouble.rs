@@ -294,9 +294,10 @@ impl<'a> Judge<'a> {
 
     fn phase(&self, pipeline: &Pipeline) -> Option<Trouble> {
         let phase = self.fresh_phase(pipeline)?;
-        if phase == Phase::Running || pipeline.desired().state() != Some(DesiredStatus::Running) {
+        if phase == Phase::Running {
             return None;
         }
+        // A wish that is unknown counts as wanted: what is paused has been left out before.
         let running = pipeline.running().began()?;
         let since = pipeline.desired().began().map_or(running, |wanted| running.later(wanted));
         let deploys = phase.is_transitional() && self.now.since(since.at) < DEPLOYMENT;

@@ -15,7 +15,7 @@ use super::budget::Budget;
 use super::changes::Changes;
 use super::listing::{Listing, Step};
 use super::pulse::Pulse;
-use super::schedule::{Intervals, PROBES, Pace, Probe, Schedule};
+use super::schedule::{Intervals, Pace, Probe, Schedule};
 use super::suspicion::Before;
 use crate::api::{self, Client, Endpoint, Error, ListPage, PipelineId, Reason, UnknownField};
 use crate::config::{self, Config};
@@ -26,8 +26,6 @@ use crate::service_key::{KeyHolder, KeySource, LoadedKey, Reread};
 /// the old key dies. And a loop that waits is told from one that hangs.
 const TICK: Duration = Duration::from_secs(1);
 
-/// A list that is due later than this is never due.
-const LONGEST_DISCOVERY: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// The part of the budget that the list may have while the budget is too small for all. It costs a request for a hundred
 /// pipelines: were it stretched like the probes' intervals, new pipelines would be found after hours, and what it says would
 /// be too old to be shown most of the time.
@@ -572,7 +570,7 @@ impl Poller {
         let discovery = self.discovery.as_secs_f64();
         let stretched = discovery * (self.required() / allowed).max(1.0);
         let seconds = stretched.min(pages / (LIST_SHARE * allowed)).max(discovery);
-        let interval = Duration::try_from_secs_f64(seconds).unwrap_or(LONGEST_DISCOVERY).min(LONGEST_DISCOVERY);
+        let interval = Duration::try_from_secs_f64(seconds).unwrap_or(config::LONGEST).min(config::LONGEST);
         let took = now.saturating_duration_since(started);
         (started + interval).max(now + took)
     }
@@ -614,7 +612,7 @@ impl Poller {
             && self.schedule.contains(id)
         {
             // Its other probes will be answered alike, and one new list is enough.
-            self.not_found.extend(PROBES.map(|endpoint| Probe { id: id.clone(), endpoint }));
+            self.not_found.extend(Endpoint::PROBES.map(|endpoint| Probe { id: id.clone(), endpoint }));
             self.drop_pipeline(id, "the API answered 404");
             self.list_due = Instant::now();
             self.list_again = self.listing.is_some();
@@ -732,7 +730,7 @@ mod tests {
     async fn answers_to_what_was_sent_before_a_refusal_do_not_undo_it() {
         let mut poller = poller_of_one().await;
         let sent = Instant::now();
-        let [first, second, third] = PROBES.map(|endpoint| Job::Probe(Probe { id: id(), endpoint }));
+        let [first, second, third] = Endpoint::PROBES.map(|endpoint| Job::Probe(Probe { id: id(), endpoint }));
         tokio::time::advance(Duration::from_secs(1)).await;
         answer(&mut poller, first, sent, Err(Error::Unauthorized)).await;
         tokio::time::advance(Duration::from_secs(1)).await;

@@ -41,9 +41,6 @@ pub struct Probe {
     pub endpoint: Endpoint,
 }
 
-/// The endpoints that are asked for each pipeline.
-pub(super) const PROBES: [Endpoint; 3] = [Endpoint::Status, Endpoint::Metrics, Endpoint::DestinationHealth];
-
 /// The intervals of the configuration.
 #[derive(Debug, Clone, Copy)]
 pub struct Intervals {
@@ -93,11 +90,11 @@ struct Slot {
 /// The ticket of a probe that has been taken and has not come back.
 const ON_ITS_WAY: u64 = 0;
 
-/// A pipeline with its three probes, in the order of [`PROBES`].
+/// A pipeline with its three probes, in the order of [`Endpoint::PROBES`].
 #[derive(Debug)]
 struct Pipeline {
     id: PipelineId,
-    slots: [Slot; PROBES.len()],
+    slots: [Slot; Endpoint::PROBES.len()],
 }
 
 /// Orders by due time, then by arrival. Small, since the queue moves them around all the time.
@@ -106,7 +103,7 @@ struct Entry {
     due: Virtual,
     ticket: u64,
     place: u32,
-    /// Which of [`PROBES`].
+    /// Which of [`Endpoint::PROBES`].
     probe: u8,
 }
 
@@ -187,7 +184,7 @@ impl Schedule {
             self.pipelines.push(None);
             (self.pipelines.len() - 1) as u32
         });
-        let slots = PROBES.map(|endpoint| {
+        let slots = Endpoint::PROBES.map(|endpoint| {
             let phase = (self.arrivals as f64 * GOLDEN_RATIO).fract();
             self.arrivals += 1;
             let ticket = self.next_ticket();
@@ -205,7 +202,7 @@ impl Schedule {
         let Some(place) = self.places.remove(id) else { return };
         let Some(pipeline) = self.pipelines[place as usize].take() else { return };
         self.free_places.push(place);
-        for (slot, endpoint) in pipeline.slots.iter().zip(PROBES) {
+        for (slot, endpoint) in pipeline.slots.iter().zip(Endpoint::PROBES) {
             self.required -= self.frequency(endpoint, slot.pace);
             self.unanswered -= usize::from(!slot.answered);
         }
@@ -241,7 +238,7 @@ impl Schedule {
         let Reverse(entry) = self.queue.pop()?;
         let pipeline = self.pipelines[entry.place as usize].as_mut()?;
         pipeline.slots[usize::from(entry.probe)].ticket = ON_ITS_WAY;
-        Some(Probe { id: pipeline.id.clone(), endpoint: PROBES[usize::from(entry.probe)] })
+        Some(Probe { id: pipeline.id.clone(), endpoint: Endpoint::PROBES[usize::from(entry.probe)] })
     }
 
     /// A probe was sent at `sent` and has been answered: its next turn comes one interval after this one.
@@ -270,7 +267,8 @@ impl Schedule {
         self.unanswered -= usize::from(first);
         if !was_extra {
             // Enough for one hint, however small the fleet.
-            let most = (EXTRA_SHARE * (PROBES.len() * self.len()) as f64).max((PROBES.len() - 1) as f64);
+            let most =
+                (EXTRA_SHARE * (Endpoint::PROBES.len() * self.len()) as f64).max((Endpoint::PROBES.len() - 1) as f64);
             self.extra_turns = (self.extra_turns + EXTRA_SHARE).min(most);
         }
     }
@@ -292,7 +290,7 @@ impl Schedule {
         let others_wait = self.queue.peek().is_some_and(|Reverse(entry)| entry.due < time);
         let Some(&place) = self.places.get(&than.id) else { return };
         let Some(pipeline) = self.pipelines[place as usize].as_mut() else { return };
-        for (slot, endpoint) in pipeline.slots.iter_mut().zip(PROBES) {
+        for (slot, endpoint) in pipeline.slots.iter_mut().zip(Endpoint::PROBES) {
             let own = slot.answered && slot.ticket != ON_ITS_WAY && slot.pace != Pace::Refused && !slot.hastened;
             // One whose turn comes soon anyway can wait for it.
             let soon = time + self.intervals.of(endpoint, slot.pace) / 8;

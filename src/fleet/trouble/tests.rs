@@ -141,7 +141,7 @@ fn wanted_running_but_not_running() {
     assert_eq!(scene.troubles(981, "a"), []);
     scene.lists(0, "b", json!({"status": "sleeping"}));
     scene.status(10, "b", "PAUSED", 0);
-    assert_eq!(scene.troubles(20, "b"), [], "nobody knows what is wanted");
+    assert_eq!(scene.troubles(20, "b"), [("not_running", Some(-10))], "a wish that is unknown counts as wanted");
 }
 
 #[test]
@@ -417,5 +417,5 @@ fn the_limits_are_those_of_the_alerts_and_each_alert_has_its_runbook() {
     let delay = &rules[rules.find("- record: goldrush:pipeline_delay_seconds:max\n").unwrap()..];
     let delay = &delay[..delay.find("\n      - ").unwrap()];
     assert!(delay.contains(&format!("> {CATCHING_UP}\n")), "{delay}");
-    assert!(delay.contains("and on (job, account, pipeline_id) goldrush:pipeline_working:max\n"), "{delay}");
+    assert!(delay.contains("and on (job, account, pipeline_id) goldrush:pipeline_working:latest\n"), "{delay}");
 }

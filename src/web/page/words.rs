@@ -132,7 +132,7 @@ pub(super) fn of_pipeline(trouble: &Trouble, pipeline: &PipelineReport) -> Strin
             format!("The destination is unhealthy: {reason}{}", error.map(|e| format!(" ({e})")).unwrap_or_default())
         }
         Kind::NotRunning => {
-            format!("It is wanted running, but it is {}.", pipeline.phase.unwrap_or("in no known phase"))
+            format!("It should run, but it is {}.", pipeline.phase.unwrap_or("in no known phase"))
         }
         Kind::Stalled => match pipeline.pending_records {
             Some(Number(pending)) if pending > 0.0 => {
