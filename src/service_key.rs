@@ -15,7 +15,7 @@ use crate::file_system;
 /// The variable that is enough to run: one account named `default`.
 pub const DEFAULT_ENV: &str = "GOLDRUSH_SERVICE_KEY";
 
-/// A larger file is no key; reading stops there.
+/// A larger file is no key.
 const LARGEST_FILE: u64 = 16 * 1024;
 
 /// The credential of one account.
@@ -120,7 +120,7 @@ impl KeySource {
             Self::File(path) => {
                 let unreadable = |why: String| KeyError::Unreadable(self.clone(), why);
                 let path = path.clone();
-                let read = file_system::ask(move || read_file(&path)).await;
+                let read = file_system::ask(move || file_system::read(&path, LARGEST_FILE)).await;
                 let bytes = read.map_err(unreadable)?.map_err(|error| unreadable(error.to_string()))?;
                 let text = std::str::from_utf8(&bytes);
                 Zeroizing::new(text.map_err(|_| KeyError::Flawed(self.clone(), Flaw::Unprintable))?.to_owned())
@@ -128,13 +128,6 @@ impl KeySource {
         };
         ServiceKey::new(&text).map_err(|flaw| KeyError::Flawed(self.clone(), flaw))
     }
-}
-
-fn read_file(path: &std::path::Path) -> std::io::Result<Zeroizing<Vec<u8>>> {
-    use std::io::Read;
-    let mut bytes = Zeroizing::new(Vec::new());
-    std::fs::File::open(path)?.take(LARGEST_FILE).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 /// The key in use. Each new key has a new generation, so that an answer counts for the key that asked.

@@ -4,7 +4,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Api, Exporter, FAST, KEY, all_succeed, environment, eventually, failures};
+use common::{Api, Exporter, FAST, KEY, all_succeed, environment, eventually, failures, run};
 use goldrush_exporter::simulator::{Endpoint, Options, RequestRecord};
 
 const UNAUTHORIZED: &str = "goldrush_auth_unauthorized{account=\"default\"}";
@@ -156,6 +156,18 @@ fn a_secret_that_is_gone_or_empty_leaves_the_key_in_use() {
     let exposition = exporter.scrape();
     assert!(all_succeed(&exposition, 2));
     assert_eq!(exposition.value(UNAUTHORIZED), Some(0.0));
+}
+
+#[test]
+fn what_is_larger_than_any_key_is_none() {
+    let secret = Secret::new();
+    let settings = environment(&[("GOLDRUSH_EXPORTER__ACCOUNTS__0__SERVICE_KEY_FILE", &secret.path())]);
+    secret.put(&"k".repeat(16 * 1024));
+    assert_eq!(run(&["--config.check"], &settings).status, Some(0));
+    secret.put(&"k".repeat(16 * 1024 + 1));
+    let ended = run(&["--config.check"], &settings);
+    assert_eq!(ended.status, Some(2));
+    assert!(ended.stderr.contains("cannot be read: it is larger than 16384 bytes"), "{}", ended.stderr);
 }
 
 #[test]
