@@ -215,7 +215,8 @@ pub async fn run(options: Options, listeners: Vec<TcpListener>) -> Result<(), Er
     }
     service_manager::stopping();
     info!("stopping: no more polls, scrapes in flight are finished");
-    drop((polling, reloads));
+    // Whoever waits for a reload is told, the next in line as well: they would be waited for.
+    drop((polling, reloads, reload_requests));
     drop(stop);
     let drained = timeout(DRAIN, async { while servers.join_next().await.is_some() {} }).await;
     if drained.is_err() {
