@@ -120,13 +120,13 @@ impl Client {
         authorization.set_sensitive(true);
         let sent = self.http.get(url).header(AUTHORIZATION, authorization).send().await;
         let response = sent.map_err(|error| self.transport(&error, "waiting for the answer to begin"))?;
-        let refusal = Error::from_status(response.status().as_u16(), retry_after_of(&response));
-        if let Some(refusal) = refusal {
+        let retry_after = retry_after_of(&response);
+        if let Some(refusal) = Error::from_status(response.status().as_u16(), retry_after) {
             // Reading the little that follows lets the connection be used again; more is not worth waiting for.
             let _ = tokio::time::timeout(LONGEST_DRAIN, self.body(response, LARGEST_DRAIN)).await;
             return Err(refusal);
         }
-        envelope::open(&self.body(response, self.settings.max_response_bytes).await?)
+        envelope::open(&self.body(response, self.settings.max_response_bytes).await?, retry_after)
     }
 
     /// The whole body, unpacked; the limit holds whatever the headers promise.
