@@ -144,7 +144,14 @@ impl Client {
     /// Sorts reqwest's errors by what they tell an operator.
     fn transport(&self, error: &reqwest::Error, doing: &'static str) -> Error {
         if error.is_timeout() {
-            return Error::Timeout { timeout: self.settings.timeout, detail: doing };
+            let timeout = self.settings.timeout;
+            return if error.is_connect() {
+                let (missing, doing) =
+                    ("connection within the limit for connecting", "looking up the host, TCP or TLS");
+                Error::Timeout { missing, timeout: timeout.min(LONGEST_CONNECT), doing }
+            } else {
+                Error::Timeout { missing: "whole answer within api.timeout", timeout, doing }
+            };
         }
         let text = chain(error);
         if error.is_connect() {
@@ -187,4 +194,28 @@ fn is_tls(error: &(dyn StdError + 'static)) -> bool {
 fn chain(error: &reqwest::Error) -> String {
     let texts: Vec<String> = causes(error).skip(1).map(ToString::to_string).collect();
     if texts.is_empty() { "no cause given".to_owned() } else { texts.join(": ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_does_not_come_about_is_blamed_on_the_limit_that_passed() {
+        // Connections wait there to be accepted; nobody shakes hands.
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let base_url = format!("https://{}/", listener.local_addr().unwrap());
+        let client = Client::new(Settings {
+            base_url: BaseUrl::parse(&base_url, false).unwrap(),
+            timeout: Duration::from_secs(10),
+            max_response_bytes: 1024,
+            max_connections: 1,
+        });
+        let error = client.unwrap().list_page(&ServiceKey::new("sk_1").unwrap(), 1).await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "no connection within the limit for connecting (5s): looking up the host, TCP or TLS"
+        );
+        assert_eq!(error.reason(), crate::api::Reason::Timeout);
+    }
 }
