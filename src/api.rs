@@ -8,6 +8,7 @@ mod client;
 mod destination_error;
 mod envelope;
 mod error;
+mod lookup;
 mod redact;
 mod retry_after;
 mod wire;

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use super::base_url::BaseUrl;
 use super::envelope;
 use super::error::Error;
+use super::lookup::LookUp;
 use super::retry_after;
 use super::wire::{DestinationHealth, ListPage, Metrics, PipelineId, Status};
 use crate::service_key::ServiceKey;
@@ -63,6 +64,7 @@ impl Client {
             // What the API refuses over HTTP/2 would be sent again at once, past the budget.
             .retry(retry::never())
             .https_only(settings.base_url.is_https())
+            .dns_resolver(LookUp::default())
             .connect_timeout(settings.timeout.min(LONGEST_CONNECT))
             .timeout(settings.timeout)
             .pool_max_idle_per_host(settings.max_connections)
