@@ -67,13 +67,10 @@ impl ConfigSource {
 
     /// Reads the configuration while the daemon runs, which a file system that hangs must not hold up.
     async fn load_again(&self) -> Result<Config, ConfigError> {
+        let Self::FileAndEnvironment(Some(file)) = self else { return self.load() };
         let source = self.clone();
-        file_system::ask(move || source.load()).await.unwrap_or_else(|problem| {
-            let origin = match self {
-                Self::FileAndEnvironment(Some(file)) => file.display().to_string(),
-                _ => "the configuration".to_owned(),
-            };
-            Err(ConfigError { origin, problem: format!("cannot be read: {problem}") })
+        file_system::ask(file, move || source.load()).await.unwrap_or_else(|problem| {
+            Err(ConfigError { origin: file.display().to_string(), problem: format!("cannot be read: {problem}") })
         })
     }
 }
