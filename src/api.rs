@@ -8,6 +8,7 @@ mod client;
 mod destination_error;
 mod envelope;
 mod error;
+mod lookup;
 mod redact;
 mod retry_after;
 mod wire;
@@ -50,7 +51,7 @@ pub(crate) mod fuzzing {
     use serde::de::DeserializeOwned;
 
     pub(crate) fn open<T: DeserializeOwned>(body: &[u8]) -> Result<Option<T>, super::Error> {
-        super::envelope::open(body)
+        super::envelope::open(body, None)
     }
 
     pub(crate) fn retry_after(text: &str, date: Option<&str>, now: SystemTime) -> Option<Duration> {

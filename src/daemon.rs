@@ -67,13 +67,10 @@ impl ConfigSource {
 
     /// Reads the configuration while the daemon runs, which a file system that hangs must not hold up.
     async fn load_again(&self) -> Result<Config, ConfigError> {
+        let Self::FileAndEnvironment(Some(file)) = self else { return self.load() };
         let source = self.clone();
-        file_system::ask(move || source.load()).await.unwrap_or_else(|problem| {
-            let origin = match self {
-                Self::FileAndEnvironment(Some(file)) => file.display().to_string(),
-                _ => "the configuration".to_owned(),
-            };
-            Err(ConfigError { origin, problem: format!("cannot be read: {problem}") })
+        file_system::ask(file, move || source.load()).await.unwrap_or_else(|problem| {
+            Err(ConfigError { origin: file.display().to_string(), problem: format!("cannot be read: {problem}") })
         })
     }
 }
@@ -215,7 +212,8 @@ pub async fn run(options: Options, listeners: Vec<TcpListener>) -> Result<(), Er
     }
     service_manager::stopping();
     info!("stopping: no more polls, scrapes in flight are finished");
-    drop((polling, reloads));
+    // Whoever waits for a reload is told, the next in line as well: they would be waited for.
+    drop((polling, reloads, reload_requests));
     drop(stop);
     let drained = timeout(DRAIN, async { while servers.join_next().await.is_some() {} }).await;
     if drained.is_err() {

@@ -15,7 +15,7 @@ use crate::file_system;
 /// The variable that is enough to run: one account named `default`.
 pub const DEFAULT_ENV: &str = "GOLDRUSH_SERVICE_KEY";
 
-/// A larger file is no key; reading stops there.
+/// A larger file is no key.
 const LARGEST_FILE: u64 = 16 * 1024;
 
 /// The credential of one account.
@@ -119,22 +119,17 @@ impl KeySource {
             Self::BuiltIn(key) => Zeroizing::new((*key).to_owned()),
             Self::File(path) => {
                 let unreadable = |why: String| KeyError::Unreadable(self.clone(), why);
-                let path = path.clone();
-                let read = file_system::ask(move || read_file(&path)).await;
-                let bytes = read.map_err(unreadable)?.map_err(|error| unreadable(error.to_string()))?;
+                let read = file_system::ask(path, {
+                    let path = path.clone();
+                    move || file_system::read(&path, LARGEST_FILE)
+                });
+                let bytes = read.await.map_err(unreadable)?.map_err(|error| unreadable(error.to_string()))?;
                 let text = std::str::from_utf8(&bytes);
                 Zeroizing::new(text.map_err(|_| KeyError::Flawed(self.clone(), Flaw::Unprintable))?.to_owned())
             }
         };
         ServiceKey::new(&text).map_err(|flaw| KeyError::Flawed(self.clone(), flaw))
     }
-}
-
-fn read_file(path: &std::path::Path) -> std::io::Result<Zeroizing<Vec<u8>>> {
-    use std::io::Read;
-    let mut bytes = Zeroizing::new(Vec::new());
-    std::fs::File::open(path)?.take(LARGEST_FILE).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 /// The key in use. Each new key has a new generation, so that an answer counts for the key that asked.
@@ -154,6 +149,14 @@ pub struct KeyHolder {
     source: KeySource,
     current: LoadedKey,
     problem: Option<KeyError>,
+}
+
+/// What a look at the source has found.
+#[derive(Debug)]
+pub struct Look {
+    /// Of the key that was in use when it began.
+    generation: u64,
+    found: Result<ServiceKey, KeyError>,
 }
 
 /// What reading a key again has led to.
@@ -187,10 +190,18 @@ impl KeyHolder {
         &self.current
     }
 
-    /// Reads the source again. Comparing what it holds, instead of watching the file, also sees the links
-    /// that Kubernetes swaps and works on every file system.
-    pub async fn reread(&mut self) -> Reread {
-        match self.source.read().await {
+    /// Reads the source again, beside whatever else goes on. Comparing what it holds, instead of watching the file,
+    /// also sees the links that Kubernetes swaps and works on every file system.
+    pub fn look(&self) -> impl Future<Output = Look> + Send + use<> {
+        let (source, generation) = (self.source.clone(), self.current.generation);
+        async move { Look { generation, found: source.read().await } }
+    }
+
+    /// Takes up what a look has found.
+    pub fn take(&mut self, Look { generation, found }: Look) -> Reread {
+        match found {
+            // Another look was faster, and may have seen the file later.
+            _ if generation != self.current.generation => Reread::Unchanged,
             Ok(key) if key.reveal() == self.current.key.reveal() => {
                 self.problem = None;
                 Reread::Unchanged
@@ -231,6 +242,11 @@ mod tests {
         assert_eq!(format!("{:?}", ServiceKey::new("sk_secret").unwrap()), "ServiceKey(hidden)");
     }
 
+    async fn reread(holder: &mut KeyHolder) -> Reread {
+        let look = holder.look().await;
+        holder.take(look)
+    }
+
     #[tokio::test]
     async fn a_file_is_read_again_also_behind_swapped_links() {
         let folder = tempfile::tempdir().unwrap();
@@ -249,19 +265,22 @@ mod tests {
         std::os::unix::fs::symlink("data/key", &path).unwrap();
 
         let mut holder = KeyHolder::load(KeySource::File(path.clone())).await.unwrap();
+        let early = holder.look().await;
         assert_eq!(holder.current().key.reveal(), "sk_one");
-        assert_eq!(holder.reread().await, Reread::Unchanged);
+        assert_eq!(reread(&mut holder).await, Reread::Unchanged);
         link("v2");
-        assert_eq!(holder.reread().await, Reread::Changed);
+        assert_eq!(reread(&mut holder).await, Reread::Changed);
         assert_eq!((holder.current().key.reveal(), holder.current().generation), ("sk_two", 2));
+        assert_eq!(holder.take(early), Reread::Unchanged, "it has seen the old key");
+        assert_eq!(holder.current().key.reveal(), "sk_two");
 
         // A file that is gone or broken leaves the key in use, and is said once.
         std::fs::remove_file(&path).unwrap();
-        assert!(matches!(holder.reread().await, Reread::Failed(KeyError::Unreadable(..))));
-        assert_eq!(holder.reread().await, Reread::Unchanged);
+        assert!(matches!(reread(&mut holder).await, Reread::Failed(KeyError::Unreadable(..))));
+        assert_eq!(reread(&mut holder).await, Reread::Unchanged);
         assert_eq!(holder.current().key.reveal(), "sk_two");
         std::fs::write(&path, "").unwrap();
-        let Reread::Failed(problem) = holder.reread().await else { panic!("an empty file is no key") };
+        let Reread::Failed(problem) = reread(&mut holder).await else { panic!("an empty file is no key") };
         assert_eq!(problem.to_string(), format!("no ServiceKey: file {} is empty", path.display()));
     }
 }

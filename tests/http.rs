@@ -138,6 +138,34 @@ fn a_configuration_file_that_hangs_holds_up_neither_scrapes_nor_a_stop() {
 }
 
 #[test]
+fn a_reload_that_waits_for_another_does_not_hold_up_a_stop() {
+    let api = Api::healthy(1);
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    std::fs::write(path("exporter.yml"), "{}").unwrap();
+    let arguments = ["--config.file", &path("exporter.yml"), "--web.enable-lifecycle"];
+    let mut exporter = Exporter::start(&arguments, &api.environment());
+    assert!(std::process::Command::new("mkfifo").arg(path("hangs")).status().unwrap().success());
+    std::fs::rename(path("hangs"), path("exporter.yml")).unwrap();
+    // The first waits for the file, the others for the first.
+    let waiting = [(); 3].map(|()| {
+        let mut client = std::net::TcpStream::connect(&exporter.address).unwrap();
+        client.write_all(b"POST /-/reload HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        client
+    });
+    assert_eq!(exporter.get("/-/healthy").status, 200);
+    exporter.signal("TERM");
+    for mut client in waiting {
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        // Nothing at all where the stop came before the request.
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    }
+    assert_eq!(exporter.ended().code(), Some(0));
+    assert!(!exporter.stderr.text().contains("a client is stuck"), "{}", exporter.stderr.text());
+}
+
+#[test]
 fn sigterm_ends_the_process_even_with_a_stuck_client() {
     let api = Api::healthy(1);
     for signal in ["TERM", "INT"] {

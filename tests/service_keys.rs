@@ -4,7 +4,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Api, Exporter, FAST, KEY, all_succeed, environment, eventually, failures};
+use common::{Api, Exporter, FAST, KEY, all_succeed, environment, eventually, failures, run};
 use goldrush_exporter::simulator::{Endpoint, Options, RequestRecord};
 
 const UNAUTHORIZED: &str = "goldrush_auth_unauthorized{account=\"default\"}";
@@ -28,6 +28,13 @@ impl Secret {
     fn put(&self, key: &str) {
         std::fs::write(self.0.path().join("next"), key).unwrap();
         std::fs::rename(self.0.path().join("next"), self.path()).unwrap();
+    }
+
+    /// Puts a pipe in its place.
+    fn hang(&self) {
+        let next = self.0.path().join("next");
+        assert!(std::process::Command::new("mkfifo").arg(&next).status().unwrap().success());
+        std::fs::rename(next, self.path()).unwrap();
     }
 
     /// Polls with the key of this file.
@@ -156,6 +163,65 @@ fn a_secret_that_is_gone_or_empty_leaves_the_key_in_use() {
     let exposition = exporter.scrape();
     assert!(all_succeed(&exposition, 2));
     assert_eq!(exposition.value(UNAUTHORIZED), Some(0.0));
+}
+
+#[test]
+fn a_secret_that_hangs_holds_up_nothing_and_is_taken_up_when_it_can_be_read_again() {
+    let api = Api::healthy(3);
+    let secret = Secret::new();
+    let exporter = secret.settled(&api, 3, &[]);
+    let threads = || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", exporter.pid())).unwrap();
+        let threads = status.lines().find_map(|line| line.strip_prefix("Threads:")).unwrap();
+        threads.trim().parse::<usize>().unwrap()
+    };
+    let before = threads();
+    // Whoever opens it waits for a writer, as for a server that does not answer.
+    secret.hang();
+    exporter.stderr.line("no answer from the file system");
+    let requests = || api.simulator.requests().len();
+    let asked = requests();
+    eventually("polling goes on at its pace", || requests() > asked + 400);
+    let exposition = exporter.scrape();
+    assert!(all_succeed(&exposition, 3));
+    let timeouts = exposition.values("goldrush_api_request_failures_total", &["reason=\"timeout\""]);
+    assert_eq!(timeouts, [0.0; 4], "the API answers all the time");
+    // One waits for the file, and one may write for a scraper.
+    assert!(threads() <= before + 2, "{} threads, and {before} before", threads());
+    assert_eq!(exporter.stderr.text().matches("no answer from the file system").count(), 1, "said once");
+
+    api.simulator.revoke_key(KEY);
+    exporter.until_value(UNAUTHORIZED, 1.0);
+    api.simulator.add_service_key(NEW_KEY, 0);
+    secret.put(NEW_KEY);
+    exporter.until("probing resumes", |exposition| {
+        exposition.value(UNAUTHORIZED) == Some(0.0) && all_succeed(exposition, 3)
+    });
+    assert!(refused(&api).iter().all(|request| request.key != NEW));
+}
+
+#[test]
+fn a_secret_may_come_through_a_pipe() {
+    let api = Api::healthy(1);
+    let secret = Secret::new();
+    secret.hang();
+    let path = secret.path();
+    // Opening it waits for the reader.
+    let writer = std::thread::spawn(move || std::fs::write(path, KEY).unwrap());
+    secret.settled(&api, 1, &[]);
+    writer.join().unwrap();
+}
+
+#[test]
+fn what_is_larger_than_any_key_is_none() {
+    let secret = Secret::new();
+    let settings = environment(&[("GOLDRUSH_EXPORTER__ACCOUNTS__0__SERVICE_KEY_FILE", &secret.path())]);
+    secret.put(&"k".repeat(16 * 1024));
+    assert_eq!(run(&["--config.check"], &settings).status, Some(0));
+    secret.put(&"k".repeat(16 * 1024 + 1));
+    let ended = run(&["--config.check"], &settings);
+    assert_eq!(ended.status, Some(2));
+    assert!(ended.stderr.contains("cannot be read: it is larger than 16384 bytes"), "{}", ended.stderr);
 }
 
 #[test]

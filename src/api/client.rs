@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use super::base_url::BaseUrl;
 use super::envelope;
 use super::error::Error;
+use super::lookup::LookUp;
 use super::retry_after;
 use super::wire::{DestinationHealth, ListPage, Metrics, PipelineId, Status};
 use crate::service_key::ServiceKey;
@@ -63,6 +64,7 @@ impl Client {
             // What the API refuses over HTTP/2 would be sent again at once, past the budget.
             .retry(retry::never())
             .https_only(settings.base_url.is_https())
+            .dns_resolver(LookUp::default())
             .connect_timeout(settings.timeout.min(LONGEST_CONNECT))
             .timeout(settings.timeout)
             .pool_max_idle_per_host(settings.max_connections)
@@ -120,13 +122,13 @@ impl Client {
         authorization.set_sensitive(true);
         let sent = self.http.get(url).header(AUTHORIZATION, authorization).send().await;
         let response = sent.map_err(|error| self.transport(&error, "waiting for the answer to begin"))?;
-        let refusal = Error::from_status(response.status().as_u16(), retry_after_of(&response));
-        if let Some(refusal) = refusal {
+        let retry_after = retry_after_of(&response);
+        if let Some(refusal) = Error::from_status(response.status().as_u16(), retry_after) {
             // Reading the little that follows lets the connection be used again; more is not worth waiting for.
             let _ = tokio::time::timeout(LONGEST_DRAIN, self.body(response, LARGEST_DRAIN)).await;
             return Err(refusal);
         }
-        envelope::open(&self.body(response, self.settings.max_response_bytes).await?)
+        envelope::open(&self.body(response, self.settings.max_response_bytes).await?, retry_after)
     }
 
     /// The whole body, unpacked; the limit holds whatever the headers promise.
@@ -144,7 +146,14 @@ impl Client {
     /// Sorts reqwest's errors by what they tell an operator.
     fn transport(&self, error: &reqwest::Error, doing: &'static str) -> Error {
         if error.is_timeout() {
-            return Error::Timeout { timeout: self.settings.timeout, detail: doing };
+            let timeout = self.settings.timeout;
+            return if error.is_connect() {
+                let (missing, doing) =
+                    ("connection within the limit for connecting", "looking up the host, TCP or TLS");
+                Error::Timeout { missing, timeout: timeout.min(LONGEST_CONNECT), doing }
+            } else {
+                Error::Timeout { missing: "whole answer within api.timeout", timeout, doing }
+            };
         }
         let text = chain(error);
         if error.is_connect() {
@@ -187,4 +196,28 @@ fn is_tls(error: &(dyn StdError + 'static)) -> bool {
 fn chain(error: &reqwest::Error) -> String {
     let texts: Vec<String> = causes(error).skip(1).map(ToString::to_string).collect();
     if texts.is_empty() { "no cause given".to_owned() } else { texts.join(": ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_does_not_come_about_is_blamed_on_the_limit_that_passed() {
+        // Connections wait there to be accepted; nobody shakes hands.
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let base_url = format!("https://{}/", listener.local_addr().unwrap());
+        let client = Client::new(Settings {
+            base_url: BaseUrl::parse(&base_url, false).unwrap(),
+            timeout: Duration::from_secs(10),
+            max_response_bytes: 1024,
+            max_connections: 1,
+        });
+        let error = client.unwrap().list_page(&ServiceKey::new("sk_1").unwrap(), 1).await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "no connection within the limit for connecting (5s): looking up the host, TCP or TLS"
+        );
+        assert_eq!(error.reason(), crate::api::Reason::Timeout);
+    }
 }

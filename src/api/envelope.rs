@@ -1,5 +1,7 @@
 //! Takes `data` out of the envelope that every answer of the API comes in.
 
+use std::time::Duration;
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -20,11 +22,11 @@ struct Envelope<'a> {
     error_code: Option<&'a RawValue>,
 }
 
-/// Reads the `data` of a successful answer; `Ok(None)` where it is null.
-pub(super) fn open<T: DeserializeOwned>(body: &[u8]) -> Result<Option<T>, Error> {
+/// Reads the `data` of a successful answer; `Ok(None)` where it is null. `retry_after` is what its header asks for.
+pub(super) fn open<T: DeserializeOwned>(body: &[u8], retry_after: Option<Duration>) -> Result<Option<T>, Error> {
     let envelope: Envelope = parse(body, "")?;
     if envelope.error == Some(true) {
-        return Err(refusal(&envelope));
+        return Err(refusal(&envelope, retry_after));
     }
     let data = envelope.data.ok_or_else(|| Error::Decode("data: missing from the envelope".to_owned()))?;
     parse(data.get().as_bytes(), "data.")
@@ -36,10 +38,10 @@ fn even_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de R
 }
 
 /// An `error_code` of 401, 403, 404 or 429 means what the HTTP status of that number means.
-fn refusal(envelope: &Envelope) -> Error {
+fn refusal(envelope: &Envelope, retry_after: Option<Duration>) -> Error {
     let code = text(envelope.error_code);
     let same_as_status = code.parse().ok().filter(|code| matches!(code, 401 | 403 | 404 | 429));
-    same_as_status.and_then(|status| Error::from_status(status, None)).unwrap_or_else(|| Error::ApiError {
+    same_as_status.and_then(|status| Error::from_status(status, retry_after)).unwrap_or_else(|| Error::ApiError {
         code: match code.as_str() {
             "" => "none".to_owned(),
             digits if digits.bytes().all(|byte| byte.is_ascii_digit()) => code,
@@ -99,7 +101,7 @@ mod tests {
     use super::*;
 
     fn metrics(body: &str) -> Result<Option<Metrics>, Error> {
-        open(body.as_bytes())
+        open(body.as_bytes(), None)
     }
 
     fn decode(body: &str) -> String {
@@ -134,7 +136,7 @@ mod tests {
         );
         assert_eq!(decode(r#"{"data":{"pending_records":true}}"#), "data.pending_records: found boolean, expected f64");
         assert_eq!(decode(r#"{"data":{},"error":"secret"}"#), "error: found string, expected a boolean");
-        let page = open::<ListPage>(br#"{"data":{"items":[{"id":"a"},{"id":7}]}}"#);
+        let page = open::<ListPage>(br#"{"data":{"items":[{"id":"a"},{"id":7}]}}"#, None);
         assert_eq!(page, Err(Error::Decode("data.items[1].id: found integer, expected a string".to_owned())));
     }
 
@@ -176,7 +178,7 @@ mod tests {
     fn a_new_phase_is_unknown_and_an_empty_one_is_none() {
         let phase = |text: &str| {
             let body = format!(r#"{{"data":{{"status":{text},"start_time":"yesterday"}}}}"#);
-            open::<Status>(body.as_bytes()).unwrap().unwrap()
+            open::<Status>(body.as_bytes(), None).unwrap().unwrap()
         };
         assert_eq!(phase("\"RUNNING\"").phase, Some(Phase::Running));
         assert_eq!(phase("\"CRASHED\"").phase, Some(Phase::Unknown));

@@ -84,13 +84,15 @@ pub enum Error {
         /// `error_message`, redacted.
         message: String,
     },
-    /// No whole answer within `api.timeout`.
-    #[error("no whole answer within api.timeout ({}): {detail}", humantime::format_duration(*.timeout))]
+    /// No whole answer within `api.timeout`, or no connection within the part of it that connecting may take.
+    #[error("no {missing} ({}): {doing}", humantime::format_duration(*.timeout))]
     Timeout {
+        /// What did not come, and the name of the limit.
+        missing: &'static str,
         /// The limit that passed.
         timeout: Duration,
         /// What was being waited for.
-        detail: &'static str,
+        doing: &'static str,
     },
     /// The name of the host has no address.
     #[error("the host of api.base_url has no address: {0}")]

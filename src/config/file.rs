@@ -8,6 +8,10 @@ use std::path::Path;
 use ::config::{File, FileFormat, Map, Source, Value};
 
 use super::error::ConfigError;
+use crate::file_system;
+
+/// No configuration is larger.
+const LARGEST_FILE: u64 = 16 * 1024 * 1024;
 
 /// Reads the file in the format that its extension says.
 pub(super) fn read(path: &Path) -> Result<Value, ConfigError> {
@@ -17,8 +21,10 @@ pub(super) fn read(path: &Path) -> Result<Value, ConfigError> {
         Some("toml") => (FileFormat::Toml, "TOML"),
         _ => return Err(refused("a configuration file takes a name that ends in .yaml, .yml or .toml".to_owned())),
     };
-    let text = std::fs::read_to_string(path).map_err(|error| refused(format!("cannot be read: {error}")))?;
-    parse(&text, format).map_err(|problem| refused(format!("cannot be read as {name}: {problem}")))
+    let bytes = file_system::read(path, LARGEST_FILE);
+    let bytes = bytes.map_err(|error| refused(format!("cannot be read: {error}")))?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| refused("cannot be read: it is not UTF-8".to_owned()))?;
+    parse(text, format).map_err(|problem| refused(format!("cannot be read as {name}: {problem}")))
 }
 
 /// The tree of a text; of one that holds nothing, an empty one.

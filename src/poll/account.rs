@@ -2,11 +2,11 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
+use futures_util::future::{Fuse, FusedFuture as _, FutureExt as _};
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{debug, error, info, warn};
 
@@ -20,7 +20,7 @@ use super::suspicion::Before;
 use crate::api::{self, Client, Endpoint, Error, ListPage, PipelineId, Reason, UnknownField};
 use crate::config::{self, Config};
 use crate::fleet::{AccountHandle, Answer, ListSummary, Moment};
-use crate::service_key::{KeyHolder, KeySource, LoadedKey, Reread};
+use crate::service_key::{KeyHolder, KeySource, LoadedKey, Look, Reread};
 
 /// How often the loop turns at least. Then a key file is looked at: a rotation is seen within this time even before
 /// the old key dies. And a loop that waits is told from one that hangs.
@@ -211,6 +211,8 @@ impl Poller {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let key_can_change = matches!(self.keys.source(), KeySource::File(_));
+        // At the key's file, which may be on a file system that hangs: nothing else waits for it.
+        let mut look = pin!(Fuse::terminated());
         while !over(self) {
             self.pulse.beat();
             let wake = self.send_what_is_due(Instant::now());
@@ -218,7 +220,8 @@ impl Poller {
             tokio::select! {
                 Some(finished) = self.in_flight.next() => self.finish(finished).await,
                 () = sleep_until(wake) => {}
-                _ = tick.tick() => if key_can_change { self.reread_key().await; }
+                _ = tick.tick() => if key_can_change && look.is_terminated() { look.set(self.keys.look().fuse()); },
+                found = &mut look => { self.take_key(found); }
             }
         }
     }
@@ -372,11 +375,13 @@ impl Poller {
         self.fleet.lock().refuse_key(now);
         let generation = self.keys.current().generation;
         // A new key that is no better is news.
-        if self.told_refused.replace(generation) != Some(generation) {
+        let news = self.told_refused.replace(generation) != Some(generation);
+        if news {
             error!(account = self.fleet.name(), source = %self.keys.source(), "{}", Error::Unauthorized);
         }
         let newly_refused = self.refused.replace(now.monotonic).is_none();
-        if self.reread_key().await {
+        // Once for each key: many requests may be refused together, and a file system that hangs is waited for.
+        if news && self.reread_key().await {
             // One retry at once; the others follow when the new key is accepted.
             match retry {
                 Job::ListPage(_) => self.list_due = Instant::now(),
@@ -390,8 +395,13 @@ impl Poller {
 
     /// Whether there is a new key now.
     async fn reread_key(&mut self) -> bool {
-        let account = self.fleet.name().to_owned();
-        match self.keys.reread().await {
+        let found = self.keys.look().await;
+        self.take_key(found)
+    }
+
+    fn take_key(&mut self, found: Look) -> bool {
+        let account = self.fleet.name();
+        match self.keys.take(found) {
             Reread::Unchanged => false,
             Reread::Failed(problem) => {
                 warn!(account, "{problem}; the key that was read before stays in use");

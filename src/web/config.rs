@@ -1,7 +1,7 @@
 //! The file of `--web.config.file`, in exporter-toolkit's format: what it may hold, and the files that it names.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use crate::config::{ConfigError, LONGEST, Section, Text, boolean, parse_yaml, whole};
+use crate::file_system;
 
 /// No certificate chain and no such file is larger; reading stops there.
 const LARGEST_FILE: u64 = 1024 * 1024;
@@ -183,12 +184,7 @@ impl WebFile {
 
 /// Reads a whole file, up to a size that no such file has.
 pub(super) fn read_file(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
-    let mut bytes = Zeroizing::new(Vec::new());
-    std::fs::File::open(path)?.take(LARGEST_FILE + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > LARGEST_FILE {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it is larger than {LARGEST_FILE} bytes")));
-    }
-    Ok(bytes)
+    file_system::read(path, LARGEST_FILE)
 }
 
 fn given(text: Option<Text>) -> Option<String> {

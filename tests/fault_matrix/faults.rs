@@ -173,6 +173,11 @@ pub const FAULTS: &[Fault] = &[
     row("429 for less than no time", Pause, |_| limited("Retry-After: -5")),
     row("429 for a canary", Pause, |_| limited("Retry-After: canary-secret")),
     row("429 for 10^20 seconds", LongPause, |_| limited("Retry-After: 100000000000000000000")),
+    row("429 inside a 200 for 10^20 seconds", LongPause, |_| {
+        let refusal = r#"{"data":null,"error":true,"error_message":"canary-secret","error_code":429}"#;
+        let headers = [&*length(refusal), "Retry-After: 100000000000000000000"];
+        Play::Close([head(200, &headers), refusal.into()].concat())
+    }),
     row("500", Failure("server_error"), |_| status(500)),
     row("502", Failure("server_error"), |_| with_status(502, "<html>canary-secret Bad Gateway</html>")),
     row("503", Failure("server_error"), |_| status(503)),
