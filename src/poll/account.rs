@@ -1,4 +1,5 @@
-//! One account's poller: sends what is due, sorts what comes back, and reacts to what goes wrong.
+//! One account's poller: sends what is due, sorts what comes back, and reacts to what goes wrong. What becomes of the key is in
+//! `key`, what becomes of lists in `lists`.
 
 use std::collections::{HashSet, VecDeque};
 use std::future::Future;
@@ -8,28 +9,26 @@ use std::time::Duration;
 use futures_util::future::{Fuse, FusedFuture as _, FutureExt as _};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::time::{Instant, MissedTickBehavior};
-use tracing::{debug, error, info, warn};
+use tracing::{debug, warn};
 
 use super::backoff::Backoff;
 use super::budget::Budget;
 use super::changes::Changes;
-use super::listing::{Listing, Step};
+use super::listing::Listing;
 use super::pulse::Pulse;
 use super::schedule::{Intervals, Pace, Probe, Schedule};
 use super::suspicion::Before;
-use crate::api::{self, Client, Endpoint, Error, ListPage, PipelineId, Reason, UnknownField};
+use crate::api::{self, Client, Endpoint, Error, ListPage, PipelineId, Reason};
 use crate::config::{self, Config};
-use crate::fleet::{AccountHandle, Answer, ListSummary, Moment};
-use crate::service_key::{KeyHolder, KeySource, LoadedKey, Look, Reread};
+use crate::fleet::{AccountHandle, Answer, Moment};
+use crate::service_key::{KeyHolder, KeySource, LoadedKey};
+
+mod key;
+mod lists;
 
 /// How often the loop turns at least. Then a key file is looked at: a rotation is seen within this time even before
 /// the old key dies. And a loop that waits is told from one that hangs.
 const TICK: Duration = Duration::from_secs(1);
-
-/// The part of the budget that the list may have while the budget is too small for all. It costs a request for a hundred
-/// pipelines: were it stretched like the probes' intervals, new pipelines would be found after hours, and what it says would
-/// be too old to be shown most of the time.
-const LIST_SHARE: f64 = 1.0 / 20.0;
 
 /// One request to be sent.
 #[derive(Debug, Clone)]
@@ -360,231 +359,6 @@ impl Poller {
         }
     }
 
-    fn accept_key(&mut self, now: Moment) {
-        (self.refused, self.told_refused) = (None, None);
-        let was_refused = self.fleet.lock().accept_key(now);
-        if was_refused {
-            info!(account = self.fleet.name(), source = %self.keys.source(), "the ServiceKey is accepted again");
-            // The key may be another group's: see what it shows.
-            self.list_due = Instant::now();
-            self.list_backoff.reset();
-        }
-    }
-
-    async fn refuse_key(&mut self, retry: Job, now: Moment) {
-        self.fleet.lock().refuse_key(now);
-        let generation = self.keys.current().generation;
-        // A new key that is no better is news.
-        let news = self.told_refused.replace(generation) != Some(generation);
-        if news {
-            error!(account = self.fleet.name(), source = %self.keys.source(), "{}", Error::Unauthorized);
-        }
-        let newly_refused = self.refused.replace(now.monotonic).is_none();
-        // Once for each key: many requests may be refused together, and a file system that hangs is waited for.
-        if news && self.reread_key().await {
-            // One retry at once; the others follow when the new key is accepted.
-            match retry {
-                Job::ListPage(_) => self.list_due = Instant::now(),
-                Job::Probe(probe) => self.urgent.push_back(Job::Probe(probe)),
-            }
-        } else if newly_refused && matches!(retry, Job::Probe(_)) {
-            // A list that was refused itself has set its next turn already.
-            self.list_due = Instant::now() + self.list_backoff.next();
-        }
-    }
-
-    /// Whether there is a new key now.
-    async fn reread_key(&mut self) -> bool {
-        let found = self.keys.look().await;
-        self.take_key(found)
-    }
-
-    fn take_key(&mut self, found: Look) -> bool {
-        let account = self.fleet.name();
-        match self.keys.take(found) {
-            Reread::Unchanged => false,
-            Reread::Failed(problem) => {
-                warn!(account, "{problem}; the key that was read before stays in use");
-                false
-            }
-            Reread::Changed => {
-                info!(account, source = %self.keys.source(), "a new ServiceKey has been read");
-                self.fleet.lock().key_loaded = Some(self.keys.current().loaded_at);
-                if self.refused.is_some() || matches!(self.list_failure, Some(Error::Forbidden)) {
-                    self.list_backoff.reset();
-                    self.list_due = Instant::now();
-                }
-                true
-            }
-        }
-    }
-
-    fn finish_page(&mut self, result: Result<Data, Error>, now: Moment) {
-        let Some(mut listing) = self.listing.take() else { return };
-        let page = match result {
-            Ok(Data::Page(page)) => page,
-            Ok(_) => return,
-            Err(error) => return self.list_failed(&listing, error, now),
-        };
-        match listing.take(page) {
-            Err(error) => {
-                self.fleet.lock().failures[Endpoint::List as usize][error.reason() as usize] += 1;
-                self.list_failed(&listing, error, now);
-            }
-            Ok((new, step)) => {
-                for (id, pipeline) in new {
-                    self.take_in(id, pipeline, now);
-                }
-                match step {
-                    Step::NextPage(number) => {
-                        self.urgent.push_back(Job::ListPage(number));
-                        self.listing = Some(listing);
-                    }
-                    Step::End { whole, truncated } => self.list_complete(listing, whole, truncated, now),
-                }
-            }
-        }
-    }
-
-    /// A pipeline as the list shows it: polled, if it is one of ours.
-    fn take_in(&mut self, id: PipelineId, pipeline: api::Pipeline, now: Moment) {
-        let ours = is_ours(&self.account, self.shard, &id, &pipeline);
-        let mut state = self.fleet.lock();
-        state.count_unknown(pipeline.unknown_fields());
-        if !ours {
-            state.forget(&id);
-            self.schedule.remove(&id);
-        } else if self.schedule.contains(&id) || self.schedule.len() < self.max_pipelines {
-            let before = state.observe_listed(&id, pipeline, now);
-            let after = state.pipeline(&id).cloned();
-            drop(state);
-            self.schedule.insert(&id, now.monotonic);
-            match (before, after) {
-                (Some(before), Some(after)) => {
-                    self.changes.log(self.fleet.name(), &before, &after, None, now.monotonic);
-                }
-                (None, Some(new)) if self.listed_pages.is_some() => {
-                    let name = new.listed().name.as_deref().unwrap_or_default();
-                    info!(account = self.fleet.name(), pipeline_id = id.as_str(), pipeline = name, "pipeline is new");
-                }
-                _ => {}
-            }
-        }
-    }
-
-    fn list_complete(&mut self, listing: Listing, whole: bool, truncated: bool, now: Moment) {
-        let Listing { started, pages, seen, groups, without_id, .. } = listing;
-        if truncated && !self.truncated {
-            warn!(
-                account = self.fleet.name(),
-                max_pipelines = self.max_pipelines,
-                "there are more pipelines than max_pipelines: the others are not polled"
-            );
-        }
-        self.truncated = truncated;
-        if truncated {
-            // What is not polled is not shown, even if it was polled before max_pipelines was lowered.
-            let mut state = self.fleet.lock();
-            let beyond = state.pipelines().map(|pipeline| pipeline.id()).filter(|id| !self.schedule.contains(id));
-            for id in beyond.cloned().collect::<Vec<_>>() {
-                state.forget(&id);
-            }
-        } else if without_id == 0 {
-            let unseen: Vec<PipelineId> = {
-                let state = self.fleet.lock();
-                let ids = state.pipelines().map(|pipeline| pipeline.id());
-                ids.filter(|id| !seen.contains(*id)).cloned().collect()
-            };
-            self.missed.retain(|id| !seen.contains(id));
-            for id in unseen {
-                let missed_before = !self.missed.insert(id.clone());
-                // Between two pages, one may be deleted and another one made: then the count fits, and yet paging has
-                // skipped a third. One that answers is still there, unless it is missing again.
-                let answers = || self.fleet.lock().pipeline(&id).is_some_and(|pipeline| pipeline.answers());
-                let gone = match (whole, missed_before) {
-                    (true, true) => true,
-                    (true, false) | (false, true) => !answers(),
-                    (false, false) => false,
-                };
-                if gone {
-                    self.drop_pipeline(&id, "it is not listed any more");
-                }
-            }
-        }
-        self.not_found.retain(|probe| seen.contains(&probe.id));
-        let could_hide = truncated || without_id > 0;
-        let expected = self.expected(&seen, whole, could_hide);
-        let was_up = {
-            let mut state = self.fleet.lock();
-            state.count_unknown(std::iter::repeat_n(UnknownField::Id, without_id));
-            state.list_succeeded(ListSummary { at: now, groups, expected, truncated })
-        };
-        if !was_up {
-            info!(account = self.fleet.name(), pipelines = self.schedule.len(), "the list of pipelines succeeds");
-        }
-        self.list_failure = None;
-        self.listed_pages = Some(pages);
-        self.list_backoff.reset();
-        self.warn_of_overload();
-        self.list_due = self.next_list(started, now.monotonic);
-        if std::mem::take(&mut self.list_again) {
-            self.list_due = now.monotonic;
-        }
-    }
-
-    /// The expected pipelines, and whether each is missing: not listed, and not among those that stay for now. Of one that
-    /// could hide in what a list does not tell, nothing is said.
-    fn expected(&mut self, seen: &HashSet<PipelineId>, whole: bool, could_hide: bool) -> Vec<(String, bool)> {
-        let state = self.fleet.lock();
-        let mut expected = Vec::new();
-        for id in self.account.expect.iter().filter(|id| self.shard.owns(id)) {
-            let is_there = seen.contains(id) || state.pipeline(id).is_some();
-            // A count that never fits must not hide it for ever.
-            let missing = !is_there && !could_hide && (!self.missed.insert(id.clone()) || whole);
-            if is_there || missing {
-                expected.push((id.to_string(), missing));
-            }
-        }
-        expected
-    }
-
-    fn list_failed(&mut self, listing: &Listing, error: Error, now: Moment) {
-        let was_forbidden = self.fleet.lock().list_failed(error.reason(), now);
-        let account = self.fleet.name();
-        // Of a refused key, `refuse_key` tells.
-        if self.list_failure.as_ref().map(Error::reason) != Some(error.reason()) && error != Error::Unauthorized {
-            if error == Error::Forbidden && !was_forbidden {
-                error!(account, source = %self.keys.source(), "the list of pipelines fails: {}", error.of_list());
-            } else {
-                let reason = error.reason().as_str();
-                warn!(account, reason, "the list of pipelines fails: {}", error.of_list());
-            }
-        }
-        // As long as nothing has been listed, and while the credential is refused, waiting for the next turn
-        // would only cost time.
-        let soon = self.listed_pages.is_none() || matches!(error, Error::Unauthorized | Error::Forbidden);
-        self.list_due = if soon {
-            now.monotonic + self.list_backoff.next()
-        } else {
-            // Not stretched: one failure must not stand for an outage.
-            self.next_list(listing.started, now.monotonic).min(now.monotonic + self.discovery)
-        };
-        self.list_failure = Some(error);
-    }
-
-    /// When the next list begins: stretched like the probes' intervals, but no further than its share of the budget asks
-    /// for, and never for more than half of the time.
-    fn next_list(&self, started: Instant, now: Instant) -> Instant {
-        let allowed = self.fleet.lock().budget.allowed;
-        let pages = f64::from(self.listed_pages.unwrap_or(1));
-        let discovery = self.discovery.as_secs_f64();
-        let stretched = discovery * (self.required() / allowed).max(1.0);
-        let seconds = stretched.min(pages / (LIST_SHARE * allowed)).max(discovery);
-        let interval = Duration::try_from_secs_f64(seconds).unwrap_or(config::LONGEST).min(config::LONGEST);
-        let took = now.saturating_duration_since(started);
-        (started + interval).max(now + took)
-    }
-
     /// Requests per second that all intervals ask for, the list's included.
     fn required(&self) -> f64 {
         self.schedule.required() + f64::from(self.listed_pages.unwrap_or(1)) / self.discovery.as_secs_f64()
@@ -601,16 +375,6 @@ impl Poller {
             );
         }
         self.overloaded = required > allowed;
-    }
-
-    fn drop_pipeline(&mut self, id: &PipelineId, why: &str) {
-        let mut state = self.fleet.lock();
-        let name = state.pipeline(id).and_then(|pipeline| pipeline.listed().name.clone()).unwrap_or_default();
-        state.forget(id);
-        drop(state);
-        self.schedule.remove(id);
-        self.missed.remove(id);
-        info!(account = self.fleet.name(), pipeline_id = id.as_str(), pipeline = &*name, "pipeline is gone: {why}");
     }
 
     fn finish_probe(&mut self, probe: Probe, result: Result<Data, Error>, sent: Instant, now: Moment) {
@@ -694,125 +458,4 @@ async fn sleep_until(wake: Option<Instant>) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::fleet::Fleet;
-
-    /// A poller of an API that nobody serves.
-    async fn poller() -> Poller {
-        let environment = [("GOLDRUSH_EXPORTER__API__BASE_URL".to_owned(), "http://127.0.0.1:9/".to_owned())];
-        let config = Config::load(None, &environment).unwrap();
-        let client = Client::new(config.api.clone()).unwrap();
-        let keys = KeyHolder::load(KeySource::BuiltIn("sk_1")).await.unwrap();
-        Poller::new(&config, config.accounts[0].clone(), client, keys, Fleet::default().account("default"))
-    }
-
-    fn id() -> PipelineId {
-        PipelineId::new("pipe_1").unwrap()
-    }
-
-    fn page(items: serde_json::Value) -> Data {
-        let page = serde_json::json!({"items": items, "pagination": {"has_more": false}});
-        Data::Page(serde_json::from_value(page).unwrap())
-    }
-
-    /// An answer to what was sent at `sent`.
-    async fn answer(poller: &mut Poller, job: Job, sent: Instant, result: Result<Data, Error>) {
-        let generation = poller.keys.current().generation;
-        poller.finish(Finished { job, generation, sent, result }).await;
-    }
-
-    /// A poller that has listed one pipeline.
-    async fn poller_of_one() -> Poller {
-        let mut poller = poller().await;
-        assert!(matches!(poller.next_job(Instant::now()), Some(Job::ListPage(1))));
-        let listed = page(serde_json::json!([{"id": "pipe_1", "status": "running"}]));
-        answer(&mut poller, Job::ListPage(1), Instant::now(), Ok(listed)).await;
-        assert_eq!(poller.schedule.len(), 1);
-        poller
-    }
-
-    fn status(phase: &str) -> Data {
-        Data::Status(serde_json::from_value(serde_json::json!({"status": phase})).unwrap())
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn answers_to_what_was_sent_before_a_refusal_do_not_undo_it() {
-        let mut poller = poller_of_one().await;
-        let sent = Instant::now();
-        let [first, second, third] = Endpoint::PROBES.map(|endpoint| Job::Probe(Probe { id: id(), endpoint }));
-        tokio::time::advance(Duration::from_secs(1)).await;
-        answer(&mut poller, first, sent, Err(Error::Unauthorized)).await;
-        tokio::time::advance(Duration::from_secs(1)).await;
-        answer(&mut poller, second, sent, Ok(Data::Metrics(api::Metrics::default()))).await;
-        assert!(poller.refused.is_some() && poller.fleet.lock().unauthorized);
-        answer(&mut poller, third, Instant::now(), Ok(Data::DestinationHealth(api::DestinationHealth::default())))
-            .await;
-        assert!(poller.refused.is_none() && !poller.fleet.lock().unauthorized);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_list_that_failed_once_is_asked_again_after_one_interval_however_small_the_budget() {
-        let mut poller = poller_of_one().await;
-        let now = Instant::now();
-        (0..20_000).for_each(|n| poller.schedule.insert(&PipelineId::new(&format!("pipe_x{n}")).unwrap(), now));
-        poller.listed_pages = Some(201);
-        let listing = Listing::new(20_000, now);
-        let wait = poller.next_list(listing.started, now) - now;
-        assert_eq!(wait, Duration::from_secs(1_005), "201 pages are a twentieth of 4 requests per second");
-        poller.list_failed(&listing, Error::ServerError { status: 502 }, Moment::now());
-        assert_eq!(poller.list_due - now, poller.discovery);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_404_during_a_list_asks_for_another_one() {
-        let mut poller = poller_of_one().await;
-        poller.list_due = Instant::now();
-        assert!(matches!(poller.next_job(Instant::now()), Some(Job::ListPage(1))));
-        let probe = Job::Probe(Probe { id: id(), endpoint: Endpoint::Status });
-        answer(&mut poller, probe, Instant::now(), Err(Error::NotFound)).await;
-        answer(&mut poller, Job::ListPage(1), Instant::now(), Ok(page(serde_json::json!([])))).await;
-        assert!(poller.list_due <= Instant::now());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn only_an_answer_shows_that_a_pipeline_is_in_transition() {
-        let mut poller = poller_of_one().await;
-        let probe = || Probe { id: id(), endpoint: Endpoint::Status };
-        let in_transition = |poller: &Poller| poller.schedule.required() > 0.2;
-        for (result, wanted) in [
-            (Ok(status("RUNNING")), false),
-            (Ok(status("DEPLOYING")), true),
-            (Err(Error::ServerError { status: 500 }), false),
-        ] {
-            answer(&mut poller, Job::Probe(probe()), Instant::now(), result).await;
-            assert_eq!(in_transition(&poller), wanted, "{}", poller.schedule.required());
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_loop_that_waits_is_not_stuck_however_long_it_waits() {
-        let day = Duration::from_secs(24 * 60 * 60);
-        type Spoil = fn(&mut Poller, Duration);
-        let waits: [(&str, Spoil); 3] = [
-            ("the API is down", |_, _| {}),
-            ("a pause after a 429", |poller, day| {
-                poller.budget.pause(Some(day), Instant::now(), Instant::now());
-            }),
-            ("a refused key", |poller, day| {
-                (poller.refused, poller.list_due) = (Some(Instant::now()), Instant::now() + day);
-            }),
-        ];
-        for (what, spoil) in waits {
-            let mut poller = poller().await;
-            spoil(&mut poller, day);
-            let pulse = poller.pulse();
-            let running = tokio::spawn(poller.run());
-            for minute in 0..240 {
-                assert!(!pulse.is_stuck(), "{what}, after {minute} minutes");
-                tokio::time::sleep(Duration::from_secs(60)).await;
-            }
-            running.abort();
-        }
-    }
-}
+mod tests;
