@@ -58,6 +58,21 @@ fn once_is_one_full_poll_whatever_becomes_of_the_list_meanwhile() {
 }
 
 #[test]
+fn a_key_that_is_revoked_in_the_midst_of_once_is_3() {
+    // Requests are still under way when the first pause after a refusal is over.
+    let latency = std::time::Duration::from_millis(1_500);
+    let service_key = KEY.to_owned();
+    let api = Api::start(Options { pipelines: 20, groups: 1, latency, service_key, ..Options::default() });
+    let mut settings = api.environment();
+    settings.extend(environment(&[("GOLDRUSH_EXPORTER__POLL__REQUESTS_PER_SECOND", "4")]));
+    let once = std::thread::spawn(move || run(&["once"], &settings));
+    common::eventually("probes", || api.simulator.request_counts().status > 0);
+    api.simulator.revoke_key(KEY);
+    let ended = once.join().unwrap();
+    assert_eq!(ended.status, Some(3), "{}", ended.stderr);
+}
+
+#[test]
 fn no_key_and_wrong_configuration_are_2() {
     both_end_with(&[], 2, "environment variable GOLDRUSH_SERVICE_KEY is not set");
     let unknown = environment(&[("GOLDRUSH_EXPORTER__POLL__STATSU", "5s"), ("GOLDRUSH_SERVICE_KEY", KEY)]);

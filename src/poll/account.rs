@@ -201,9 +201,9 @@ impl Poller {
     fn all_asked_once(&self) -> bool {
         let idle = self.in_flight.is_empty() && self.urgent.is_empty();
         let asked = self.listed_pages.is_some() && self.schedule.unanswered() == 0;
-        // With a key that has just been replaced, the list is due at once.
-        let refused = self.refused.is_some() && self.list_due > Instant::now();
-        idle && (asked || self.list_failure.is_some() || refused)
+        // With a key that has just been replaced, another list follows at once, and has the last word.
+        let failed = self.list_failure.is_some() && !(self.refused.is_some() && self.list_due <= Instant::now());
+        idle && (asked || failed)
     }
 
     async fn poll_until(&mut self, over: impl Fn(&Self) -> bool) {
@@ -253,7 +253,7 @@ impl Poller {
     }
 
     fn has_listed_enough(&self) -> bool {
-        self.once && self.listed_pages.is_some()
+        self.once && self.listed_pages.is_some() && self.refused.is_none()
     }
 
     fn next_job(&mut self, now: Instant) -> Option<Job> {
@@ -330,7 +330,7 @@ impl Poller {
             Job::Probe(probe) => self.finish_probe(probe, result, sent, now),
         }
         if failure == Some(Reason::Unauthorized) {
-            self.refuse_key(retry, now).await;
+            self.refuse_key(retry, sent, now).await;
         }
     }
 

@@ -20,7 +20,7 @@ impl Poller {
         }
     }
 
-    pub(super) async fn refuse_key(&mut self, retry: Job, now: Moment) {
+    pub(super) async fn refuse_key(&mut self, retry: Job, sent: Instant, now: Moment) {
         self.fleet.lock().refuse_key(now);
         let generation = self.keys.current().generation;
         // A new key that is no better is news.
@@ -28,7 +28,11 @@ impl Poller {
         if news {
             error!(account = self.fleet.name(), source = %self.keys.source(), "{}", Error::Unauthorized);
         }
-        let newly_refused = self.refused.replace(now.monotonic).is_none();
+        let newly_refused = self.refused.is_none();
+        // Those of one wave that come in late are no new refusal: what was sent after the first one counts.
+        if self.refused.is_none_or(|at| sent >= at) {
+            self.refused = Some(now.monotonic);
+        }
         // Once for each key: many requests may be refused together, and a file system that hangs is waited for.
         if news && self.reread_key().await {
             // One retry at once; the others follow when the new key is accepted.

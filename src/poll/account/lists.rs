@@ -132,14 +132,17 @@ impl Poller {
     }
 
     /// The expected pipelines, and whether each is missing: not listed, and not among those that stay for now. Of one that
-    /// could hide in what a list does not tell, nothing is said.
+    /// could hide in what a list does not tell, nothing is said, unless it was missing before.
     fn expected(&mut self, seen: &HashSet<PipelineId>, whole: bool, could_hide: bool) -> Vec<(String, bool)> {
         let state = self.fleet.lock();
         let mut expected = Vec::new();
         for id in self.account.expect.iter().filter(|id| self.shard.owns(id)) {
             let is_there = seen.contains(id) || state.pipeline(id).is_some();
+            let was_missing =
+                state.list.iter().flat_map(|list| &list.expected).any(|(of, was)| *was && of == id.as_str());
             // A count that never fits must not hide it for ever.
-            let missing = !is_there && !could_hide && (!self.missed.insert(id.clone()) || whole);
+            let mut shows = || !could_hide && (!self.missed.insert(id.clone()) || whole);
+            let missing = !is_there && (was_missing || shows());
             if is_there || missing {
                 expected.push((id.to_string(), missing));
             }
@@ -165,8 +168,9 @@ impl Poller {
         self.list_due = if soon {
             now.monotonic + self.list_backoff.next()
         } else {
-            // Not stretched: one failure must not stand for an outage.
-            self.next_list(listing.started, now.monotonic).min(now.monotonic + self.discovery)
+            // Not stretched: one failure must not stand for an outage. A list that fails late still leaves half of the time.
+            let took = now.monotonic.saturating_duration_since(listing.started);
+            self.next_list(listing.started, now.monotonic).min(now.monotonic + self.discovery.max(took))
         };
         self.list_failure = Some(error);
     }

@@ -51,6 +51,11 @@ async fn answers_to_what_was_sent_before_a_refusal_do_not_undo_it() {
     tokio::time::advance(Duration::from_secs(1)).await;
     answer(&mut poller, second, sent, Ok(Data::Metrics(api::Metrics::default()))).await;
     assert!(poller.refused.is_some() && poller.fleet.lock().unauthorized);
+    let list = Instant::now();
+    tokio::time::advance(Duration::from_secs(1)).await;
+    let late = Job::Probe(Probe { id: id(), endpoint: Endpoint::Metrics });
+    answer(&mut poller, late, sent, Err(Error::Unauthorized)).await;
+    assert!(poller.refused.is_some_and(|at| at < list), "what was sent before is no new refusal");
     answer(&mut poller, third, Instant::now(), Ok(Data::DestinationHealth(api::DestinationHealth::default()))).await;
     assert!(poller.refused.is_none() && !poller.fleet.lock().unauthorized);
 }
@@ -66,6 +71,29 @@ async fn a_list_that_failed_once_is_asked_again_after_one_interval_however_small
     assert_eq!(wait, Duration::from_secs(1_005), "201 pages are a twentieth of 4 requests per second");
     poller.list_failed(&listing, Error::ServerError { status: 502 }, Moment::now());
     assert_eq!(poller.list_due - now, poller.discovery);
+    tokio::time::advance(Duration::from_secs(500)).await;
+    poller.list_failed(&listing, Error::ServerError { status: 502 }, Moment::now());
+    let wait = poller.list_due - Instant::now();
+    assert!((Duration::from_secs(500)..=Duration::from_secs(505)).contains(&wait), "half of the time: {wait:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_expected_pipeline_that_is_missing_stays_so_while_a_list_hides_something() {
+    let mut poller = poller_of_one().await;
+    poller.account.expect = ["pipe_1", "pipe_9"].map(|id| PipelineId::new(id).unwrap()).to_vec();
+    let mut expected = async |items: serde_json::Value| {
+        poller.listing = Some(Listing::new(20_000, Instant::now()));
+        answer(&mut poller, Job::ListPage(1), Instant::now(), Ok(page(items))).await;
+        poller.fleet.lock().list.as_ref().unwrap().expected.clone()
+    };
+    let pipe = |id: Option<&str>| serde_json::json!({"id": id, "status": "running"});
+    let (there, gone) = (("pipe_1".to_owned(), false), ("pipe_9".to_owned(), true));
+    let hides = serde_json::json!([pipe(Some("pipe_1")), pipe(None)]);
+    assert_eq!(expected(hides.clone()).await, [there.clone()], "it may be the one without an id");
+    assert_eq!(expected(serde_json::json!([pipe(Some("pipe_1"))])).await, [there.clone(), gone.clone()]);
+    assert_eq!(expected(hides).await, [there.clone(), gone]);
+    let back = serde_json::json!([pipe(Some("pipe_1")), pipe(Some("pipe_9"))]);
+    assert_eq!(expected(back).await, [there, ("pipe_9".to_owned(), false)]);
 }
 
 #[tokio::test(start_paused = true)]
