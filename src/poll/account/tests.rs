@@ -89,7 +89,7 @@ async fn an_expected_pipeline_that_is_missing_stays_so_while_a_list_hides_someth
     let pipe = |id: Option<&str>| serde_json::json!({"id": id, "status": "running"});
     let (there, gone) = (("pipe_1".to_owned(), false), ("pipe_9".to_owned(), true));
     let hides = serde_json::json!([pipe(Some("pipe_1")), pipe(None)]);
-    assert_eq!(expected(hides.clone()).await, [there.clone()], "it may be the one without an id");
+    assert_eq!(expected(hides.clone()).await, std::slice::from_ref(&there), "it may be the one without an id");
     assert_eq!(expected(serde_json::json!([pipe(Some("pipe_1"))])).await, [there.clone(), gone.clone()]);
     assert_eq!(expected(hides).await, [there.clone(), gone]);
     let back = serde_json::json!([pipe(Some("pipe_1")), pipe(Some("pipe_9"))]);
