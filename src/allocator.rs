@@ -2,7 +2,7 @@
 
 /// From now on all threads allocate from one heap. Of its own accord glibc gives each thread one: the exposition is written now by
 /// this thread, now by that one, and each heap keeps what the largest writing once needed. Measured at 10,000 pipelines
-/// (`benches/endurance.rs`): with one heap memory is flat and as small as it gets, with glibc's own choice it creeps for hours.
+/// (`benches/process.rs`): with one heap memory is soon flat, with glibc's own choice it was still growing after a minute and a half.
 /// To be called before the first thread is started; without effect where there is another C library.
 pub fn share_one_heap() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]

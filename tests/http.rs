@@ -111,21 +111,30 @@ fn a_reload_takes_effect_whole_or_not_at_all() {
     assert_eq!(shard(&exporter.scrape()), (Some(1.0), Some(2.0)), "as soon as it is loaded");
 }
 
+/// An exporter that reads its configuration from that file, and again when it is asked to.
+fn with_a_file(api: &Api, file: &std::path::Path) -> Exporter {
+    std::fs::write(file, "{}").unwrap();
+    Exporter::start(&["--config.file", file.to_str().unwrap(), "--web.enable-lifecycle"], &api.environment())
+}
+
+/// Whoever opens the file waits for a writer, as for a server that does not answer.
+fn make_it_hang(file: &std::path::Path) {
+    let pipe = file.with_extension("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    std::fs::rename(pipe, file).unwrap();
+}
+
 #[test]
 fn a_configuration_file_that_hangs_holds_up_neither_scrapes_nor_a_stop() {
     let api = Api::healthy(1);
     let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-    std::fs::write(path("exporter.yml"), "{}").unwrap();
-    let arguments = ["--config.file", &path("exporter.yml"), "--web.enable-lifecycle"];
-    let mut exporter = Exporter::start(&arguments, &api.environment());
+    let file = folder.path().join("exporter.yml");
+    let mut exporter = with_a_file(&api, &file);
     exporter.until_value("goldrush_up{account=\"default\"}", 1.0);
-    // Whoever opens it waits for a writer, as for a server that does not answer.
-    assert!(std::process::Command::new("mkfifo").arg(path("hangs")).status().unwrap().success());
-    std::fs::rename(path("hangs"), path("exporter.yml")).unwrap();
+    make_it_hang(&file);
     let refused = request(&exporter.address, "POST", "/-/reload", &[]);
     assert_eq!(refused.status, 500);
-    let complaint = format!("{}: cannot be read: no answer from the file system\n", path("exporter.yml"));
+    let complaint = format!("{}: cannot be read: no answer from the file system\n", file.display());
     assert!(refused.text().ends_with(&complaint), "{}", refused.text());
     exporter.until_value("goldrush_exporter_config_last_reload_successful", 0.0);
 
@@ -141,12 +150,9 @@ fn a_configuration_file_that_hangs_holds_up_neither_scrapes_nor_a_stop() {
 fn a_reload_that_waits_for_another_does_not_hold_up_a_stop() {
     let api = Api::healthy(1);
     let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-    std::fs::write(path("exporter.yml"), "{}").unwrap();
-    let arguments = ["--config.file", &path("exporter.yml"), "--web.enable-lifecycle"];
-    let mut exporter = Exporter::start(&arguments, &api.environment());
-    assert!(std::process::Command::new("mkfifo").arg(path("hangs")).status().unwrap().success());
-    std::fs::rename(path("hangs"), path("exporter.yml")).unwrap();
+    let file = folder.path().join("exporter.yml");
+    let mut exporter = with_a_file(&api, &file);
+    make_it_hang(&file);
     // The first waits for the file, the others for the first.
     let waiting = [(); 3].map(|()| {
         let mut client = std::net::TcpStream::connect(&exporter.address).unwrap();

@@ -51,12 +51,16 @@ impl<T> ProbeState<T> {
 
     /// When the reading and the outcome came.
     fn moments(&self) -> [Option<Moment>; 2] {
-        [self.reading.as_ref().map(|reading| reading.at), self.attempt.map(|(at, _)| at)]
+        [self.read_at(), self.attempt.map(|(at, _)| at)]
+    }
+
+    fn read_at(&self) -> Option<Moment> {
+        self.reading.as_ref().map(|reading| reading.at)
     }
 
     /// When it succeeded last. A failure never moves it.
     pub fn last_success(&self) -> Option<SystemTime> {
-        self.reading.as_ref().map(|reading| reading.at.wall)
+        self.read_at().map(|at| at.wall)
     }
 
     /// The newest reading, however old.
@@ -242,11 +246,7 @@ impl Pipeline {
 
     /// When the newest reading of any of its probes came.
     pub fn last_read(&self) -> Option<Moment> {
-        let readings = [
-            self.status.reading().map(|reading| reading.at),
-            self.metrics.reading().map(|reading| reading.at),
-            self.destination_health.reading().map(|reading| reading.at),
-        ];
+        let readings = [self.status.read_at(), self.metrics.read_at(), self.destination_health.read_at()];
         readings.into_iter().flatten().max_by_key(|at| at.monotonic)
     }
 

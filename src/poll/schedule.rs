@@ -384,6 +384,19 @@ mod tests {
         times.windows(2).map(|pair| pair[1] - pair[0]).collect()
     }
 
+    /// Of 100 pipelines that are allowed `rate` requests per second, none waits for more than a tenth over its share.
+    #[track_caller]
+    fn assert_all_stretch_alike(schedule: &Schedule, sent: &[(Probe, Duration)], rate: f64) {
+        let stretch = schedule.required() / rate;
+        for number in 0..100 {
+            for (endpoint, interval) in [(Endpoint::Status, 15.0), (Endpoint::DestinationHealth, 30.0)] {
+                let gaps = gaps(sent, &Probe { id: id(number), endpoint });
+                let longest = gaps[2..].iter().copied().fold(0.0, f64::max);
+                assert!(longest <= 1.1 * interval * stretch, "{endpoint} of {number}: {longest}");
+            }
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn turns_keep_their_interval_and_are_spread_over_it() {
         let start = Instant::now();
@@ -409,14 +422,7 @@ mod tests {
         (0..100).for_each(|number| schedule.insert(&id(number), start));
         // 13.3 requests per second are needed and 4 are allowed.
         let sent = drive(&mut schedule, start, 4.0, 3600);
-        let stretch = schedule.required() / 4.0;
-        for number in 0..100 {
-            for (endpoint, interval) in [(Endpoint::Status, 15.0), (Endpoint::DestinationHealth, 30.0)] {
-                let gaps = gaps(&sent, &Probe { id: id(number), endpoint });
-                let longest = gaps[2..].iter().copied().fold(0.0, f64::max);
-                assert!(longest <= 1.1 * interval * stretch, "{endpoint} of {number}: {longest}");
-            }
-        }
+        assert_all_stretch_alike(&schedule, &sent, 4.0);
     }
 
     #[tokio::test(start_paused = true)]
@@ -436,14 +442,7 @@ mod tests {
             sent.push((probe, now - start));
             now += Duration::from_millis(250);
         }
-        let stretch = schedule.required() / 4.0;
-        for number in 0..100 {
-            for (endpoint, interval) in [(Endpoint::Status, 15.0), (Endpoint::DestinationHealth, 30.0)] {
-                let gaps = gaps(&sent, &Probe { id: id(number), endpoint });
-                let longest = gaps[2..].iter().copied().fold(0.0, f64::max);
-                assert!(longest <= 1.1 * interval * stretch, "{endpoint} of {number}: {longest}");
-            }
-        }
+        assert_all_stretch_alike(&schedule, &sent, 4.0);
     }
 
     #[tokio::test(start_paused = true)]
