@@ -20,19 +20,30 @@ pub struct Browser {
     _profile: tempfile::TempDir,
 }
 
+/// `chromedriver --port=0` picks a free port for IPv6 and then wants the same one for IPv4, which can be taken by then.
+const ATTEMPTS: usize = 5;
+
+/// The driver and its port; `None` if it lost the race for the port.
+fn start_driver(profile: &tempfile::TempDir) -> Option<(Child, String)> {
+    let mut driver = Command::new("chromedriver")
+        .arg("--port=0")
+        .env("HOME", profile.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap_or_else(|error| panic!("chromedriver ({error}): tests/run installs it"));
+    let line = Output::follow(driver.stdout.take().unwrap()).line_or_end("started successfully on port ");
+    if line.is_none() {
+        driver.wait().unwrap();
+    }
+    Some((driver, line?.chars().filter(char::is_ascii_digit).collect()))
+}
+
 impl Browser {
     pub fn start() -> Self {
         let profile = tempfile::tempdir().unwrap();
-        let mut driver = Command::new("chromedriver")
-            .arg("--port=0")
-            .env("HOME", profile.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap_or_else(|error| panic!("chromedriver ({error}): tests/run installs it"));
-        let line = Output::follow(driver.stdout.take().unwrap()).line("started successfully on port ");
-        let port: String = line.chars().filter(char::is_ascii_digit).collect();
+        let (driver, port) = (0..ATTEMPTS).find_map(|_| start_driver(&profile)).expect("chromedriver starts");
         let mut browser =
             Self { driver, address: format!("127.0.0.1:{port}"), session: String::new(), _profile: profile };
         let arguments = json!([

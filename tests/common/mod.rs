@@ -131,17 +131,27 @@ impl Output {
         self.0.0.lock().unwrap().0.clone()
     }
 
-    /// Waits for a line that holds `needle`, and answers it.
+    /// Waits for a line that holds `needle`, and returns it.
+    #[track_caller]
     pub fn line(&self, needle: &str) -> String {
+        self.line_or_end(needle).unwrap_or_else(|| panic!("no line with `{needle}` in:\n{}", self.text()))
+    }
+
+    /// The same; `None` if the stream ends without such a line.
+    #[track_caller]
+    pub fn line_or_end(&self, needle: &str) -> Option<String> {
         let (lock, news) = &*self.0;
         let deadline = Instant::now() + PATIENCE;
         let mut state = lock.lock().unwrap();
         loop {
             if let Some(line) = state.0.lines().find(|line| line.contains(needle)) {
-                return line.to_owned();
+                return Some(line.to_owned());
+            }
+            if state.1 {
+                return None;
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero() && !state.1, "no line with `{needle}` in:\n{}", state.0);
+            assert!(!left.is_zero(), "no line with `{needle}` in:\n{}", state.0);
             state = news.wait_timeout(state, left).unwrap().0;
         }
     }
