@@ -10,6 +10,7 @@ mod envelope;
 mod error;
 mod lookup;
 mod redact;
+mod request;
 mod retry_after;
 mod wire;
 
@@ -18,30 +19,18 @@ pub use client::{Client, ClientError, Settings};
 pub use destination_error::{DestinationError, DestinationErrorReason};
 pub use error::{Error, Reason};
 pub use redact::redact;
-pub use wire::{
-    DesiredStatus, DestinationHealth, Group, ListPage, Metrics, Phase, Pipeline, PipelineId, Status, UnknownField,
-};
-
-use crate::labels::closed_set;
-
-closed_set! {
-    /// The four endpoints that are asked, as the `endpoint` label names them.
-    pub enum Endpoint {
-        /// `GET /?page_number=…&page_size=…`
-        List = "list",
-        /// `GET /{pipeline_id}/status/`
-        Status = "status",
-        /// `GET /{pipeline_id}/metrics/`
-        Metrics = "metrics",
-        /// `GET /{pipeline_id}/destination-health/`
-        DestinationHealth = "destination_health",
-    }
-}
-
-impl Endpoint {
+// The old names, until the core that uses them is replaced.
+pub use request::Operation as Endpoint;
+pub use wire::{ListedPipeline as Pipeline, PipelineMetrics as Metrics};
+impl Operation {
     /// Those that are asked for each pipeline.
     pub const PROBES: [Self; 3] = [Self::Status, Self::Metrics, Self::DestinationHealth];
 }
+pub use request::{Operation, Probe, ProbeResponse, Request, Response};
+pub use wire::{
+    DesiredStatus, DestinationHealth, ExecutionMode, Group, ListPage, ListedPipeline, Phase, PipelineId,
+    PipelineMetrics, Status, UnknownField,
+};
 
 /// The parts that only fuzzers and their seeds ask directly.
 #[cfg(any(test, fuzzing))]

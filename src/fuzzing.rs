@@ -33,7 +33,7 @@ pub fn wire(body: &[u8]) {
     if let Ok(Some(metrics)) = metrics {
         let Metrics { records_consumed, last_offset, last_block_height, pending_records, .. } = &metrics;
         let numbers = [records_consumed, last_offset, last_block_height, pending_records];
-        let more = [&metrics.processing_delay_ms, &metrics.records_per_second, &metrics.normalization_errors];
+        let more = [&metrics.processing_delay_seconds, &metrics.records_per_second, &metrics.normalization_errors];
         assert!(numbers.into_iter().chain(more).flatten().all(|number| number.is_finite()), "{metrics:?}");
     }
     if let Ok(Some(health)) = health {
@@ -163,7 +163,8 @@ pub fn exposition(data: &[u8]) {
         }
         labels
             .extend([("topic", label(&topic)), ("group", label(&group))].map(|(name, value)| (name.to_owned(), value)));
-        labels.extend(["destination_type", "execution_mode"].map(|name| (name.to_owned(), String::new())));
+        labels.insert("destination_type".to_owned(), String::new());
+        labels.insert("execution_mode".to_owned(), "unbounded".to_owned());
         assert_eq!(samples.get(&("goldrush_pipeline_info".to_owned(), labels)), Some(&1.0));
     }
 }

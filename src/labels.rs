@@ -4,10 +4,10 @@
 ///
 /// `ALL` lists the variants in order, `COUNT` says how many there are, `as_str` is the label value.
 macro_rules! closed_set {
-    ($(#[$doc:meta])* $vis:vis enum $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal,)+ }) => {
-        $(#[$doc])*
+    ($(#[$meta:meta])* $vis:vis enum $name:ident { $($(#[$vmeta:meta])* $variant:ident = $text:literal,)+ }) => {
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        $vis enum $name { $($(#[$vdoc])* $variant,)+ }
+        $(#[$meta])*
+        $vis enum $name { $($(#[$vmeta])* $variant,)+ }
 
         impl $name {
             /// Every value, in the order of declaration.

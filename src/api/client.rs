@@ -4,15 +4,16 @@ use std::error::Error as StdError;
 use std::time::{Duration, SystemTime};
 
 use reqwest::header::{ACCEPT, AUTHORIZATION, DATE, HeaderMap, HeaderValue, RETRY_AFTER};
-use reqwest::{Response, Url, redirect, retry};
+use reqwest::{Url, redirect, retry};
 use serde::de::DeserializeOwned;
 
 use super::base_url::BaseUrl;
 use super::envelope;
 use super::error::Error;
 use super::lookup::LookUp;
+use super::request::{Probe, ProbeResponse, Request, Response};
 use super::retry_after;
-use super::wire::{DestinationHealth, ListPage, Metrics, PipelineId, Status};
+use super::wire::ListPage;
 use crate::service_key::ServiceKey;
 
 /// What is asked for; the server may clamp it (the greatest size is not documented).
@@ -73,6 +74,24 @@ impl Client {
         Ok(Self { http, settings })
     }
 
+    /// Sends a request and waits for its response, at most for `api.timeout`.
+    pub async fn send(&self, key: &ServiceKey, request: Request) -> Response {
+        match request {
+            Request::Page(number) => Response::Page(number, self.list_page(key, number).await),
+            Request::Probe(id, probe) => {
+                let url = |path| self.settings.base_url.of_pipeline(&id, path);
+                let response = match probe {
+                    Probe::Status => ProbeResponse::Status(self.probe(key, url("status")).await),
+                    Probe::Metrics => ProbeResponse::Metrics(self.probe(key, url("metrics")).await),
+                    Probe::DestinationHealth => {
+                        ProbeResponse::DestinationHealth(self.probe(key, url("destination-health")).await)
+                    }
+                };
+                Response::Probe(id, response)
+            }
+        }
+    }
+
     /// One page of the list; pages count from 1.
     ///
     /// # Errors
@@ -82,38 +101,9 @@ impl Client {
         page.ok_or_else(|| Error::Decode("data: null instead of a page of the list".to_owned()))
     }
 
-    /// The worker's state; without a worker to speak of, all fields are `None`.
-    ///
-    /// # Errors
-    /// Any [`Error`].
-    pub async fn status(&self, key: &ServiceKey, id: &PipelineId) -> Result<Status, Error> {
-        self.get_of_pipeline(key, id, "status").await
-    }
-
-    /// Throughput and lag.
-    ///
-    /// # Errors
-    /// Any [`Error`].
-    pub async fn metrics(&self, key: &ServiceKey, id: &PipelineId) -> Result<Metrics, Error> {
-        self.get_of_pipeline(key, id, "metrics").await
-    }
-
-    /// The last check of the destination.
-    ///
-    /// # Errors
-    /// Any [`Error`].
-    pub async fn destination_health(&self, key: &ServiceKey, id: &PipelineId) -> Result<DestinationHealth, Error> {
-        self.get_of_pipeline(key, id, "destination-health").await
-    }
-
-    async fn get_of_pipeline<T: DeserializeOwned + Default>(
-        &self,
-        key: &ServiceKey,
-        id: &PipelineId,
-        endpoint: &str,
-    ) -> Result<T, Error> {
-        let data = self.get(key, self.settings.base_url.of_pipeline(id, endpoint)).await?;
-        Ok(data.unwrap_or_default())
+    /// Without a worker to speak of, `data` is null: a reading all of whose fields are `None`.
+    async fn probe<T: DeserializeOwned + Default>(&self, key: &ServiceKey, url: Url) -> Result<T, Error> {
+        Ok(self.get(key, url).await?.unwrap_or_default())
     }
 
     async fn get<T: DeserializeOwned>(&self, key: &ServiceKey, url: Url) -> Result<Option<T>, Error> {
@@ -132,7 +122,7 @@ impl Client {
     }
 
     /// The whole body, unpacked; the limit holds whatever the headers promise.
-    async fn body(&self, mut response: Response, limit: u64) -> Result<Vec<u8>, Error> {
+    async fn body(&self, mut response: reqwest::Response, limit: u64) -> Result<Vec<u8>, Error> {
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| self.transport(&error, "reading the answer"))? {
             if (body.len() + chunk.len()) as u64 > limit {
@@ -177,7 +167,7 @@ impl Client {
     }
 }
 
-fn retry_after_of(response: &Response) -> Option<Duration> {
+fn retry_after_of(response: &reqwest::Response) -> Option<Duration> {
     let header = |name| response.headers().get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     retry_after::parse(header(RETRY_AFTER)?, header(DATE), SystemTime::now())
 }

@@ -97,10 +97,10 @@ fn complaint(error: &serde_json::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::wire::{ListPage, Metrics, Phase, Status};
+    use super::super::wire::{ListPage, Phase, PipelineMetrics, Status};
     use super::*;
 
-    fn metrics(body: &str) -> Result<Option<Metrics>, Error> {
+    fn metrics(body: &str) -> Result<Option<PipelineMetrics>, Error> {
         open(body.as_bytes(), None)
     }
 
@@ -117,14 +117,14 @@ mod tests {
             r#"{"data":{"records_consumed":12,"last_offset":-1,"pending_records":0.5,"last_block_height":null,
                 "new_field":{"a":[1]}},"error":false,"error_message":null,"error_code":null,"more":1}"#,
         );
-        let expected = Metrics {
+        let expected = PipelineMetrics {
             records_consumed: Some(12.0),
             last_offset: Some(-1.0),
             pending_records: Some(0.5),
-            ..Metrics::default()
+            ..PipelineMetrics::default()
         };
         assert_eq!(read, Ok(Some(expected)));
-        assert_eq!(metrics(r#"{"data":{}}"#), Ok(Some(Metrics::default())));
+        assert_eq!(metrics(r#"{"data":{}}"#), Ok(Some(PipelineMetrics::default())));
         assert_eq!(metrics(r#"{"data":null,"error":null}"#), Ok(None));
     }
 

@@ -91,6 +91,20 @@ closed_set! {
 }
 
 closed_set! {
+    /// How far a pipeline reads (`execution_mode` of a pipeline object).
+    #[derive(Default)]
+    pub enum ExecutionMode {
+        /// Ends by itself at `execution_stop_from`.
+        Bounded = "bounded",
+        /// Follows its chain for ever.
+        #[default]
+        Unbounded = "unbounded",
+        /// A mode that this version does not know.
+        Unknown = "unknown",
+    }
+}
+
+closed_set! {
     /// Where the API said something that this version does not know: the `field` label of
     /// `goldrush_api_unknown_values_total`.
     pub enum UnknownField {
@@ -165,6 +179,20 @@ fn known_status<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Kno
     }))
 }
 
+fn execution_mode<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ExecutionMode, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?.unwrap_or_default();
+    if text.is_empty() {
+        return Ok(ExecutionMode::default());
+    }
+    let known = ExecutionMode::ALL.iter().find(|mode| mode.as_str().eq_ignore_ascii_case(&text));
+    Ok(known.copied().unwrap_or(ExecutionMode::Unknown))
+}
+
+/// The API's milliseconds as seconds, the unit of everything above this module.
+fn seconds_of_ms<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    Ok(Option::<f64>::deserialize(deserializer)?.map(|ms| ms / 1000.0))
+}
+
 /// An RFC 3339 timestamp as Unix seconds. An empty string is no timestamp, as elsewhere in this API.
 fn timestamp<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Known<f64>>, D::Error> {
     let text = Option::<String>::deserialize(deserializer)?;
@@ -178,7 +206,7 @@ fn timestamp<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Known<
 ///
 /// [`share_texts`]: Self::share_texts
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct Pipeline {
+pub struct ListedPipeline {
     #[serde(default, deserialize_with = "usable_id")]
     id: Option<PipelineId>,
     /// User-written: any Unicode.
@@ -193,9 +221,9 @@ pub struct Pipeline {
     /// `postgres` and others that are not documented to the letter.
     #[serde(default, deserialize_with = "text")]
     pub destination_type: Option<Arc<str>>,
-    /// `bounded` or `unbounded`.
-    #[serde(default, deserialize_with = "text")]
-    pub execution_mode: Option<Arc<str>>,
+    /// Null and empty are [`ExecutionMode::Unbounded`], the API's default.
+    #[serde(default, deserialize_with = "execution_mode")]
+    pub execution_mode: ExecutionMode,
     #[serde(default, deserialize_with = "known_status")]
     status: Option<Known<DesiredStatus>>,
     /// The group it belongs to.
@@ -206,7 +234,7 @@ pub struct Pipeline {
     updated_at: Option<Known<f64>>,
 }
 
-impl Pipeline {
+impl ListedPipeline {
     /// The id, if it is one that can be asked for.
     pub fn id(&self) -> Option<PipelineId> {
         self.id.clone()
@@ -215,7 +243,7 @@ impl Pipeline {
     /// Replaces the texts that many pipelines have in common by those of `texts`, which gets the ones it lacks.
     pub fn share_texts(&mut self, texts: &mut HashSet<Arc<str>>) {
         let group = self.group.as_mut().map(|group| &mut group.label);
-        let fields = [&mut self.project, &mut self.topic, &mut self.destination_type, &mut self.execution_mode];
+        let fields = [&mut self.project, &mut self.topic, &mut self.destination_type];
         for text in fields.into_iter().flatten().chain(group) {
             match texts.get(text) {
                 Some(shared) => *text = shared.clone(),
@@ -241,11 +269,9 @@ impl Pipeline {
 
     /// The fields that said something unknown, one entry each time.
     pub fn unknown_fields(&self) -> impl Iterator<Item = UnknownField> {
-        let mode = self.execution_mode.as_deref().unwrap_or_default();
-        let mode_known = ["", "bounded", "unbounded"].iter().any(|known| known.eq_ignore_ascii_case(mode));
         [
             (self.status == Some(Known::Unknown), UnknownField::DesiredStatus),
-            (!mode_known, UnknownField::ExecutionMode),
+            (self.execution_mode == ExecutionMode::Unknown, UnknownField::ExecutionMode),
             (self.created_at == Some(Known::Unknown), UnknownField::Timestamp),
             (self.updated_at == Some(Known::Unknown), UnknownField::Timestamp),
         ]
@@ -325,7 +351,7 @@ impl Status {
 
 /// Throughput and lag at the moment of the answer (metrics endpoint).
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
-pub struct Metrics {
+pub struct PipelineMetrics {
     /// Source records read since the worker started.
     pub records_consumed: Option<f64>,
     /// Last source offset that was committed.
@@ -334,8 +360,9 @@ pub struct Metrics {
     pub last_block_height: Option<f64>,
     /// Buffered records, not yet written.
     pub pending_records: Option<f64>,
-    /// End-to-end delay, in milliseconds.
-    pub processing_delay_ms: Option<f64>,
+    /// End-to-end delay, from source to destination.
+    #[serde(default, rename = "processing_delay_ms", deserialize_with = "seconds_of_ms")]
+    pub processing_delay_seconds: Option<f64>,
     /// Rolling throughput.
     pub records_per_second: Option<f64>,
     /// Records dropped because they could not be normalized or decoded.
@@ -349,8 +376,9 @@ pub struct DestinationHealth {
     pub healthy: Option<bool>,
     #[serde(default, deserialize_with = "timestamp")]
     last_checked_at: Option<Known<f64>>,
-    /// Duration of the check, in milliseconds.
-    pub latency_ms: Option<f64>,
+    /// Duration of the check.
+    #[serde(default, rename = "latency_ms", deserialize_with = "seconds_of_ms")]
+    pub latency_seconds: Option<f64>,
     /// Why it is unhealthy, as far as that may be kept.
     #[serde(default, deserialize_with = "destination_error")]
     pub last_error: Option<DestinationError>,
@@ -378,7 +406,7 @@ impl DestinationHealth {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct ListPage {
     /// `None` where the API said null or nothing.
-    pub items: Option<Vec<Pipeline>>,
+    pub items: Option<Vec<ListedPipeline>>,
     /// Where this page stands among the others.
     pub pagination: Option<Pagination>,
 }
@@ -400,7 +428,7 @@ mod tests {
     fn texts_are_cut_at_a_character_and_hold_nothing_that_ends_an_exposition() {
         let name = |text: &str| {
             let json = serde_json::json!({ "name": text });
-            serde_json::from_value::<Pipeline>(json).unwrap().name.unwrap()
+            serde_json::from_value::<ListedPipeline>(json).unwrap().name.unwrap()
         };
         assert_eq!(*name(&"🚀".repeat(10_000)), "🚀".repeat(LONGEST_TEXT));
         assert_eq!(&*name("a\0b\"\n"), "a\u{FFFD}b\"\n");

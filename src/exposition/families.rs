@@ -283,7 +283,7 @@ pub const FAMILIES: &[Family] = &[
             let labels = [
                 ("topic", listed.topic.as_deref().unwrap_or_default()),
                 ("destination_type", listed.destination_type.as_deref().unwrap_or_default()),
-                ("execution_mode", listed.execution_mode.as_deref().unwrap_or_default()),
+                ("execution_mode", listed.execution_mode.as_str()),
                 ("group", listed.group.as_ref().map(|group| group.label()).unwrap_or_default()),
             ];
             s.labelled(&labels, Some(1.0));
@@ -360,7 +360,7 @@ pub const FAMILIES: &[Family] = &[
         "goldrush_pipeline_processing_delay_seconds",
         "Delay from source to destination, as of the last poll.",
         &[],
-        |p, s| s.value(p.metrics().and_then(|metrics| metrics.processing_delay_ms).map(|ms| ms / 1000.0)),
+        |p, s| s.value(p.metrics().and_then(|metrics| metrics.processing_delay_seconds)),
     ),
     pipeline(
         "goldrush_pipeline_records_per_second",
@@ -404,7 +404,7 @@ pub const FAMILIES: &[Family] = &[
         "goldrush_pipeline_destination_latency_seconds",
         "Duration of the last check of the destination, as of the last poll.",
         &[],
-        |p, s| s.value(p.destination().and_then(|destination| destination.latency_ms).map(|ms| ms / 1000.0)),
+        |p, s| s.value(p.destination().and_then(|destination| destination.latency_seconds)),
     ),
     pipeline(
         "goldrush_pipeline_destination_last_check_timestamp_seconds",

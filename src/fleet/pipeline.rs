@@ -190,7 +190,7 @@ impl Pipeline {
                 if let Ok(new) = &answer {
                     self.note_progress(new, at);
                     self.note_drops(new, at);
-                    self.delay.observe(new.processing_delay_ms.map(|ms| ms / 1000.0), DELAY, at);
+                    self.delay.observe(new.processing_delay_seconds, DELAY, at);
                     self.backlog.observe(new.pending_records, BACKLOG, at);
                 }
                 self.metrics.observe(answer, at);

@@ -326,7 +326,7 @@ impl<'a> Judge<'a> {
 
     fn lag(&self, pipeline: &Pipeline) -> Option<Trouble> {
         // The delay of a pipeline that does not run follows from that.
-        let delay = self.fresh(&pipeline.metrics).filter(|_| self.works(pipeline))?.processing_delay_ms? / 1000.0;
+        let delay = self.fresh(&pipeline.metrics).filter(|_| self.works(pipeline))?.processing_delay_seconds?;
         let level = pipeline.delay();
         // A bounded pipeline reads history: its delay is large by nature.
         if delay <= DELAY || is_bounded(pipeline) || level.slope().is_some_and(|slope| slope <= CATCHING_UP) {
@@ -388,7 +388,7 @@ pub fn is_off_duty(pipeline: &Pipeline) -> bool {
 }
 
 fn is_bounded(pipeline: &Pipeline) -> bool {
-    pipeline.listed().execution_mode.as_deref().is_some_and(|mode| mode.eq_ignore_ascii_case("bounded"))
+    pipeline.listed().execution_mode == crate::api::ExecutionMode::Bounded
 }
 
 /// How long nothing had moved when the metrics were last read.

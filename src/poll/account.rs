@@ -272,15 +272,24 @@ impl Poller {
         let LoadedKey { key, generation, .. } = self.keys.current().clone();
         self.in_flight.push(Box::pin(async move {
             let sent = Instant::now();
-            let result = match &job {
-                Job::ListPage(number) => client.list_page(&key, *number).await.map(Data::Page),
-                Job::Probe(Probe { id, endpoint }) => match endpoint {
-                    Endpoint::Status => client.status(&key, id).await.map(Data::Status),
-                    Endpoint::Metrics => client.metrics(&key, id).await.map(Data::Metrics),
-                    Endpoint::DestinationHealth | Endpoint::List => {
-                        client.destination_health(&key, id).await.map(Data::DestinationHealth)
-                    }
-                },
+            let request = match &job {
+                Job::ListPage(number) => api::Request::Page(*number),
+                Job::Probe(Probe { id, endpoint }) => api::Request::Probe(
+                    id.clone(),
+                    match endpoint {
+                        Endpoint::Status => api::Probe::Status,
+                        Endpoint::Metrics => api::Probe::Metrics,
+                        Endpoint::DestinationHealth | Endpoint::List => api::Probe::DestinationHealth,
+                    },
+                ),
+            };
+            let result = match client.send(&key, request).await {
+                api::Response::Page(_, page) => page.map(Data::Page),
+                api::Response::Probe(_, api::ProbeResponse::Status(status)) => status.map(Data::Status),
+                api::Response::Probe(_, api::ProbeResponse::Metrics(metrics)) => metrics.map(Data::Metrics),
+                api::Response::Probe(_, api::ProbeResponse::DestinationHealth(health)) => {
+                    health.map(Data::DestinationHealth)
+                }
             };
             Finished { job, generation, sent, result }
         }));

@@ -7,8 +7,8 @@
 use crate::api::Metrics;
 use crate::fleet::{Pipeline, Summary};
 
-/// A delay has leapt when it has more than doubled and grown by more than this, in milliseconds.
-const DELAY_LEAP: f64 = 5_000.0;
+/// A delay has leapt when it has more than doubled and grown by more than this, in seconds.
+const DELAY_LEAP: f64 = 5.0;
 /// The same of pending records.
 const BACKLOG_LEAP: f64 = 1_000.0;
 
@@ -38,7 +38,7 @@ impl Before {
         let (Some(before), Some(new)) = (&self.metrics, pipeline.metrics.reading()) else { return false };
         let new = &new.value;
         let waiting = new.pending_records.is_some_and(|pending| pending > 0.0);
-        leapt(before.processing_delay_ms, new.processing_delay_ms, DELAY_LEAP)
+        leapt(before.processing_delay_seconds, new.processing_delay_seconds, DELAY_LEAP)
             || leapt(before.pending_records, new.pending_records, BACKLOG_LEAP)
             || (waiting && self.moved && !moved(pipeline))
     }
@@ -81,7 +81,7 @@ mod tests {
         Answer::Metrics(Ok(Metrics {
             last_offset: Some(offset),
             pending_records: Some(pending),
-            processing_delay_ms: Some(delay),
+            processing_delay_seconds: Some(delay / 1000.0),
             ..Metrics::default()
         }))
     }

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use common::{Ended, Exporter, Exposition, PATIENCE, environment, request, run};
 use faults::{CANARIES, Expected, FAULTS, Fault, MAX_RESPONSE_BYTES, Scene, well};
-use goldrush_exporter::api::{BaseUrl, Client, PipelineId, Reason, Settings};
+use goldrush_exporter::api::{self, BaseUrl, Client, PipelineId, Probe, Reason, Request, Settings};
 use goldrush_exporter::service_key::ServiceKey;
 use goldrush_exporter::simulator::Endpoint;
 use judge::{Judge, PIPELINES, Scrape, question};
@@ -484,13 +484,12 @@ async fn names() {
     });
     let (client, key) = (client.unwrap(), ServiceKey::new(&key("a0")).unwrap());
     let id = PipelineId::new(PIPELINES[0]).unwrap();
-    let reasons = [
-        client.list_page(&key, 1).await.unwrap_err().reason(),
-        client.status(&key, &id).await.unwrap_err().reason(),
-        client.metrics(&key, &id).await.unwrap_err().reason(),
-        client.destination_health(&key, &id).await.unwrap_err().reason(),
-    ];
-    assert_eq!(reasons, [Reason::Dns; 4]);
+    let probes = Probe::ALL.iter().map(|probe| Request::Probe(id.clone(), *probe));
+    for request in [Request::Page(1)].into_iter().chain(probes) {
+        let response = client.send(&key, request.clone()).await;
+        assert_eq!(response.request(), request);
+        assert_eq!(response.error().map(api::Error::reason), Some(Reason::Dns), "{request:?}");
+    }
 }
 
 /// The commands that ask once tell of every fault as well, and of nothing else.

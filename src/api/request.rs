@@ -1,0 +1,127 @@
+//! What is asked, and what came of it. A response carries what was asked, so that no pair of them can disagree.
+
+use super::error::Error;
+use super::wire::{DestinationHealth, ListPage, PipelineId, PipelineMetrics, Status};
+use crate::labels::closed_set;
+
+closed_set! {
+    /// What is asked for each pipeline, again and again: the label `probe`.
+    pub enum Probe {
+        /// `GET /{pipeline_id}/status/`
+        Status = "status",
+        /// `GET /{pipeline_id}/metrics/`
+        Metrics = "metrics",
+        /// `GET /{pipeline_id}/destination-health/`
+        DestinationHealth = "destination_health",
+    }
+}
+
+closed_set! {
+    /// Every kind of request: the label `operation`.
+    pub enum Operation {
+        /// `GET /?page_number=…&page_size=…`
+        List = "list",
+        /// [`Probe::Status`]
+        Status = "status",
+        /// [`Probe::Metrics`]
+        Metrics = "metrics",
+        /// [`Probe::DestinationHealth`]
+        DestinationHealth = "destination_health",
+    }
+}
+
+impl From<Probe> for Operation {
+    fn from(probe: Probe) -> Self {
+        match probe {
+            Probe::Status => Self::Status,
+            Probe::Metrics => Self::Metrics,
+            Probe::DestinationHealth => Self::DestinationHealth,
+        }
+    }
+}
+
+/// One GET.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// A page of the list of pipelines; pages count from 1.
+    Page(u32),
+    /// A probe of one pipeline.
+    Probe(PipelineId, Probe),
+}
+
+/// What came of a [`Request`].
+#[derive(Debug)]
+pub enum Response {
+    /// Of [`Request::Page`].
+    Page(u32, Result<ListPage, Error>),
+    /// Of [`Request::Probe`].
+    Probe(PipelineId, ProbeResponse),
+}
+
+/// What came of a probe.
+#[derive(Debug, Clone)]
+pub enum ProbeResponse {
+    /// Of [`Probe::Status`].
+    Status(Result<Status, Error>),
+    /// Of [`Probe::Metrics`].
+    Metrics(Result<PipelineMetrics, Error>),
+    /// Of [`Probe::DestinationHealth`].
+    DestinationHealth(Result<DestinationHealth, Error>),
+}
+
+impl Request {
+    /// The kind of request.
+    pub fn operation(&self) -> Operation {
+        match self {
+            Self::Page(_) => Operation::List,
+            Self::Probe(_, probe) => (*probe).into(),
+        }
+    }
+}
+
+impl Response {
+    /// What was asked.
+    pub fn request(&self) -> Request {
+        match self {
+            Self::Page(number, _) => Request::Page(*number),
+            Self::Probe(id, response) => Request::Probe(id.clone(), response.probe()),
+        }
+    }
+
+    /// Why there is no reading, if there is none.
+    pub fn error(&self) -> Option<&Error> {
+        match self {
+            Self::Page(_, result) => result.as_ref().err(),
+            Self::Probe(_, response) => response.error(),
+        }
+    }
+}
+
+impl ProbeResponse {
+    /// A probe that failed.
+    pub fn failed(probe: Probe, error: Error) -> Self {
+        match probe {
+            Probe::Status => Self::Status(Err(error)),
+            Probe::Metrics => Self::Metrics(Err(error)),
+            Probe::DestinationHealth => Self::DestinationHealth(Err(error)),
+        }
+    }
+
+    /// What was asked.
+    pub fn probe(&self) -> Probe {
+        match self {
+            Self::Status(_) => Probe::Status,
+            Self::Metrics(_) => Probe::Metrics,
+            Self::DestinationHealth(_) => Probe::DestinationHealth,
+        }
+    }
+
+    /// Why there is no reading, if there is none.
+    pub fn error(&self) -> Option<&Error> {
+        match self {
+            Self::Status(result) => result.as_ref().err(),
+            Self::Metrics(result) => result.as_ref().err(),
+            Self::DestinationHealth(result) => result.as_ref().err(),
+        }
+    }
+}
