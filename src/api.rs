@@ -19,13 +19,6 @@ pub use client::{Client, ClientError, Settings};
 pub use destination_error::{DestinationError, DestinationErrorReason};
 pub use error::{Error, Reason};
 pub use redact::redact;
-// The old names, until the core that uses them is replaced.
-pub use request::Operation as Endpoint;
-pub use wire::{ListedPipeline as Pipeline, PipelineMetrics as Metrics};
-impl Operation {
-    /// Those that are asked for each pipeline.
-    pub const PROBES: [Self; 3] = [Self::Status, Self::Metrics, Self::DestinationHealth];
-}
 pub use request::{Operation, Probe, ProbeResponse, Request, Response};
 pub use wire::{
     DesiredStatus, DestinationHealth, ExecutionMode, Group, ListPage, ListedPipeline, Phase, PipelineId,

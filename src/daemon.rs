@@ -18,12 +18,15 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
+use crate::account::{Account, Settings};
 use crate::api::{Client, ClientError};
 use crate::config::{self, Config, ConfigError};
 use crate::exposition::Exposition;
 use crate::file_system;
 use crate::fleet::Fleet;
-use crate::poll::{Poller, Pulse};
+use crate::moment::Moment;
+use crate::poller::Poller;
+use crate::pulse::Pulse;
 use crate::service_key::{KeyError, KeyHolder};
 use crate::web::{self, Access, App, ListenError, ReloadRequest, Server};
 use service_manager::Watchdog;
@@ -145,9 +148,17 @@ pub async fn pollers(config: &Config, fleet: &Fleet) -> Result<Vec<(String, Poll
 
 fn start(config: &Config, fleet: &Fleet, prepared: Prepared) -> (String, Poller) {
     let Prepared { account, client, keys } = prepared;
-    let name = account.name.clone();
-    let handle = fleet.account(&name);
-    (name, Poller::new(config, account, client, keys, handle))
+    let settings = Settings::of(config, &account);
+    let loaded_at = keys.current().loaded_at;
+    let now = Moment::now();
+    let handle = match fleet.account(&account.name) {
+        Some(handle) => {
+            handle.change(|known| known.reconfigure(settings, loaded_at, now));
+            handle
+        }
+        None => fleet.insert(&account.name, Account::new(settings, loaded_at, fastrand::Rng::new(), now)),
+    };
+    (account.name, Poller::new(client, keys, handle))
 }
 
 /// Polls and serves until a signal to stop.

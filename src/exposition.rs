@@ -29,7 +29,8 @@ pub use own::Own;
 pub use rendering::Encoding;
 pub use writer::{Format, Kind};
 
-use crate::fleet::{Fleet, Moment};
+use crate::fleet::Fleet;
+use crate::moment::Moment;
 use families::{AccountView, PipelineView, Read};
 use rendering::{GZIP_HEADER, Made, Packer, Rendering, gzip_end};
 use writer::{Labels, Writer};
@@ -152,10 +153,11 @@ impl Exposition {
 
     /// What has been written and holds for somebody who asked then.
     fn current(&self, format: Format, encoding: Encoding, asked: Moment) -> Option<Arc<Rendering>> {
-        let (version, reloads, now) = (self.fleet.version(), self.own.reloads(), Moment::now());
+        let version = self.fleet.version();
+        let now = Moment::now();
         let mut kept = self.kept();
         let kept = &mut kept[place(format, encoding)];
-        kept.asked = Some(now.monotonic);
+        kept.asked = Some(now.monotonic.into());
         let rendering = kept.rendering.as_ref()?;
         let Made { at, good_for, .. } = rendering.made;
         let age = now.since(at);
@@ -165,7 +167,7 @@ impl Exposition {
         // What was begun after somebody asked is as good as what is begun now, however long it took: otherwise, those who
         // wait for one slow rendering would each make another one.
         let holds = is_so_still || at.monotonic > asked.monotonic;
-        (holds && rendering.made.reloads == reloads).then(|| rendering.clone())
+        holds.then(|| rendering.clone())
     }
 
     /// Writes the fleet's part, unless somebody else has just done so.
@@ -178,11 +180,12 @@ impl Exposition {
         let Renderer { packer, piece, accounts, pipelines } = renderer;
         let rendering = packer.pack(encoding, old.as_deref(), |take| {
             // Read before the fleet: what is written meanwhile is news.
-            let (version, reloads, now) = (self.fleet.version(), self.own.reloads(), Moment::now());
+            let version = self.fleet.version();
+            let now = Moment::now();
             let mut writer = Writer::new(format, std::mem::take(piece), take);
             let good_for = write_fleet(&mut writer, [accounts, pipelines], &self.fleet, now);
             *piece = writer.finish();
-            Made { at: now, version, reloads, good_for }
+            Made { at: now, version, good_for }
         });
         let rendering = Arc::new(rendering);
         self.kept()[place(format, encoding)].rendering = Some(rendering.clone());
@@ -213,20 +216,20 @@ fn write_fleet(
     fleet: &Fleet,
     now: Moment,
 ) -> Option<Duration> {
-    let accounts = fleet.snapshot();
-    let accounts: Vec<AccountView> =
-        accounts.iter().map(|(name, account)| AccountView { name, account, now }).collect();
+    let accounts = fleet.snapshot(now);
+    let accounts: Vec<AccountView> = accounts.iter().map(|(name, view)| AccountView::new(name, view, now)).collect();
     let pipelines: Vec<PipelineView> = accounts
         .iter()
-        .flat_map(|account| account.account.pipelines().map(move |pipeline| PipelineView { account, pipeline }))
+        .flat_map(|account| account.view.pipelines.values().map(move |pipeline| PipelineView { account, pipeline }))
         .collect();
     account_labels.clear();
     accounts.iter().for_each(|view| view.push_labels(account_labels));
     pipeline_labels.clear();
     pipelines.iter().for_each(|view| view.push_labels(pipeline_labels));
     for family in FAMILIES {
-        let mut samples = writer.family(family);
+        let mut samples = writer.family(family.name, family.kind, family.help);
         match family.read {
+            Read::Exporter(read) => read(&mut samples),
             Read::Account(read) => {
                 for (view, labels) in accounts.iter().zip(account_labels.iter()) {
                     samples.of(labels);
@@ -241,9 +244,9 @@ fn write_fleet(
             }
         }
     }
-    let changes = accounts.iter().filter_map(|view| view.account.changes_in(now));
+    let changes = accounts.iter().filter_map(|view| view.view.changes_in(now));
     // A lag grows all the time: a second's resolution is enough for it.
-    let lags = accounts.iter().any(|view| view.account.budget.oldest_due.is_some());
+    let lags = accounts.iter().any(|view| view.view.budget.lag.is_some());
     changes.chain(lags.then_some(REST)).min()
 }
 

@@ -2,7 +2,7 @@
 
 /// Declares a fieldless enum together with the text each variant has as a label value.
 ///
-/// `ALL` lists the variants in order, `COUNT` says how many there are, `as_str` is the label value.
+/// `ALL` and `ALL_VALUES` list the variants in order, `COUNT` says how many there are, `as_str` is the label value.
 macro_rules! closed_set {
     ($(#[$meta:meta])* $vis:vis enum $name:ident { $($(#[$vmeta:meta])* $variant:ident = $text:literal,)+ }) => {
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -12,6 +12,8 @@ macro_rules! closed_set {
         impl $name {
             /// Every value, in the order of declaration.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+            /// The same as an array, to make one value for each.
+            pub const ALL_VALUES: [Self; Self::COUNT] = [$(Self::$variant,)+];
             /// How many values there are.
             pub const COUNT: usize = Self::ALL.len();
 

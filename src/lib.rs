@@ -10,11 +10,13 @@
 //! [`logging`] writes to standard error; [`hardening`] hides the process from its neighbours, [`allocator`] keeps its memory flat.
 //! [`simulator`] is a Pipeline API to run against. To add a gauge: one row in `exposition/families.rs`.
 
+pub mod account;
 pub mod allocator;
 pub mod api;
 pub mod cli;
 pub mod config;
 pub mod daemon;
+pub mod events;
 pub mod exposition;
 mod file_system;
 pub mod fleet;
@@ -23,8 +25,12 @@ pub mod fuzzing;
 pub mod hardening;
 mod labels;
 pub mod logging;
-pub mod poll;
+pub mod moment;
+pub mod poller;
+pub mod pulse;
 pub mod run;
 pub mod service_key;
 pub mod simulator;
+pub mod thresholds;
+pub mod trouble;
 pub mod web;

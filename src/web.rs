@@ -26,6 +26,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::exposition::Exposition;
 use crate::fleet::Fleet;
+use crate::moment::Moment;
 
 pub use access::Access;
 pub use healthcheck::{Unhealthy, healthcheck};
@@ -68,7 +69,7 @@ pub async fn keep_access_current(access: Arc<Access>, exposition: Arc<Exposition
 }
 
 async fn ready(State(app): State<App>) -> Response {
-    if app.fleet.is_ready() {
+    if app.fleet.is_ready(Moment::now()) {
         "goldrush-exporter is ready.\n".into_response()
     } else {
         let waiting = "goldrush-exporter is not ready: an account has not been listed yet.\n";

@@ -1,7 +1,7 @@
 //! What is asked, and what came of it. A response carries what was asked, so that no pair of them can disagree.
 
 use super::error::Error;
-use super::wire::{DestinationHealth, ListPage, PipelineId, PipelineMetrics, Status};
+use super::wire::{DestinationHealth, ListPage, PipelineId, PipelineMetrics, Status, UnknownField};
 use crate::labels::closed_set;
 
 closed_set! {
@@ -114,6 +114,16 @@ impl ProbeResponse {
             Self::Metrics(_) => Probe::Metrics,
             Self::DestinationHealth(_) => Probe::DestinationHealth,
         }
+    }
+
+    /// The fields that said something unknown.
+    pub fn unknown_fields(&self) -> impl Iterator<Item = UnknownField> {
+        let (status, destination) = match self {
+            Self::Status(Ok(status)) => (Some(status.unknown_fields()), None),
+            Self::DestinationHealth(Ok(health)) => (None, Some(health.unknown_fields())),
+            _ => (None, None),
+        };
+        status.into_iter().flatten().chain(destination.into_iter().flatten())
     }
 
     /// Why there is no reading, if there is none.

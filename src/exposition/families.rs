@@ -1,10 +1,14 @@
-//! THE table: one row is one family, with its name, type, help, labels and how to read it from the picture.
+//! THE table: one row is one family, with its name, type, help, labels and how to read it from the accounts.
 //!
 //! A new gauge is one row here. The README's table, the dashboards and the alerts are checked against it.
 
-use crate::api::{DesiredStatus, Endpoint, Phase, Reason, UnknownField};
-use crate::api::{DestinationHealth, Metrics, Pipeline as Listed, Status};
-use crate::fleet::{Account, GroupFlags, Moment, Pipeline, unix_seconds};
+use crate::account::{GroupFlags, ListSummary, Pipeline, View};
+use crate::api::{
+    DesiredStatus, DestinationHealth, ListedPipeline, Operation, Phase, PipelineMetrics, Probe, Reason, Status,
+    UnknownField,
+};
+use crate::moment::{Moment, unix_seconds};
+use crate::trouble::{Judge, Kind as TroubleKind, Trouble};
 
 use super::writer::{Kind, Labels, Samples};
 
@@ -24,6 +28,8 @@ pub struct Family {
 /// What a family is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Subject {
+    /// The exporter, whatever it polls.
+    Exporter,
     /// An account.
     Account,
     /// A pipeline.
@@ -34,6 +40,7 @@ impl Subject {
     /// The labels that every series about it carries.
     pub const fn labels(self) -> &'static [&'static str] {
         match self {
+            Self::Exporter => &[],
             Self::Account => &["account"],
             Self::Pipeline => &["account", "project", "pipeline_id", "pipeline"],
         }
@@ -44,14 +51,21 @@ impl Family {
     /// What the family is about.
     pub const fn subject(&self) -> Subject {
         match self.read {
+            Read::Exporter(_) => Subject::Exporter,
             Read::Account(_) => Subject::Account,
             Read::Pipeline(_) => Subject::Pipeline,
         }
+    }
+
+    const fn of_kind(mut self, kind: Kind) -> Self {
+        self.kind = kind;
+        self
     }
 }
 
 /// How the samples of one subject are read.
 pub(super) enum Read {
+    Exporter(fn(&mut Samples)),
     Account(fn(&AccountView, &mut Samples)),
     Pipeline(fn(&PipelineView, &mut Samples)),
 }
@@ -59,17 +73,26 @@ pub(super) enum Read {
 /// An account at one moment.
 pub(super) struct AccountView<'a> {
     pub(super) name: &'a str,
-    pub(super) account: &'a Account,
+    pub(super) view: &'a View,
+    pub(super) judge: Judge<'a>,
     pub(super) now: Moment,
 }
 
-impl AccountView<'_> {
+impl<'a> AccountView<'a> {
+    pub(super) fn new(name: &'a str, view: &'a View, now: Moment) -> Self {
+        Self { name, view, judge: Judge::new(view, now), now }
+    }
+
     pub(super) fn push_labels(&self, labels: &mut Labels) {
         labels.push(&[("account", self.name)]);
     }
 
+    fn list(&self) -> Option<&'a ListSummary> {
+        self.view.list_fresh(self.now)
+    }
+
     fn each_group(&self, samples: &mut Samples, flag: fn(&GroupFlags) -> Option<bool>) {
-        for (group, flags) in self.account.list_fresh(self.now).iter().flat_map(|list| &list.groups) {
+        for (group, flags) in self.list().iter().flat_map(|list| &list.groups) {
             samples.labelled(&[("group", group)], flag(flags).map(f64::from));
         }
     }
@@ -93,20 +116,28 @@ impl<'a> PipelineView<'a> {
         ]);
     }
 
-    fn listed(&self) -> Option<&'a Listed> {
-        self.pipeline.listed_fresh(self.account.now, self.account.account.stale_after)
+    fn listed(&self) -> Option<&'a ListedPipeline> {
+        self.pipeline.listed_fresh(self.account.now, self.account.view.stale_after)
+    }
+
+    fn is_fresh(&self, probe: Probe) -> bool {
+        self.pipeline.probe(probe).is_fresh(self.account.now, self.account.view.stale_after)
     }
 
     fn status(&self) -> Option<&'a Status> {
-        self.pipeline.status.fresh(self.account.now, self.account.account.stale_after)
+        self.pipeline.status().filter(|_| self.is_fresh(Probe::Status))
     }
 
-    fn metrics(&self) -> Option<&'a Metrics> {
-        self.pipeline.metrics.fresh(self.account.now, self.account.account.stale_after)
+    fn metrics(&self) -> Option<&'a PipelineMetrics> {
+        self.pipeline.metrics().filter(|_| self.is_fresh(Probe::Metrics))
     }
 
     fn destination(&self) -> Option<&'a DestinationHealth> {
-        self.pipeline.destination_health.fresh(self.account.now, self.account.account.stale_after)
+        self.pipeline.destination().filter(|_| self.is_fresh(Probe::DestinationHealth))
+    }
+
+    fn troubles(&self) -> Vec<Trouble> {
+        self.account.judge.pipeline(self.pipeline)
     }
 }
 
@@ -128,11 +159,13 @@ const fn account(
     Family { name, help, kind: Kind::Gauge, labels, read: Read::Account(read) }
 }
 
-impl Family {
-    const fn of_kind(mut self, kind: Kind) -> Self {
-        self.kind = kind;
-        self
-    }
+const fn exporter(
+    name: &'static str,
+    help: &'static str,
+    labels: &'static [&'static str],
+    read: fn(&mut Samples),
+) -> Family {
+    Family { name, help, kind: Kind::Gauge, labels, read: Read::Exporter(read) }
 }
 
 /// A count as the API says it; a negative one would be no counter.
@@ -140,86 +173,116 @@ fn count(value: Option<f64>) -> Option<f64> {
     value.filter(|value| *value >= 0.0)
 }
 
-/// Every family about accounts and pipelines, in the order of the exposition.
+/// Every family about accounts and pipelines, in the order of the exposition. HELP says that values are those of the last
+/// poll, as Prometheus's guide "Writing exporters" asks where they are not read at scrape time.
 pub const FAMILIES: &[Family] = &[
-    account("goldrush_up", "Whether the newest list of pipelines succeeded.", &[], |a, s| {
-        s.flag(Some(a.account.up));
+    exporter(
+        "goldrush_trouble_kind_info",
+        "Always 1, for each kind of trouble that this exporter can report; alert is the rule that pages for it.",
+        &["kind", "severity", "alert"],
+        |s| {
+            for kind in TroubleKind::ALL {
+                let row = kind.row();
+                let labels = [("kind", row.name), ("severity", row.severity.as_str()), ("alert", row.alert)];
+                s.labelled(&labels, Some(1.0));
+            }
+        },
+    ),
+    account("goldrush_up", "1 if the newest list of pipelines succeeded, 0 otherwise.", &[], |a, s| {
+        s.flag(Some(a.view.is_up(a.now)));
     }),
     account(
+        "goldrush_account_trouble",
+        "1 for each thing that is wrong with the account now; about is the group or the expected pipeline, or empty.",
+        &["kind", "severity", "about"],
+        |a, s| {
+            for trouble in a.judge.account() {
+                let row = trouble.kind.row();
+                let about = trouble.about.as_deref().unwrap_or_default();
+                s.labelled(&[("kind", row.name), ("severity", row.severity.as_str()), ("about", about)], Some(1.0));
+            }
+        },
+    ),
+    account(
         "goldrush_auth_unauthorized",
-        "Whether the ServiceKey in use is answered 401: missing, malformed or revoked.",
+        "1 if the API returns 401 for the ServiceKey in use (missing, malformed or revoked), 0 otherwise.",
         &[],
-        |a, s| s.flag(Some(a.account.unauthorized)),
+        |a, s| s.flag(Some(a.view.credential.is_refused())),
     ),
     account(
         "goldrush_auth_forbidden",
-        "Whether the list of pipelines is answered 403: the credential is not a ServiceKey.",
+        "1 if the API returns 403 for the list of pipelines (the credential is not a ServiceKey), 0 otherwise.",
         &[],
-        |a, s| s.flag(Some(a.account.forbidden)),
+        |a, s| s.flag(Some(a.view.credential.is_not_a_service_key())),
     ),
     account(
         "goldrush_auth_failures_total",
-        "Answers of 401 and 403 since the start, whatever key was in use.",
+        "Responses with 401 or 403 since the start, whichever key was in use.",
         &["code"],
         |a, s| {
-            s.labelled(&[("code", "401")], Some(a.account.unauthorized_answers as f64));
-            s.labelled(&[("code", "403")], Some(a.account.forbidden_answers as f64));
+            for (code, reason) in [("401", Reason::Unauthorized), ("403", Reason::Forbidden)] {
+                s.labelled(&[("code", code)], Some(a.view.requests.failed(reason) as f64));
+            }
         },
     )
     .of_kind(Kind::Counter),
     account(
         "goldrush_service_key_loaded_timestamp_seconds",
-        "When the ServiceKey in use was read, in Unix time.",
+        "Unix time at which the ServiceKey in use was read.",
         &[],
-        |a, s| s.value(a.account.key_loaded.map(unix_seconds)),
+        |a, s| s.value(Some(unix_seconds(a.view.credential.loaded_at()))),
     ),
     account("goldrush_pipelines", "Pipelines that this exporter polls, as of the newest list.", &[], |a, s| {
-        s.value(a.account.list_fresh(a.now).map(|_| a.account.pipelines().len() as f64));
+        s.value(a.list().map(|_| a.view.pipelines.len() as f64));
     }),
     account(
         "goldrush_discovery_last_success_timestamp_seconds",
-        "When the list of pipelines last succeeded as a whole, in Unix time.",
+        "Unix time at which the list of pipelines last succeeded as a whole.",
         &[],
-        |a, s| s.value(a.account.list.as_ref().map(|list| unix_seconds(list.at.wall))),
+        |a, s| s.value(a.view.listing.latest().map(|list| unix_seconds(list.at.wall))),
     ),
     account(
         "goldrush_expected_pipeline_missing",
-        "Whether a pipeline that the configuration expects is missing from the newest list.",
+        "1 if the newest list does not show a pipeline that the configuration expects, 0 otherwise.",
         &["pipeline_id"],
         |a, s| {
-            for (id, missing) in a.account.list_fresh(a.now).iter().flat_map(|list| &list.expected) {
-                s.labelled(&[("pipeline_id", id)], Some(f64::from(*missing)));
+            for (id, missing) in a.list().iter().flat_map(|list| &list.expected) {
+                s.labelled(&[("pipeline_id", id.as_str())], Some(f64::from(*missing)));
             }
         },
     ),
     account(
         "goldrush_pipelines_over_limit",
-        "Whether there are more pipelines than max_pipelines, so that some are not polled.",
+        "1 if there are more pipelines than max_pipelines, so that some are not polled, 0 otherwise.",
         &[],
-        |a, s| s.flag(a.account.list_fresh(a.now).map(|list| list.truncated)),
+        |a, s| s.flag(a.list().map(|list| list.truncated)),
     ),
-    account("goldrush_group_paid", "Whether the group is on a paid plan, as of the last poll.", &["group"], |a, s| {
-        a.each_group(s, |flags| flags.paid);
-    }),
+    account(
+        "goldrush_group_paid",
+        "1 if the group is on a paid plan, 0 otherwise, as of the last poll (group.is_paid).",
+        &["group"],
+        |a, s| a.each_group(s, |flags| flags.paid),
+    ),
     account(
         "goldrush_group_over_limit",
-        "Whether the group is over the limit of its plan, as of the last poll.",
+        "1 if the group is over the limit of its plan, 0 otherwise, as of the last poll (group.is_over_limit).",
         &["group"],
         |a, s| a.each_group(s, |flags| flags.over_limit),
     ),
     account(
         "goldrush_group_free_trial_expired",
-        "Whether the free trial of the group has expired, as of the last poll.",
+        "1 if the free trial of the group has expired, 0 otherwise, as of the last poll (group.is_free_trial_expired).",
         &["group"],
         |a, s| a.each_group(s, |flags| flags.free_trial_expired),
     ),
     account(
         "goldrush_api_request_duration_seconds",
         "Duration of requests to the Pipeline API, whatever their outcome.",
-        &["endpoint"],
+        &["operation"],
         |a, s| {
-            for endpoint in Endpoint::ALL {
-                s.histogram(&[("endpoint", endpoint.as_str())], &a.account.durations[*endpoint as usize]);
+            for operation in Operation::ALL {
+                let durations = &a.view.requests.durations[*operation as usize];
+                s.histogram(&[("operation", operation.as_str())], durations);
             }
         },
     )
@@ -227,12 +290,12 @@ pub const FAMILIES: &[Family] = &[
     account(
         "goldrush_api_request_failures_total",
         "Requests to the Pipeline API that gave no reading, by reason.",
-        &["endpoint", "reason"],
+        &["operation", "reason"],
         |a, s| {
-            for endpoint in Endpoint::ALL {
+            for operation in Operation::ALL {
                 for reason in Reason::ALL {
-                    let count = a.account.failures[*endpoint as usize][*reason as usize];
-                    s.labelled(&[("endpoint", endpoint.as_str()), ("reason", reason.as_str())], Some(count as f64));
+                    let count = a.view.requests.failures[*operation as usize][*reason as usize];
+                    s.labelled(&[("operation", operation.as_str()), ("reason", reason.as_str())], Some(count as f64));
                 }
             }
         },
@@ -240,11 +303,11 @@ pub const FAMILIES: &[Family] = &[
     .of_kind(Kind::Counter),
     account(
         "goldrush_api_unknown_values_total",
-        "Values of the Pipeline API that this version does not know, by field.",
+        "Values of the Pipeline API that this version does not know or cannot use, by field.",
         &["field"],
         |a, s| {
             for field in UnknownField::ALL {
-                let count = a.account.unknown_values[*field as usize];
+                let count = a.view.requests.unknown_values[*field as usize];
                 s.labelled(&[("field", field.as_str())], Some(count as f64));
             }
         },
@@ -254,29 +317,40 @@ pub const FAMILIES: &[Family] = &[
         "goldrush_poll_required_requests_per_second",
         "Requests per second that the configured intervals need for the pipelines there are.",
         &[],
-        |a, s| s.value(Some(a.account.budget.required)),
+        |a, s| s.value(Some(a.view.budget.required)),
     ),
     account(
         "goldrush_poll_allowed_requests_per_second",
-        "Requests per second that the configuration allows for this account.",
+        "Requests per second that poll.requests_per_second allows for this account.",
         &[],
-        |a, s| s.value(Some(a.account.budget.allowed)),
+        |a, s| s.value(Some(a.view.budget.allowed)),
     ),
     account("goldrush_poll_lag_seconds", "How late the most overdue probe is.", &[], |a, s| {
-        s.value(Some(a.account.budget.lag(a.now).as_secs_f64()));
+        s.value(Some(a.view.budget.lag.unwrap_or_default().as_secs_f64()));
     }),
     account(
         "goldrush_poll_paused_until_timestamp_seconds",
-        "Until when polling waits because the API answered 429, in Unix time; 0 while it does not wait.",
+        "Unix time until which polling waits because the API asked for it (Retry-After); 0 while it does not wait.",
         &[],
         |a, s| {
-            let until = a.account.budget.waits_until(a.now);
+            let until = a.view.budget.paused_until;
             s.value(Some(until.map_or(0.0, |until| unix_seconds(until.wall))));
         },
     ),
     pipeline(
+        "goldrush_pipeline_trouble",
+        "1 for each thing that is wrong with the pipeline now; no series while nothing is.",
+        &["kind", "severity"],
+        |p, s| {
+            for trouble in p.troubles() {
+                let row = trouble.kind.row();
+                s.labelled(&[("kind", row.name), ("severity", row.severity.as_str())], Some(1.0));
+            }
+        },
+    ),
+    pipeline(
         "goldrush_pipeline_info",
-        "What the pipeline is, as of the last poll; always 1.",
+        "Always 1; what the pipeline is, as of the last poll.",
         &["topic", "destination_type", "execution_mode", "group"],
         |p, s| {
             let Some(listed) = p.listed() else { return };
@@ -291,10 +365,10 @@ pub const FAMILIES: &[Family] = &[
     ),
     pipeline(
         "goldrush_pipeline_desired_status",
-        "What the user wants, as of the last poll: 1 for the status that holds, 0 for the other.",
+        "What the user wants: 1 for the status that holds, 0 for the other, as of the last poll (status of the list).",
         &["status"],
         |p, s| {
-            let Some(desired) = p.listed().and_then(Listed::desired_status) else { return };
+            let Some(desired) = p.listed().and_then(ListedPipeline::desired_status) else { return };
             for status in DesiredStatus::ALL {
                 s.labelled(&[("status", status.as_str())], Some(f64::from(*status == desired)));
             }
@@ -302,7 +376,7 @@ pub const FAMILIES: &[Family] = &[
     ),
     pipeline(
         "goldrush_pipeline_phase",
-        "What the worker does, as of the last poll: 1 for the phase that holds, 0 for all others.",
+        "What the worker does: 1 for the phase that holds, 0 for all others, as of the last poll (status.status).",
         &["phase"],
         |p, s| {
             let Some(current) = p.status().and_then(|status| status.phase) else { return };
@@ -311,110 +385,113 @@ pub const FAMILIES: &[Family] = &[
             }
         },
     ),
-    pipeline("goldrush_pipeline_replicas", "Replicas wanted, as of the last poll.", &[], |p, s| {
+    pipeline("goldrush_pipeline_replicas", "Wanted replicas, as of the last poll (status.replicas).", &[], |p, s| {
         s.value(p.status().and_then(|status| status.replicas));
     }),
-    pipeline("goldrush_pipeline_replicas_ready", "Replicas that are ready, as of the last poll.", &[], |p, s| {
+    pipeline("goldrush_pipeline_replicas_ready", "Ready replicas, as of the last poll (status.ready).", &[], |p, s| {
         s.value(p.status().and_then(|status| status.ready));
     }),
     pipeline(
         "goldrush_pipeline_start_time_seconds",
-        "When the worker started, in Unix time, as of the last poll.",
+        "Unix time at which the worker started, as of the last poll (status.start_time).",
         &[],
         |p, s| s.value(p.status().and_then(Status::start_time)),
     ),
     pipeline(
         "goldrush_pipeline_created_timestamp_seconds",
-        "When the pipeline was created, in Unix time.",
+        "Unix time at which the pipeline was created (created_at).",
         &[],
-        |p, s| s.value(p.listed().and_then(Listed::created_at)),
+        |p, s| s.value(p.listed().and_then(ListedPipeline::created_at)),
     ),
     pipeline(
         "goldrush_pipeline_updated_timestamp_seconds",
-        "When the pipeline was last changed, in Unix time, as of the last poll.",
+        "Unix time at which the pipeline was last changed, as of the last poll (updated_at).",
         &[],
-        |p, s| s.value(p.listed().and_then(Listed::updated_at)),
+        |p, s| s.value(p.listed().and_then(ListedPipeline::updated_at)),
     ),
     pipeline(
         "goldrush_pipeline_records_consumed",
-        "Source records read since the worker started, as of the last poll.",
+        "Source records read since the worker started, as of the last poll (metrics.records_consumed).",
         &[],
         |p, s| s.value(p.metrics().and_then(|metrics| metrics.records_consumed)),
     ),
     pipeline(
         "goldrush_pipeline_last_offset",
-        "Last source offset that the worker committed, as of the last poll.",
+        "Last source offset that the worker committed, as of the last poll (metrics.last_offset).",
         &[],
         |p, s| s.value(p.metrics().and_then(|metrics| metrics.last_offset)),
     ),
-    pipeline("goldrush_pipeline_last_block_height", "Newest block processed, as of the last poll.", &[], |p, s| {
-        s.value(p.metrics().and_then(|metrics| metrics.last_block_height));
-    }),
+    pipeline(
+        "goldrush_pipeline_last_block_height",
+        "Newest block that was processed, as of the last poll (metrics.last_block_height).",
+        &[],
+        |p, s| s.value(p.metrics().and_then(|metrics| metrics.last_block_height)),
+    ),
     pipeline(
         "goldrush_pipeline_pending_records",
-        "Records buffered and not yet written to the destination, as of the last poll.",
+        "Records buffered and not yet written to the destination, as of the last poll (metrics.pending_records).",
         &[],
         |p, s| s.value(p.metrics().and_then(|metrics| metrics.pending_records)),
     ),
     pipeline(
         "goldrush_pipeline_processing_delay_seconds",
-        "Delay from source to destination, as of the last poll.",
+        "Delay from source to destination, as of the last poll (metrics.processing_delay_ms).",
         &[],
         |p, s| s.value(p.metrics().and_then(|metrics| metrics.processing_delay_seconds)),
     ),
     pipeline(
         "goldrush_pipeline_records_per_second",
-        "Rolling throughput as the API says it, as of the last poll.",
+        "Rolling throughput, as of the last poll (metrics.records_per_second).",
         &[],
         |p, s| s.value(p.metrics().and_then(|metrics| metrics.records_per_second)),
     ),
     pipeline(
         "goldrush_pipeline_normalization_errors",
-        "Records dropped because they could not be normalized or decoded, as of the last poll.",
+        "Records dropped because they could not be normalized or decoded, as of the last poll (metrics.normalization_errors).",
         &[],
         |p, s| s.value(p.metrics().and_then(|metrics| metrics.normalization_errors)),
     ),
     pipeline(
         "goldrush_pipeline_source_records_total",
-        "Source records read since the worker started, as of the last poll; starts again with the worker.",
+        "Source records read since the worker started, as of the last poll; a restart resets it (metrics.records_consumed).",
         &[],
         |p, s| s.value(count(p.metrics().and_then(|metrics| metrics.records_consumed))),
     )
     .of_kind(Kind::Counter),
     pipeline(
         "goldrush_pipeline_dropped_records_total",
-        "Records dropped since the worker started, as of the last poll; starts again with the worker.",
+        "Records dropped since the worker started, as of the last poll; a restart resets it (metrics.normalization_errors).",
         &[],
         |p, s| s.value(count(p.metrics().and_then(|metrics| metrics.normalization_errors))),
     )
     .of_kind(Kind::Counter),
     pipeline(
         "goldrush_pipeline_last_progress_timestamp_seconds",
-        "When the offset, the height or the record count was last seen to move or first seen, in Unix time.",
+        "Unix time at which the exporter last saw the offset, the height or the record count move, or first saw them.",
         &[],
         |p, s| s.value(p.metrics().and(p.pipeline.last_progress()).map(|at| unix_seconds(at.wall))),
     ),
     pipeline(
         "goldrush_pipeline_destination_healthy",
-        "Whether the last check reached the destination, as of the last poll.",
+        "1 if the last check reached the destination, 0 otherwise, as of the last poll (destination-health.healthy).",
         &[],
         |p, s| s.flag(p.destination().and_then(|destination| destination.healthy)),
     ),
     pipeline(
         "goldrush_pipeline_destination_latency_seconds",
-        "Duration of the last check of the destination, as of the last poll.",
+        "Duration of the last check of the destination, as of the last poll (destination-health.latency_ms).",
         &[],
         |p, s| s.value(p.destination().and_then(|destination| destination.latency_seconds)),
     ),
     pipeline(
         "goldrush_pipeline_destination_last_check_timestamp_seconds",
-        "When the destination was last checked, in Unix time, as of the last poll.",
+        "Unix time of the last check of the destination, as of the last poll (destination-health.last_checked_at).",
         &[],
         |p, s| s.value(p.destination().and_then(DestinationHealth::last_checked_at)),
     ),
     pipeline(
         "goldrush_pipeline_destination_error",
-        "Why the destination is unhealthy, as of the last poll; 1, and only while it is.",
+        "1 while the destination is unhealthy, with the reason, as of the last poll (destination-health.last_error).",
         &["reason"],
         |p, s| {
             let Some(reason) = p.destination().and_then(DestinationHealth::error_reason) else { return };
@@ -423,33 +500,29 @@ pub const FAMILIES: &[Family] = &[
     ),
     pipeline(
         "goldrush_pipeline_forbidden",
-        "Whether the API answers 403 for this pipeline: it belongs to another group.",
+        "1 while the API returns 403 for this pipeline (it belongs to another group), 0 otherwise.",
         &[],
         |p, s| s.flag(Some(p.pipeline.is_forbidden())),
     ),
-    pipeline("goldrush_pipeline_probe_success", "Whether the newest probe succeeded.", &["probe"], |p, s| {
-        let (now, stale_after) = (p.account.now, p.account.account.stale_after);
-        let successes = [
-            (Endpoint::Status, p.pipeline.status.success(now, stale_after)),
-            (Endpoint::Metrics, p.pipeline.metrics.success(now, stale_after)),
-            (Endpoint::DestinationHealth, p.pipeline.destination_health.success(now, stale_after)),
-        ];
-        for (probe, success) in successes {
-            s.labelled(&[("probe", probe.as_str())], success.map(f64::from));
-        }
-    }),
     pipeline(
-        "goldrush_pipeline_probe_last_success_timestamp_seconds",
-        "When the probe last succeeded, in Unix time; a failure never moves it.",
+        "goldrush_pipeline_probe_success",
+        "1 if the newest probe succeeded, 0 otherwise.",
         &["probe"],
         |p, s| {
-            let times = [
-                (Endpoint::Status, p.pipeline.status.last_success()),
-                (Endpoint::Metrics, p.pipeline.metrics.last_success()),
-                (Endpoint::DestinationHealth, p.pipeline.destination_health.last_success()),
-            ];
-            for (probe, time) in times {
-                s.labelled(&[("probe", probe.as_str())], time.map(unix_seconds));
+            for (probe, state) in p.pipeline.probes() {
+                let success = state.success(p.account.now, p.account.view.stale_after);
+                s.labelled(&[("probe", probe.as_str())], success.map(f64::from));
+            }
+        },
+    ),
+    pipeline(
+        "goldrush_pipeline_probe_last_success_timestamp_seconds",
+        "Unix time at which the probe last succeeded; a failure never moves it.",
+        &["probe"],
+        |p, s| {
+            for (probe, state) in p.pipeline.probes() {
+                let read_at = state.read_at().map(|at| unix_seconds(at.wall));
+                s.labelled(&[("probe", probe.as_str())], read_at);
             }
         },
     ),

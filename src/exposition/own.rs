@@ -10,7 +10,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::fleet::unix_seconds;
+use crate::moment::unix_seconds;
 
 /// The exporter's own metrics. HELP gets its final dot from prometheus-client.
 #[derive(Debug)]
@@ -25,7 +25,6 @@ pub struct Own {
     total_shards: Gauge,
     config_in_use: AtomicBool,
     web_config_in_use: AtomicBool,
-    reloads: AtomicU64,
 }
 
 impl Own {
@@ -98,14 +97,11 @@ impl Own {
             total_shards,
             config_in_use: AtomicBool::new(false),
             web_config_in_use: AtomicBool::new(true),
-            reloads: AtomicU64::default(),
         }
     }
 
     /// Notes that a configuration was loaded, or could not be.
     pub fn note_reload(&self, successful: bool) {
-        // First: whoever sees the gauges' new values does not take a picture from before for the newest.
-        self.reloads.fetch_add(1, Ordering::SeqCst);
         self.config_in_use.store(successful, Ordering::Relaxed);
         if successful {
             self.reload_success_time.set(unix_seconds(SystemTime::now()));
@@ -133,11 +129,6 @@ impl Own {
 
     pub(super) fn count_scrape(&self) {
         self.scrapes.inc();
-    }
-
-    /// How often a configuration was loaded, or could not be.
-    pub(super) fn reloads(&self) -> u64 {
-        self.reloads.load(Ordering::SeqCst)
     }
 
     pub(super) fn note_render(&self, duration: Duration) {

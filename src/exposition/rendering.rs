@@ -13,7 +13,7 @@ use bytes::Bytes;
 use flate2::{Compress, Compression, Crc, FlushCompress};
 use foldhash::quality::RandomState;
 
-use crate::fleet::Moment;
+use crate::moment::Moment;
 
 /// How a body is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,8 +49,6 @@ pub(super) struct Made {
     pub(super) at: Moment,
     /// Of the fleet.
     pub(super) version: u64,
-    /// How often the configuration had been loaded.
-    pub(super) reloads: u64,
     /// How long after `at` the fleet looks different though nobody writes to it.
     pub(super) good_for: Option<Duration>,
 }

@@ -2,8 +2,7 @@
 
 use std::io::Write as _;
 
-use super::families::Family;
-use crate::fleet::{BOUNDS, Histogram};
+use crate::account::{BOUNDS, Histogram};
 
 /// A text format of `/metrics`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,12 +130,12 @@ impl<'w> Writer<'w> {
     }
 
     /// Begins a family. Its heading is written with its first sample: a family without samples is not shown.
-    pub(super) fn family<'a>(&'a mut self, family: &'a Family) -> Samples<'a, 'w> {
+    pub(super) fn family<'a>(&'a mut self, name: &'a str, kind: Kind, help: &'a str) -> Samples<'a, 'w> {
         // A family that has filled a piece ends with one: what changes in it leaves the pieces of the next as they are.
         if std::mem::take(&mut self.filled) {
             self.hand_on();
         }
-        Samples { writer: self, family, subject: &[], begun: false }
+        Samples { writer: self, name, kind, help, subject: &[], begun: false }
     }
 
     fn hand_on(&mut self) {
@@ -200,7 +199,10 @@ impl<'w> Writer<'w> {
 /// Takes the samples of one family, subject by subject.
 pub(super) struct Samples<'a, 'w> {
     writer: &'a mut Writer<'w>,
-    family: &'a Family,
+    name: &'a str,
+    kind: Kind,
+    help: &'a str,
+    /// Its label pairs; empty for the exporter itself.
     subject: &'a [u8],
     begun: bool,
 }
@@ -246,17 +248,18 @@ impl<'a> Samples<'a, '_> {
 
     fn write(&mut self, suffix: &str, labels: &[(&str, &str)], value: Option<f64>) {
         let Some(value) = value else { return };
-        let family = self.family;
         if !std::mem::replace(&mut self.begun, true) {
-            self.writer.heading(family.name, family.kind.as_str(), family.help);
+            self.writer.heading(self.name, self.kind.as_str(), self.help);
         }
         let out = &mut self.writer.piece;
-        out.extend_from_slice(family.name.as_bytes());
+        out.extend_from_slice(self.name.as_bytes());
         out.extend_from_slice(suffix.as_bytes());
         out.push(b'{');
         out.extend_from_slice(self.subject);
-        for (name, value) in labels {
-            out.push(b',');
+        for (index, (name, value)) in labels.iter().enumerate() {
+            if index > 0 || !self.subject.is_empty() {
+                out.push(b',');
+            }
             write_pair(out, name, value);
         }
         out.extend_from_slice(b"} ");

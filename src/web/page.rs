@@ -2,10 +2,12 @@
 
 mod assets;
 mod html;
+mod message;
 mod query;
 mod report;
 #[cfg(test)]
 mod tests;
+mod value;
 mod words;
 
 use std::io::Write as _;
@@ -21,7 +23,7 @@ use flate2::write::GzEncoder;
 use super::App;
 use super::metrics::joined;
 use crate::exposition::accepts_gzip;
-use crate::fleet::Moment;
+use crate::moment::Moment;
 use assets::{ICON, ICON_PATH, SCRIPT, SCRIPT_PATH, STYLE, STYLE_PATH};
 use query::{Parameters, Query};
 use report::{Report, Snapshot};

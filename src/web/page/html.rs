@@ -7,9 +7,11 @@ use maud::{DOCTYPE, Markup, html};
 
 use super::assets::{ICON, SCRIPT, STYLE};
 use super::query::{Query, TroubleFilter};
-use super::report::{AccountReport, Number, PipelineReport, ProbeReport, Report, SinceReport, Time, TroubleReport};
+use super::report::{AccountReport, KeyStanding, PipelineReport, ProbeReport, Report, SinceReport, TroubleReport};
+use super::value::{Number, Time};
 use super::words;
-use crate::fleet::trouble::{Kind, Severity};
+use crate::trouble::kinds::Scope;
+use crate::trouble::{Kind, Severity};
 
 const RUNBOOKS: &str = "https://github.com/covalenthq/goldrush-exporter/blob/main/alerts/runbooks/";
 
@@ -113,7 +115,7 @@ fn verdict(report: &Report, summary: &Summary) -> Markup {
                 }
             }
             p.as-of {
-                @let now = crate::fleet::unix_seconds(report.now.wall);
+                @let now = crate::moment::unix_seconds(report.now.wall);
                 @if let Some(utc) = words::utc(now) {
                     "As of " time #as-of datetime=(utc) { (words::for_people(&utc)) }
                 }
@@ -205,10 +207,10 @@ fn accounts(report: &Report) -> Markup {
 fn account(account: &AccountReport) -> Markup {
     let class = worst(&account.troubles).map_or("well", Severity::as_str);
     let (key_class, key) = match account.key.state {
-        "accepted" => ("well", "key accepted"),
-        "unauthorized" => ("critical", "key revoked or wrong (401)"),
-        "not_a_service_key" => ("critical", "not a ServiceKey (403)"),
-        _ => ("unknown", "key not answered yet"),
+        KeyStanding::Accepted => ("well", "key accepted"),
+        KeyStanding::Unauthorized => ("critical", "key revoked or wrong (401)"),
+        KeyStanding::NotServiceKey => ("critical", "not a ServiceKey (403)"),
+        KeyStanding::Unknown => ("unknown", "key not tried yet"),
     };
     let budget = &account.budget;
     html! {
@@ -227,7 +229,7 @@ fn account(account: &AccountReport) -> Markup {
                         ", " (words::separated(account.pipelines_in_trouble as f64)) " in trouble"
                     }
                 }
-                li { "key loaded " (ago(account.key.loaded)) }
+                li { "key loaded " (ago(Some(account.key.loaded))) }
                 li { "listed " (ago(account.listed)) }
                 li { "oldest reading " (number(account.oldest_reading_age_seconds, words::seconds)) }
                 li {
@@ -277,8 +279,8 @@ fn filter(report: &Report, query: &Query) -> Markup {
                     (option(TroubleFilter::Any, "in trouble"))
                     (option(TroubleFilter::Severity(Severity::Critical), "critical"))
                     (option(TroubleFilter::Severity(Severity::Warning), "warning"))
-                    @for kind in Kind::ALL.iter().filter(|kind| kind.is_of_pipeline()) {
-                        (option(TroubleFilter::Kind(*kind), &words::plain(kind.as_str())))
+                    @for kind in Kind::ALL.iter().filter(|kind| kind.row().scope == Scope::Pipeline) {
+                        (option(TroubleFilter::Kind(*kind), &words::plain(kind.row().name)))
                     }
                 }
             }
@@ -416,8 +418,8 @@ fn destination(pipeline: &PipelineReport) -> Markup {
 
 /// The age of the oldest reading that is shown in the row.
 fn read(pipeline: &PipelineReport) -> Markup {
-    let times = pipeline.probes.named().map(|(_, probe)| probe.read);
-    ago(times.into_iter().flatten().max_by_key(|time| time.age))
+    let times = pipeline.probes.named().filter_map(|(_, probe)| probe.read);
+    ago(times.max_by_key(|time| time.age))
 }
 
 fn details(pipeline: &PipelineReport) -> Markup {
@@ -428,9 +430,9 @@ fn details(pipeline: &PipelineReport) -> Markup {
             @if !pipeline.troubles.is_empty() {
                 p.runbooks {
                     "Runbook: "
-                    @for (place, trouble) in pipeline.troubles.iter().enumerate() {
-                        @if place > 0 { " · " }
-                        (runbook(trouble, &words::plain(trouble.kind.as_str())))
+                    @for (index, trouble) in pipeline.troubles.iter().enumerate() {
+                        @if index > 0 { " · " }
+                        (runbook(trouble, &words::plain(trouble.kind.row().name)))
                     }
                 }
             }
@@ -438,7 +440,7 @@ fn details(pipeline: &PipelineReport) -> Markup {
                 (row("Id", html! { code { (pipeline.pipeline_id) } }))
                 (row("Topic", or_nothing(pipeline.topic)))
                 (row("Destination type", or_nothing(pipeline.destination_type)))
-                (row("Execution mode", or_nothing(pipeline.execution_mode)))
+                (row("Execution mode", html! { (pipeline.execution_mode) }))
                 (row("Group", or_nothing(pipeline.group)))
                 (row("Wanted", or_nothing(pipeline.desired_status)))
                 (row("Last progress", when(pipeline.progress)))
@@ -456,7 +458,7 @@ fn details(pipeline: &PipelineReport) -> Markup {
                 })))
                 (row("Destination checked", when(pipeline.destination.checked)))
                 @for (name, probe) in pipeline.probes.named() {
-                    (row(&format!("Read {}", words::plain(name)), reading(probe)))
+                    (row(&format!("Read {}", words::plain(name.as_str())), reading(probe)))
                 }
                 (row("Created", when(pipeline.created)))
                 (row("Changed", when(pipeline.updated)))
@@ -468,7 +470,7 @@ fn details(pipeline: &PipelineReport) -> Markup {
 fn reading(probe: &ProbeReport) -> Markup {
     html! {
         (when(probe.read))
-        @if probe.stale && probe.read.is_some() { ", stale" }
+        @if probe.stale { ", stale" }
         @if let Some(failure) = probe.failure { ", now fails: " (words::plain(failure)) }
     }
 }

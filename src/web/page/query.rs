@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::fleet::trouble::{Kind, Severity, Trouble};
+use crate::trouble::{Kind, Severity, Trouble};
 
 /// The query string as it comes. An empty parameter is one that is not there, as an HTML form sends it.
 #[derive(Debug, Default, Deserialize)]
@@ -55,7 +55,7 @@ impl TroubleFilter {
             Self::All => "",
             Self::Any => "any",
             Self::Severity(severity) => severity.as_str(),
-            Self::Kind(kind) => kind.as_str(),
+            Self::Kind(kind) => kind.row().name,
         }
     }
 
@@ -64,7 +64,7 @@ impl TroubleFilter {
         let kinds = Kind::ALL.iter().map(|kind| Self::Kind(*kind));
         let mut all = [Self::All, Self::Any].into_iter().chain(severities).chain(kinds);
         all.find(|filter| filter.as_str() == text).ok_or_else(|| {
-            let kinds: Vec<&str> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
+            let kinds: Vec<&str> = Kind::ALL.iter().map(|kind| kind.row().name).collect();
             format!("The parameter trouble takes any, critical, warning or one of {}.\n", kinds.join(", "))
         })
     }
@@ -74,7 +74,7 @@ impl TroubleFilter {
         match self {
             Self::All => true,
             Self::Any => !troubles.is_empty(),
-            Self::Severity(severity) => troubles.iter().any(|trouble| trouble.kind.severity() == severity),
+            Self::Severity(severity) => troubles.iter().any(|trouble| trouble.kind.row().severity == severity),
             Self::Kind(kind) => troubles.iter().any(|trouble| trouble.kind == kind),
         }
     }

@@ -3,25 +3,29 @@
 //! Fields are named as the gauges, without their prefix, in the same units. What is not fresh is not here, as on
 //! `/metrics`.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
+use super::message;
 use super::query::Query;
-use super::words;
-use crate::api::{self, DestinationErrorReason, Phase, Reason};
-use crate::fleet::trouble::{Judge, Kind, Severity, Trouble, is_off_duty};
-use crate::fleet::{Account, Beginning, Fleet, KeyStanding, Moment, Pipeline, ProbeState, unix_seconds};
+use super::value::{Number, Time};
+use crate::account::{Beginning, KeyState, Pipeline, ProbeState, View};
+use crate::api::{self, DestinationErrorReason, Error, Phase, Probe, Reason};
+use crate::fleet::Fleet;
+use crate::labels::closed_set;
+use crate::moment::{Moment, unix_seconds};
+use crate::trouble::{Judge, Kind, Severity, Trouble};
 
 /// The picture at one moment.
 pub(super) struct Snapshot {
     now: Moment,
-    accounts: Vec<(String, Account)>,
+    accounts: Vec<(String, View)>,
 }
 
 impl Snapshot {
     pub(super) fn of(fleet: &Fleet, now: Moment) -> Self {
-        Self { now, accounts: fleet.snapshot() }
+        Self { now, accounts: fleet.snapshot(now) }
     }
 }
 
@@ -64,13 +68,28 @@ pub(super) struct AccountReport<'a> {
     pub(super) troubles: Vec<TroubleReport>,
 }
 
+closed_set! {
+    /// What the API makes of a key.
+    pub(super) enum KeyStanding {
+        /// It has not said yet.
+        Unknown = "unknown",
+        /// It takes it.
+        Accepted = "accepted",
+        /// It responds 401.
+        Unauthorized = "unauthorized",
+        /// It responds 403 to the list.
+        NotServiceKey = "not_a_service_key",
+    }
+}
+
 /// The ServiceKey of an account, of which nothing is shown but how it fares.
 #[derive(Serialize)]
 pub(super) struct KeyReport {
-    pub(super) state: &'static str,
+    #[serde(serialize_with = "as_text")]
+    pub(super) state: KeyStanding,
     pub(super) since: Option<SinceReport>,
     #[serde(rename = "loaded_timestamp_seconds")]
-    pub(super) loaded: Option<Time>,
+    pub(super) loaded: Time,
 }
 
 /// Whether the requests suffice.
@@ -102,7 +121,7 @@ pub(super) struct PipelineReport<'a> {
     pub(super) pipeline: Option<&'a str>,
     pub(super) topic: Option<&'a str>,
     pub(super) destination_type: Option<&'a str>,
-    pub(super) execution_mode: Option<&'a str>,
+    pub(super) execution_mode: &'static str,
     pub(super) group: Option<&'a str>,
     pub(super) desired_status: Option<&'static str>,
     pub(super) phase: Option<&'static str>,
@@ -146,17 +165,18 @@ pub(super) struct DestinationReport<'a> {
     pub(super) error: Option<&'a str>,
 }
 
-/// A pipeline's three probes.
-#[derive(Serialize)]
-pub(super) struct Probes {
-    pub(super) status: ProbeReport,
-    pub(super) metrics: ProbeReport,
-    pub(super) destination_health: ProbeReport,
-}
+/// A pipeline's probes, in the order of [`Probe::ALL`].
+pub(super) struct Probes(pub(super) [ProbeReport; Probe::COUNT]);
 
 impl Probes {
-    pub(super) fn named(&self) -> [(&'static str, &ProbeReport); 3] {
-        [("status", &self.status), ("metrics", &self.metrics), ("destination_health", &self.destination_health)]
+    pub(super) fn named(&self) -> impl Iterator<Item = (Probe, &ProbeReport)> {
+        Probe::ALL.iter().copied().zip(&self.0)
+    }
+}
+
+impl Serialize for Probes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.named().map(|(probe, report)| (probe.as_str(), report)))
     }
 }
 
@@ -171,9 +191,6 @@ pub(super) struct ProbeReport {
     pub(super) age_seconds: Option<Number>,
     #[serde(skip)]
     pub(super) stale: bool,
-    /// Again and again.
-    #[serde(skip)]
-    pub(super) failing: bool,
 }
 
 /// One thing that is wrong.
@@ -197,68 +214,24 @@ pub(super) struct SinceReport {
     pub(super) or_earlier: bool,
 }
 
-/// A point in time: written as Unix seconds, and how long ago it was by the monotonic clock where that was there.
-#[derive(Clone, Copy)]
-pub(super) struct Time {
-    pub(super) unix: f64,
-    pub(super) age: Duration,
-}
-
-impl Time {
-    fn of(at: Moment, now: Moment) -> Self {
-        Self { unix: unix_seconds(at.wall), age: now.since(at) }
-    }
-
-    /// A time of which only the wall clock is known; one in the future is now.
-    fn of_wall(unix: f64, now: Moment) -> Self {
-        let age = Duration::try_from_secs_f64(unix_seconds(now.wall) - unix).unwrap_or_default();
-        Self { unix, age }
-    }
-
-    fn of_system(at: SystemTime, now: Moment) -> Self {
-        Self::of_wall(unix_seconds(at), now)
-    }
-}
-
-impl Serialize for Time {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        Number(self.unix).serialize(serializer)
-    }
-}
-
-/// A number, to three digits after the point; whole numbers have none.
-#[derive(Clone, Copy)]
-pub(super) struct Number(pub(super) f64);
-
-impl Serialize for Number {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        /// 2^53: a whole number beyond may have been rounded.
-        const EXACT: f64 = 9_007_199_254_740_992.0;
-        let rounded = (self.0 * 1000.0).round() / 1000.0;
-        if rounded.fract() == 0.0 && rounded.abs() <= EXACT {
-            serializer.serialize_i64(rounded as i64)
-        } else {
-            serializer.serialize_f64(rounded)
-        }
-    }
-}
-
 fn as_text<T: std::fmt::Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(value)
 }
 
 /// An account at one moment.
-struct View<'a> {
-    place: usize,
+struct Judged<'a> {
+    /// In the order of the configuration.
+    index: usize,
     name: &'a str,
-    account: &'a Account,
+    view: &'a View,
     judge: Judge<'a>,
     now: Moment,
 }
 
 /// A pipeline and what is wrong with it.
-struct Judged<'a> {
-    view: usize,
+struct JudgedPipeline<'a> {
+    /// Of its account.
+    account: usize,
     pipeline: &'a Pipeline,
     troubles: Vec<Trouble>,
 }
@@ -268,8 +241,8 @@ impl<'a> Report<'a> {
     pub(super) fn new(snapshot: &'a Snapshot, query: &Query) -> Self {
         let now = snapshot.now;
         let accounts = snapshot.accounts.iter().enumerate();
-        let views: Vec<View> = accounts
-            .map(|(place, (name, account))| View { place, name, account, judge: Judge::new(account, now), now })
+        let accounts: Vec<Judged> = accounts
+            .map(|(index, (name, view))| Judged { index, name, view, judge: Judge::new(view, now), now })
             .collect();
         let mut report = Report {
             time_seconds: Number(unix_seconds(now.wall)),
@@ -283,52 +256,54 @@ impl<'a> Report<'a> {
             pipelines: Vec::new(),
         };
         let mut matching = Vec::new();
-        for view in &views {
-            let judged = view.judged();
-            let account = view.report(&judged);
-            report.pipelines_total += account.pipelines;
-            report.pipelines_in_trouble += account.pipelines_in_trouble;
-            report.pipelines_critical += account.pipelines_critical;
-            report.accounts.push(account);
-            if query.account.is_empty() || query.account == view.name {
+        for account in &accounts {
+            let judged = account.pipelines();
+            let reported = account.report(&judged);
+            report.pipelines_total += reported.pipelines;
+            report.pipelines_in_trouble += reported.pipelines_in_trouble;
+            report.pipelines_critical += reported.pipelines_critical;
+            report.accounts.push(reported);
+            if query.account.is_empty() || query.account == account.name {
                 matching.extend(judged.into_iter().filter(|judged| {
-                    query.trouble.matches(&judged.troubles) && query.finds(&view.texts(judged.pipeline))
+                    query.trouble.matches(&judged.troubles) && query.finds(&account.texts(judged.pipeline))
                 }));
             }
         }
-        matching.sort_by_cached_key(Judged::place);
+        matching.sort_by_cached_key(JudgedPipeline::rank);
         report.pipelines_matching = matching.len();
         let shown = matching.iter().skip(query.offset).take(query.limit);
-        report.pipelines = shown.map(|judged| views[judged.view].pipeline(judged)).collect();
+        report.pipelines = shown.map(|judged| accounts[judged.account].pipeline(judged)).collect();
         report
     }
 }
 
-impl Judged<'_> {
+impl JudgedPipeline<'_> {
     fn is_critical(&self) -> bool {
-        self.troubles.iter().any(|trouble| trouble.kind.severity() == Severity::Critical)
+        self.troubles.iter().any(|trouble| trouble.kind.row().severity == Severity::Critical)
     }
 
     /// The worst first, like beside like; then the well ones, and at the end those that have nothing to do.
-    fn place(&self) -> impl Ord + use<> {
-        let worst = self.troubles.first().map(|trouble| (trouble.kind.severity(), trouble.kind));
+    fn rank(&self) -> impl Ord + use<> {
+        let worst = self.troubles.first().map(|trouble| (trouble.kind.row().severity, trouble.kind));
         let name = self.pipeline.listed().name.as_deref().unwrap_or_default().to_lowercase();
-        (worst.is_none(), worst, is_off_duty(self.pipeline), self.view, name, self.pipeline.id().clone())
+        (worst.is_none(), worst, self.pipeline.is_off_duty(), self.account, name, self.pipeline.id().clone())
     }
 }
 
-impl<'a> View<'a> {
-    fn judged(&self) -> Vec<Judged<'a>> {
-        let pipelines = self.account.pipelines();
-        pipelines
-            .map(|pipeline| Judged { view: self.place, pipeline, troubles: self.judge.pipeline(pipeline) })
-            .collect()
+impl<'a> Judged<'a> {
+    fn pipelines(&self) -> Vec<JudgedPipeline<'a>> {
+        let judged = |pipeline: &'a std::sync::Arc<Pipeline>| JudgedPipeline {
+            account: self.index,
+            pipeline,
+            troubles: self.judge.pipeline(pipeline),
+        };
+        self.view.pipelines.values().map(judged).collect()
     }
 
     /// What a search looks at.
     fn texts(&self, pipeline: &'a Pipeline) -> [&'a str; 8] {
         let listed = pipeline.listed();
-        let phase = self.fresh(&pipeline.status).and_then(|status| status.phase);
+        let phase = self.status(pipeline).and_then(|status| status.phase);
         [
             self.name,
             pipeline.id().as_str(),
@@ -341,8 +316,12 @@ impl<'a> View<'a> {
         ]
     }
 
-    fn fresh<'p, T>(&self, probe: &'p ProbeState<T>) -> Option<&'p T> {
-        probe.fresh(self.now, self.account.stale_after)
+    fn is_fresh(&self, pipeline: &Pipeline, probe: Probe) -> bool {
+        pipeline.probe(probe).is_fresh(self.now, self.view.stale_after)
+    }
+
+    fn status(&self, pipeline: &'a Pipeline) -> Option<&'a api::Status> {
+        pipeline.status().filter(|_| self.is_fresh(pipeline, Probe::Status))
     }
 
     fn time(&self, at: Moment) -> Time {
@@ -358,108 +337,102 @@ impl<'a> View<'a> {
     }
 
     fn trouble(&self, trouble: Trouble, message: String) -> TroubleReport {
+        let row = trouble.kind.row();
         TroubleReport {
             kind: trouble.kind,
-            severity: trouble.kind.severity(),
+            severity: row.severity,
             since: self.since(trouble.since),
             about: trouble.about,
             message,
-            alert: trouble.kind.alert(),
+            alert: row.alert,
         }
     }
 
-    fn report(&self, judged: &[Judged<'a>]) -> AccountReport<'a> {
-        let account = self.account;
-        let waits_until = account.budget.waits_until(self.now);
-        let budget = BudgetReport {
-            required_requests_per_second: Number(account.budget.required),
-            allowed_requests_per_second: Number(account.budget.allowed),
-            lag_seconds: Number(account.budget.lag(self.now).as_secs_f64()),
-            paused_until_timestamp_seconds: waits_until.map(|until| Number(unix_seconds(until.wall))),
-            paused_for: waits_until.map(|until| until.since(self.now)),
-        };
-        let groups = account.list_fresh(self.now).into_iter().flat_map(|list| &list.groups);
+    fn report(&self, judged: &[JudgedPipeline<'a>]) -> AccountReport<'a> {
+        let view = self.view;
+        let budget = &view.budget;
+        let groups = view.list_fresh(self.now).into_iter().flat_map(|list| &list.groups);
         let groups = groups.map(|(group, flags)| GroupReport {
             group,
             paid: flags.paid,
             over_limit: flags.over_limit,
             free_trial_expired: flags.free_trial_expired,
         });
-        let mut report = AccountReport {
+        let on_duty = judged.iter().filter(|judged| !judged.pipeline.is_off_duty() && !judged.pipeline.is_forbidden());
+        let oldest = on_duty.filter_map(|judged| self.oldest_reading(judged.pipeline)).max();
+        let key = view.credential.state();
+        let troubles = self.judge.account();
+        AccountReport {
             account: self.name,
             key: KeyReport {
-                state: match account.key().state() {
-                    KeyStanding::Unknown => "unknown",
-                    KeyStanding::Accepted => "accepted",
-                    KeyStanding::Unauthorized => "unauthorized",
-                    KeyStanding::NotServiceKey => "not_a_service_key",
+                state: match key {
+                    KeyState::Untried => KeyStanding::Unknown,
+                    KeyState::Accepted { .. } => KeyStanding::Accepted,
+                    KeyState::Refused { .. } => KeyStanding::Unauthorized,
+                    KeyState::NotServiceKey { .. } => KeyStanding::NotServiceKey,
                 },
-                since: self.since(account.key().began()),
-                loaded: account.key_loaded.map(|at| Time::of_system(at, self.now)),
+                since: self.since(key.since()),
+                loaded: Time::of_system(view.credential.loaded_at(), self.now),
             },
-            up: account.up,
-            list_failure: account.list_failure.map(Reason::as_str),
+            up: view.is_up(self.now),
+            list_failure: view.listing.failure().map(|error: &Error| error.reason().as_str()),
             pipelines: judged.len(),
             pipelines_in_trouble: judged.iter().filter(|judged| !judged.troubles.is_empty()).count(),
             pipelines_critical: judged.iter().filter(|judged| judged.is_critical()).count(),
-            listed: account.list.as_ref().map(|list| self.time(list.at)),
-            oldest_reading_age_seconds: judged
-                .iter()
-                .filter(|judged| !is_off_duty(judged.pipeline) && !judged.pipeline.is_forbidden())
-                .filter_map(|judged| self.oldest_reading(judged.pipeline))
-                .max()
-                .map(|age| Number(age.as_secs_f64())),
-            budget,
+            listed: view.listing.latest().map(|list| self.time(list.at)),
+            oldest_reading_age_seconds: oldest.map(|age| Number(age.as_secs_f64())),
+            budget: BudgetReport {
+                required_requests_per_second: Number(budget.required),
+                allowed_requests_per_second: Number(budget.allowed),
+                lag_seconds: Number(budget.lag.unwrap_or_default().as_secs_f64()),
+                paused_until_timestamp_seconds: budget.paused_until.map(|until| Number(unix_seconds(until.wall))),
+                paused_for: budget.paused_until.map(|until| until.since(self.now)),
+            },
             groups: groups.collect(),
-            troubles: Vec::new(),
-        };
-        report.troubles = self
-            .judge
-            .account()
-            .into_iter()
-            .map(|trouble| {
-                let message = words::of_account(&trouble, &report);
-                self.trouble(trouble, message)
-            })
-            .collect();
-        report
+            troubles: troubles
+                .into_iter()
+                .map(|trouble| {
+                    let message = message::of_account(&trouble, view, self.now);
+                    self.trouble(trouble, message)
+                })
+                .collect(),
+        }
     }
 
     fn oldest_reading(&self, pipeline: &Pipeline) -> Option<Duration> {
-        let moments = [
-            pipeline.status.reading().map(|reading| reading.at),
-            pipeline.metrics.reading().map(|reading| reading.at),
-            pipeline.destination_health.reading().map(|reading| reading.at),
-        ];
-        moments.into_iter().flatten().map(|at| self.now.since(at)).max()
+        pipeline.probes().filter_map(|(_, probe)| probe.read_at()).map(|at| self.now.since(at)).max()
     }
 
-    fn pipeline(&self, judged: &Judged<'a>) -> PipelineReport<'a> {
+    fn pipeline(&self, judged: &JudgedPipeline<'a>) -> PipelineReport<'a> {
         let pipeline = judged.pipeline;
         let names = pipeline.listed();
-        let listed = pipeline.listed_fresh(self.now, self.account.stale_after);
-        let status = self.fresh(&pipeline.status);
-        let metrics = self.fresh(&pipeline.metrics);
-        let metric = |read: fn(&api::Metrics) -> Option<f64>| metrics.and_then(read).map(Number);
+        let listed = pipeline.listed_fresh(self.now, self.view.stale_after);
+        let status = self.status(pipeline);
+        let metrics = pipeline.metrics().filter(|_| self.is_fresh(pipeline, Probe::Metrics));
+        let metric = |read: fn(&api::PipelineMetrics) -> Option<f64>| metrics.and_then(read).map(Number);
         let phase = status.and_then(|status| status.phase);
-        let mut report = PipelineReport {
+        let troubles = judged.troubles.iter().map(|trouble| {
+            let message = message::of_pipeline(trouble, pipeline, self.view, self.now);
+            self.trouble(trouble.clone(), message)
+        });
+        PipelineReport {
             account: self.name,
             project: names.project.as_deref(),
             pipeline_id: pipeline.id().as_str(),
             pipeline: names.name.as_deref(),
             topic: names.topic.as_deref(),
             destination_type: names.destination_type.as_deref(),
-            execution_mode: Some(names.execution_mode.as_str()),
+            execution_mode: names.execution_mode.as_str(),
             group: names.group.as_ref().map(api::Group::label),
-            desired_status: listed.and_then(api::Pipeline::desired_status).map(|status| status.as_str()),
+            desired_status: listed.and_then(api::ListedPipeline::desired_status).map(|status| status.as_str()),
             phase: phase.map(Phase::as_str),
             phase_since: phase.and_then(|_| self.since(pipeline.phase().began())),
-            off_duty: is_off_duty(pipeline),
+            off_duty: pipeline.is_off_duty(),
             replicas: status.and_then(|status| status.replicas).map(Number),
             replicas_ready: status.and_then(|status| status.ready).map(Number),
             started: self.wall(status.and_then(api::Status::start_time)),
-            created: self.wall(listed.and_then(api::Pipeline::created_at)),
-            updated: self.wall(listed.and_then(api::Pipeline::updated_at)),
+            created: self.wall(listed.and_then(api::ListedPipeline::created_at)),
+            updated: self.wall(listed.and_then(api::ListedPipeline::updated_at)),
             records_consumed: metric(|metrics| metrics.records_consumed),
             last_offset: metric(|metrics| metrics.last_offset),
             last_block_height: metric(|metrics| metrics.last_block_height),
@@ -470,32 +443,19 @@ impl<'a> View<'a> {
             progress: metrics.and(pipeline.last_progress()).map(|at| self.time(at)),
             destination: self.destination(pipeline),
             forbidden: pipeline.is_forbidden(),
-            probes: Probes {
-                status: self.probe(&pipeline.status, pipeline.failure(api::Endpoint::Status)),
-                metrics: self.probe(&pipeline.metrics, pipeline.failure(api::Endpoint::Metrics)),
-                destination_health: self
-                    .probe(&pipeline.destination_health, pipeline.failure(api::Endpoint::DestinationHealth)),
-            },
-            troubles: Vec::new(),
-        };
-        report.troubles = judged
-            .troubles
-            .iter()
-            .map(|trouble| {
-                let message = words::of_pipeline(trouble, &report);
-                self.trouble(trouble.clone(), message)
-            })
-            .collect();
-        report
+            probes: Probes(Probe::ALL_VALUES.map(|probe| self.probe(pipeline.probe(probe)))),
+            troubles: troubles.collect(),
+        }
     }
 
     fn destination(&self, pipeline: &'a Pipeline) -> DestinationReport<'a> {
-        let health = self.fresh(&pipeline.destination_health);
+        let health = pipeline.destination().filter(|_| self.is_fresh(pipeline, Probe::DestinationHealth));
+        let healthy = health.and_then(|health| health.healthy);
         let reason = health.and_then(api::DestinationHealth::error_reason);
         let error = health.and_then(|health| health.last_error.as_ref()).filter(|_| reason.is_some());
         DestinationReport {
-            healthy: health.and_then(|health| health.healthy),
-            since: health.and_then(|health| health.healthy).and_then(|_| self.since(pipeline.healthy().began())),
+            healthy,
+            since: healthy.and_then(|_| self.since(pipeline.healthy().began())),
             latency_seconds: health.and_then(|health| health.latency_seconds).map(Number),
             checked: self.wall(health.and_then(api::DestinationHealth::last_checked_at)),
             error_reason: reason.map(DestinationErrorReason::as_str),
@@ -503,15 +463,14 @@ impl<'a> View<'a> {
         }
     }
 
-    fn probe<T>(&self, probe: &ProbeState<T>, failure: Option<Reason>) -> ProbeReport {
-        let read = probe.reading().map(|reading| self.time(reading.at));
+    fn probe(&self, probe: &ProbeState) -> ProbeReport {
+        let read = probe.read_at().map(|at| self.time(at));
         ProbeReport {
-            success: probe.success(self.now, self.account.stale_after),
-            failure: failure.map(Reason::as_str),
+            success: probe.success(self.now, self.view.stale_after),
+            failure: probe.failure().map(Reason::as_str),
             read,
             age_seconds: read.map(|read| Number(read.age.as_secs_f64())),
-            stale: probe.stale_since(self.now, self.account.stale_after).is_some(),
-            failing: probe.failing_since().is_some(),
+            stale: read.is_some() && !probe.is_fresh(self.now, self.view.stale_after),
         }
     }
 }

@@ -1,9 +1,8 @@
-//! How times, numbers and troubles are put to people.
+//! How times and numbers are shown to people.
 
 use std::time::Duration;
 
-use super::report::{AccountReport, Number, PipelineReport};
-use crate::fleet::trouble::{DELAY, DELAY_CRITICAL, Kind, Trouble};
+use super::value::Number;
 
 /// A duration in its largest fitting unit: `5 s`, `3 min`, `2 h`, `9 d`.
 pub(super) fn duration(duration: Duration) -> String {
@@ -75,109 +74,6 @@ pub(super) fn for_people(utc: &str) -> String {
 /// A label value for people: `connection_refused` is `connection refused`.
 pub(super) fn plain(label: &str) -> String {
     label.replace('_', " ")
-}
-
-/// What is wrong with an account, in one sentence or two.
-pub(super) fn of_account(trouble: &Trouble, account: &AccountReport) -> String {
-    let about = trouble.about.as_deref().unwrap_or_default();
-    match trouble.kind {
-        Kind::KeyUnauthorized => {
-            "The ServiceKey is answered 401: it is revoked, or it is wrong. Nothing of this account is being watched. \
-             Put a valid ServiceKey in its place."
-                .to_owned()
-        }
-        Kind::KeyNotServiceKey => {
-            "The list is answered 403: the credential is an API key, not a ServiceKey. Nothing of this account is \
-             being watched. Put a ServiceKey in its place."
-                .to_owned()
-        }
-        Kind::ListFailing => {
-            let reason = account.list_failure.map(plain).unwrap_or_default();
-            format!("The list of pipelines fails ({reason}).")
-        }
-        Kind::NoReadings => {
-            "The list succeeds, but no probe of any pipeline does. Its pipelines are not being watched.".to_owned()
-        }
-        Kind::PipelinesOverLimit => {
-            "There are more pipelines than max_pipelines: the others are not being watched.".to_owned()
-        }
-        Kind::ExpectedMissing => format!("The expected pipeline {about} is not listed."),
-        Kind::GroupOverLimit => format!("The group {about} is over the limit of its plan."),
-        Kind::GroupTrialExpired => format!("The free trial of the group {about} has expired."),
-        Kind::RateLimited => {
-            let wait = account.budget.paused_for.map(duration).unwrap_or_default();
-            format!("The API answered 429: polling waits for another {wait}.")
-        }
-        Kind::BudgetTooSmall => {
-            let budget = &account.budget;
-            format!(
-                "{} are needed, {} are allowed: all intervals are stretched.",
-                rate(budget.required_requests_per_second),
-                rate(budget.allowed_requests_per_second)
-            )
-        }
-        other => plain(other.as_str()),
-    }
-}
-
-/// What is wrong with a pipeline, in one sentence or two.
-pub(super) fn of_pipeline(trouble: &Trouble, pipeline: &PipelineReport) -> String {
-    let number = |value: Option<Number>| value.map_or_else(|| "an unknown number of".to_owned(), count);
-    match trouble.kind {
-        Kind::Failed => "The worker has FAILED. It does not heal by itself.".to_owned(),
-        Kind::DestinationUnhealthy => {
-            let destination = &pipeline.destination;
-            let reason = destination.error_reason.map(plain).unwrap_or_default();
-            let error = destination.error.filter(|error| !error.is_empty());
-            format!("The destination is unhealthy: {reason}{}", error.map(|e| format!(" ({e})")).unwrap_or_default())
-        }
-        Kind::NotRunning => {
-            format!("It should run, but it is {}.", pipeline.phase.unwrap_or("in no known phase"))
-        }
-        Kind::Stalled => match pipeline.pending_records {
-            Some(Number(pending)) if pending > 0.0 => {
-                format!("It has stalled: nothing moves, and {} records wait.", count(Number(pending)))
-            }
-            _ => "It has stalled: nothing moves, while another pipeline reads on from the same topic.".to_owned(),
-        },
-        Kind::DelayHigh | Kind::DelayCritical => {
-            let limit = Number(if trouble.kind == Kind::DelayHigh { DELAY } else { DELAY_CRITICAL });
-            let delay = pipeline.processing_delay_seconds.map(seconds).unwrap_or_default();
-            format!("It lags {delay} behind its chain, which is more than {}, and does not catch up.", seconds(limit))
-        }
-        Kind::BacklogGrowing => {
-            format!("{} records wait to be written, and they become more.", number(pipeline.pending_records))
-        }
-        Kind::RecordsDropped => {
-            let dropped = number(pipeline.normalization_errors);
-            format!("It drops records that it cannot decode: {dropped} since the worker started.")
-        }
-        Kind::ReplicasNotReady => {
-            format!("{} of {} replicas are ready.", number(pipeline.replicas_ready), number(pipeline.replicas))
-        }
-        Kind::NoProgress => "Nothing moves. Its chain may be quiet.".to_owned(),
-        Kind::Forbidden => "The API answers 403: it belongs to another group, and is not being watched.".to_owned(),
-        Kind::DestinationCheckOld => {
-            let checked = pipeline.destination.checked.map(|time| duration(time.age)).unwrap_or_default();
-            format!("GoldRush last checked the destination {checked} ago: its health may be out of date.")
-        }
-        Kind::ReadingsStale => {
-            let stale = pipeline.probes.named().into_iter().filter(|(_, probe)| probe.stale);
-            let stale: Vec<String> = stale.map(|(name, probe)| with_failure(name, probe.failure)).collect();
-            format!("No fresh reading of {}.", stale.join(", "))
-        }
-        Kind::ProbeFailing => {
-            let failing = pipeline.probes.named().into_iter().filter(|(_, probe)| probe.failing);
-            let failing: Vec<String> = failing.map(|(name, probe)| with_failure(name, probe.failure)).collect();
-            format!("Requests fail again and again: {}.", failing.join(", "))
-        }
-        other => plain(other.as_str()),
-    }
-}
-
-fn with_failure(probe: &str, failure: Option<&str>) -> String {
-    let probe = plain(probe);
-    failure.map_or_else(|| probe.clone(), |failure| format!("{probe} ({})", plain(failure)))
 }
 
 #[cfg(test)]

@@ -1,12 +1,11 @@
 //! Where a number is going, and since when it is above its limit.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::time::Instant;
+use super::{Beginning, Since};
+use crate::moment::Moment;
 
-use super::{Beginning, Moment, Since};
-
-/// The slope is taken over half of this to the whole of it, as `deriv(…[10m])` in the alerts.
+/// The slope is taken over half of this to the whole of it.
 const WINDOW: Duration = Duration::from_secs(600);
 /// Readings that are closer together than this say nothing about where the number is going.
 const SHORTEST: Duration = Duration::from_secs(25);

@@ -2,15 +2,14 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+use std::time::Instant;
 
-use tokio::time::Instant;
-
-use crate::api::{Error, ListPage, Pipeline, PipelineId};
-use crate::fleet::GroupFlags;
+use super::GroupFlags;
+use crate::api::{Error, ListPage, ListedPipeline, PipelineId};
 
 /// A walk that is under way.
 #[derive(Debug)]
-pub(super) struct Listing {
+pub(crate) struct Walk {
     /// When its first page was asked for.
     pub(super) started: Instant,
     /// Pages that were asked for.
@@ -30,7 +29,7 @@ pub(super) struct Listing {
 
 /// What follows a page.
 #[derive(Debug, PartialEq)]
-pub(super) enum Step {
+pub(crate) enum Step {
     /// Another page.
     NextPage(u32),
     /// Nothing: this was the last page.
@@ -42,9 +41,9 @@ pub(super) enum Step {
     },
 }
 
-impl Listing {
+impl Walk {
     /// A walk that stops after `most` pipelines.
-    pub(super) fn new(most: usize, now: Instant) -> Self {
+    pub(crate) fn new(most: usize, now: Instant) -> Self {
         Self {
             started: now,
             pages: 1,
@@ -57,11 +56,11 @@ impl Listing {
         }
     }
 
-    /// Takes a page: answers the pipelines that are new on it, and what follows.
+    /// Takes a page. Returns the pipelines that are new on it, and what follows.
     ///
     /// # Errors
     /// [`Error::Decode`] if the page holds no items where there must be some.
-    pub(super) fn take(&mut self, page: ListPage) -> Result<(Vec<(PipelineId, Pipeline)>, Step), Error> {
+    pub(crate) fn take(&mut self, page: ListPage) -> Result<(Vec<(PipelineId, ListedPipeline)>, Step), Error> {
         let (has_more, total) = page.pagination.map_or((None, None), |page| (page.has_more, page.total_count));
         let items = match page.items {
             Some(items) => items,
@@ -114,80 +113,80 @@ mod tests {
         serde_json::from_str(json).unwrap()
     }
 
-    fn take(listing: &mut Listing, json: &str) -> (Vec<String>, Step) {
-        let (new, step) = listing.take(page(json)).unwrap();
+    fn take(walk: &mut Walk, json: &str) -> (Vec<String>, Step) {
+        let (new, step) = walk.take(page(json)).unwrap();
         (new.into_iter().map(|(id, _)| id.to_string()).collect(), step)
     }
 
-    fn listing(most: usize) -> Listing {
-        Listing::new(most, Instant::now())
+    fn walk(most: usize) -> Walk {
+        Walk::new(most, Instant::now())
     }
 
     const WHOLE: Step = Step::End { whole: true, truncated: false };
     const NOT_WHOLE: Step = Step::End { whole: false, truncated: false };
 
-    #[tokio::test]
-    async fn pages_follow_while_there_are_more() {
-        let mut walk = listing(100);
+    #[test]
+    fn pages_follow_while_there_are_more() {
+        let mut pages = walk(100);
         let first = r#"{"items":[{"id":"a"},{"id":"b"},{"id":"a"}],"pagination":{"has_more":true,"total_count":3}}"#;
-        assert_eq!(take(&mut walk, first), (vec!["a".into(), "b".into()], Step::NextPage(2)));
+        assert_eq!(take(&mut pages, first), (vec!["a".into(), "b".into()], Step::NextPage(2)));
         let second = r#"{"items":[{"id":"b"},{"id":"c"}],"pagination":{"has_more":false,"total_count":3}}"#;
-        assert_eq!(take(&mut walk, second), (vec!["c".into()], WHOLE));
+        assert_eq!(take(&mut pages, second), (vec!["c".into()], WHOLE));
     }
 
-    #[tokio::test]
-    async fn a_skipped_pipeline_makes_the_list_less_than_whole() {
+    #[test]
+    fn a_skipped_pipeline_makes_the_list_less_than_whole() {
         let json = r#"{"items":[{"id":"a"}],"pagination":{"has_more":false,"total_count":2}}"#;
-        assert_eq!(take(&mut listing(100), json), (vec!["a".into()], NOT_WHOLE));
+        assert_eq!(take(&mut walk(100), json), (vec!["a".into()], NOT_WHOLE));
     }
 
-    #[tokio::test]
-    async fn a_deletion_between_two_pages_makes_the_list_less_than_whole() {
-        let mut walk = listing(100);
-        take(&mut walk, r#"{"items":[{"id":"a"},{"id":"b"}],"pagination":{"has_more":true,"total_count":4}}"#);
+    #[test]
+    fn a_deletion_between_two_pages_makes_the_list_less_than_whole() {
+        let mut pages = walk(100);
+        take(&mut pages, r#"{"items":[{"id":"a"},{"id":"b"}],"pagination":{"has_more":true,"total_count":4}}"#);
         // `a` is gone, so `c` has moved to the page before this one.
         let second = r#"{"items":[{"id":"d"}],"pagination":{"has_more":false,"total_count":3}}"#;
-        assert_eq!(take(&mut walk, second), (vec!["d".into()], NOT_WHOLE));
+        assert_eq!(take(&mut pages, second), (vec!["d".into()], NOT_WHOLE));
     }
 
-    #[tokio::test]
-    async fn paging_ends_at_the_first_empty_or_repeated_page_and_at_the_limit() {
+    #[test]
+    fn paging_ends_at_the_first_empty_or_repeated_page_and_at_the_limit() {
         let more = r#"{"items":[{"id":"a"}],"pagination":{"has_more":true}}"#;
-        let mut walk = listing(100);
-        assert_eq!(take(&mut walk, more).1, Step::NextPage(2));
-        assert_eq!(take(&mut walk, more), (vec![], WHOLE));
-        let mut walk = listing(100);
-        take(&mut walk, more);
-        assert_eq!(take(&mut walk, r#"{"items":[],"pagination":{"has_more":true}}"#).1, WHOLE);
-        let mut walk = listing(2);
+        let mut pages = walk(100);
+        assert_eq!(take(&mut pages, more).1, Step::NextPage(2));
+        assert_eq!(take(&mut pages, more), (vec![], WHOLE));
+        let mut pages = walk(100);
+        take(&mut pages, more);
+        assert_eq!(take(&mut pages, r#"{"items":[],"pagination":{"has_more":true}}"#).1, WHOLE);
+        let mut pages = walk(2);
         let long = r#"{"items":[{"id":"a"},{"id":"b"},{"id":"c"}],"pagination":{"has_more":true}}"#;
-        assert_eq!(take(&mut walk, long), (vec!["a".into(), "b".into()], Step::End { whole: false, truncated: true }));
+        assert_eq!(take(&mut pages, long), (vec!["a".into(), "b".into()], Step::End { whole: false, truncated: true }));
         let last = r#"{"items":[{"id":"a"},{"id":"b"},{"id":"a"}],"pagination":{"has_more":false}}"#;
-        assert_eq!(take(&mut listing(2), last).1, WHOLE);
+        assert_eq!(take(&mut walk(2), last).1, WHOLE);
         let longer = r#"{"items":[{"id":"a"},{"id":"b"},{"id":"c"}],"pagination":{"has_more":false}}"#;
         assert_eq!(
-            take(&mut listing(2), longer).1,
+            take(&mut walk(2), longer).1,
             Step::End { whole: false, truncated: true },
             "cut on its last page"
         );
     }
 
-    #[tokio::test]
-    async fn without_pagination_one_more_page_is_asked_for() {
-        let mut walk = listing(100);
-        assert_eq!(take(&mut walk, r#"{"items":[{"id":"a"}]}"#).1, Step::NextPage(2));
-        assert_eq!(take(&mut walk, r#"{"items":null}"#).1, WHOLE);
+    #[test]
+    fn without_pagination_one_more_page_is_asked_for() {
+        let mut pages = walk(100);
+        assert_eq!(take(&mut pages, r#"{"items":[{"id":"a"}]}"#).1, Step::NextPage(2));
+        assert_eq!(take(&mut pages, r#"{"items":null}"#).1, WHOLE);
         let counted = r#"{"items":[{"id":"a"}],"pagination":{"has_more":null,"total_count":1}}"#;
-        assert_eq!(take(&mut listing(100), counted).1, WHOLE);
+        assert_eq!(take(&mut walk(100), counted).1, WHOLE);
     }
 
-    #[tokio::test]
-    async fn null_is_an_empty_list_only_where_the_pagination_says_so() {
-        assert!(listing(9).take(page(r#"{"items":null}"#)).is_err());
-        assert!(listing(9).take(page("{}")).is_err());
-        assert_eq!(take(&mut listing(9), r#"{"items":null,"pagination":{"total_count":0}}"#).1, WHOLE);
-        assert_eq!(take(&mut listing(9), r#"{"items":null,"pagination":{"has_more":false}}"#).1, WHOLE);
-        assert!(listing(9).take(page(r#"{"items":null,"pagination":{"has_more":false,"total_count":3}}"#)).is_err());
-        assert_eq!(take(&mut listing(9), r#"{"items":[]}"#).1, WHOLE);
+    #[test]
+    fn null_is_an_empty_list_only_where_the_pagination_says_so() {
+        assert!(walk(9).take(page(r#"{"items":null}"#)).is_err());
+        assert!(walk(9).take(page("{}")).is_err());
+        assert_eq!(take(&mut walk(9), r#"{"items":null,"pagination":{"total_count":0}}"#).1, WHOLE);
+        assert_eq!(take(&mut walk(9), r#"{"items":null,"pagination":{"has_more":false}}"#).1, WHOLE);
+        assert!(walk(9).take(page(r#"{"items":null,"pagination":{"has_more":false,"total_count":3}}"#)).is_err());
+        assert_eq!(take(&mut walk(9), r#"{"items":[]}"#).1, WHOLE);
     }
 }

@@ -17,12 +17,12 @@ pub struct Pulse(Arc<Mutex<Instant>>);
 
 impl Pulse {
     /// A pulse that beats now.
-    pub(super) fn new() -> Self {
+    pub fn new() -> Self {
         Self(Arc::new(Mutex::new(Instant::now())))
     }
 
     /// The loop turns.
-    pub(super) fn beat(&self) {
+    pub fn beat(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 

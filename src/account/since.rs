@@ -1,6 +1,6 @@
 //! Since when something is so.
 
-use super::Moment;
+use crate::moment::Moment;
 
 /// A state and the moment it began.
 #[derive(Debug, Clone, Copy, Default)]
@@ -32,7 +32,7 @@ impl From<Moment> for Beginning {
 }
 
 impl<T: PartialEq + Copy> Since<T> {
-    /// The state is so now. Answers what it was.
+    /// The state is so now. Returns what it was.
     pub fn set(&mut self, state: T, at: Moment) -> T {
         if self.began.is_none() || self.state != state {
             self.began = Some(Beginning { at, or_earlier: self.began.is_none() });

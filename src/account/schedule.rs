@@ -1,17 +1,16 @@
 //! What is due next: every probe of every pipeline, spread evenly over its interval.
 //!
 //! Time here is virtual. It runs with the clock while everything is sent when it is due, and stands still
-//! while the most overdue probe has to wait (for the budget, for a free place, for the end of a pause). So
+//! while the most overdue probe has to wait (for the budget, for a free request, for the end of a pause). So
 //! under any overload all intervals stretch alike and nobody starves; and after a pause the schedule goes on
 //! where it stood, instead of firing all that has piled up.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::time::Instant;
-
-use crate::api::{Endpoint, PipelineId};
+use crate::api::{PipelineId, Probe};
+use crate::config;
 
 /// How late a probe may be before virtual time waits for it: enough for timers and short bursts.
 const SLACK: Duration = Duration::from_secs(1);
@@ -24,7 +23,7 @@ const GOLDEN_RATIO: f64 = 0.618_033_988_749_894_9;
 /// How often a probe is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pace {
-    /// At the interval of its endpoint.
+    /// At the interval of the probe.
     Normal,
     /// At `poll.transitional`: the answer will change soon.
     Transitional,
@@ -32,38 +31,34 @@ pub enum Pace {
     Refused,
 }
 
-/// One of the three probes of a pipeline.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Probe {
-    /// Whom it is about.
-    pub id: PipelineId,
-    /// What it asks.
-    pub endpoint: Endpoint,
-}
-
 /// The intervals of the configuration.
 #[derive(Debug, Clone, Copy)]
 pub struct Intervals {
-    /// Of the status endpoint.
-    pub status: Duration,
-    /// Of the metrics endpoint.
-    pub metrics: Duration,
-    /// Of the destination-health endpoint.
-    pub destination_health: Duration,
+    /// Of [`Pace::Normal`].
+    pub normal: [Duration; Probe::COUNT],
     /// Of [`Pace::Transitional`].
     pub transitional: Duration,
     /// Of the list, and of [`Pace::Refused`].
     pub discovery: Duration,
 }
 
+impl From<&config::Poll> for Intervals {
+    fn from(poll: &config::Poll) -> Self {
+        let normal = Probe::ALL_VALUES.map(|probe| match probe {
+            Probe::Status => poll.status,
+            Probe::Metrics => poll.metrics,
+            Probe::DestinationHealth => poll.destination_health,
+        });
+        Self { normal, transitional: poll.transitional, discovery: poll.discovery }
+    }
+}
+
 impl Intervals {
-    fn of(&self, endpoint: Endpoint, pace: Pace) -> Duration {
-        match (pace, endpoint) {
-            (Pace::Refused, _) | (_, Endpoint::List) => self.discovery,
-            (Pace::Transitional, _) => self.transitional,
-            (Pace::Normal, Endpoint::Status) => self.status,
-            (Pace::Normal, Endpoint::Metrics) => self.metrics,
-            (Pace::Normal, Endpoint::DestinationHealth) => self.destination_health,
+    fn of(&self, probe: Probe, pace: Pace) -> Duration {
+        match pace {
+            Pace::Normal => self.normal[probe as usize],
+            Pace::Transitional => self.transitional,
+            Pace::Refused => self.discovery,
         }
     }
 }
@@ -90,11 +85,11 @@ struct Slot {
 /// The ticket of a probe that has been taken and has not come back.
 const ON_ITS_WAY: u64 = 0;
 
-/// A pipeline with its three probes, in the order of [`Endpoint::PROBES`].
+/// A pipeline with its probes, in the order of [`Probe::ALL`].
 #[derive(Debug)]
 struct Pipeline {
     id: PipelineId,
-    slots: [Slot; Endpoint::PROBES.len()],
+    slots: [Slot; Probe::COUNT],
 }
 
 /// Orders by due time, then by arrival. Small, since the queue moves them around all the time.
@@ -102,9 +97,8 @@ struct Pipeline {
 struct Entry {
     due: Virtual,
     ticket: u64,
-    place: u32,
-    /// Which of [`Endpoint::PROBES`].
-    probe: u8,
+    index: u32,
+    probe: Probe,
 }
 
 /// All probes of an account.
@@ -115,10 +109,10 @@ pub struct Schedule {
     /// How long virtual time has stood still.
     frozen: Duration,
     queue: BinaryHeap<Reverse<Entry>>,
-    /// By place, which is how the queue finds them.
+    /// By index, which is how the queue finds them.
     pipelines: Vec<Option<Pipeline>>,
-    places: HashMap<PipelineId, u32>,
-    free_places: Vec<u32>,
+    indexes: HashMap<PipelineId, u32>,
+    free: Vec<u32>,
     tickets: u64,
     arrivals: u64,
     /// Probes that were never answered.
@@ -138,8 +132,8 @@ impl Schedule {
             frozen: Duration::ZERO,
             queue: BinaryHeap::new(),
             pipelines: Vec::new(),
-            places: HashMap::new(),
-            free_places: Vec::new(),
+            indexes: HashMap::new(),
+            free: Vec::new(),
             tickets: 0,
             arrivals: 0,
             unanswered: 0,
@@ -150,17 +144,17 @@ impl Schedule {
 
     /// How many pipelines there are.
     pub fn len(&self) -> usize {
-        self.places.len()
+        self.indexes.len()
     }
 
     /// Whether there are no pipelines.
     pub fn is_empty(&self) -> bool {
-        self.places.is_empty()
+        self.indexes.is_empty()
     }
 
     /// Whether the pipeline is here.
     pub fn contains(&self, id: &PipelineId) -> bool {
-        self.places.contains_key(id)
+        self.indexes.contains_key(id)
     }
 
     /// Requests per second that the intervals need, without the list's.
@@ -180,30 +174,30 @@ impl Schedule {
             return;
         }
         let due = self.virtual_time(now);
-        let place = self.free_places.pop().unwrap_or_else(|| {
+        let index = self.free.pop().unwrap_or_else(|| {
             self.pipelines.push(None);
             (self.pipelines.len() - 1) as u32
         });
-        let slots = Endpoint::PROBES.map(|endpoint| {
+        let slots = Probe::ALL_VALUES.map(|probe| {
             let phase = (self.arrivals as f64 * GOLDEN_RATIO).fract();
             self.arrivals += 1;
             let ticket = self.next_ticket();
-            self.queue.push(Reverse(Entry { due, ticket, place, probe: index(endpoint) as u8 }));
-            self.required += self.frequency(endpoint, Pace::Normal);
+            self.queue.push(Reverse(Entry { due, ticket, index, probe }));
+            self.required += self.frequency(probe, Pace::Normal);
             Slot { ticket, due, hastened: false, wanted: now, answered: false, phase, pace: Pace::Normal }
         });
         self.unanswered += slots.len();
-        self.pipelines[place as usize] = Some(Pipeline { id: id.clone(), slots });
-        self.places.insert(id.clone(), place);
+        self.pipelines[index as usize] = Some(Pipeline { id: id.clone(), slots });
+        self.indexes.insert(id.clone(), index);
     }
 
     /// Takes a pipeline out.
     pub fn remove(&mut self, id: &PipelineId) {
-        let Some(place) = self.places.remove(id) else { return };
-        let Some(pipeline) = self.pipelines[place as usize].take() else { return };
-        self.free_places.push(place);
-        for (slot, endpoint) in pipeline.slots.iter().zip(Endpoint::PROBES) {
-            self.required -= self.frequency(endpoint, slot.pace);
+        let Some(index) = self.indexes.remove(id) else { return };
+        let Some(pipeline) = self.pipelines[index as usize].take() else { return };
+        self.free.push(index);
+        for (slot, probe) in pipeline.slots.iter().zip(Probe::ALL) {
+            self.required -= self.frequency(*probe, slot.pace);
             self.unanswered -= usize::from(!slot.answered);
         }
         if self.is_empty() {
@@ -226,27 +220,27 @@ impl Schedule {
     pub fn oldest_due(&mut self, now: Instant) -> Option<Instant> {
         self.drop_void();
         let Reverse(entry) = self.queue.peek()?;
-        let pipeline = self.pipelines[entry.place as usize].as_ref()?;
-        Some(pipeline.slots[usize::from(entry.probe)].wanted).filter(|wanted| *wanted < now)
+        let pipeline = self.pipelines[entry.index as usize].as_ref()?;
+        Some(pipeline.slots[entry.probe as usize].wanted).filter(|wanted| *wanted < now)
     }
 
     /// Takes the next probe, if one is due. It comes back with [`done`](Self::done) or [`again`](Self::again).
-    pub fn pop(&mut self, now: Instant) -> Option<Probe> {
+    pub fn pop(&mut self, now: Instant) -> Option<(PipelineId, Probe)> {
         if self.next_due(now)? > now {
             return None;
         }
         let Reverse(entry) = self.queue.pop()?;
-        let pipeline = self.pipelines[entry.place as usize].as_mut()?;
-        pipeline.slots[usize::from(entry.probe)].ticket = ON_ITS_WAY;
-        Some(Probe { id: pipeline.id.clone(), endpoint: Endpoint::PROBES[usize::from(entry.probe)] })
+        let pipeline = self.pipelines[entry.index as usize].as_mut()?;
+        pipeline.slots[entry.probe as usize].ticket = ON_ITS_WAY;
+        Some((pipeline.id.clone(), entry.probe))
     }
 
     /// A probe was sent at `sent` and has been answered: its next turn comes one interval after this one.
-    pub fn done(&mut self, probe: &Probe, pace: Pace, sent: Instant, now: Instant) {
+    pub fn done(&mut self, id: &PipelineId, probe: Probe, pace: Pace, sent: Instant, now: Instant) {
         let time = self.virtual_time(now);
-        let interval = self.intervals.of(probe.endpoint, pace);
+        let interval = self.intervals.of(probe, pace);
         let ticket = self.next_ticket();
-        let Some((place, slot)) = self.find(probe) else { return };
+        let Some((index, slot)) = self.find(id, probe) else { return };
         let first = !slot.answered;
         // The first turns all come at once; the second ones are where the spreading happens.
         let wait = if first { interval.mul_f64(0.5 + slot.phase) } else { interval };
@@ -261,40 +255,42 @@ impl Schedule {
         }
         let due = slot.due;
         let old_pace = std::mem::replace(&mut slot.pace, pace);
-        (slot.answered, slot.ticket) = (true, ticket);
-        self.queue.push(Reverse(Entry { due, ticket, place, probe: index(probe.endpoint) as u8 }));
-        self.required += self.frequency(probe.endpoint, pace) - self.frequency(probe.endpoint, old_pace);
+        slot.answered = true;
+        slot.ticket = ticket;
+        self.queue.push(Reverse(Entry { due, ticket, index, probe }));
+        self.required += self.frequency(probe, pace) - self.frequency(probe, old_pace);
         self.unanswered -= usize::from(first);
         if !was_extra {
             // Enough for one hint, however small the fleet.
             let most =
-                (EXTRA_SHARE * (Endpoint::PROBES.len() * self.len()) as f64).max((Endpoint::PROBES.len() - 1) as f64);
+                (EXTRA_SHARE * (Probe::COUNT * self.len()) as f64).max((Probe::COUNT - 1) as f64);
             self.extra_turns = (self.extra_turns + EXTRA_SHARE).min(most);
         }
     }
 
     /// A probe got no answer that counts: it is due again at once.
-    pub fn again(&mut self, probe: &Probe, now: Instant) {
+    pub fn again(&mut self, id: &PipelineId, probe: Probe, now: Instant) {
         let (due, ticket) = (self.virtual_time(now), self.next_ticket());
-        let Some((place, slot)) = self.find(probe) else { return };
-        (slot.due, slot.ticket) = (due, ticket);
-        self.queue.push(Reverse(Entry { due, ticket, place, probe: index(probe.endpoint) as u8 }));
+        let Some((index, slot)) = self.find(id, probe) else { return };
+        slot.due = due;
+        slot.ticket = ticket;
+        self.queue.push(Reverse(Entry { due, ticket, index, probe }));
     }
 
     /// An answer hints at trouble: the pipeline's other probes get an extra turn now, behind what is overdue. Their own
     /// turns stay where they are, and no probe gets a second extra turn before its own. While others wait, extra turns are
     /// had only from what has been saved up for them: however much of a fleet smells, nobody starves.
-    pub fn hasten_others(&mut self, than: &Probe, now: Instant) {
+    pub fn hasten_others(&mut self, id: &PipelineId, than: Probe, now: Instant) {
         let time = self.virtual_time(now);
         self.drop_void();
         let others_wait = self.queue.peek().is_some_and(|Reverse(entry)| entry.due < time);
-        let Some(&place) = self.places.get(&than.id) else { return };
-        let Some(pipeline) = self.pipelines[place as usize].as_mut() else { return };
-        for (slot, endpoint) in pipeline.slots.iter_mut().zip(Endpoint::PROBES) {
+        let Some(&index) = self.indexes.get(id) else { return };
+        let Some(pipeline) = self.pipelines[index as usize].as_mut() else { return };
+        for (slot, &probe) in pipeline.slots.iter_mut().zip(Probe::ALL) {
             let own = slot.answered && slot.ticket != ON_ITS_WAY && slot.pace != Pace::Refused && !slot.hastened;
             // One whose turn comes soon anyway can wait for it.
-            let soon = time + self.intervals.of(endpoint, slot.pace) / 8;
-            if endpoint == than.endpoint || !own || slot.due <= soon {
+            let soon = time + self.intervals.of(probe, slot.pace) / 8;
+            if probe == than || !own || slot.due <= soon {
                 continue;
             }
             if others_wait {
@@ -304,24 +300,26 @@ impl Schedule {
                 self.extra_turns -= 1.0;
             }
             self.tickets += 1;
-            (slot.hastened, slot.ticket, slot.wanted) = (true, self.tickets, now);
-            let entry = Entry { due: time, ticket: self.tickets, place, probe: index(endpoint) as u8 };
+            slot.hastened = true;
+            slot.ticket = self.tickets;
+            slot.wanted = now;
+            let entry = Entry { due: time, ticket: self.tickets, index, probe };
             self.queue.push(Reverse(entry));
         }
     }
 
-    fn find(&mut self, probe: &Probe) -> Option<(u32, &mut Slot)> {
-        let place = *self.places.get(&probe.id)?;
-        let pipeline = self.pipelines[place as usize].as_mut()?;
-        Some((place, &mut pipeline.slots[index(probe.endpoint)]))
+    fn find(&mut self, id: &PipelineId, probe: Probe) -> Option<(u32, &mut Slot)> {
+        let index = *self.indexes.get(id)?;
+        let pipeline = self.pipelines[index as usize].as_mut()?;
+        Some((index, &mut pipeline.slots[probe as usize]))
     }
 
     fn virtual_time(&self, now: Instant) -> Virtual {
         now.saturating_duration_since(self.start).saturating_sub(self.frozen)
     }
 
-    fn frequency(&self, endpoint: Endpoint, pace: Pace) -> f64 {
-        self.intervals.of(endpoint, pace).as_secs_f64().recip()
+    fn frequency(&self, probe: Probe, pace: Pace) -> f64 {
+        self.intervals.of(probe, pace).as_secs_f64().recip()
     }
 
     fn next_ticket(&mut self) -> u64 {
@@ -332,8 +330,8 @@ impl Schedule {
     /// Entries of pipelines that are gone are dropped when their turn comes.
     fn drop_void(&mut self) {
         while let Some(Reverse(entry)) = self.queue.peek() {
-            let pipeline = self.pipelines[entry.place as usize].as_ref();
-            if pipeline.is_some_and(|pipeline| pipeline.slots[usize::from(entry.probe)].ticket == entry.ticket) {
+            let pipeline = self.pipelines[entry.index as usize].as_ref();
+            if pipeline.is_some_and(|pipeline| pipeline.slots[entry.probe as usize].ticket == entry.ticket) {
                 return;
             }
             self.queue.pop();
@@ -341,18 +339,14 @@ impl Schedule {
     }
 }
 
-fn index(endpoint: Endpoint) -> usize {
-    endpoint as usize - 1
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    type Turn = (PipelineId, Probe);
+
     const INTERVALS: Intervals = Intervals {
-        status: Duration::from_secs(15),
-        metrics: Duration::from_secs(30),
-        destination_health: Duration::from_secs(30),
+        normal: [Duration::from_secs(15), Duration::from_secs(30), Duration::from_secs(30)],
         transitional: Duration::from_secs(5),
         discovery: Duration::from_secs(60),
     };
@@ -362,14 +356,14 @@ mod tests {
     }
 
     /// Sends what is due, one probe each `1 / rate` at most, for `seconds`; answers come at once.
-    fn drive(schedule: &mut Schedule, start: Instant, rate: f64, seconds: u64) -> Vec<(Probe, Duration)> {
+    fn drive(schedule: &mut Schedule, start: Instant, rate: f64, seconds: u64) -> Vec<(Turn, Duration)> {
         let mut sent = Vec::new();
         let mut now = start;
         let end = start + Duration::from_secs(seconds);
         while now < end {
             match schedule.pop(now) {
                 Some(probe) => {
-                    schedule.done(&probe, Pace::Normal, now, now);
+                    schedule.done(&probe.0, probe.1, Pace::Normal, now, now);
                     sent.push((probe, now - start));
                     now += Duration::from_secs_f64(1.0 / rate);
                 }
@@ -379,33 +373,33 @@ mod tests {
         sent
     }
 
-    fn gaps(sent: &[(Probe, Duration)], of: &Probe) -> Vec<f64> {
+    fn gaps(sent: &[(Turn, Duration)], of: &Turn) -> Vec<f64> {
         let times: Vec<f64> = sent.iter().filter(|(probe, _)| probe == of).map(|(_, at)| at.as_secs_f64()).collect();
         times.windows(2).map(|pair| pair[1] - pair[0]).collect()
     }
 
     /// Of 100 pipelines that are allowed `rate` requests per second, none waits for more than a tenth over its share.
     #[track_caller]
-    fn assert_all_stretch_alike(schedule: &Schedule, sent: &[(Probe, Duration)], rate: f64) {
+    fn assert_all_stretch_alike(schedule: &Schedule, sent: &[(Turn, Duration)], rate: f64) {
         let stretch = schedule.required() / rate;
         for number in 0..100 {
-            for (endpoint, interval) in [(Endpoint::Status, 15.0), (Endpoint::DestinationHealth, 30.0)] {
-                let gaps = gaps(sent, &Probe { id: id(number), endpoint });
+            for (probe, interval) in [(Probe::Status, 15.0), (Probe::DestinationHealth, 30.0)] {
+                let gaps = gaps(sent, &(id(number), probe));
                 let longest = gaps[2..].iter().copied().fold(0.0, f64::max);
-                assert!(longest <= 1.1 * interval * stretch, "{endpoint} of {number}: {longest}");
+                assert!(longest <= 1.1 * interval * stretch, "{probe} of {number}: {longest}");
             }
         }
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn turns_keep_their_interval_and_are_spread_over_it() {
+    #[test]
+    fn turns_keep_their_interval_and_are_spread_over_it() {
         let start = Instant::now();
         let mut schedule = Schedule::new(INTERVALS, start);
         (0..60).for_each(|number| schedule.insert(&id(number), start));
         assert!((schedule.required() - 60.0 * (1.0 / 15.0 + 2.0 / 30.0)).abs() < 1e-9);
         let sent = drive(&mut schedule, start, 1e6, 600);
         for number in 0..60 {
-            let status = gaps(&sent, &Probe { id: id(number), endpoint: Endpoint::Status });
+            let status = gaps(&sent, &(id(number), Probe::Status));
             assert!(status[1..].iter().all(|gap| (gap - 15.0).abs() < 0.01), "{status:?}");
         }
         // After the first turns, each second sees its fair share of 8, give or take the rounding.
@@ -415,8 +409,8 @@ mod tests {
         }
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn under_overload_all_intervals_stretch_alike() {
+    #[test]
+    fn under_overload_all_intervals_stretch_alike() {
         let start = Instant::now();
         let mut schedule = Schedule::new(INTERVALS, start);
         (0..100).for_each(|number| schedule.insert(&id(number), start));
@@ -425,8 +419,8 @@ mod tests {
         assert_all_stretch_alike(&schedule, &sent, 4.0);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_fleet_in_which_everything_smells_starves_nobody() {
+    #[test]
+    fn a_fleet_in_which_everything_smells_starves_nobody() {
         let start = Instant::now();
         let mut schedule = Schedule::new(INTERVALS, start);
         (0..100).for_each(|number| schedule.insert(&id(number), start));
@@ -437,16 +431,16 @@ mod tests {
                 now = schedule.next_due(now).unwrap();
                 continue;
             };
-            schedule.done(&probe, Pace::Normal, now, now);
-            schedule.hasten_others(&probe, now);
+            schedule.done(&probe.0, probe.1, Pace::Normal, now, now);
+            schedule.hasten_others(&probe.0, probe.1, now);
             sent.push((probe, now - start));
             now += Duration::from_millis(250);
         }
         assert_all_stretch_alike(&schedule, &sent, 4.0);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn after_a_pause_nothing_is_fired_at_once() {
+    #[test]
+    fn after_a_pause_nothing_is_fired_at_once() {
         let start = Instant::now();
         let mut schedule = Schedule::new(INTERVALS, start);
         (0..30).for_each(|number| schedule.insert(&id(number), start));
@@ -457,60 +451,60 @@ mod tests {
         assert!(sent.len() < 20, "{} probes in two seconds, where 4 per second are needed", sent.len());
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_hint_gives_the_other_probes_one_extra_turn_and_moves_no_turn() {
+    #[test]
+    fn a_hint_gives_the_other_probes_one_extra_turn_and_moves_no_turn() {
         let start = Instant::now();
         let mut schedule = Schedule::new(INTERVALS, start);
         (0..40).for_each(|number| schedule.insert(&id(number), start));
         drive(&mut schedule, start, 1e6, 100);
         let (mut now, mut sent, mut extra) = (start + Duration::from_secs(100), Vec::new(), Vec::new());
         // Every reading of one pipeline's metrics hints at trouble.
-        let smelling = Probe { id: id(7), endpoint: Endpoint::Metrics };
+        let smelling = (id(7), Probe::Metrics);
         while now < start + Duration::from_secs(700) {
             let Some(probe) = schedule.pop(now) else {
                 now = schedule.next_due(now).unwrap();
                 continue;
             };
-            schedule.done(&probe, Pace::Normal, now, now);
+            schedule.done(&probe.0, probe.1, Pace::Normal, now, now);
             if probe == smelling {
-                schedule.hasten_others(&probe, now);
-                schedule.hasten_others(&probe, now);
+                schedule.hasten_others(&probe.0, probe.1, now);
+                schedule.hasten_others(&probe.0, probe.1, now);
                 extra.push(now);
             }
             sent.push((probe, now - start));
         }
         assert_eq!(extra.len(), 20);
-        for endpoint in [Endpoint::Status, Endpoint::DestinationHealth] {
-            let probe = Probe { id: id(7), endpoint };
+        for kind in [Probe::Status, Probe::DestinationHealth] {
+            let probe = (id(7), kind);
             let at_once = |at: &&Instant| sent.contains(&(probe.clone(), **at - start));
-            assert!(extra.iter().filter(at_once).count() >= 19, "{endpoint}");
-            let own = if endpoint == Endpoint::Status { 40 } else { 20 };
+            assert!(extra.iter().filter(at_once).count() >= 19, "{kind}");
+            let own = if kind == Probe::Status { 40 } else { 20 };
             let count = sent.iter().filter(|(sent, _)| *sent == probe).count();
-            assert!((own + 19..=own + 21).contains(&count), "{endpoint}: {count}");
+            assert!((own + 19..=own + 21).contains(&count), "{kind}: {count}");
         }
-        let others = gaps(&sent, &Probe { id: id(8), endpoint: Endpoint::Metrics });
+        let others = gaps(&sent, &(id(8), Probe::Metrics));
         assert!(others.iter().all(|gap| (gap - 30.0).abs() < 0.01), "{others:?}");
         let metrics = gaps(&sent, &smelling);
         assert!(metrics.iter().all(|gap| (gap - 30.0).abs() < 0.01), "{metrics:?}");
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn pace_removal_and_again() {
+    #[test]
+    fn pace_removal_and_again() {
         let start = Instant::now();
         let mut schedule = Schedule::new(INTERVALS, start);
         schedule.insert(&id(1), start);
         schedule.insert(&id(2), start);
         assert_eq!(schedule.unanswered(), 6);
         let status = schedule.pop(start).unwrap();
-        schedule.again(&status, start);
+        schedule.again(&status.0, status.1, start);
         assert_eq!(schedule.unanswered(), 6, "it was not answered");
         schedule.remove(&id(2));
         assert_eq!(schedule.unanswered(), 3);
-        for endpoint in [Endpoint::Metrics, Endpoint::DestinationHealth, Endpoint::Status] {
+        for kind in [Probe::Metrics, Probe::DestinationHealth, Probe::Status] {
             let probe = schedule.pop(start).unwrap();
-            assert_eq!(probe, Probe { id: id(1), endpoint });
-            let pace = if endpoint == Endpoint::Status { Pace::Transitional } else { Pace::Refused };
-            schedule.done(&probe, pace, start, start);
+            assert_eq!(probe, (id(1), kind));
+            let pace = if kind == Probe::Status { Pace::Transitional } else { Pace::Refused };
+            schedule.done(&probe.0, probe.1, pace, start, start);
         }
         assert_eq!((schedule.unanswered(), schedule.pop(start)), (0, None));
         assert!((schedule.required() - (1.0 / 5.0 + 2.0 / 60.0)).abs() < 1e-9);

@@ -1,0 +1,471 @@
+//! One account: what it knows, and what it decides. No I/O, no logging, no clock: time and responses are parameters.
+//!
+//! A driver asks [`Account::next`] what to send, sends it, and hands the response to [`Account::answered`]. That is one
+//! transaction: readers who take a [`View`] see all of a response or nothing of it. What a 401 leads to stands in
+//! `judge_key`; where the truth about the key is kept, in `credential`.
+
+mod backoff;
+mod budget;
+mod credential;
+mod event;
+mod histogram;
+mod pipeline;
+mod probe;
+mod roster;
+mod schedule;
+mod since;
+mod suspicion;
+#[cfg(test)]
+mod tests;
+mod trend;
+mod view;
+mod walk;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+pub use budget::Budget;
+pub use credential::{Credential, KeyState};
+pub use event::{Event, PipelineName};
+pub use histogram::{BOUNDS, Histogram};
+pub use pipeline::{Change, Pipeline};
+pub use probe::ProbeState;
+pub use roster::{Concern, GroupFlags, ListSummary, Listing};
+pub use schedule::{Intervals, Pace, Schedule};
+pub use since::{Beginning, Since};
+pub use trend::{Level, Trend};
+pub use view::{BudgetView, Requests, View};
+#[cfg(any(test, fuzzing))]
+pub(crate) use walk::{Step, Walk};
+
+use crate::api::{Error, ListPage, ListedPipeline, Operation, PipelineId, ProbeResponse, Reason, Request, Response, UnknownField};
+use crate::config::{self, Config};
+use crate::moment::Moment;
+use crate::thresholds::Thresholds;
+use backoff::Backoff;
+use pipeline::Observed;
+use roster::{Roster, Supply, Taken};
+
+/// A pause that grows by less than this is not worth another line in the log: each response of one wave may lengthen it.
+const SAME_PAUSE: Duration = Duration::from_millis(250);
+
+/// What an account works with.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// How often, and how fast.
+    pub poll: config::Poll,
+    /// Whose pipelines, and which of them.
+    pub account: config::Account,
+    /// Which part of the pipelines is polled here.
+    pub shard: config::Shard,
+    /// More pipelines than this are not taken from a list.
+    pub max_pipelines: usize,
+}
+
+impl Settings {
+    /// Those of one account of a configuration.
+    pub fn of(config: &Config, account: &config::Account) -> Self {
+        Self {
+            poll: config.poll.clone(),
+            account: account.clone(),
+            shard: config.shard,
+            max_pipelines: config.max_pipelines,
+        }
+    }
+
+    /// Whether the pipeline is polled here: by its shard and the account's filters.
+    fn includes(&self, id: &PipelineId, listed: &ListedPipeline) -> bool {
+        self.shard.owns(id)
+            && self.account.pipeline_ids.matches(id.as_str())
+            && self.account.pipelines.matches(listed.name.as_deref().unwrap_or_default())
+            && self.account.projects.matches(listed.project.as_deref().unwrap_or_default())
+    }
+
+    fn thresholds(&self) -> Thresholds {
+        Thresholds::default()
+    }
+}
+
+/// What to do next.
+#[derive(Debug, PartialEq)]
+pub enum Next {
+    /// Send this request now, and hand its response to [`Account::answered`].
+    Send(Request, Sent),
+    /// Nothing is due before.
+    WaitUntil(Instant),
+    /// Nothing is due at all: a response or a new key comes first.
+    Idle,
+}
+
+/// When a request was sent, and with which key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sent {
+    /// When.
+    pub at: Instant,
+    /// Of the key.
+    pub generation: u64,
+}
+
+/// One account.
+#[derive(Debug)]
+pub struct Account {
+    settings: Settings,
+    started: Moment,
+    credential: Credential,
+    roster: Roster,
+    requests: Requests,
+    budget: Budget,
+    schedule: Schedule,
+    pipelines: BTreeMap<PipelineId, Arc<Pipeline>>,
+    /// When any probe last succeeded.
+    read_at: Option<Moment>,
+    in_flight: usize,
+    /// Goes before everything else: the next page of a list, a retry with a new key.
+    urgent: VecDeque<Request>,
+    /// Was refused, and is sent again if the key's source holds a new key.
+    refused: Option<Request>,
+    /// So that it is said once.
+    overloaded: bool,
+    /// Everything is asked once, and then it is over.
+    once: bool,
+}
+
+impl Account {
+    /// An account of which nothing is known yet. `random` is for jitter alone.
+    pub fn new(settings: Settings, key_loaded_at: SystemTime, mut random: fastrand::Rng, now: Moment) -> Self {
+        Self {
+            started: now,
+            credential: Credential::new(key_loaded_at),
+            roster: Roster::new(Backoff::new(random.fork()), now.monotonic),
+            requests: Requests::default(),
+            budget: Budget::new(settings.poll.requests_per_second, random, now.monotonic),
+            schedule: Schedule::new(Intervals::from(&settings.poll), now.monotonic),
+            pipelines: BTreeMap::new(),
+            read_at: None,
+            in_flight: 0,
+            urgent: VecDeque::new(),
+            refused: None,
+            overloaded: false,
+            once: false,
+            settings,
+        }
+    }
+
+    /// Asks everything once from now on, and is then [done](Self::is_done).
+    pub fn ask_once(&mut self) {
+        self.once = true;
+    }
+
+    /// Other settings and a key that was read anew, for another driver: what is known stays, as far as it is still polled,
+    /// and requests in flight are forgotten. A pause that the API has asked for goes on, and so does a refusal:
+    /// probes are not the way to find out whether the key is good now.
+    pub fn reconfigure(&mut self, settings: Settings, key_loaded_at: SystemTime, now: Moment) {
+        if settings.account.key != self.settings.account.key {
+            self.budget.resume();
+        }
+        self.credential.replace(key_loaded_at);
+        self.roster.abandon_walk(now.monotonic);
+        self.budget.set_rate(settings.poll.requests_per_second);
+        self.schedule = Schedule::new(Intervals::from(&settings.poll), now.monotonic);
+        self.pipelines.retain(|id, pipeline| settings.includes(id, pipeline.listed()));
+        while self.pipelines.len() > settings.max_pipelines {
+            self.pipelines.pop_last();
+        }
+        self.pipelines.keys().for_each(|id| self.schedule.insert(id, now.monotonic));
+        self.in_flight = 0;
+        self.urgent.clear();
+        self.refused = None;
+        self.settings = settings;
+    }
+
+    /// What readers see.
+    pub fn view(&mut self, now: Moment) -> View {
+        let waits = if self.credential.is_refused() { None } else { self.schedule.oldest_due(now.monotonic) };
+        View {
+            stale_after: self.settings.poll.stale_after,
+            started: self.started,
+            credential: self.credential.clone(),
+            listing: self.roster.listing(),
+            requests: self.requests.clone(),
+            budget: BudgetView {
+                required: self.required(),
+                allowed: self.budget.rate(),
+                lag: waits.map(|due| now.monotonic.saturating_duration_since(due)),
+                paused_until: self
+                    .budget
+                    .paused_until(now.monotonic)
+                    .map(|until| now.after(until.saturating_duration_since(now.monotonic))),
+            },
+            read_at: self.read_at,
+            pipelines: self.pipelines.clone(),
+        }
+    }
+
+    /// What to do now. Each [`Next::Send`] takes from the budget.
+    pub fn next(&mut self, now: Instant) -> Next {
+        if self.in_flight >= self.settings.poll.max_in_flight {
+            return Next::Idle;
+        }
+        let Some(due) = self.next_due(now) else { return Next::Idle };
+        if due > now {
+            return Next::WaitUntil(due);
+        }
+        if let Err(later) = self.budget.take(now) {
+            return Next::WaitUntil(later);
+        }
+        let Some(request) = self.next_request(now) else { return Next::Idle };
+        self.in_flight += 1;
+        Next::Send(request, Sent { at: now, generation: self.credential.generation() })
+    }
+
+    fn next_due(&mut self, now: Instant) -> Option<Instant> {
+        if !self.urgent.is_empty() {
+            return Some(now);
+        }
+        let list = self.roster.due().filter(|_| !self.has_listed_enough());
+        let probe = if self.credential.is_refused() { None } else { self.schedule.next_due(now) };
+        [list, probe].into_iter().flatten().min()
+    }
+
+    fn next_request(&mut self, now: Instant) -> Option<Request> {
+        if let Some(request) = self.urgent.pop_front() {
+            return Some(request);
+        }
+        if self.roster.due().is_some_and(|due| due <= now) && !self.has_listed_enough() {
+            self.roster.begin(self.settings.max_pipelines, now);
+            return Some(Request::Page(1));
+        }
+        if self.credential.is_refused() {
+            return None;
+        }
+        self.schedule.pop(now).map(|(id, probe)| Request::Probe(id, probe))
+    }
+
+    fn has_listed_enough(&self) -> bool {
+        self.once && self.roster.was_listed() && !self.credential.is_refused()
+    }
+
+    /// Whether everything has been asked [once](Self::ask_once).
+    pub fn is_done(&self, now: Instant) -> bool {
+        let idle = self.in_flight == 0 && self.urgent.is_empty();
+        let asked = self.roster.was_listed() && self.schedule.unanswered() == 0;
+        // With a key that has just been replaced, another list follows at once, and has the last word.
+        let lists_again = self.credential.is_refused() && self.roster.due().is_some_and(|due| due <= now);
+        idle && (asked || (self.roster.failure().is_some() && !lists_again))
+    }
+
+    /// Why the account could not be listed, if the newest list failed or the key is refused.
+    pub fn failure(&self) -> Option<Error> {
+        if self.credential.is_refused() { Some(Error::Unauthorized) } else { self.roster.failure().cloned() }
+    }
+
+    /// Takes in the response to a request that [`next`](Self::next) has handed out.
+    pub fn answered(&mut self, sent: Sent, response: Response, now: Moment) -> Vec<Event> {
+        let mut events = Vec::new();
+        self.in_flight = self.in_flight.saturating_sub(1);
+        let request = response.request();
+        let failure = response.error().map(Error::reason);
+        self.requests.count(request.operation(), now.monotonic.saturating_duration_since(sent.at), failure);
+        match response.error() {
+            Some(Error::RateLimited { retry_after }) => self.pause(*retry_after, sent, now, &mut events),
+            _ => self.budget.calm(now.monotonic),
+        }
+        let is_of_current_key = sent.generation == self.credential.generation();
+        let refuses = failure == Some(Reason::Unauthorized)
+            || (failure == Some(Reason::Forbidden) && request.operation() == Operation::List);
+        if refuses && !is_of_current_key {
+            // The old key was still on its way when it was replaced: nothing is known about the new one.
+            self.ask_again(request, now.monotonic);
+            return events;
+        }
+        if is_of_current_key {
+            self.judge_key(request, failure, sent, now, &mut events);
+        }
+        match response {
+            Response::Page(_, page) => self.take_page(page, now, &mut events),
+            Response::Probe(id, response) => self.take_probe(&id, response, sent, now, &mut events),
+        }
+        events
+    }
+
+    /// What a response says of the key, and what follows.
+    fn judge_key(&mut self, request: Request, failure: Option<Reason>, sent: Sent, now: Moment, events: &mut Vec<Event>) {
+        let is_list = request.operation() == Operation::List;
+        let was_refused = match failure {
+            None if is_list => self.credential.accept_list(sent.at, now),
+            None | Some(Reason::Forbidden | Reason::NotFound) if !is_list => self.credential.accept_probe(sent.at, now),
+            Some(Reason::Forbidden) => {
+                self.credential.is_of_another_kind(sent.at, now);
+                false
+            }
+            Some(Reason::Unauthorized) => {
+                let refusal = self.credential.refuse(sent.at, now);
+                if refusal.is_news {
+                    events.push(Event::KeyRefused);
+                    self.refused = Some(request);
+                }
+                if refusal.is_first && !is_list {
+                    // A list that is refused itself sets its next turn.
+                    self.roster.back_off(now.monotonic);
+                }
+                false
+            }
+            _ => false,
+        };
+        if was_refused {
+            events.push(Event::KeyAcceptedAgain);
+            // The key may be another group's: see what it shows.
+            self.roster.start_over(now.monotonic);
+        }
+    }
+
+    /// The key's source holds another key, which is in use from now on. It ends the pause and the backoff of the old one.
+    pub fn key_replaced(&mut self, loaded_at: SystemTime, now: Instant) {
+        let is_refused = self.credential.is_refused();
+        self.credential.replace(loaded_at);
+        self.budget.resume();
+        if is_refused || self.credential.is_not_a_service_key() {
+            self.roster.start_over(now);
+        }
+        // One retry at once; the others follow when the new key is accepted. A list starts over in any case.
+        if let Some(request @ Request::Probe(..)) = self.refused.take() {
+            self.urgent.push_back(request);
+        }
+    }
+
+    /// Sends a request once more, with the key that is in use now.
+    fn ask_again(&mut self, request: Request, now: Instant) {
+        match request {
+            Request::Page(_) => self.urgent.push_back(request),
+            Request::Probe(id, probe) => self.schedule.again(&id, probe, now),
+        }
+    }
+
+    fn pause(&mut self, retry_after: Option<Duration>, sent: Sent, now: Moment, events: &mut Vec<Event>) {
+        let before = self.budget.paused_until(now.monotonic).unwrap_or(now.monotonic);
+        let until = self.budget.pause(retry_after, sent.at, now.monotonic);
+        if until > before + SAME_PAUSE {
+            events.push(Event::Paused { retry_after, wait: until.saturating_duration_since(now.monotonic) });
+        }
+    }
+
+    fn supply(&self) -> Supply {
+        Supply { discovery: self.settings.poll.discovery, required: self.required(), allowed: self.budget.rate() }
+    }
+
+    /// Requests per second that all intervals ask for, the list's included.
+    fn required(&self) -> f64 {
+        self.schedule.required() + f64::from(self.roster.pages()) / self.settings.poll.discovery.as_secs_f64()
+    }
+
+    fn take_page(&mut self, page: Result<ListPage, Error>, now: Moment, events: &mut Vec<Event>) {
+        let page = match page {
+            Ok(page) => page,
+            Err(error) => return self.list_failed(error, now, events),
+        };
+        match self.roster.take(page) {
+            None => {}
+            Some(Err(error)) => {
+                self.requests.count_failure(Operation::List, error.reason());
+                self.list_failed(error, now, events);
+            }
+            Some(Ok(Taken { listed, step })) => {
+                for (id, pipeline) in listed {
+                    self.take_listed(id, pipeline, now, events);
+                }
+                match step {
+                    walk::Step::NextPage(number) => self.urgent.push_back(Request::Page(number)),
+                    walk::Step::End { whole, truncated } => self.list_complete(whole, truncated, now, events),
+                }
+            }
+        }
+    }
+
+    /// A pipeline as the list shows it: polled, if it is one of ours.
+    fn take_listed(&mut self, id: PipelineId, listed: ListedPipeline, now: Moment, events: &mut Vec<Event>) {
+        self.requests.count_unknown(listed.unknown_fields());
+        if !self.settings.includes(&id, &listed) {
+            self.pipelines.remove(&id);
+            self.schedule.remove(&id);
+            return;
+        }
+        if let Some(pipeline) = self.pipelines.get_mut(&id) {
+            let change = Arc::make_mut(pipeline).relist(listed, now);
+            let name = || PipelineName { id: id.clone(), name: pipeline.name() };
+            events.extend(change.map(|change| Event::PipelineChanged(name(), change)));
+        } else if self.pipelines.len() < self.settings.max_pipelines {
+            if self.roster.was_listed() {
+                events.push(Event::PipelineIsNew(PipelineName { id: id.clone(), name: listed.name.clone() }));
+            }
+            self.schedule.insert(&id, now.monotonic);
+            self.pipelines.insert(id.clone(), Arc::new(Pipeline::new(id, listed, now)));
+        }
+    }
+
+    fn list_complete(&mut self, whole: bool, truncated: bool, now: Moment, events: &mut Vec<Event>) {
+        let known = self.pipelines.iter().map(|(id, pipeline)| (id, pipeline.is_known_to_the_api()));
+        for id in self.roster.gone(whole, truncated, known) {
+            self.schedule.remove(&id);
+            let name = self.pipelines.remove(&id).and_then(|pipeline| pipeline.name());
+            events.push(Event::PipelineIsGone(PipelineName { id, name }));
+        }
+        let settings = &self.settings;
+        let expect = settings.account.expect.iter().filter(|id| settings.shard.owns(id));
+        let expected = self.roster.expected(whole, truncated, expect, |id| self.pipelines.contains_key(id));
+        let completed = self.roster.complete(expected, truncated, self.supply(), now);
+        self.requests.count_unknown(std::iter::repeat_n(UnknownField::Id, completed.without_id));
+        if completed.was_failing {
+            events.push(Event::ListSucceeds { pipelines: self.pipelines.len() });
+        }
+        if completed.newly_truncated {
+            events.push(Event::Truncated { most: self.settings.max_pipelines });
+        }
+        let (required, allowed) = (self.required(), self.budget.rate());
+        if required > allowed && !self.overloaded {
+            events.push(Event::Overloaded { required, allowed });
+        }
+        self.overloaded = required > allowed;
+    }
+
+    fn list_failed(&mut self, error: Error, now: Moment, events: &mut Vec<Event>) {
+        let is_news = self.roster.fail(error.clone(), self.supply(), now);
+        // Of a refused key, `KeyRefused` tells.
+        if is_news && error != Error::Unauthorized {
+            events.push(Event::ListFails(error));
+        }
+    }
+
+    fn take_probe(&mut self, id: &PipelineId, response: ProbeResponse, sent: Sent, now: Moment, events: &mut Vec<Event>) {
+        // It may have been dropped meanwhile.
+        let Some(pipeline) = self.pipelines.get_mut(id) else { return };
+        self.requests.count_unknown(response.unknown_fields());
+        let probe = response.probe();
+        let failure = response.error().map(Error::reason);
+        let was_found = pipeline.probes().all(|(_, state)| state.failure() != Some(Reason::NotFound));
+        let thresholds = self.settings.thresholds();
+        let Observed { changes, hints } =
+            Arc::make_mut(pipeline).observe(response, now, self.read_at, &thresholds);
+        let is_transitional = pipeline.phase().state().is_some_and(|phase| phase.is_transitional());
+        let pace = match failure {
+            Some(Reason::Forbidden | Reason::NotFound) => Pace::Refused,
+            None if probe == crate::api::Probe::Status && is_transitional => Pace::Transitional,
+            _ => Pace::Normal,
+        };
+        if !changes.is_empty() {
+            let name = PipelineName { id: id.clone(), name: pipeline.name() };
+            events.extend(changes.into_iter().map(|change| Event::PipelineChanged(name.clone(), change)));
+        }
+        if failure.is_none() {
+            self.read_at = Some(now);
+        }
+        if failure == Some(Reason::NotFound) && was_found {
+            // Only a list says whether it is gone.
+            self.roster.request(self.supply(), now.monotonic);
+        }
+        self.schedule.done(id, probe, pace, sent.at, now.monotonic);
+        if hints {
+            self.schedule.hasten_others(id, probe, now.monotonic);
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! What the API makes of the ServiceKey in use: the only truth about it.
+
+use std::time::{Instant, SystemTime};
+
+use super::Beginning;
+use crate::moment::Moment;
+
+/// The key in use, and how it fares.
+#[derive(Debug, Clone)]
+pub struct Credential {
+    generation: u64,
+    loaded_at: SystemTime,
+    state: KeyState,
+    /// The newest generation that was refused: each key is reported once.
+    reported: Option<u64>,
+}
+
+/// What the API makes of a key. It outlives a rotation: a new key has to be accepted first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyState {
+    /// It has not said yet.
+    Untried,
+    /// It takes it.
+    Accepted {
+        /// The first response that showed it.
+        since: Beginning,
+    },
+    /// It responds 401: missing, malformed or revoked. Only the list is asked, until something is accepted.
+    Refused {
+        /// The first refusal.
+        since: Beginning,
+        /// When the newest refusal came: what was sent before it says nothing about the key now.
+        latest: Instant,
+    },
+    /// It responds 403 to the list.
+    NotServiceKey {
+        /// The first such response.
+        since: Beginning,
+    },
+}
+
+impl KeyState {
+    /// Since when it is so; `None` while the API has not said anything.
+    pub fn since(self) -> Option<Beginning> {
+        match self {
+            Self::Untried => None,
+            Self::Accepted { since } | Self::Refused { since, .. } | Self::NotServiceKey { since } => Some(since),
+        }
+    }
+}
+
+/// What a refusal means.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    /// No refusal of this key has been reported yet: look for a new key.
+    pub(super) is_news: bool,
+    /// The key before it was not refused.
+    pub(super) is_first: bool,
+}
+
+impl Credential {
+    pub(super) fn new(loaded_at: SystemTime) -> Self {
+        Self { generation: 1, loaded_at, state: KeyState::Untried, reported: None }
+    }
+
+    /// Another key is in use from now on.
+    pub(super) fn replace(&mut self, loaded_at: SystemTime) {
+        self.generation += 1;
+        self.loaded_at = loaded_at;
+    }
+
+    /// Which key this is: a response counts for the key that asked.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// When the key was read.
+    pub fn loaded_at(&self) -> SystemTime {
+        self.loaded_at
+    }
+
+    /// What the API makes of it.
+    pub fn state(&self) -> KeyState {
+        self.state
+    }
+
+    /// Whether the API responds 401.
+    pub fn is_refused(&self) -> bool {
+        matches!(self.state, KeyState::Refused { .. })
+    }
+
+    /// Whether the API responds 403 to the list.
+    pub fn is_not_a_service_key(&self) -> bool {
+        matches!(self.state, KeyState::NotServiceKey { .. })
+    }
+
+    /// A list was accepted. Returns whether the key was refused before.
+    pub(super) fn accept_list(&mut self, sent: Instant, at: Moment) -> bool {
+        self.become_state(sent, at, |since| KeyState::Accepted { since })
+    }
+
+    /// A probe was accepted, which read-only API keys may be as well. Returns whether the key was refused before.
+    pub(super) fn accept_probe(&mut self, sent: Instant, at: Moment) -> bool {
+        if self.is_not_a_service_key() {
+            return false;
+        }
+        self.become_state(sent, at, |since| KeyState::Accepted { since })
+    }
+
+    /// The list was answered 403. Returns whether the key was refused before.
+    pub(super) fn is_of_another_kind(&mut self, sent: Instant, at: Moment) -> bool {
+        self.become_state(sent, at, |since| KeyState::NotServiceKey { since })
+    }
+
+    /// Something was answered 401.
+    pub(super) fn refuse(&mut self, sent: Instant, at: Moment) -> Refusal {
+        let is_first = !self.is_refused();
+        self.become_state(sent, at, |since| KeyState::Refused { since, latest: at.monotonic });
+        Refusal { is_news: self.reported.replace(self.generation) != Some(self.generation), is_first }
+    }
+
+    /// Returns whether the key was refused before and is not now.
+    fn become_state(&mut self, sent: Instant, at: Moment, state: impl Fn(Beginning) -> KeyState) -> bool {
+        if let KeyState::Refused { latest, .. } = self.state
+            && sent < latest
+        {
+            return false;
+        }
+        let was_refused = self.is_refused();
+        let new = state(Beginning { at, or_earlier: self.state == KeyState::Untried });
+        self.state = match self.state.since() {
+            Some(since) if std::mem::discriminant(&new) == std::mem::discriminant(&self.state) => state(since),
+            _ => new,
+        };
+        let healed = was_refused && !self.is_refused();
+        if !self.is_refused() {
+            self.reported = None;
+        }
+        healed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn at(start: Moment, seconds: u64) -> Moment {
+        start.after(Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn responses_to_what_was_sent_before_a_refusal_do_not_undo_it() {
+        let start = Moment::now();
+        let mut key = Credential::new(start.wall);
+        assert_eq!(key.refuse(start.monotonic, at(start, 1)), Refusal { is_news: true, is_first: true });
+        assert!(!key.accept_list(start.monotonic, at(start, 2)), "sent before");
+        assert_eq!(key.refuse(start.monotonic, at(start, 3)), Refusal { is_news: false, is_first: false }, "the same wave");
+        let since = Beginning { at: at(start, 1), or_earlier: true };
+        assert_eq!(key.state(), KeyState::Refused { since, latest: at(start, 1).monotonic });
+        assert!(key.accept_probe(at(start, 2).monotonic, at(start, 4)));
+        assert_eq!(key.state(), KeyState::Accepted { since: Beginning { at: at(start, 4), or_earlier: false } });
+    }
+
+    #[test]
+    fn a_new_key_is_reported_once_more_and_has_to_be_accepted() {
+        let start = Moment::now();
+        let mut key = Credential::new(start.wall);
+        key.refuse(start.monotonic, start);
+        key.replace(start.wall);
+        assert!(key.is_refused(), "nothing is known about the new key yet");
+        assert!(key.refuse(at(start, 1).monotonic, at(start, 1)).is_news);
+        assert!(!key.refuse(at(start, 2).monotonic, at(start, 2)).is_news);
+    }
+
+    #[test]
+    fn only_a_list_shows_that_a_key_is_a_service_key_after_all() {
+        let start = Moment::now();
+        let mut key = Credential::new(start.wall);
+        key.is_of_another_kind(start.monotonic, start);
+        key.accept_probe(at(start, 1).monotonic, at(start, 1));
+        assert!(key.is_not_a_service_key());
+        assert!(!key.accept_list(at(start, 2).monotonic, at(start, 2)), "it was not refused");
+        assert!(matches!(key.state(), KeyState::Accepted { .. }));
+    }
+}

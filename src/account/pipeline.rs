@@ -1,0 +1,355 @@
+//! What is known of one pipeline: facts and their beginnings. What is wrong with it is judged elsewhere.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::suspicion;
+use super::{Beginning, Level, ProbeState, Since, Trend};
+use crate::api::{
+    DesiredStatus, DestinationError, DestinationHealth, ExecutionMode, ListedPipeline, Phase, PipelineId,
+    PipelineMetrics, Probe, ProbeResponse, Reason, Status,
+};
+use crate::moment::Moment;
+use crate::thresholds::Thresholds;
+
+/// One pipeline: what the list says of it, and the readings of its probes.
+#[derive(Debug, Clone)]
+pub struct Pipeline {
+    id: PipelineId,
+    listed: ListedPipeline,
+    listed_at: Moment,
+    desired: Since<Option<DesiredStatus>>,
+    probes: [ProbeState; Probe::COUNT],
+    status: Option<Status>,
+    phase: Since<Option<Phase>>,
+    running: Since<bool>,
+    lacks_replicas: Since<bool>,
+    metrics: Option<PipelineMetrics>,
+    delay: Level,
+    backlog: Level,
+    last_progress: Option<Moment>,
+    dropped: Trend,
+    consumed: Trend,
+    drops: Since<bool>,
+    destination: Option<DestinationHealth>,
+    healthy: Since<Option<bool>>,
+}
+
+/// What is worth a line in the log.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Change {
+    /// The worker does something else; `was` is `None` before the first reading.
+    Phase {
+        /// What it did before.
+        was: Option<Phase>,
+        /// What it does now.
+        is: Option<Phase>,
+    },
+    /// The user wants something else.
+    Desired(Option<DesiredStatus>),
+    /// The destination cannot be reached any more, for the reason that the API gives, redacted.
+    DestinationUnhealthy(String),
+    /// The destination can be reached again.
+    DestinationHealthy,
+    /// A probe fails for another reason than before, or succeeds again.
+    Probe {
+        /// Which one.
+        probe: Probe,
+        /// Why it failed before, if it did.
+        was: Option<Reason>,
+        /// The reason and its sentence; `None` if the probe succeeds.
+        failure: Option<(Reason, String)>,
+    },
+}
+
+/// What a response has changed.
+#[derive(Debug, Default)]
+pub(super) struct Observed {
+    pub(super) changes: Vec<Change>,
+    /// It hints at trouble: the pipeline's other probes are worth an extra turn.
+    pub(super) hints: bool,
+}
+
+impl Pipeline {
+    pub(super) fn new(id: PipelineId, listed: ListedPipeline, at: Moment) -> Self {
+        let mut desired = Since::default();
+        desired.set(listed.desired_status(), at);
+        Self {
+            id,
+            listed,
+            listed_at: at,
+            desired,
+            probes: Default::default(),
+            status: None,
+            phase: Since::default(),
+            running: Since::default(),
+            lacks_replicas: Since::default(),
+            metrics: None,
+            delay: Level::default(),
+            backlog: Level::default(),
+            last_progress: None,
+            dropped: Trend::default(),
+            consumed: Trend::default(),
+            drops: Since::default(),
+            destination: None,
+            healthy: Since::default(),
+        }
+    }
+
+    /// Takes in what a list says of it.
+    pub(super) fn relist(&mut self, listed: ListedPipeline, at: Moment) -> Option<Change> {
+        let is = listed.desired_status();
+        let was = self.desired.set(is, at);
+        self.listed_at = at;
+        // Mostly nothing has changed. Then the texts that are there already stay, which others share.
+        if self.listed != listed {
+            self.listed = listed;
+        }
+        (was != is).then_some(Change::Desired(is))
+    }
+
+    /// Takes in the response to a probe. `account_read_at` is when any probe of the account last succeeded before.
+    pub(super) fn observe(
+        &mut self,
+        response: ProbeResponse,
+        at: Moment,
+        account_read_at: Option<Moment>,
+        thresholds: &Thresholds,
+    ) -> Observed {
+        let mut observed = Observed::default();
+        let probe = response.probe();
+        let error = response.error();
+        let failure = error.map(|error| error.reason());
+        let was = self.failure(probe);
+        if was != failure {
+            let failure = error.map(|error| (error.reason(), error.to_string()));
+            observed.changes.push(Change::Probe { probe, was, failure });
+        }
+        match response {
+            ProbeResponse::Status(Ok(new)) => self.observe_status(new, at, &mut observed),
+            ProbeResponse::Metrics(Ok(new)) => self.observe_metrics(new, at, thresholds, &mut observed),
+            ProbeResponse::DestinationHealth(Ok(new)) => self.observe_destination(new, at, &mut observed),
+            ProbeResponse::Status(Err(_)) | ProbeResponse::Metrics(Err(_)) | ProbeResponse::DestinationHealth(Err(_)) => {}
+        }
+        self.probes[probe as usize].observe(failure, at, account_read_at);
+        observed
+    }
+
+    fn observe_status(&mut self, new: Status, at: Moment, observed: &mut Observed) {
+        let seen_before = self.status.is_some();
+        let was = self.phase.set(new.phase, at);
+        self.running.set(new.phase == Some(Phase::Running), at);
+        let lacks = new.replicas.zip(new.ready).is_some_and(|(wanted, ready)| ready < wanted);
+        self.lacks_replicas.set(lacks, at);
+        if was != new.phase {
+            observed.hints = seen_before && was.is_some();
+            observed.changes.push(Change::Phase { was, is: new.phase });
+        }
+        self.status = Some(new);
+    }
+
+    fn observe_metrics(&mut self, new: PipelineMetrics, at: Moment, limits: &Thresholds, observed: &mut Observed) {
+        let moved_before = self.moved_at_last_reading();
+        self.note_progress(&new, at);
+        self.note_drops(&new, at, limits.dropped_share);
+        self.delay.observe(new.processing_delay_seconds, limits.delay.as_secs_f64(), at);
+        self.backlog.observe(new.pending_records, limits.backlog, at);
+        let stopped = moved_before && self.last_progress != Some(at);
+        observed.hints = self.metrics.as_ref().is_some_and(|old| suspicion::leapt(old, &new, stopped));
+        self.metrics = Some(new);
+    }
+
+    fn observe_destination(&mut self, new: DestinationHealth, at: Moment, observed: &mut Observed) {
+        let was = self.healthy.set(new.healthy, at);
+        match (was, new.healthy) {
+            (Some(true) | None, Some(false)) => {
+                observed.hints = was.is_some();
+                let detail = new.last_error.as_ref().map(|error| error.redacted.to_string()).unwrap_or_default();
+                observed.changes.push(Change::DestinationUnhealthy(detail));
+            }
+            (Some(false), Some(true)) => observed.changes.push(Change::DestinationHealthy),
+            _ => {}
+        }
+        self.destination = Some(new);
+    }
+
+    fn note_drops(&mut self, new: &PipelineMetrics, at: Moment, share: f64) {
+        self.dropped.observe_count(new.normalization_errors, at);
+        self.consumed.observe_count(new.records_consumed, at);
+        let dropped = self.dropped.slope().filter(|slope| *slope > 0.0);
+        let enough =
+            dropped.is_some_and(|dropped| self.consumed.slope().is_none_or(|consumed| dropped > share * consumed));
+        self.drops.set(enough, at);
+    }
+
+    /// Any move counts: a count that falls is a worker that has started again. The first sight counts too,
+    /// so that a pipeline which never moves can be told from one that was never seen.
+    fn note_progress(&mut self, new: &PipelineMetrics, at: Moment) {
+        let position =
+            |metrics: &PipelineMetrics| [metrics.last_offset, metrics.last_block_height, metrics.records_consumed];
+        let before = self.metrics.as_ref().map(position).unwrap_or_default();
+        let moved = position(new).into_iter().zip(before).any(|(new, before)| match (new, before) {
+            (Some(new), Some(before)) => new != before,
+            (Some(_), None) => self.last_progress.is_none(),
+            (None, _) => false,
+        });
+        if moved {
+            self.last_progress = Some(at);
+        }
+    }
+
+    fn moved_at_last_reading(&self) -> bool {
+        let read_at = self.probe(Probe::Metrics).read_at();
+        read_at.is_some() && read_at == self.last_progress
+    }
+
+    /// Its id.
+    pub fn id(&self) -> &PipelineId {
+        &self.id
+    }
+
+    /// What the list said last, however long ago: it holds the names.
+    pub fn listed(&self) -> &ListedPipeline {
+        &self.listed
+    }
+
+    /// What the list said, unless that is longer ago than `stale_after`.
+    pub fn listed_fresh(&self, now: Moment, stale_after: Duration) -> Option<&ListedPipeline> {
+        self.listed_at.is_fresh(now, stale_after).then_some(&self.listed)
+    }
+
+    /// How a probe fares.
+    pub fn probe(&self, probe: Probe) -> &ProbeState {
+        &self.probes[probe as usize]
+    }
+
+    /// All probes and how they fare.
+    pub fn probes(&self) -> impl Iterator<Item = (Probe, &ProbeState)> {
+        Probe::ALL.iter().copied().zip(&self.probes)
+    }
+
+    /// The newest reading of the status, however old.
+    pub fn status(&self) -> Option<&Status> {
+        self.status.as_ref()
+    }
+
+    /// The newest reading of the metrics, however old.
+    pub fn metrics(&self) -> Option<&PipelineMetrics> {
+        self.metrics.as_ref()
+    }
+
+    /// The newest reading of the destination's health, however old.
+    pub fn destination(&self) -> Option<&DestinationHealth> {
+        self.destination.as_ref()
+    }
+
+    /// When each of its parts came.
+    pub(super) fn moments(&self) -> impl Iterator<Item = Moment> {
+        self.probes.iter().flat_map(ProbeState::moments).chain([self.listed_at])
+    }
+
+    /// When the newest reading of any of its probes came.
+    pub fn read_at(&self) -> Option<Moment> {
+        self.probes.iter().filter_map(ProbeState::read_at).max_by_key(|at| at.monotonic)
+    }
+
+    /// When the offset, the height or the record count was last seen to move, or was first seen at all.
+    pub fn last_progress(&self) -> Option<Moment> {
+        self.last_progress
+    }
+
+    /// How long nothing had moved when the metrics were last read.
+    pub fn idle(&self) -> Option<Duration> {
+        Some(self.probe(Probe::Metrics).read_at()?.since(self.last_progress?))
+    }
+
+    /// Whether records were dropped in the last minutes, a share above the threshold, and since when.
+    pub fn drops(&self) -> &Since<bool> {
+        &self.drops
+    }
+
+    /// What the user wanted last, and since when.
+    pub fn desired(&self) -> &Since<Option<DesiredStatus>> {
+        &self.desired
+    }
+
+    /// What the worker did last, and since when.
+    pub fn phase(&self) -> &Since<Option<Phase>> {
+        &self.phase
+    }
+
+    /// Whether the worker was `RUNNING`, and since when: it lasts while other phases alternate.
+    pub fn running(&self) -> &Since<bool> {
+        &self.running
+    }
+
+    /// Whether fewer replicas were ready than wanted, and since when.
+    pub fn lacks_replicas(&self) -> &Since<bool> {
+        &self.lacks_replicas
+    }
+
+    /// Whether the destination was healthy, and since when.
+    pub fn healthy(&self) -> &Since<Option<bool>> {
+        &self.healthy
+    }
+
+    /// The processing delay in seconds, against its threshold.
+    pub fn delay(&self) -> &Level {
+        &self.delay
+    }
+
+    /// The pending records, against their threshold.
+    pub fn backlog(&self) -> &Level {
+        &self.backlog
+    }
+
+    /// Why the destination was unhealthy when it was last read.
+    pub fn destination_error(&self) -> Option<&DestinationError> {
+        self.destination.as_ref().and_then(|health| health.last_error.as_ref())
+    }
+
+    /// Whether it ends by itself.
+    pub fn is_bounded(&self) -> bool {
+        self.listed.execution_mode == ExecutionMode::Bounded
+    }
+
+    /// Paused, or bounded and at its end, as far as is known last: it has nothing to do.
+    pub fn is_off_duty(&self) -> bool {
+        let paused = self.desired.state() == Some(DesiredStatus::Paused);
+        paused || (self.is_bounded() && self.phase.state() == Some(Phase::Stopped))
+    }
+
+    /// Meant to run, and `RUNNING` when its status was last read.
+    pub fn is_working(&self) -> bool {
+        self.phase.state() == Some(Phase::Running) && !self.is_off_duty()
+    }
+
+    /// Whether the newest attempt of any of its probes was answered 403.
+    pub fn is_forbidden(&self) -> bool {
+        self.probes.iter().any(|probe| probe.failure() == Some(Reason::Forbidden))
+    }
+
+    /// Since when it is so, as far as is known: the first failure in a row of a probe that is answered 403 now.
+    pub fn forbidden_since(&self) -> Option<Beginning> {
+        let forbidden = self.probes.iter().filter(|probe| probe.failure() == Some(Reason::Forbidden));
+        forbidden.filter_map(ProbeState::fails_since).min_by_key(|began| began.at.monotonic)
+    }
+
+    /// Whether the API still knows it, as far as its probes tell: the newest attempt of one succeeded, and none was
+    /// answered 404.
+    pub(super) fn is_known_to_the_api(&self) -> bool {
+        let is_tried = |probe: &&ProbeState| probe.was_tried();
+        let not_found = self.probes.iter().any(|probe| probe.failure() == Some(Reason::NotFound));
+        !not_found && self.probes.iter().filter(is_tried).any(|probe| probe.failure().is_none())
+    }
+
+    /// Why the newest attempt of a probe failed, if it did.
+    pub fn failure(&self, probe: Probe) -> Option<Reason> {
+        self.probe(probe).failure()
+    }
+
+    /// The name, for the log.
+    pub(super) fn name(&self) -> Option<Arc<str>> {
+        self.listed.name.clone()
+    }
+}

@@ -1,0 +1,84 @@
+//! How one probe of a pipeline fares: its newest attempt, its newest success, and since when it fails.
+
+use std::time::Duration;
+
+use super::{Beginning, Since};
+use crate::api::Reason;
+use crate::moment::Moment;
+
+/// The outcomes of one probe. The reading itself is the pipeline's.
+#[derive(Debug, Clone, Default)]
+pub struct ProbeState {
+    attempt: Option<Attempt>,
+    read_at: Option<Moment>,
+    fails: Since<bool>,
+    /// While it failed, another probe of the account succeeded: the fault is this probe's and not the account's.
+    fails_alone: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Attempt {
+    at: Moment,
+    failure: Option<Reason>,
+}
+
+impl ProbeState {
+    /// `account_read_at` is when any probe of the account last succeeded.
+    pub(super) fn observe(&mut self, failure: Option<Reason>, at: Moment, account_read_at: Option<Moment>) {
+        self.attempt = Some(Attempt { at, failure });
+        self.fails.set(failure.is_some(), at);
+        match failure {
+            None => {
+                self.read_at = Some(at);
+                self.fails_alone = false;
+            }
+            Some(_) => {
+                let began = self.fails.began();
+                self.fails_alone |= began
+                    .zip(account_read_at)
+                    .is_some_and(|(began, read)| read.monotonic > began.at.monotonic);
+            }
+        }
+    }
+
+    /// When the probe last succeeded. A failure never moves it.
+    pub fn read_at(&self) -> Option<Moment> {
+        self.read_at
+    }
+
+    /// Whether the newest reading, if there is one, is not older than `stale_after`.
+    pub fn is_fresh(&self, now: Moment, stale_after: Duration) -> bool {
+        self.read_at.is_some_and(|at| at.is_fresh(now, stale_after))
+    }
+
+    /// Whether the newest attempt succeeded, unless that is longer ago than `stale_after`.
+    pub fn success(&self, now: Moment, stale_after: Duration) -> Option<bool> {
+        self.attempt.filter(|attempt| attempt.at.is_fresh(now, stale_after)).map(|attempt| attempt.failure.is_none())
+    }
+
+    /// Why the newest attempt failed, if it did.
+    pub fn failure(&self) -> Option<Reason> {
+        self.attempt.and_then(|attempt| attempt.failure)
+    }
+
+    /// Whether it was ever sent and came back, with or without a reading.
+    pub fn was_tried(&self) -> bool {
+        self.attempt.is_some()
+    }
+
+    /// Since when every attempt has failed, if the newest one failed.
+    pub fn fails_since(&self) -> Option<Beginning> {
+        self.fails.began().filter(|_| self.fails.state())
+    }
+
+    /// Since when every attempt has failed, if at least two did while other probes of the account succeeded. One failure
+    /// is not trouble, since the next turn comes soon; and an outage is one trouble of the account.
+    pub fn fails_alone_since(&self) -> Option<Beginning> {
+        self.fails_since().filter(|_| self.fails_alone)
+    }
+
+    /// When the reading and the newest attempt stop being shown as fresh is measured from these.
+    pub(super) fn moments(&self) -> impl Iterator<Item = Moment> {
+        self.read_at.into_iter().chain(self.attempt.map(|attempt| attempt.at))
+    }
+}

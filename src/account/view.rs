@@ -1,0 +1,113 @@
+//! One account as readers see it at one moment.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Credential, Histogram, Listing, ListSummary, Pipeline};
+use crate::api::{Operation, PipelineId, Reason, UnknownField};
+use crate::moment::Moment;
+
+/// An outage at the start keeps the exporter unready for no longer than this: its own metrics show the outage.
+const READY_AT_LAST: Duration = Duration::from_secs(60);
+
+/// An account as it is now. Cheap to make for each scrape: pipelines are shared until one changes.
+#[derive(Debug, Clone)]
+pub struct View {
+    /// Readings older than this are not shown.
+    pub stale_after: Duration,
+    /// When polling began.
+    pub started: Moment,
+    /// The key in use, and what the API makes of it.
+    pub credential: Credential,
+    /// What lists have said.
+    pub listing: Listing,
+    /// How requests fare.
+    pub requests: Requests,
+    /// Whether the budget suffices.
+    pub budget: BudgetView,
+    /// When any probe last succeeded.
+    pub read_at: Option<Moment>,
+    /// All pipelines that are polled, by id.
+    pub pipelines: BTreeMap<PipelineId, Arc<Pipeline>>,
+}
+
+/// What is counted of requests and responses.
+#[derive(Debug, Clone, Default)]
+pub struct Requests {
+    /// How long they took.
+    pub durations: [Histogram; Operation::COUNT],
+    /// How often they gave no reading.
+    pub failures: [[u64; Reason::COUNT]; Operation::COUNT],
+    /// How often the API said something unknown.
+    pub unknown_values: [u64; UnknownField::COUNT],
+}
+
+impl Requests {
+    pub(super) fn count(&mut self, operation: Operation, duration: Duration, failure: Option<Reason>) {
+        self.durations[operation as usize].observe(duration);
+        if let Some(reason) = failure {
+            self.count_failure(operation, reason);
+        }
+    }
+
+    pub(super) fn count_failure(&mut self, operation: Operation, reason: Reason) {
+        self.failures[operation as usize][reason as usize] += 1;
+    }
+
+    pub(super) fn count_unknown(&mut self, fields: impl Iterator<Item = UnknownField>) {
+        for field in fields {
+            self.unknown_values[field as usize] += 1;
+        }
+    }
+
+    /// How often requests failed for this reason.
+    pub fn failed(&self, reason: Reason) -> u64 {
+        self.failures.iter().map(|of_operation| of_operation[reason as usize]).sum()
+    }
+}
+
+/// Whether the budget suffices.
+#[derive(Debug, Clone, Copy)]
+pub struct BudgetView {
+    /// Requests per second that the intervals ask for.
+    pub required: f64,
+    /// Requests per second that the configuration allows.
+    pub allowed: f64,
+    /// How late the most overdue probe is; `None` while no probe waits.
+    pub lag: Option<Duration>,
+    /// Until when the API has asked for silence.
+    pub paused_until: Option<Moment>,
+}
+
+impl View {
+    /// Whether it has been listed once, or has been refused, or has waited for it long enough.
+    pub fn is_ready(&self, now: Moment) -> bool {
+        self.listing.latest().is_some()
+            || self.credential.is_refused()
+            || self.credential.is_not_a_service_key()
+            || now.since(self.started) >= READY_AT_LAST
+    }
+
+    /// Whether the newest list succeeded.
+    pub fn is_up(&self, now: Moment) -> bool {
+        self.listing.is_up(now, self.stale_after)
+    }
+
+    /// The latest list, unless it is older than a reading may be.
+    pub fn list_fresh(&self, now: Moment) -> Option<&ListSummary> {
+        self.listing.latest().filter(|list| list.at.is_fresh(now, self.stale_after))
+    }
+
+    /// How long after `now` the account will look different without a response: when the first of its readings becomes
+    /// stale, or a pause ends. The lag is not meant: while a probe waits, it grows all the time.
+    pub fn changes_in(&self, now: Moment) -> Option<Duration> {
+        // A reading is shown up to and including `stale_after`.
+        let shown_for = self.stale_after.saturating_add(Duration::from_nanos(1));
+        let list = self.listing.latest().map(|list| list.at);
+        let readings = list.into_iter().chain(self.pipelines.values().flat_map(|pipeline| pipeline.moments()));
+        let left = readings.map(|at| shown_for.saturating_sub(now.since(at)));
+        let paused = self.budget.paused_until.map(|until| until.monotonic.saturating_duration_since(now.monotonic));
+        left.chain(paused).filter(|left| !left.is_zero()).min()
+    }
+}

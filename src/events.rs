@@ -1,0 +1,190 @@
+//! What becomes of an account's events: lines of the log. It says what has changed, once, instead of what is so, at every poll.
+
+use std::cmp::Ordering;
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use tracing::{debug, error, info, warn};
+
+use crate::account::{Change, Event, PipelineName};
+use crate::api::{Error, Phase, Reason};
+use crate::service_key::KeySource;
+
+/// Lines in one [`WINDOW`] which say that probes of an account fail for one reason, and as many which say that they succeed
+/// again. An outage changes every probe of every pipeline.
+const LINES: u32 = 10;
+const WINDOW: Duration = Duration::from_secs(60);
+
+/// The log of one account.
+#[derive(Debug)]
+pub struct EventLog {
+    account: String,
+    source: KeySource,
+    /// When the newest window began.
+    began: Option<Instant>,
+    /// How many probes have begun in it to fail for a reason, or to succeed.
+    counts: HashMap<Option<Reason>, u32>,
+}
+
+impl EventLog {
+    /// Of the account of that name, whose key comes from `source`.
+    pub fn new(account: String, source: KeySource) -> Self {
+        Self { account, source, began: None, counts: HashMap::new() }
+    }
+
+    /// Writes what is worth a line.
+    pub fn write(&mut self, event: &Event, now: Instant) {
+        let (account, source) = (&*self.account, &self.source);
+        match event {
+            Event::KeyRefused => error!(account, %source, "{}", Error::Unauthorized),
+            Event::KeyAcceptedAgain => info!(account, %source, "the ServiceKey is accepted again"),
+            Event::ListFails(error @ Error::Forbidden) => {
+                error!(account, %source, "the list of pipelines fails: {}", error.of_list());
+            }
+            Event::ListFails(error) => {
+                let reason = error.reason().as_str();
+                warn!(account, reason, "the list of pipelines fails: {}", error.of_list());
+            }
+            Event::ListSucceeds { pipelines } => info!(account, pipelines, "the list of pipelines succeeds"),
+            Event::Truncated { most } => {
+                let max_pipelines = most;
+                warn!(account, max_pipelines, "the list is truncated: pipelines beyond max_pipelines are not polled");
+            }
+            Event::Overloaded { required, allowed } => warn!(
+                account,
+                required,
+                allowed,
+                "the intervals need more requests per second than poll.requests_per_second allows: they are stretched"
+            ),
+            Event::Paused { retry_after, wait } => {
+                let retry_after = retry_after.map_or("none".to_owned(), |wait| humantime::format_duration(wait).to_string());
+                warn!(account, retry_after, seconds = wait.as_secs_f64(), "the API asks for a pause: polling waits");
+            }
+            Event::PipelineIsNew(PipelineName { id, name }) => {
+                info!(account, pipeline_id = id.as_str(), pipeline = name.as_deref().unwrap_or_default(), "pipeline is new");
+            }
+            Event::PipelineIsGone(PipelineName { id, name }) => {
+                let pipeline = name.as_deref().unwrap_or_default();
+                info!(account, pipeline_id = id.as_str(), pipeline, "pipeline is gone: it is not listed any more");
+            }
+            Event::PipelineChanged(name, change) => self.write_change(name, change, now),
+        }
+    }
+
+    fn write_change(&mut self, name: &PipelineName, change: &Change, now: Instant) {
+        let pipeline_id = name.id.as_str();
+        let pipeline = name.name.as_deref().unwrap_or_default();
+        match change {
+            Change::Phase { was, is } => {
+                let account = &*self.account;
+                let phase = is.map_or("none", Phase::as_str);
+                let before = was.map_or("none", Phase::as_str);
+                match (was, is) {
+                    (_, Some(Phase::Failed)) => {
+                        warn!(account, pipeline_id, pipeline, was = before, "pipeline has failed");
+                    }
+                    // The first sight is no change: at the start there would be a line for each pipeline.
+                    (None, _) => {}
+                    _ => info!(account, pipeline_id, pipeline, phase, was = before, "phase has changed"),
+                }
+            }
+            Change::Desired(is) => {
+                let status = is.map_or("none", |status| status.as_str());
+                info!(account = &*self.account, pipeline_id, pipeline, status, "desired status has changed");
+            }
+            Change::DestinationUnhealthy(detail) => {
+                warn!(account = &*self.account, pipeline_id, pipeline, detail, "destination is unhealthy");
+            }
+            Change::DestinationHealthy => {
+                info!(account = &*self.account, pipeline_id, pipeline, "destination is healthy again");
+            }
+            // The account's log tells of a refused key once.
+            Change::Probe { failure: Some((Reason::Unauthorized, _)), .. } => {}
+            Change::Probe { was: Some(Reason::Unauthorized), failure: None, .. } => {}
+            Change::Probe { probe, failure, .. } => {
+                let reason = failure.as_ref().map(|(reason, _)| *reason);
+                let detail = failure.as_ref().map(|(_, detail)| detail);
+                let lines = self.count(reason, now).cmp(&(LINES + 1));
+                let account = &*self.account;
+                let probe = probe.as_str();
+                let shown = reason.map(Reason::as_str);
+                debug!(account, pipeline_id, pipeline, probe, reason = shown, detail, "a probe's outcome has changed");
+                match (shown, lines) {
+                    (Some(reason), Ordering::Less) => {
+                        warn!(account, pipeline_id, pipeline, probe, reason, detail, "probe fails");
+                    }
+                    (None, Ordering::Less) => info!(account, pipeline_id, pipeline, probe, "probe succeeds again"),
+                    (Some(reason), Ordering::Equal) => {
+                        warn!(account, reason, "more probes fail: for a minute, only the debug log tells of each");
+                    }
+                    (None, Ordering::Equal) => {
+                        info!(account, "more probes succeed again: for a minute, only the debug log tells of each");
+                    }
+                    (_, Ordering::Greater) => {}
+                }
+            }
+        }
+    }
+
+    /// How many probes have begun to fail for this reason, or to succeed, in this window.
+    fn count(&mut self, outcome: Option<Reason>, now: Instant) -> u32 {
+        if self.began.is_none_or(|began| now.saturating_duration_since(began) >= WINDOW) {
+            self.began = Some(now);
+            self.counts.clear();
+        }
+        let count = self.counts.entry(outcome).or_default();
+        *count = count.saturating_add(1);
+        *count
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::api::{PipelineId, Probe};
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn an_outage_takes_a_few_lines_and_another_failure_beside_it_is_told_as_well() {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::INFO);
+        let _log = tracing::subscriber::set_default(subscriber.with_writer(move || writer.clone()).finish());
+        let start = Instant::now();
+        let mut log = EventLog::new("prod".to_owned(), KeySource::BuiltIn("sk_1"));
+        // How often the log says each thing of the outcomes of that many probes.
+        let mut told = |probes: u32, failure: Option<Reason>, seconds| {
+            lines.0.lock().unwrap().clear();
+            for number in 0..probes {
+                let name = PipelineName { id: PipelineId::new(&format!("pipe_{number}")).unwrap(), name: None };
+                let failure = failure.map(|reason| (reason, "why".to_owned()));
+                let change = Change::Probe { probe: Probe::Status, was: None, failure };
+                log.write(&Event::PipelineChanged(name, change), start + Duration::from_secs(seconds));
+            }
+            let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+            ["probe fails", "probe succeeds again", "only the debug log tells"].map(|what| text.matches(what).count())
+        };
+        assert_eq!(told(1, Some(Reason::Timeout), 0), [1, 0, 0]);
+        assert_eq!(told(1, None, 1), [0, 1, 0]);
+        assert_eq!(told(100, Some(Reason::Timeout), 2), [9, 0, 1], "an outage");
+        assert_eq!(told(1, Some(Reason::NotFound), 3), [1, 0, 0], "something else");
+        assert_eq!(told(100, None, 59), [0, 9, 1]);
+        assert_eq!(told(100, Some(Reason::Timeout), 60), [10, 0, 1], "the next minute");
+        assert_eq!(told(3, Some(Reason::Unauthorized), 61), [0, 0, 0], "the account's log tells of the key");
+    }
+}

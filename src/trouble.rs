@@ -1,0 +1,7 @@
+//! What is wrong: one judgement for the gauges, the alerts, the page and the JSON form.
+
+mod judge;
+pub mod kinds;
+
+pub use judge::{Judge, Trouble};
+pub use kinds::{Kind, Severity};

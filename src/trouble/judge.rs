@@ -1,0 +1,237 @@
+//! Judges an account and its pipelines: a pure function of what was read last.
+//!
+//! A reading counts however old it is: what cannot be read has not healed. And no trouble begins because a reading is
+//! missing, but for the kinds that say just that. One cause is one trouble: a refused key or an outage is trouble of the
+//! account, and what follows from a failed worker is not judged.
+//!
+//! Rates over time (restarts, flapping, the share of failing requests) need a longer memory and are left to Prometheus.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use super::kinds::Kind;
+use crate::account::{Beginning, Concern, KeyState, Pipeline, View};
+use crate::api::{Phase, Probe};
+use crate::moment::{Moment, unix_seconds};
+use crate::thresholds::Thresholds;
+
+/// A delay that changes by less than this is catching up, in seconds per second.
+const CATCHING_UP: f64 = -0.05;
+/// A pipeline that moved within this shows that its topic is not quiet.
+const MOVING: Duration = Duration::from_secs(90);
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// What.
+    pub kind: Kind,
+    /// Since when, where that is known.
+    pub since: Option<Beginning>,
+    /// Of an account: the pipeline or group that it is about, if it is about one.
+    pub about: Option<String>,
+}
+
+impl Trouble {
+    fn new(kind: Kind, since: Option<Beginning>) -> Self {
+        Self { kind, since, about: None }
+    }
+}
+
+/// Judges one account and its pipelines at one moment.
+pub struct Judge<'a> {
+    view: &'a View,
+    now: Moment,
+    /// On these topics a pipeline moves.
+    moving: HashSet<&'a str>,
+}
+
+impl<'a> Judge<'a> {
+    /// Looks at the whole account once: whether a topic is quiet is seen by its other pipelines.
+    pub fn new(view: &'a View, now: Moment) -> Self {
+        let moving = view
+            .pipelines
+            .values()
+            .filter(|pipeline| pipeline.is_working() && pipeline.idle().is_some_and(|idle| idle < MOVING))
+            // A bounded one moves through history, however quiet the topic is now.
+            .filter(|pipeline| !pipeline.is_bounded())
+            .filter_map(|pipeline| pipeline.listed().topic.as_deref().filter(|topic| !topic.is_empty()))
+            .collect();
+        Self { view, now, moving }
+    }
+
+    /// What is wrong with the account itself, the worst first.
+    pub fn account(&self) -> Vec<Trouble> {
+        let mut found: Vec<Trouble> = self.key().into_iter().collect();
+        found.extend(self.list());
+        found.extend(self.no_readings());
+        found.extend(self.view.listing.concerns().map(|(concern, began)| {
+            let (kind, about) = match concern {
+                Concern::Missing(id) => (Kind::ExpectedMissing, Some(id.to_string())),
+                Concern::OverLimit(group) => (Kind::GroupOverLimit, Some(group.clone())),
+                Concern::TrialExpired(group) => (Kind::GroupTrialExpired, Some(group.clone())),
+                Concern::Truncated => (Kind::PipelinesOverLimit, None),
+            };
+            Trouble { kind, since: Some(began), about }
+        }));
+        if self.view.budget.paused_until.is_some() {
+            found.push(Trouble::new(Kind::RateLimited, None));
+        }
+        if self.view.budget.required > self.view.budget.allowed {
+            found.push(Trouble::new(Kind::BudgetTooSmall, None));
+        }
+        found.sort_by_key(|trouble| trouble.kind);
+        found
+    }
+
+    fn key(&self) -> Option<Trouble> {
+        match self.view.credential.state() {
+            KeyState::Refused { since, .. } => Some(Trouble::new(Kind::KeyUnauthorized, Some(since))),
+            KeyState::NotServiceKey { since } => Some(Trouble::new(Kind::KeyNotServiceKey, Some(since))),
+            KeyState::Accepted { .. } | KeyState::Untried => None,
+        }
+    }
+
+    fn list(&self) -> Option<Trouble> {
+        let listing = &self.view.listing;
+        let _failure = listing.failure().filter(|_| self.key().is_none())?;
+        Some(Trouble::new(Kind::ListFailing, listing.succeeds().began()))
+    }
+
+    /// The list succeeds, but of all pipelines on duty there is no fresh reading. It counts from the newest reading, or from
+    /// when the first of them went on duty if there is none, and not while the key was refused or the list failed.
+    fn no_readings(&self) -> Option<Trouble> {
+        let listing = &self.view.listing;
+        let KeyState::Accepted { since: accepted } = self.view.credential.state() else { return None };
+        if listing.failure().is_some() {
+            return None;
+        }
+        let watched = || self.view.pipelines.values().filter(|pipeline| !pipeline.is_off_duty() && !pipeline.is_forbidden());
+        let read = watched().filter_map(|pipeline| pipeline.read_at()).max_by_key(|at| at.monotonic);
+        let wanted = || watched().filter_map(|pipeline| pipeline.desired().began()).min_by_key(|began| began.at.monotonic);
+        watched().next()?;
+        let since = read.map(Beginning::from).or_else(wanted)?;
+        let could_read = listing.succeeds().began().map_or(accepted, |began| accepted.later(began));
+        let lasted = self.now.since(since.later(could_read).at);
+        (lasted > self.view.stale_after).then(|| Trouble::new(Kind::NoReadings, Some(since)))
+    }
+
+    /// What is wrong with a pipeline, the worst first. Nothing ever is with one that is paused, or that is bounded and
+    /// has ended.
+    pub fn pipeline(&self, pipeline: &Pipeline) -> Vec<Trouble> {
+        let mut found = Vec::new();
+        if pipeline.is_off_duty() {
+            return found;
+        }
+        let thresholds = Thresholds::default();
+        if pipeline.phase().state() == Some(Phase::Failed) {
+            // What a failed pipeline lags behind or has not written is no news.
+            found.push(Trouble::new(Kind::Failed, pipeline.phase().began()));
+        } else {
+            found.extend(not_running(pipeline, &thresholds));
+            found.extend(replicas(pipeline));
+            found.extend(self.progress(pipeline, &thresholds));
+            found.extend(lag(pipeline, &thresholds));
+            found.extend(backlog(pipeline, &thresholds));
+            found.extend(drops(pipeline));
+        }
+        found.extend(destination(pipeline, &thresholds));
+        found.extend(self.readings(pipeline));
+        found.sort_by_key(|trouble| trouble.kind);
+        found
+    }
+
+    fn progress(&self, pipeline: &Pipeline, thresholds: &Thresholds) -> Option<Trouble> {
+        let metrics = pipeline.metrics().filter(|_| pipeline.is_working())?;
+        let idle = pipeline.idle()?;
+        let records_wait = metrics.pending_records.is_some_and(|pending| pending > 0.0);
+        let topic_moves = pipeline.listed().topic.as_deref().is_some_and(|topic| self.moving.contains(topic));
+        let kind = if idle > thresholds.stalled && (records_wait || topic_moves) {
+            Kind::Stalled
+        } else if idle > thresholds.no_progress {
+            Kind::NoProgress
+        } else {
+            return None;
+        };
+        Some(Trouble::new(kind, pipeline.last_progress().map(Beginning::from)))
+    }
+
+    fn readings(&self, pipeline: &Pipeline) -> Option<Trouble> {
+        let is_another_groups = pipeline.is_forbidden() && !self.view.credential.is_not_a_service_key();
+        if is_another_groups {
+            return Some(Trouble::new(Kind::Forbidden, pipeline.forbidden_since()));
+        }
+        let probes = pipeline.probes().filter_map(|(_, probe)| {
+            let fails_since = probe.fails_alone_since()?;
+            Some(if probe.is_fresh(self.now, self.view.stale_after) {
+                (Kind::ProbeFailing, fails_since)
+            } else {
+                (Kind::ReadingsStale, probe.read_at().map_or(fails_since, Beginning::from))
+            })
+        });
+        let worst = probes.chain(self.without_phase(pipeline)).min_by_key(|(kind, began)| (*kind, began.at.monotonic));
+        worst.map(|(kind, since)| Trouble::new(kind, Some(since)))
+    }
+
+    /// The status is read, and has said nothing about the worker for long.
+    fn without_phase(&self, pipeline: &Pipeline) -> Option<(Kind, Beginning)> {
+        let began = pipeline.phase().began().filter(|_| pipeline.phase().state().is_none())?;
+        let lasted = pipeline.probe(Probe::Status).read_at()?.since(began.at);
+        (lasted > self.view.stale_after).then_some((Kind::ReadingsStale, began))
+    }
+}
+
+/// Not `RUNNING` for longer than a deployment takes. A wish that is unknown counts as wanted.
+fn not_running(pipeline: &Pipeline, thresholds: &Thresholds) -> Option<Trouble> {
+    let phase = pipeline.phase().state()?;
+    if phase == Phase::Running {
+        return None;
+    }
+    let stopped = pipeline.running().began()?;
+    let since = pipeline.desired().began().map_or(stopped, |wanted| stopped.later(wanted));
+    let lasted = pipeline.probe(Probe::Status).read_at()?.since(since.at);
+    (lasted >= thresholds.deployment).then(|| Trouble::new(Kind::NotRunning, Some(since)))
+}
+
+fn replicas(pipeline: &Pipeline) -> Option<Trouble> {
+    let lacks = pipeline.lacks_replicas();
+    (lacks.state() && pipeline.is_working()).then(|| Trouble::new(Kind::ReplicasNotReady, lacks.began()))
+}
+
+fn lag(pipeline: &Pipeline, thresholds: &Thresholds) -> Option<Trouble> {
+    // The delay of a pipeline that does not run follows from that.
+    let delay = pipeline.metrics().filter(|_| pipeline.is_working())?.processing_delay_seconds?;
+    let level = pipeline.delay();
+    let is_catching_up = level.slope().is_some_and(|slope| slope <= CATCHING_UP);
+    // A bounded pipeline reads history: its delay is large by nature.
+    if delay <= thresholds.delay.as_secs_f64() || pipeline.is_bounded() || is_catching_up {
+        return None;
+    }
+    let is_critical = delay > thresholds.delay_critical.as_secs_f64();
+    let kind = if is_critical { Kind::DelayCritical } else { Kind::DelayHigh };
+    Some(Trouble::new(kind, level.above_since()))
+}
+
+fn backlog(pipeline: &Pipeline, thresholds: &Thresholds) -> Option<Trouble> {
+    let pending = pipeline.metrics()?.pending_records?;
+    let level = pipeline.backlog();
+    let grows = level.slope().is_some_and(|slope| slope > 0.0);
+    (pending > thresholds.backlog && grows).then(|| Trouble::new(Kind::BacklogGrowing, level.above_since()))
+}
+
+fn drops(pipeline: &Pipeline) -> Option<Trouble> {
+    let drops = pipeline.drops();
+    drops.state().then(|| Trouble::new(Kind::RecordsDropped, drops.began()))
+}
+
+fn destination(pipeline: &Pipeline, thresholds: &Thresholds) -> Option<Trouble> {
+    let health = pipeline.destination()?;
+    let read_at = pipeline.probe(Probe::DestinationHealth).read_at()?;
+    if health.healthy == Some(false) {
+        let began = pipeline.healthy().began()?;
+        // One bad check may be a blip. Two in a row are not.
+        return (began.at != read_at).then(|| Trouble::new(Kind::DestinationUnhealthy, Some(began)));
+    }
+    let age = unix_seconds(read_at.wall) - health.last_checked_at()?;
+    let is_old = age > thresholds.destination_check_age.as_secs_f64();
+    (is_old && pipeline.is_working()).then(|| Trouble::new(Kind::DestinationCheckOld, None))
+}

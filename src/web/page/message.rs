@@ -1,0 +1,93 @@
+//! What is wrong, in one sentence or two for people: the kind's own sentence, with the numbers that are known.
+
+use crate::account::{Pipeline, ProbeState, View};
+use crate::api::{DestinationHealth, PipelineMetrics, Probe, Reason};
+use crate::moment::Moment;
+use crate::trouble::{Kind, Trouble};
+
+use super::value::{Number, Time};
+use super::words::{count, duration, plain, rate, seconds};
+
+pub(super) fn of_account(trouble: &Trouble, view: &View, now: Moment) -> String {
+    let about = trouble.about.as_deref().unwrap_or_default();
+    match trouble.kind {
+        Kind::ListFailing => {
+            let why = view.listing.failure().map(|error| error.of_list()).unwrap_or_default();
+            format!("The list of pipelines fails: {why}.")
+        }
+        Kind::ExpectedMissing => format!("The list does not show the expected pipeline {about}."),
+        Kind::GroupOverLimit => format!("The group {about} is over the limit of its plan."),
+        Kind::GroupTrialExpired => format!("The free trial of the group {about} has expired."),
+        Kind::RateLimited => {
+            let wait = view.budget.paused_until.map(|until| duration(until.since(now))).unwrap_or_default();
+            format!("The API asks for a pause: polling waits for another {wait}.")
+        }
+        Kind::BudgetTooSmall => {
+            let [required, allowed] = [view.budget.required, view.budget.allowed].map(|value| rate(Number(value)));
+            format!("The intervals need {required}, and {allowed} are allowed: all intervals are stretched.")
+        }
+        kind => kind.row().sentence.to_owned(),
+    }
+}
+
+pub(super) fn of_pipeline(trouble: &Trouble, pipeline: &Pipeline, view: &View, now: Moment) -> String {
+    let number = |value: Option<f64>| value.map_or("An unknown number of".to_owned(), |value| count(Number(value)));
+    let metric = |read: fn(&PipelineMetrics) -> Option<f64>| pipeline.metrics().and_then(read);
+    match trouble.kind {
+        Kind::DestinationUnhealthy => {
+            let reason = pipeline.destination().and_then(DestinationHealth::error_reason);
+            let reason = reason.map(|reason| plain(reason.as_str())).unwrap_or_default();
+            let said = pipeline.destination_error().map(|error| &*error.redacted).filter(|said| !said.is_empty());
+            let said = said.map(|said| format!(" ({said})")).unwrap_or_default();
+            format!("The destination is unhealthy: {reason}{said}.")
+        }
+        Kind::NotRunning => {
+            let phase = pipeline.phase().state().map_or("in no known phase", |phase| phase.as_str());
+            format!("The pipeline should run, but it is {phase}.")
+        }
+        Kind::Stalled => match metric(|metrics| metrics.pending_records).filter(|pending| *pending > 0.0) {
+            Some(pending) => format!("Nothing moves, although {} records are waiting.", count(Number(pending))),
+            None => "Nothing moves, although another pipeline reads on from the same topic.".to_owned(),
+        },
+        Kind::DelayHigh | Kind::DelayCritical => {
+            let delay = metric(|metrics| metrics.processing_delay_seconds).map(|delay| seconds(Number(delay)));
+            format!("The pipeline lags {} behind its chain and does not catch up.", delay.unwrap_or_default())
+        }
+        Kind::BacklogGrowing => {
+            let pending = number(metric(|metrics| metrics.pending_records));
+            format!("{pending} records are waiting to be written, and the backlog is growing.")
+        }
+        Kind::RecordsDropped => {
+            let dropped = number(metric(|metrics| metrics.normalization_errors));
+            format!("{dropped} records were dropped since the worker started: they cannot be normalized or decoded.")
+        }
+        Kind::ReplicasNotReady => {
+            let [ready, wanted] = pipeline.status().map_or([None; 2], |status| [status.ready, status.replicas]).map(number);
+            format!("{ready} of {wanted} replicas are ready.")
+        }
+        Kind::DestinationCheckOld => {
+            let checked = pipeline.destination().and_then(DestinationHealth::last_checked_at);
+            let age = checked.map(|at| duration(Time::of_wall(at, now).age)).unwrap_or_default();
+            format!("GoldRush last checked the destination {age} ago: its health may be out of date.")
+        }
+        Kind::ReadingsStale => {
+            let stale = |state: &ProbeState| !state.is_fresh(now, view.stale_after);
+            match failing(pipeline, stale) {
+                stale if stale.is_empty() => "The status says nothing about the worker.".to_owned(),
+                stale => format!("There is no fresh reading of {stale}."),
+            }
+        }
+        Kind::ProbeFailing => format!("Requests fail again and again: {}.", failing(pipeline, |_| true)),
+        kind => kind.row().sentence.to_owned(),
+    }
+}
+
+/// The probes that fail while others of the account succeed, with the reason of each.
+fn failing(pipeline: &Pipeline, which: impl Fn(&ProbeState) -> bool) -> String {
+    let failing = pipeline.probes().filter(|(_, state)| state.fails_alone_since().is_some() && which(state));
+    let shown = |(probe, state): (Probe, &ProbeState)| {
+        let reason = state.failure().map(Reason::as_str).unwrap_or_default();
+        format!("{} ({})", plain(probe.as_str()), plain(reason))
+    };
+    failing.map(shown).collect::<Vec<_>>().join(", ")
+}
