@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 
 use common::{CLASSIC, OPENMETRICS, Peer, Picture, get, judge, median, ms, option};
 use goldrush_exporter::exposition::{Encoding, Exposition, Format};
-use goldrush_exporter::web::{Access, App, Server, router};
+use goldrush_exporter::http::{Access, Server};
+use goldrush_exporter::routes::{self, App};
 
 fn main() {
     let pipelines = option("--pipelines", 10_000);
@@ -229,7 +230,7 @@ fn serve(pipelines: usize) {
     let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
     println!("{}", listener.local_addr().unwrap());
     let access = Arc::new(Access::load(None).unwrap());
-    let server = Arc::new(Server::new(router(app), access, "/metrics".to_owned(), 40));
+    let server = Arc::new(Server::new(routes::site(app, 40), access));
     let (_stop, stopped) = tokio::sync::watch::channel(());
     runtime.spawn(server.serve(listener, stopped));
     // Whoever blocks the reactor makes the one late; a machine that is busy, both.

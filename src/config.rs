@@ -1,6 +1,4 @@
 //! File and environment in, a checked [`Config`] out, or one sentence on what is wrong.
-//!
-//! Only this module names the `config` crate, and only for its parsers and its [`Value`](::config::Value).
 
 mod display;
 mod environment;
@@ -12,7 +10,6 @@ mod shard;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -25,10 +22,10 @@ pub use error::ConfigError;
 pub use filter::Filter;
 pub use shard::Shard;
 
-pub(crate) use sections::{LONGEST, Section, Text, boolean, whole};
+pub(crate) use sections::LONGEST;
 
 use error::Origins;
-use sections::{AccountSection, Sections};
+use sections::{AccountSection, Section, Sections};
 
 /// Everything that can be set, checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -119,7 +116,7 @@ impl Config {
     pub fn load(file: Option<&Path>, env: &[(String, String)]) -> Result<Self, ConfigError> {
         let mut value = file.map_or_else(|| Ok(::config::Map::<String, ::config::Value>::new().into()), file::read)?;
         let variables = environment::merge(env, &mut value)?;
-        let origins = Origins { file, variables, about_service_keys: true };
+        let origins = Origins { file, variables };
         let sections = serde_path_to_error::deserialize(value).map_err(|error| origins.explain(error))?;
         Self::check(sections, &origins)
     }
@@ -184,17 +181,6 @@ impl Config {
     fn is_plain_http_abroad(&self) -> bool {
         BaseUrl::parse(&self.api.base_url.to_string(), false).is_err()
     }
-}
-
-/// Reads another YAML file of settings than the configuration itself, just as strictly.
-///
-/// # Errors
-/// A [`ConfigError`] that names the setting; it repeats no text of the file that may be a secret.
-pub(crate) fn parse_yaml<T: serde::de::DeserializeOwned>(file: &Path, text: &str) -> Result<T, ConfigError> {
-    let origins = Origins { file: Some(file), variables: BTreeMap::new(), about_service_keys: false };
-    let value = file::parse(text, ::config::FileFormat::Yaml);
-    let value = value.map_err(|problem| origins.error("", format!("cannot be read as YAML: {problem}")))?;
-    serde_path_to_error::deserialize(value).map_err(|error| origins.explain(error))
 }
 
 fn accounts_of(mut sections: Vec<Section<AccountSection>>, origins: &Origins<'_>) -> Result<Vec<Account>, ConfigError> {

@@ -24,11 +24,12 @@ use crate::config::{self, Config, ConfigError};
 use crate::exposition::Exposition;
 use crate::file_system;
 use crate::fleet::Fleet;
+use crate::http::{Access, ListenError, Server};
 use crate::moment::Moment;
 use crate::poller::Poller;
 use crate::pulse::Pulse;
+use crate::routes::{self, App, ReloadRequest};
 use crate::service_key::{KeyError, KeyHolder};
-use crate::web::{self, Access, App, ListenError, ReloadRequest, Server};
 use service_manager::Watchdog;
 
 /// Scrapes in flight get this long to finish; the rest of the five seconds is for the process to end.
@@ -240,12 +241,11 @@ fn serve_all(listeners: Vec<TcpListener>, app: App, options: &Options, stopped: 
     let (watched, exposition, mut until) = (access.clone(), app.exposition.clone(), stopped.clone());
     servers.spawn(async move {
         tokio::select! {
-            () = web::keep_access_current(watched, exposition) => {}
+            () = watched.watch(|in_use| exposition.own.note_web_config(in_use)) => {}
             _ = until.changed() => {}
         }
     });
-    let server = Server::new(web::router(app), access.clone(), telemetry_path.clone(), *max_requests);
-    let server = Arc::new(server);
+    let server = Arc::new(Server::new(routes::site(app, *max_requests), access.clone()));
     for listener in listeners {
         if let Ok(address) = listener.local_addr() {
             info!(address = %address, path = telemetry_path, tls = access.is_tls(), "listening");

@@ -24,7 +24,7 @@ use tokio::task::JoinError;
 use tokio::time;
 
 pub use families::{FAMILIES, Family, Subject};
-pub use negotiate::{accepts_gzip, choose_format};
+pub use negotiate::choose_format;
 pub use own::Own;
 pub use rendering::Encoding;
 pub use writer::{Format, Kind};

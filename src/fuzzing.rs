@@ -8,8 +8,9 @@ use serde_json::json;
 
 use crate::api::{self, DestinationHealth, ListPage, Metrics, PipelineId, Status};
 use crate::config::Config;
-use crate::exposition::{Format, accepts_gzip, choose_format, fleet_text};
+use crate::exposition::{Format, choose_format, fleet_text};
 use crate::fleet::{Answer, Fleet, Moment};
+use crate::http::accepts_gzip;
 use crate::poll;
 use crate::service_key::{Flaw, ServiceKey};
 

@@ -2,11 +2,12 @@
 //!
 //! A value's way, and the crate's one direction (nothing below knows what is above it):
 //!
-//! * [`web`] answers scrapers and people, [`exposition`] writes the text they read;
+//! * [`routes`] responds to scrapers and, with `page`, to people; [`exposition`] writes the text that scrapers read;
 //! * [`fleet`] is the picture: what is known of every pipeline, and since when;
 //! * [`poll`] asks when something is due and writes the picture, through [`api`], with a [`service_key`].
 //!
-//! [`config`] says what to poll; [`daemon`] wires it all together; [`cli`] and [`run`] are the command line;
+//! [`http`] is a web server for any exporter, [`rate`] a limit on how often something happens, `settings` reads files of
+//! settings; none of them knows what it is used for. [`config`] says what to poll; [`daemon`] wires it all together; [`cli`] and [`run`] are the command line;
 //! [`logging`] writes to standard error; [`hardening`] hides the process from its neighbours, [`allocator`] keeps its memory flat.
 //! [`simulator`] is a Pipeline API to run against. To add a gauge: one row in `exposition/families.rs`.
 
@@ -23,14 +24,18 @@ pub mod fleet;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod hardening;
+pub mod http;
 mod labels;
 pub mod logging;
 pub mod moment;
+mod page;
 pub mod poller;
 pub mod pulse;
+pub mod rate;
+pub mod routes;
 pub mod run;
 pub mod service_key;
+mod settings;
 pub mod simulator;
 pub mod thresholds;
 pub mod trouble;
-pub mod web;

@@ -13,10 +13,11 @@ use crate::daemon::{self, ConfigSource};
 use crate::exposition::{Encoding, Exposition, Format};
 use crate::fleet::Fleet;
 use crate::hardening;
+use crate::http::{self, Access};
 use crate::logging;
+use crate::routes::HEALTH;
 use crate::service_key::KeyHolder;
 use crate::simulator::{self, Scenario, Simulator};
-use crate::web::{self, Access};
 
 mod demo;
 
@@ -90,11 +91,11 @@ async fn serve(config: ConfigSource, flags: &Flags) -> Result<(), Failure> {
 
 async fn listeners(flags: &Flags) -> Result<Vec<TcpListener>, daemon::Error> {
     if flags.systemd_socket {
-        return Ok(web::systemd_sockets()?);
+        return Ok(http::systemd_sockets()?);
     }
     let mut listeners = Vec::new();
     for address in &flags.listen_addresses {
-        listeners.push(web::listen(address).await?);
+        listeners.push(http::listen(address).await?);
     }
     Ok(listeners)
 }
@@ -116,7 +117,7 @@ fn daemon_options(config: ConfigSource, flags: &Flags) -> Result<daemon::Options
 
 async fn healthcheck(flags: &Flags) -> Result<(), Failure> {
     for address in &flags.listen_addresses {
-        let asked = web::healthcheck(address).await;
+        let asked = http::healthcheck(address, HEALTH).await;
         let asked = asked.map_err(|error| Failure { status: 1, message: Some(error.to_string()) })?;
         print(&format!("{asked}: healthy\n"));
     }
@@ -209,7 +210,7 @@ async fn simulate(options: Simulate) -> Result<(), Failure> {
             "{address} (--simulator.listen-address) is not loopback: a simulation is for this machine only"
         )));
     }
-    let listener = web::listen(&address.to_string()).await.map_err(daemon::Error::from)?;
+    let listener = http::listen(&address.to_string()).await.map_err(daemon::Error::from)?;
     let simulator = Simulator::new(simulator::Options {
         pipelines: options.pipelines,
         scenario: options.scenario,

@@ -6,9 +6,9 @@ use super::{Failure, daemon_options, listeners, local_address, print};
 use crate::cli::Flags;
 use crate::config::Config;
 use crate::daemon::{self, ConfigSource};
+use crate::http;
 use crate::service_key::KeySource;
 use crate::simulator::{self, DEMO_KEY_PROD, DEMO_KEY_REVOKED, DEMO_KEY_STAGING, Scenario, Simulator};
-use crate::web;
 
 /// The accounts of the demo and their keys. One key has been revoked, to show what that looks like.
 const ACCOUNTS: [(&str, &str); 3] =
@@ -32,7 +32,7 @@ pub(super) async fn run(flags: &Flags) -> Result<(), Failure> {
         return Err(Failure { status: 2, message: Some(message) });
     }
     let listeners = listeners(flags).await?;
-    let api = web::listen("127.0.0.1:0").await.map_err(daemon::Error::from)?;
+    let api = http::listen("127.0.0.1:0").await.map_err(daemon::Error::from)?;
     let options = daemon_options(ConfigSource::Fixed(Box::new(configuration(&api)?)), flags)?;
     introduce(&listeners, &options, &api)?;
     let simulator = Simulator::new(simulator::Options { scenario: Scenario::Demo, ..simulator::Options::default() });

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::answers;
 use super::catalogue;
@@ -15,6 +16,7 @@ use super::journal::Endpoint;
 use super::living::{Condition, Life};
 use super::refusal::Refusal;
 use super::scenario::Scenario;
+use crate::rate::Bucket;
 
 /// Requests per second, and the burst, that [`Scenario::RateLimited`] allows a key.
 const ALLOWED_PER_SECOND: f64 = 2.0;
@@ -204,24 +206,27 @@ struct Key {
 }
 
 /// Refuses a key that asks too often, for [`REFUSED_FOR`].
-#[derive(Default)]
 struct Limiter {
-    /// Requests made until `at`, less those that time has forgiven.
-    used: f64,
-    at: Duration,
+    /// The world's time counts from here.
+    epoch: Instant,
+    bucket: Bucket,
     refused_until: Duration,
+}
+
+impl Default for Limiter {
+    fn default() -> Self {
+        let epoch = Instant::now();
+        let bucket = Bucket::new(ALLOWED_PER_SECOND, ALLOWED_PER_SECOND, epoch);
+        Self { epoch, bucket, refused_until: Duration::ZERO }
+    }
 }
 
 impl Limiter {
     fn ask(&mut self, now: Duration) -> Result<(), Refusal> {
         if now >= self.refused_until {
-            let elapsed = now.saturating_sub(self.at).as_secs_f64();
-            self.used = (self.used - elapsed * ALLOWED_PER_SECOND).max(0.0) + 1.0;
-            self.at = now;
-            if self.used <= ALLOWED_PER_SECOND {
+            if self.bucket.take(self.epoch + now).is_ok() {
                 return Ok(());
             }
-            self.used = 0.0;
             self.refused_until = now + REFUSED_FOR;
         }
         let wait = self.refused_until.saturating_sub(now);

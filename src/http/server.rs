@@ -20,7 +20,7 @@ use hyper_util::service::TowerToHyperService;
 use rustix::process::{Resource, getrlimit};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
@@ -28,8 +28,8 @@ use tracing::{debug, warn};
 
 use super::access::Access;
 use super::activity::{Activity, Connection, Connections, Followed};
-use super::auth::Checks;
-use super::gate;
+use super::gate::Gate;
+use super::site::Site;
 use super::tls::HTTP2;
 
 /// Of all listeners together, if the process may open that many files and as many again.
@@ -47,27 +47,19 @@ const WARNING_PAUSE: Duration = Duration::from_secs(60);
 
 /// All that connections share.
 pub struct Server {
-    pub(super) router: TowerToHyperService<Router>,
-    pub(super) access: Arc<Access>,
-    pub(super) telemetry_path: String,
-    pub(super) checks: Checks,
-    /// Scrapes that may go on at the same time; `None` for as many as come.
-    pub(super) scrapes: Option<Arc<Semaphore>>,
-    pub(super) reports: gate::Reports,
+    router: TowerToHyperService<Router>,
+    access: Arc<Access>,
+    gate: Gate,
     connections: Arc<Connections>,
 }
 
 impl Server {
-    /// Serves `router`, of which `telemetry_path` is asked at most `max_requests` times at once (0: no limit).
-    pub fn new(router: Router, access: Arc<Access>, telemetry_path: String, max_requests: usize) -> Self {
-        let scrapes = (max_requests > 0).then(|| Arc::new(Semaphore::new(max_requests.min(Semaphore::MAX_PERMITS))));
+    /// A server of `site`, as `access` allows it.
+    pub fn new(site: Site, access: Arc<Access>) -> Self {
         Self {
-            router: TowerToHyperService::new(router),
+            router: TowerToHyperService::new(site.router),
             access,
-            telemetry_path,
-            checks: Checks::default(),
-            scrapes,
-            reports: gate::Reports::default(),
+            gate: Gate::new(site.realm, site.open, site.limits),
             connections: Arc::new(Connections::new(max_connections())),
         }
     }
@@ -169,7 +161,7 @@ impl Server {
         let ticket = activity.begin();
         let rules = self.access.rules();
         let head = request.method() == Method::HEAD;
-        let (mut response, permit) = match gate::admit(&self, &rules, &request, peer.ip()).await {
+        let (mut response, permit) = match self.gate.admit(&rules, &request, peer.ip()).await {
             Ok(None) => (self.router.call(request).await?, None),
             Ok(Some(permit)) => {
                 // What has begun is done even if the client goes away meanwhile: its place is taken until then.

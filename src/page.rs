@@ -20,16 +20,15 @@ use axum::routing::get;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use super::App;
-use super::metrics::joined;
-use crate::exposition::accepts_gzip;
+use crate::fleet::Fleet;
+use crate::http::{accepts_gzip, joined};
 use crate::moment::Moment;
 use assets::{ICON, ICON_PATH, SCRIPT, SCRIPT_PATH, STYLE, STYLE_PATH};
 use query::{Parameters, Query};
 use report::{Report, Snapshot};
 
 /// Where the whole fleet is reported on: the page, and its JSON form.
-pub(super) const REPORT_PATHS: [&str; 2] = ["/", "/api/v1/pipelines"];
+pub(crate) const REPORT_PATHS: [&str; 2] = ["/", "/api/v1/pipelines"];
 
 /// As many pipelines as a phone can show at once; the worst are among them.
 const ON_A_PAGE: usize = 100;
@@ -40,8 +39,15 @@ const MOST_ON_A_PAGE: usize = 500;
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
                       form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
+/// What the page is made of.
+#[derive(Clone)]
+struct Context {
+    fleet: Fleet,
+    telemetry_path: String,
+}
+
 /// The page's routes.
-pub(super) fn routes() -> Router<App> {
+pub(crate) fn routes(fleet: Fleet, telemetry_path: String) -> Router {
     let [page_path, json_path] = REPORT_PATHS;
     Router::new()
         .route(page_path, get(page))
@@ -49,28 +55,29 @@ pub(super) fn routes() -> Router<App> {
         .route(SCRIPT_PATH, get(async |version| SCRIPT.answer(version)))
         .route(STYLE_PATH, get(async |version| STYLE.answer(version)))
         .route(ICON_PATH, get(async |version| ICON.answer(version)))
+        .with_state(Context { fleet, telemetry_path })
 }
 
-async fn page(state: State<App>, headers: HeaderMap, UrlQuery(parameters): UrlQuery<Parameters>) -> Response {
-    let write = |app: &App, report: &Report, query: &Query| html::page(report, query, &app.telemetry_path);
+async fn page(state: State<Context>, headers: HeaderMap, UrlQuery(parameters): UrlQuery<Parameters>) -> Response {
+    let write = |context: &Context, report: &Report, query: &Query| html::page(report, query, &context.telemetry_path);
     let query = Query::new(parameters, ON_A_PAGE, MOST_ON_A_PAGE);
     let mut response = answer(state, headers, query, "text/html; charset=utf-8", write).await;
     response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
     response
 }
 
-async fn json(state: State<App>, headers: HeaderMap, UrlQuery(parameters): UrlQuery<Parameters>) -> Response {
+async fn json(state: State<Context>, headers: HeaderMap, UrlQuery(parameters): UrlQuery<Parameters>) -> Response {
     // A report holds nothing that JSON could not write.
-    let write = |_: &App, report: &Report, _: &Query| serde_json::to_string(report).unwrap_or_default() + "\n";
+    let write = |_: &Context, report: &Report, _: &Query| serde_json::to_string(report).unwrap_or_default() + "\n";
     answer(state, headers, Query::new(parameters, usize::MAX, usize::MAX), "application/json", write).await
 }
 
 async fn answer(
-    State(app): State<App>,
+    State(context): State<Context>,
     headers: HeaderMap,
     query: Result<Query, String>,
     content_type: &'static str,
-    write: fn(&App, &Report, &Query) -> String,
+    write: fn(&Context, &Report, &Query) -> String,
 ) -> Response {
     let query = match query {
         Ok(query) => query,
@@ -79,8 +86,8 @@ async fn answer(
     let gzip = accepts_gzip(joined(&headers, &header::ACCEPT_ENCODING).as_deref());
     // Thousands of pipelines take milliseconds to judge and write: too long for the reactor.
     let written = tokio::task::spawn_blocking(move || {
-        let snapshot = Snapshot::of(&app.fleet, Moment::now());
-        let body = write(&app, &Report::new(&snapshot, &query), &query).into_bytes();
+        let snapshot = Snapshot::of(&context.fleet, Moment::now());
+        let body = write(&context, &Report::new(&snapshot, &query), &query).into_bytes();
         if gzip { compress(&body) } else { body }
     });
     let Ok(body) = written.await else {

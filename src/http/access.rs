@@ -12,9 +12,10 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{error, info, warn};
 
 use super::auth::Users;
-use super::config::{RateLimit, WebFile, read_file};
+use super::config::{WebFile, read_file};
 use super::tls::{self, Demands};
-use crate::config::ConfigError;
+use crate::rate::Bucket;
+use crate::settings::ConfigError;
 
 /// How often the files are looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -28,33 +29,8 @@ pub(super) struct Rules {
     /// Put on every answer.
     pub headers: HeaderMap,
     pub users: Arc<Users>,
-    pub rate: Option<Bucket>,
+    rate: Option<Mutex<Bucket>>,
     warnings: Vec<String>,
-}
-
-/// A token bucket: full at first, one token more each interval.
-pub(super) struct Bucket {
-    limit: RateLimit,
-    /// When it would be full if nothing more was taken.
-    full_at: Mutex<Instant>,
-}
-
-impl Bucket {
-    fn new(limit: RateLimit) -> Self {
-        Self { limit, full_at: Mutex::new(Instant::now()) }
-    }
-
-    /// Takes a token if there is one.
-    pub fn take(&self) -> bool {
-        let now = Instant::now();
-        let mut full_at = self.full_at.lock().unwrap_or_else(PoisonError::into_inner);
-        let next = now.max(*full_at) + self.limit.interval;
-        let there = next.saturating_duration_since(now) <= self.limit.interval.saturating_mul(self.limit.burst);
-        if there {
-            *full_at = next;
-        }
-        there
-    }
 }
 
 /// The file and those that it names, as they were at one moment.
@@ -99,7 +75,14 @@ impl Snapshot {
         let demands = file.tls.as_ref().map(Demands::of).unwrap_or_default();
         let tls = file.tls.map(|tls| tls::server_config(&tls, file.http2)).transpose().map_err(refused)?;
         let users = Arc::new(Users::new(file.users).map_err(refused)?);
-        Ok(Rules { tls, demands, headers: file.headers, users, rate: file.rate_limit.map(Bucket::new), warnings })
+        Ok(Rules {
+            tls,
+            demands,
+            headers: file.headers,
+            users,
+            rate: file.rate_limit.map(|limit| Mutex::new(limit.bucket())),
+            warnings,
+        })
     }
 }
 
@@ -133,6 +116,14 @@ pub struct Access {
 impl fmt::Debug for Access {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Access").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl Rules {
+    /// Whether `rate_limit` allows another request now.
+    pub fn takes_another(&self) -> bool {
+        let take = |bucket: &Mutex<Bucket>| bucket.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now());
+        self.rate.as_ref().is_none_or(|bucket| take(bucket).is_ok())
     }
 }
 
@@ -177,7 +168,7 @@ impl Access {
     /// What is new is taken once two looks have found the same: files that are being written, or a certificate
     /// whose key comes a moment later, are not mistaken for the new state. The contents are compared, which also
     /// sees the links that Kubernetes swaps.
-    pub(super) async fn watch(&self, noted: impl Fn(bool)) {
+    pub async fn watch(&self, noted: impl Fn(bool)) {
         let Some(path) = self.path.clone() else { return std::future::pending().await };
         let mut in_use = self.first.clone();
         let (mut refused, mut last) = (None, None);
@@ -237,23 +228,5 @@ impl Access {
         let warnings = rules.warnings.clone();
         *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
         Ok(warnings)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_bucket_is_full_at_first_and_fills_again() {
-        let bucket = Bucket::new(RateLimit { interval: Duration::from_secs(1), burst: 3 });
-        let take = |times: usize| (0..times).filter(|_| bucket.take()).count();
-        assert_eq!(take(10), 3);
-        tokio::time::advance(Duration::from_millis(999)).await;
-        assert_eq!(take(10), 0);
-        tokio::time::advance(Duration::from_millis(1)).await;
-        assert_eq!(take(10), 1);
-        tokio::time::advance(Duration::from_secs(3600)).await;
-        assert_eq!(take(10), 3);
     }
 }

@@ -1,21 +1,9 @@
-//! What the exporter answers over HTTP: `/metrics`, a page for people, health, reload.
-//!
-//! A connection's way: `listen`, `server` (with `activity`, who is too slow, and `access`, what
-//! `--web.config.file` asks for), `gate` (which request is let in), the routes.
+//! What the exporter serves over HTTP: `/metrics`, a page for people, health, reload; and which of it has limits.
 
-mod access;
-mod activity;
-mod auth;
-mod config;
-mod gate;
-mod healthcheck;
-mod listen;
 mod metrics;
-mod page;
-mod server;
-mod tls;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -26,15 +14,25 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::exposition::Exposition;
 use crate::fleet::Fleet;
+use crate::http::{Health, Limit, Site};
 use crate::moment::Moment;
+use crate::page::{self, REPORT_PATHS};
 
-pub use access::Access;
-pub use healthcheck::{Unhealthy, healthcheck};
-pub use listen::{ListenError, listen, systemd_sockets};
-pub use server::Server;
+/// What a healthy exporter says.
+pub const HEALTH: Health = Health { path: "/-/healthy", body: "goldrush-exporter is healthy.\n" };
 
-/// What `/-/healthy` answers.
-const HEALTHY: &str = "goldrush-exporter is healthy.\n";
+const READY_PATH: &str = "/-/ready";
+
+/// Kubelet and load balancers have no password.
+const OPEN: [&str; 2] = [HEALTH.path, READY_PATH];
+
+/// Concurrent reports on the fleet: each is made for one reader and may be of many megabytes, unlike a scrape's
+/// response, whose pieces are shared.
+const REPORTS: usize = 4;
+/// Reports that wait for others. A person waits rather than asks again.
+const WAITING_REPORTS: usize = 32;
+/// How long they wait.
+const REPORT_WAIT: Duration = Duration::from_secs(5);
 
 /// A request to load the configuration again; what became of it goes back.
 pub type ReloadRequest = oneshot::Sender<Result<(), String>>;
@@ -52,20 +50,36 @@ pub struct App {
     pub reload: Option<mpsc::Sender<ReloadRequest>>,
 }
 
-/// The routes.
-pub fn router(app: App) -> Router {
-    Router::new()
-        .merge(page::routes())
-        .route(&app.telemetry_path, get(metrics::answer))
-        .route("/-/healthy", get(async || HEALTHY))
-        .route("/-/ready", get(ready))
-        .route("/-/reload", post(reload))
-        .with_state(app)
+/// The routes and their limits; of scrapes, `max_requests` at once, or any number if it is 0.
+pub fn site(app: App, max_requests: usize) -> Site {
+    let mut limits = vec![Limit {
+        paths: REPORT_PATHS.map(str::to_owned).into(),
+        concurrent: REPORTS,
+        waiting: WAITING_REPORTS,
+        patience: REPORT_WAIT,
+        refusal: "As many pages and JSON answers as there may be are being read.\n",
+    }];
+    if max_requests > 0 {
+        limits.push(Limit {
+            paths: vec![app.telemetry_path.clone()],
+            concurrent: max_requests,
+            waiting: 0,
+            patience: Duration::ZERO,
+            refusal: "As many scrapes as --web.max-requests allows are going on.\n",
+        });
+    }
+    Site { router: router(app), realm: "goldrush-exporter", open: &OPEN, limits }
 }
 
-/// Puts a changed `--web.config.file` into effect, as long as it is polled.
-pub async fn keep_access_current(access: Arc<Access>, exposition: Arc<Exposition>) {
-    access.watch(|in_use| exposition.own.note_web_config(in_use)).await;
+fn router(app: App) -> Router {
+    let page = page::routes(app.fleet.clone(), app.telemetry_path.clone());
+    Router::new()
+        .route(&app.telemetry_path, get(metrics::answer))
+        .route(HEALTH.path, get(async || HEALTH.body))
+        .route(READY_PATH, get(ready))
+        .route("/-/reload", post(reload))
+        .with_state(app)
+        .merge(page)
 }
 
 async fn ready(State(app): State<App>) -> Response {

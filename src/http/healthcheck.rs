@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::listen;
+use super::site::Health;
 
 /// For all of it; container runtimes wait longer.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -32,14 +33,14 @@ pub struct Unhealthy {
     problem: String,
 }
 
-/// Asks `/-/healthy` of what listens on this address (as `--web.listen-address` has it), over TLS where that is
+/// Asks for the health of what listens on this address (as `--web.listen-address` has it), over TLS where that is
 /// what is spoken there; answers where it asked.
 ///
 /// # Errors
 /// [`Unhealthy`] if no answer comes within a few seconds, or another one.
-pub async fn healthcheck(address: &str) -> Result<String, Unhealthy> {
+pub async fn healthcheck(address: &str, health: Health) -> Result<String, Unhealthy> {
     let address = listen::local(address);
-    let outcome = match tokio::time::timeout(TIMEOUT, ask(&address)).await {
+    let outcome = match tokio::time::timeout(TIMEOUT, ask(&address, health)).await {
         Ok(outcome) => outcome,
         Err(_) => Err(format!("no answer within {} s", TIMEOUT.as_secs())),
     };
@@ -49,11 +50,12 @@ pub async fn healthcheck(address: &str) -> Result<String, Unhealthy> {
     }
 }
 
-async fn ask(address: &str) -> Result<(), String> {
+async fn ask(address: &str, health: Health) -> Result<(), String> {
     let connect = async || TcpStream::connect(address).await.map_err(|error| format!("cannot connect: {error}"));
-    let answer = exchange(connect().await?, address).await.map_err(|error| format!("no answer: {error}"))?;
+    let answer =
+        exchange(connect().await?, address, health.path).await.map_err(|error| format!("no answer: {error}"))?;
     if answer.first() != Some(&TLS_ALERT) {
-        return judge(&answer);
+        return judge(&answer, health);
     }
     let asked_for_certificate = Arc::new(NoCertificate::default());
     let config = client_config(asked_for_certificate.clone()).map_err(|error| format!("cannot set up TLS: {error}"))?;
@@ -61,19 +63,19 @@ async fn ask(address: &str) -> Result<(), String> {
     // The name is not sent, as it is an address.
     let name = ServerName::from(std::net::IpAddr::from([127, 0, 0, 1]));
     let answer = match connector.connect(name, connect().await?).await {
-        Ok(stream) => exchange(stream, address).await,
+        Ok(stream) => exchange(stream, address, health.path).await,
         Err(error) => Err(error),
     };
     match answer {
-        Ok(answer) => judge(&answer),
+        Ok(answer) => judge(&answer, health),
         // It has spoken TLS up to the point where only the clients that it knows go on.
         Err(_) if asked_for_certificate.0.load(Ordering::Relaxed) => Ok(()),
         Err(error) => Err(format!("no answer over TLS: {error}")),
     }
 }
 
-async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, address: &str) -> io::Result<Vec<u8>> {
-    let request = format!("GET /-/healthy HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, address: &str, path: &str) -> io::Result<Vec<u8>> {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
     let mut answer = Vec::new();
     match stream.take(LARGEST_ANSWER).read_to_end(&mut answer).await {
@@ -83,12 +85,12 @@ async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, address: &str
     }
 }
 
-fn judge(answer: &[u8]) -> Result<(), String> {
+fn judge(answer: &[u8], health: Health) -> Result<(), String> {
     let answer = String::from_utf8_lossy(answer);
     let status = answer.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.split_whitespace().next());
     match status {
-        Some("200") if answer.contains(super::HEALTHY) => Ok(()),
-        Some("200") => Err("what answers there is not goldrush-exporter".to_owned()),
+        Some("200") if answer.contains(health.body) => Ok(()),
+        Some("200") => Err("what answers there is another program".to_owned()),
         Some(status) => Err(format!("the answer is {status}")),
         None => Err("the answer is not HTTP".to_owned()),
     }

@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use serde::Deserialize;
+use tokio::time::Instant;
 use zeroize::Zeroizing;
 
-use crate::config::{ConfigError, LONGEST, Section, Text, boolean, parse_yaml, whole};
 use crate::file_system;
+use crate::rate::Bucket;
+use crate::settings::{ConfigError, LONGEST, Section, Text, boolean, parse_yaml, whole};
 
 /// No certificate chain and no such file is larger; reading stops there.
 const LARGEST_FILE: u64 = 1024 * 1024;
@@ -58,6 +60,13 @@ pub(super) struct Tls {
 pub(super) struct RateLimit {
     pub interval: Duration,
     pub burst: u32,
+}
+
+impl RateLimit {
+    /// A bucket that is full now.
+    pub fn bucket(self) -> Bucket {
+        Bucket::new(1.0 / self.interval.as_secs_f64(), f64::from(self.burst), Instant::now())
+    }
 }
 
 /// Text in PEM, from the file itself or from another one.

@@ -6,12 +6,13 @@ use std::task::{Context, Poll};
 
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use hyper::body::{Frame, SizeHint};
 
 use super::App;
-use crate::exposition::{self, Encoding, accepts_gzip, choose_format};
+use crate::exposition::{self, Encoding, choose_format};
+use crate::http::{accepts_gzip, joined};
 
 pub(super) async fn answer(State(app): State<App>, headers: HeaderMap) -> Response {
     let format = choose_format(joined(&headers, &header::ACCEPT).as_deref());
@@ -29,12 +30,6 @@ pub(super) async fn answer(State(app): State<App>, headers: HeaderMap) -> Respon
         headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
     response
-}
-
-/// Several headers of one name are one list (RFC 9110, section 5.3).
-pub(super) fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
-    let values: Vec<&str> = headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
-    (!values.is_empty()).then(|| values.join(","))
 }
 
 /// A body whose length is known, sent without being put together first.

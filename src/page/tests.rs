@@ -87,7 +87,7 @@ fn the_json_form_is_as_expected_to_the_letter() {
     let snapshot = Snapshot::of(&small_fleet(&at), at(94));
     let text = serde_json::to_string_pretty(&Report::new(&snapshot, &query("", ""))).unwrap() + "\n";
     let text = text.replace(env!("CARGO_PKG_VERSION"), "VERSION");
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/web/page/expected/small_fleet.json");
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/page/expected/small_fleet.json");
     if std::env::var_os("UPDATE_EXPECTED").is_some() {
         std::fs::write(&path, &text).unwrap();
     }

@@ -7,6 +7,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::time::{Instant, sleep};
 
 use super::*;
+use crate::http::permits::Limit;
 
 /// A server of a small answer, of large metrics for one scraper at a time, and of a large report; and a connection.
 struct Rig {
@@ -21,8 +22,17 @@ impl Rig {
         let router =
             Router::new().route("/small", get(async || "small")).route("/large", large.clone()).route("/", large);
         let access = Arc::new(Access::load(None).unwrap());
+        let limit = |path: &str, concurrent, waiting| Limit {
+            paths: vec![path.to_owned()],
+            concurrent,
+            waiting,
+            patience: Duration::from_secs(5),
+            refusal: "Too many.\n",
+        };
+        let limits = vec![limit("/large", 1, 0), limit("/", 4, 32)];
+        let site = Site { router, realm: "tests", open: &[], limits };
         let (stop, stopped) = watch::channel(());
-        Self { server: Arc::new(Server::new(router, access, "/large".to_owned(), 1)), _stop: stop, stopped }
+        Self { server: Arc::new(Server::new(site, access)), _stop: stop, stopped }
     }
 
     fn connect(&self, http2: bool) -> DuplexStream {
