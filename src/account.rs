@@ -15,6 +15,8 @@ mod roster;
 mod schedule;
 mod since;
 mod suspicion;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod trend;
@@ -39,7 +41,9 @@ pub use view::{BudgetView, Requests, View};
 #[cfg(any(test, fuzzing))]
 pub(crate) use walk::{Step, Walk};
 
-use crate::api::{Error, ListPage, ListedPipeline, Operation, PipelineId, ProbeResponse, Reason, Request, Response, UnknownField};
+use crate::api::{
+    Error, ListPage, ListedPipeline, Operation, PipelineId, ProbeResponse, Reason, Request, Response, UnknownField,
+};
 use crate::config::{self, Config};
 use crate::moment::Moment;
 use crate::thresholds::Thresholds;
@@ -290,7 +294,14 @@ impl Account {
     }
 
     /// What a response says of the key, and what follows.
-    fn judge_key(&mut self, request: Request, failure: Option<Reason>, sent: Sent, now: Moment, events: &mut Vec<Event>) {
+    fn judge_key(
+        &mut self,
+        request: Request,
+        failure: Option<Reason>,
+        sent: Sent,
+        now: Moment,
+        events: &mut Vec<Event>,
+    ) {
         let is_list = request.operation() == Operation::List;
         let was_refused = match failure {
             None if is_list => self.credential.accept_list(sent.at, now),
@@ -436,7 +447,14 @@ impl Account {
         }
     }
 
-    fn take_probe(&mut self, id: &PipelineId, response: ProbeResponse, sent: Sent, now: Moment, events: &mut Vec<Event>) {
+    fn take_probe(
+        &mut self,
+        id: &PipelineId,
+        response: ProbeResponse,
+        sent: Sent,
+        now: Moment,
+        events: &mut Vec<Event>,
+    ) {
         // It may have been dropped meanwhile.
         let Some(pipeline) = self.pipelines.get_mut(id) else { return };
         self.requests.count_unknown(response.unknown_fields());
@@ -444,8 +462,7 @@ impl Account {
         let failure = response.error().map(Error::reason);
         let was_found = pipeline.probes().all(|(_, state)| state.failure() != Some(Reason::NotFound));
         let thresholds = self.settings.thresholds();
-        let Observed { changes, hints } =
-            Arc::make_mut(pipeline).observe(response, now, self.read_at, &thresholds);
+        let Observed { changes, hints } = Arc::make_mut(pipeline).observe(response, now, self.read_at, &thresholds);
         let is_transitional = pipeline.phase().state().is_some_and(|phase| phase.is_transitional());
         let pace = match failure {
             Some(Reason::Forbidden | Reason::NotFound) => Pace::Refused,

@@ -57,11 +57,17 @@ impl EventLog {
                 "the intervals need more requests per second than poll.requests_per_second allows: they are stretched"
             ),
             Event::Paused { retry_after, wait } => {
-                let retry_after = retry_after.map_or("none".to_owned(), |wait| humantime::format_duration(wait).to_string());
+                let retry_after =
+                    retry_after.map_or("none".to_owned(), |wait| humantime::format_duration(wait).to_string());
                 warn!(account, retry_after, seconds = wait.as_secs_f64(), "the API asks for a pause: polling waits");
             }
             Event::PipelineIsNew(PipelineName { id, name }) => {
-                info!(account, pipeline_id = id.as_str(), pipeline = name.as_deref().unwrap_or_default(), "pipeline is new");
+                info!(
+                    account,
+                    pipeline_id = id.as_str(),
+                    pipeline = name.as_deref().unwrap_or_default(),
+                    "pipeline is new"
+                );
             }
             Event::PipelineIsGone(PipelineName { id, name }) => {
                 let pipeline = name.as_deref().unwrap_or_default();

@@ -6,19 +6,20 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::json;
 
-use crate::api::{self, DestinationHealth, ListPage, Metrics, PipelineId, Status};
+use crate::account::{Step, Walk, testing};
+use crate::api::{self, DestinationHealth, ListPage, PipelineId, PipelineMetrics, Probe, Status};
 use crate::config::Config;
 use crate::exposition::{Format, choose_format, fleet_text};
-use crate::fleet::{Answer, Fleet, Moment};
+use crate::fleet::Fleet;
 use crate::http::accepts_gzip;
-use crate::poll;
+use crate::moment::Moment;
 use crate::service_key::{Flaw, ServiceKey};
 
 /// A body of any endpoint: what is read of it is finite, what is said of it tells nothing private.
 pub fn wire(body: &[u8]) {
     let pages = api::fuzzing::open::<ListPage>(body);
     let status = api::fuzzing::open::<Status>(body);
-    let metrics = api::fuzzing::open::<Metrics>(body);
+    let metrics = api::fuzzing::open::<PipelineMetrics>(body);
     let health = api::fuzzing::open::<DestinationHealth>(body);
     for error in [pages.as_ref().err(), status.as_ref().err(), metrics.as_ref().err(), health.as_ref().err()] {
         let said = error.map(ToString::to_string).unwrap_or_default();
@@ -32,7 +33,7 @@ pub fn wire(body: &[u8]) {
         }
     }
     if let Ok(Some(metrics)) = metrics {
-        let Metrics { records_consumed, last_offset, last_block_height, pending_records, .. } = &metrics;
+        let PipelineMetrics { records_consumed, last_offset, last_block_height, pending_records, .. } = &metrics;
         let numbers = [records_consumed, last_offset, last_block_height, pending_records];
         let more = [&metrics.processing_delay_seconds, &metrics.records_per_second, &metrics.normalization_errors];
         assert!(numbers.into_iter().chain(more).flatten().all(|number| number.is_finite()), "{metrics:?}");
@@ -48,12 +49,26 @@ pub fn paging(text: &[u8]) {
     const MOST: usize = 10;
     let pages = text.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice::<ListPage>(line).ok());
     let pages: Vec<ListPage> = pages.collect();
-    let (taken, asked) = poll::fuzzing::walk(&pages, MOST);
+    let (taken, asked) = walk(&pages, MOST);
     let mut once = taken.clone();
     once.sort();
     once.dedup();
     assert_eq!(once.len(), taken.len());
     assert!(taken.len() <= MOST && asked <= MOST + 1, "{} of {asked} pages", taken.len());
+}
+
+/// What a walk takes from a list that repeats these pages for ever, and how many pages it asks for.
+fn walk(pages: &[ListPage], most: usize) -> (Vec<PipelineId>, usize) {
+    let mut walk = Walk::new(most, Moment::now().monotonic);
+    let mut taken = Vec::new();
+    for (index, page) in pages.iter().cycle().enumerate() {
+        let Ok((new, step)) = walk.take(page.clone()) else { return (taken, index + 1) };
+        taken.extend(new.into_iter().map(|(id, _)| id));
+        if matches!(step, Step::End { .. }) {
+            return (taken, index + 1);
+        }
+    }
+    (taken, 0)
 }
 
 /// `Retry-After` and, on a second line, `Date`.
@@ -127,25 +142,15 @@ pub fn exposition(data: &[u8]) {
     let numbers: Vec<f64> = numbers.map(|bytes| f64::from_le_bytes(bytes.try_into().unwrap_or_default())).collect();
     let number = |index: usize| numbers.get(index).copied().filter(|number| number.is_finite());
     let fleet = Fleet::default();
-    let handle = fleet.account(&account);
     let now = Moment::now();
-    let listed = |id: &str, name: &str, project: &str| {
-        let pipeline = json!({"id": id, "name": name, "project": project, "topic": topic, "group": {"name": group}});
-        (PipelineId::new(id), serde_json::from_value::<api::Pipeline>(pipeline))
-    };
-    {
-        let mut state = handle.lock();
-        state.stale_after = Duration::from_secs(3600);
-        for (id, pipeline) in [listed("pipe_1", &name, &project), listed("pipe_2", &project, &name)] {
-            let (Some(id), Ok(pipeline)) = (id, pipeline) else { continue };
-            state.observe_listed(&id, pipeline, now);
-            let metrics =
-                json!({"records_consumed": number(0), "pending_records": number(1), "last_offset": number(2)});
-            if let Ok(metrics) = serde_json::from_value(metrics) {
-                state.observe(&id, Answer::Metrics(Ok(metrics)), now);
-            }
-        }
+    let mut polled = testing::account(&[], now);
+    let listed = |id: &str, name: &str, project: &str| json!({"id": id, "name": name, "project": project, "topic": topic, "group": {"name": group}});
+    polled.lists(&[listed("pipe_1", &name, &project), listed("pipe_2", &project, &name)], now);
+    for id in ["pipe_1", "pipe_2"] {
+        let metrics = json!({"records_consumed": number(0), "pending_records": number(1), "last_offset": number(2)});
+        polled.probed(id, testing::reading(Probe::Metrics, metrics), now);
     }
+    fleet.insert(&account, polled);
     // As the wire types take them: what is longer than a label may be is cut, what none can hold is replaced.
     let label = |text: &str| text.chars().take(200).map(|c| if c == '\0' { '\u{FFFD}' } else { c }).collect::<String>();
     let read = |format| {

@@ -9,6 +9,7 @@ macro_rules! closed_set {
         $(#[$meta])*
         $vis enum $name { $($(#[$vmeta])* $variant,)+ }
 
+        #[allow(dead_code)] // not every set needs every form
         impl $name {
             /// Every value, in the order of declaration.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)+];

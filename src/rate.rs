@@ -1,8 +1,6 @@
 //! A limit on how often something may happen. It has no clock: time is a parameter.
 
-use std::time::Duration;
-
-use tokio::time::Instant;
+use std::time::{Duration, Instant};
 
 /// No wait is longer, so that no clock overflows.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
@@ -28,6 +26,12 @@ impl Bucket {
     pub fn new(rate: f64, burst: f64, now: Instant) -> Self {
         let token = 1.0 / rate.max(f64::MIN_POSITIVE);
         Self { token, reserve: (burst - 1.0).max(0.0) * token, full_at: 0.0, epoch: now }
+    }
+
+    /// Another rate and burst from now on. What was taken before still counts.
+    pub fn set(&mut self, rate: f64, burst: f64) {
+        self.token = 1.0 / rate.max(f64::MIN_POSITIVE);
+        self.reserve = (burst - 1.0).max(0.0) * self.token;
     }
 
     /// Takes a token.

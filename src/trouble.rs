@@ -2,6 +2,8 @@
 
 mod judge;
 pub mod kinds;
+#[cfg(test)]
+mod tests;
 
 pub use judge::{Judge, Trouble};
 pub use kinds::{Kind, Severity};

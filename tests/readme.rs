@@ -15,7 +15,7 @@ fn table() -> String {
     for family in FAMILIES {
         let labels = match family.subject() {
             Subject::Account => [family.subject().labels(), family.labels].concat().join(", "),
-            Subject::Pipeline => family.labels.join(", "),
+            Subject::Exporter | Subject::Pipeline => family.labels.join(", "),
         };
         let (name, kind, help) = (family.name, family.kind.as_str(), family.help);
         table.push_str(&format!("| `{name}` | {kind} | {labels} | {help} |\n"));

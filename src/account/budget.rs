@@ -3,17 +3,21 @@
 use std::time::{Duration, Instant};
 
 use super::backoff::Backoff;
+use crate::rate::Bucket;
 
 /// How much of a second's requests may be sent at once. Small, so that even short windows keep to the
 /// budget; not zero, since timers tick in milliseconds.
 const BURST: f64 = 0.05;
 
-/// A token bucket that can be closed for a while.
+fn burst(rate: f64) -> f64 {
+    1.0 + BURST * rate
+}
+
+/// A rate that can be closed for a while.
 #[derive(Debug)]
 pub struct Budget {
     rate: f64,
-    tokens: f64,
-    refilled: Instant,
+    bucket: Bucket,
     paused_until: Option<Instant>,
     /// When the pause began, or was last lengthened by a step of our own.
     paused_at: Option<Instant>,
@@ -23,7 +27,8 @@ pub struct Budget {
 impl Budget {
     /// A budget of `rate` requests per second.
     pub fn new(rate: f64, random: fastrand::Rng, now: Instant) -> Self {
-        Self { rate, tokens: 1.0, refilled: now, paused_until: None, paused_at: None, backoff: Backoff::new(random) }
+        let bucket = Bucket::new(rate, burst(rate), now);
+        Self { rate, bucket, paused_until: None, paused_at: None, backoff: Backoff::new(random) }
     }
 
     /// Takes the right to send one request.
@@ -31,20 +36,10 @@ impl Budget {
     /// # Errors
     /// When to ask again, if it may not be sent now.
     pub fn take(&mut self, now: Instant) -> Result<(), Instant> {
-        if let Some(until) = self.paused_until(now) {
-            return Err(until);
+        match self.paused_until(now) {
+            Some(until) => Err(until),
+            None => self.bucket.take(now),
         }
-        let elapsed = now.saturating_duration_since(self.refilled).as_secs_f64();
-        self.tokens = (self.tokens + elapsed * self.rate).min(1.0 + BURST * self.rate);
-        self.refilled = now;
-        if self.tokens < 1.0 {
-            // A little later than computed, so that rounding never makes it a little too early.
-            let wait = Duration::try_from_secs_f64((1.0 - self.tokens) / self.rate).unwrap_or(Duration::MAX);
-            let wait = wait.min(Duration::from_secs(3600)) + Duration::from_micros(1);
-            return Err(now + wait);
-        }
-        self.tokens -= 1.0;
-        Ok(())
     }
 
     /// Closes the budget after a 429 to a request that was sent at `sent`: for as long as the API asks, or for a growing
@@ -66,6 +61,7 @@ impl Budget {
     /// Another rate from now on; a pause that the API has asked for goes on.
     pub fn set_rate(&mut self, rate: f64) {
         self.rate = rate;
+        self.bucket.set(rate, burst(rate));
     }
 
     /// Ends a pause: it was the old key's.

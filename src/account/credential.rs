@@ -156,7 +156,11 @@ mod tests {
         let mut key = Credential::new(start.wall);
         assert_eq!(key.refuse(start.monotonic, at(start, 1)), Refusal { is_news: true, is_first: true });
         assert!(!key.accept_list(start.monotonic, at(start, 2)), "sent before");
-        assert_eq!(key.refuse(start.monotonic, at(start, 3)), Refusal { is_news: false, is_first: false }, "the same wave");
+        assert_eq!(
+            key.refuse(start.monotonic, at(start, 3)),
+            Refusal { is_news: false, is_first: false },
+            "the same wave"
+        );
         let since = Beginning { at: at(start, 1), or_earlier: true };
         assert_eq!(key.state(), KeyState::Refused { since, latest: at(start, 1).monotonic });
         assert!(key.accept_probe(at(start, 2).monotonic, at(start, 4)));

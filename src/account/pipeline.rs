@@ -129,7 +129,9 @@ impl Pipeline {
             ProbeResponse::Status(Ok(new)) => self.observe_status(new, at, &mut observed),
             ProbeResponse::Metrics(Ok(new)) => self.observe_metrics(new, at, thresholds, &mut observed),
             ProbeResponse::DestinationHealth(Ok(new)) => self.observe_destination(new, at, &mut observed),
-            ProbeResponse::Status(Err(_)) | ProbeResponse::Metrics(Err(_)) | ProbeResponse::DestinationHealth(Err(_)) => {}
+            ProbeResponse::Status(Err(_))
+            | ProbeResponse::Metrics(Err(_))
+            | ProbeResponse::DestinationHealth(Err(_)) => {}
         }
         self.probes[probe as usize].observe(failure, at, account_read_at);
         observed

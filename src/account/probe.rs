@@ -34,9 +34,8 @@ impl ProbeState {
             }
             Some(_) => {
                 let began = self.fails.began();
-                self.fails_alone |= began
-                    .zip(account_read_at)
-                    .is_some_and(|(began, read)| read.monotonic > began.at.monotonic);
+                self.fails_alone |=
+                    began.zip(account_read_at).is_some_and(|(began, read)| read.monotonic > began.at.monotonic);
             }
         }
     }

@@ -298,8 +298,14 @@ impl Roster {
     ) -> Vec<(PipelineId, bool)> {
         let Some(walk) = &self.walk else { return Vec::new() };
         let may_hide = truncated || walk.without_id > 0;
-        let was_missing: HashSet<PipelineId> =
-            self.listing.latest.iter().flat_map(|list| &list.expected).filter(|(_, was)| *was).map(|(id, _)| id.clone()).collect();
+        let was_missing: HashSet<PipelineId> = self
+            .listing
+            .latest
+            .iter()
+            .flat_map(|list| &list.expected)
+            .filter(|(_, was)| *was)
+            .map(|(id, _)| id.clone())
+            .collect();
         let mut expected = Vec::new();
         for id in expect {
             if walk.seen.contains(id) || is_known(id) {
@@ -435,7 +441,11 @@ mod tests {
         assert_eq!(roster.due(), None, "one is under way, and another one follows");
         let Taken { .. } = roster.take(serde_json::from_str(r#"{"items":[]}"#).unwrap()).unwrap().unwrap();
         roster.complete(Vec::new(), false, SMALL, now.after(Duration::from_secs(30)));
-        assert_eq!(roster.due(), Some(later + Duration::from_secs(5)), "one page in 5 s is a twentieth of 4 per second");
+        assert_eq!(
+            roster.due(),
+            Some(later + Duration::from_secs(5)),
+            "one page in 5 s is a twentieth of 4 per second"
+        );
     }
 
     #[test]
@@ -460,7 +470,7 @@ mod tests {
         let now = Moment::now();
         let id = PipelineId::new("pipe_1").unwrap();
         let empty = r#"{"items":[],"pagination":{"has_more":false}}"#;
-        let mut gone = |roster: &mut Roster, answers| {
+        let gone = |roster: &mut Roster, answers| {
             roster.begin(100, now.monotonic);
             roster.take(serde_json::from_str(empty).unwrap()).unwrap().unwrap();
             let gone = roster.gone(true, false, [(&id, answers)].into_iter());

@@ -262,8 +262,7 @@ impl Schedule {
         self.unanswered -= usize::from(first);
         if !was_extra {
             // Enough for one hint, however small the fleet.
-            let most =
-                (EXTRA_SHARE * (Probe::COUNT * self.len()) as f64).max((Probe::COUNT - 1) as f64);
+            let most = (EXTRA_SHARE * (Probe::COUNT * self.len()) as f64).max((Probe::COUNT - 1) as f64);
             self.extra_turns = (self.extra_turns + EXTRA_SHARE).min(most);
         }
     }

@@ -57,7 +57,10 @@ mod tests {
     #[test]
     fn metrics_hint_when_they_leap_or_progress_stops_and_only_once() {
         assert_eq!(hints([metrics(1.0, 90.0, 0.9), metrics(2.0, 900.0, 4.9)]), [false, false], "noise");
-        assert_eq!(hints([metrics(1.0, 0.0, 0.9), metrics(2.0, 0.0, 5.901), metrics(3.0, 0.0, 9.0)]), [false, true, false]);
+        assert_eq!(
+            hints([metrics(1.0, 0.0, 0.9), metrics(2.0, 0.0, 5.901), metrics(3.0, 0.0, 9.0)]),
+            [false, true, false]
+        );
         assert_eq!(hints([metrics(1.0, 90.0, 0.0), metrics(2.0, 1_091.0, 0.0)]), [false, true]);
         assert_eq!(hints([metrics(1.0, 9_000.0, 0.0), metrics(2.0, 12_000.0, 0.0)]), [false, false], "no leap");
         let stopped = || metrics(2.0, 5.0, 0.0);

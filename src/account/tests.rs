@@ -1,149 +1,322 @@
-//! The poller with answers from the tests' hands, and a paused clock.
+//! What an account does with responses: the cases that matter, then any sequence of them.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::testing::{account, reading, settings};
 use super::*;
-use crate::fleet::Fleet;
+use crate::api::Probe;
 
-/// A poller of an API that nobody serves.
-async fn poller() -> Poller {
-    let environment = [("GOLDRUSH_EXPORTER__API__BASE_URL".to_owned(), "http://127.0.0.1:9/".to_owned())];
-    let config = Config::load(None, &environment).unwrap();
-    let client = Client::new(config.api.clone()).unwrap();
-    let keys = KeyHolder::load(KeySource::BuiltIn("sk_1")).await.unwrap();
-    Poller::new(&config, config.accounts[0].clone(), client, keys, Fleet::default().account("default"))
+fn id(text: &str) -> PipelineId {
+    PipelineId::new(text).unwrap()
 }
 
-fn id() -> PipelineId {
-    PipelineId::new("pipe_1").unwrap()
+fn probe(text: &str, probe: Probe) -> Request {
+    Request::Probe(id(text), probe)
 }
 
-fn page(items: serde_json::Value) -> Data {
-    let page = serde_json::json!({"items": items, "pagination": {"has_more": false}});
-    Data::Page(serde_json::from_value(page).unwrap())
+fn status(phase: &str) -> ProbeResponse {
+    reading(Probe::Status, json!({"status": phase}))
 }
 
-/// An answer to what was sent at `sent`.
-async fn answer(poller: &mut Poller, job: Job, sent: Instant, result: Result<Data, Error>) {
-    let generation = poller.keys.current().generation;
-    poller.finish(Finished { job, generation, sent, result }).await;
+fn failed(error: Error) -> ProbeResponse {
+    ProbeResponse::failed(Probe::Status, error)
 }
 
-/// A poller that has listed one pipeline.
-async fn poller_of_one() -> Poller {
-    let mut poller = poller().await;
-    assert!(matches!(poller.next_job(Instant::now()), Some(Job::ListPage(1))));
-    let listed = page(serde_json::json!([{"id": "pipe_1", "status": "running"}]));
-    answer(&mut poller, Job::ListPage(1), Instant::now(), Ok(listed)).await;
-    assert_eq!(poller.schedule.len(), 1);
-    poller
+/// An account that has listed one pipeline.
+fn account_of_one(now: Moment) -> Account {
+    let mut account = account(&[], now);
+    account.lists(&[json!({"id": "pipe_1", "status": "running"})], now);
+    account
 }
 
-fn status(phase: &str) -> Data {
-    Data::Status(serde_json::from_value(serde_json::json!({"status": phase})).unwrap())
-}
-
-#[tokio::test(start_paused = true)]
-async fn answers_to_what_was_sent_before_a_refusal_do_not_undo_it() {
-    let mut poller = poller_of_one().await;
-    let sent = Instant::now();
-    let [first, second, third] = Endpoint::PROBES.map(|endpoint| Job::Probe(Probe { id: id(), endpoint }));
-    tokio::time::advance(Duration::from_secs(1)).await;
-    answer(&mut poller, first, sent, Err(Error::Unauthorized)).await;
-    tokio::time::advance(Duration::from_secs(1)).await;
-    answer(&mut poller, second, sent, Ok(Data::Metrics(api::Metrics::default()))).await;
-    assert!(poller.refused.is_some() && poller.fleet.lock().unauthorized);
-    let list = Instant::now();
-    tokio::time::advance(Duration::from_secs(1)).await;
-    let late = Job::Probe(Probe { id: id(), endpoint: Endpoint::Metrics });
-    answer(&mut poller, late, sent, Err(Error::Unauthorized)).await;
-    assert!(poller.refused.is_some_and(|at| at < list), "what was sent before is no new refusal");
-    answer(&mut poller, third, Instant::now(), Ok(Data::DestinationHealth(api::DestinationHealth::default()))).await;
-    assert!(poller.refused.is_none() && !poller.fleet.lock().unauthorized);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_list_that_failed_once_is_asked_again_after_one_interval_however_small_the_budget() {
-    let mut poller = poller_of_one().await;
-    let now = Instant::now();
-    (0..20_000).for_each(|n| poller.schedule.insert(&PipelineId::new(&format!("pipe_x{n}")).unwrap(), now));
-    poller.listed_pages = Some(201);
-    let listing = Listing::new(20_000, now);
-    let wait = poller.next_list(listing.started, now) - now;
-    assert_eq!(wait, Duration::from_secs(1_005), "201 pages are a twentieth of 4 requests per second");
-    poller.list_failed(&listing, Error::ServerError { status: 502 }, Moment::now());
-    assert_eq!(poller.list_due - now, poller.discovery);
-    tokio::time::advance(Duration::from_secs(500)).await;
-    poller.list_failed(&listing, Error::ServerError { status: 502 }, Moment::now());
-    let wait = poller.list_due - Instant::now();
-    assert!((Duration::from_secs(500)..=Duration::from_secs(505)).contains(&wait), "half of the time: {wait:?}");
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_expected_pipeline_that_is_missing_stays_so_while_a_list_hides_something() {
-    let mut poller = poller_of_one().await;
-    poller.account.expect = ["pipe_1", "pipe_9"].map(|id| PipelineId::new(id).unwrap()).to_vec();
-    let mut expected = async |items: serde_json::Value| {
-        poller.listing = Some(Listing::new(20_000, Instant::now()));
-        answer(&mut poller, Job::ListPage(1), Instant::now(), Ok(page(items))).await;
-        poller.fleet.lock().list.as_ref().unwrap().expected.clone()
+/// All that can be sent now, budget or not.
+fn sends(account: &mut Account, now: Instant) -> Vec<(Request, Sent)> {
+    account.settings.poll.max_in_flight = usize::MAX;
+    account.budget.set_rate(1e6);
+    let next = || match account.next(now) {
+        Next::Send(request, sent) => Some((request, sent)),
+        Next::WaitUntil(_) | Next::Idle => None,
     };
-    let pipe = |id: Option<&str>| serde_json::json!({"id": id, "status": "running"});
-    let (there, gone) = (("pipe_1".to_owned(), false), ("pipe_9".to_owned(), true));
-    let hides = serde_json::json!([pipe(Some("pipe_1")), pipe(None)]);
-    assert_eq!(expected(hides.clone()).await, std::slice::from_ref(&there), "it may be the one without an id");
-    assert_eq!(expected(serde_json::json!([pipe(Some("pipe_1"))])).await, [there.clone(), gone.clone()]);
-    assert_eq!(expected(hides).await, [there.clone(), gone]);
-    let back = serde_json::json!([pipe(Some("pipe_1")), pipe(Some("pipe_9"))]);
-    assert_eq!(expected(back).await, [there, ("pipe_9".to_owned(), false)]);
+    std::iter::from_fn(next).collect()
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_404_during_a_list_asks_for_another_one() {
-    let mut poller = poller_of_one().await;
-    poller.list_due = Instant::now();
-    assert!(matches!(poller.next_job(Instant::now()), Some(Job::ListPage(1))));
-    let probe = Job::Probe(Probe { id: id(), endpoint: Endpoint::Status });
-    answer(&mut poller, probe, Instant::now(), Err(Error::NotFound)).await;
-    answer(&mut poller, Job::ListPage(1), Instant::now(), Ok(page(serde_json::json!([])))).await;
-    assert!(poller.list_due <= Instant::now());
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
 }
 
-#[tokio::test(start_paused = true)]
-async fn only_an_answer_shows_that_a_pipeline_is_in_transition() {
-    let mut poller = poller_of_one().await;
-    let probe = || Probe { id: id(), endpoint: Endpoint::Status };
-    let in_transition = |poller: &Poller| poller.schedule.required() > 0.2;
-    for (result, wanted) in [
-        (Ok(status("RUNNING")), false),
-        (Ok(status("DEPLOYING")), true),
-        (Err(Error::ServerError { status: 500 }), false),
-    ] {
-        answer(&mut poller, Job::Probe(probe()), Instant::now(), result).await;
-        assert_eq!(in_transition(&poller), wanted, "{}", poller.schedule.required());
+#[test]
+fn a_401_leaves_only_the_list_to_be_asked_until_something_is_accepted() {
+    let start = Moment::now();
+    let mut account = account_of_one(start);
+    let events = account.probed("pipe_1", failed(Error::Unauthorized), start.after(seconds(1)));
+    assert!(events.contains(&Event::KeyRefused));
+    assert!(account.view(start).credential.is_refused());
+    let later = start.after(seconds(3));
+    let sent = sends(&mut account, later.monotonic);
+    assert_eq!(sent.iter().map(|(request, _)| request.clone()).collect::<Vec<_>>(), [Request::Page(1)]);
+    let list = json!({"items": [{"id": "pipe_1"}], "pagination": {"has_more": false}});
+    let page = Response::Page(1, Ok(serde_json::from_value(list).unwrap()));
+    let events = account.answered(sent[0].1, page, later.after(seconds(1)));
+    assert!(events.contains(&Event::KeyAcceptedAgain));
+    assert!(!account.view(start).credential.is_refused());
+    assert!(sends(&mut account, later.monotonic + seconds(2)).len() > 1, "probing resumes");
+}
+
+#[test]
+fn a_401_for_the_old_key_is_counted_as_a_request_and_accuses_no_key() {
+    let start = Moment::now();
+    let mut account = account_of_one(start);
+    let (request, sent) = sends(&mut account, start.monotonic).remove(0);
+    assert_eq!(request, probe("pipe_1", Probe::Status));
+    account.key_replaced(start.wall, start.monotonic);
+    let late = Response::Probe(id("pipe_1"), failed(Error::Unauthorized));
+    assert_eq!(account.answered(sent, late, start.after(seconds(1))), []);
+    let view = account.view(start.after(seconds(1)));
+    assert!(!view.credential.is_refused());
+    assert_eq!(view.requests.failed(Reason::Unauthorized), 1);
+    assert_eq!(view.pipelines[&id("pipe_1")].failure(Probe::Status), None);
+    let again = sends(&mut account, start.monotonic + seconds(1));
+    assert!(again.iter().any(|(request, _)| *request == probe("pipe_1", Probe::Status)), "{again:?}");
+}
+
+#[test]
+fn a_new_key_is_tried_at_once_with_the_request_that_was_refused_and_with_the_list() {
+    let start = Moment::now();
+    let mut account = account_of_one(start);
+    account.probed("pipe_1", failed(Error::Unauthorized), start);
+    account.key_replaced(start.wall, start.monotonic);
+    let sent: Vec<Request> = sends(&mut account, start.monotonic).into_iter().map(|(request, _)| request).collect();
+    assert_eq!(sent, [probe("pipe_1", Probe::Status), Request::Page(1)]);
+}
+
+#[test]
+fn a_new_key_ends_the_pause_of_the_old_one() {
+    let start = Moment::now();
+    let mut account = account_of_one(start);
+    account.probed("pipe_1", failed(Error::RateLimited { retry_after: Some(seconds(3_600)) }), start);
+    assert!(
+        matches!(account.next(start.monotonic), Next::WaitUntil(until) if until > start.monotonic + seconds(3_599))
+    );
+    let view = account.view(start.after(seconds(600)));
+    assert!(!view.is_up(start.after(seconds(600))), "nothing has been listed for long");
+    account.key_replaced(start.wall, start.monotonic);
+    assert!(matches!(account.next(start.monotonic + seconds(1)), Next::Send(..)));
+}
+
+#[test]
+fn a_404_fails_the_probe_and_asks_for_a_list_which_alone_drops_the_pipeline() {
+    let start = Moment::now();
+    let mut account = account_of_one(start);
+    sends(&mut account, start.monotonic);
+    let later = start.after(seconds(20));
+    account.probed("pipe_1", failed(Error::NotFound), later);
+    assert_eq!(account.view(later).pipelines.len(), 1);
+    assert_eq!(account.roster.due(), Some(later.monotonic));
+    account.probed("pipe_1", failed(Error::NotFound), later);
+    let events = account.lists(&[], later.after(seconds(1)));
+    assert_eq!(events, [Event::PipelineIsGone(PipelineName { id: id("pipe_1"), name: None })]);
+    assert_eq!(account.view(later).pipelines.len(), 0);
+}
+
+#[test]
+fn a_404_during_a_list_asks_for_another_one() {
+    let start = Moment::now();
+    let mut account = account_of_one(start);
+    account.roster.begin(100, start.monotonic);
+    account.probed("pipe_1", failed(Error::NotFound), start);
+    let page = json!({"items": [{"id": "pipe_1"}], "pagination": {"has_more": false}});
+    let sent = Sent { at: start.monotonic, generation: 1 };
+    account.answered(sent, Response::Page(1, Ok(serde_json::from_value(page).unwrap())), start.after(seconds(10)));
+    assert_eq!(account.roster.due(), Some(start.monotonic + seconds(10)));
+}
+
+#[test]
+fn only_a_reading_shows_that_a_pipeline_is_in_transition() {
+    let start = Moment::now();
+    let mut account = account_of_one(start);
+    for (response, expected) in
+        [(status("RUNNING"), false), (status("DEPLOYING"), true), (failed(Error::ServerError { status: 500 }), false)]
+    {
+        account.probed("pipe_1", response, start);
+        assert_eq!(account.schedule.required() > 0.2, expected, "{}", account.schedule.required());
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_loop_that_waits_is_not_stuck_however_long_it_waits() {
-    let day = Duration::from_secs(24 * 60 * 60);
-    type Spoil = fn(&mut Poller, Duration);
-    let waits: [(&str, Spoil); 3] = [
-        ("the API is down", |_, _| {}),
-        ("a pause after a 429", |poller, day| {
-            poller.budget.pause(Some(day), Instant::now(), Instant::now());
-        }),
-        ("a refused key", |poller, day| {
-            (poller.refused, poller.list_due) = (Some(Instant::now()), Instant::now() + day);
-        }),
+#[test]
+fn a_reload_keeps_what_is_known_and_what_the_api_has_asked_for() {
+    let start = Moment::now();
+    let mut account = account(&[], start);
+    account.lists(&[json!({"id": "a", "project": "x"}), json!({"id": "b", "project": "y"})], start);
+    account.probed("a", status("RUNNING"), start);
+    account.probed("a", failed(Error::RateLimited { retry_after: Some(seconds(60)) }), start);
+    let mut changed = settings(&[]);
+    changed.poll.status = seconds(7);
+    changed.shard = config::Shard { index: 0, total: 1 };
+    account.reconfigure(changed.clone(), start.wall, start);
+    let view = account.view(start);
+    assert_eq!(view.pipelines.len(), 2);
+    assert!(view.pipelines[&id("a")].status().is_some() && view.budget.paused_until.is_some());
+    changed.max_pipelines = 1;
+    account.reconfigure(changed, start.wall, start);
+    assert_eq!(account.view(start).pipelines.len(), 1, "what is not polled is not shown");
+}
+
+#[test]
+fn once_is_over_when_everything_has_been_asked_or_the_list_fails() {
+    let start = Moment::now();
+    let mut fine = account(&[], start);
+    fine.ask_once();
+    assert!(!fine.is_done(start.monotonic));
+    fine.lists(&[json!({"id": "pipe_1"})], start);
+    assert!(!fine.is_done(start.monotonic));
+    for probe in Probe::ALL {
+        fine.probed("pipe_1", reading(*probe, json!({})), start);
+    }
+    assert!(fine.is_done(start.monotonic));
+    assert_eq!(
+        sends(&mut fine, start.monotonic + seconds(3_600)).iter().filter(|(r, _)| *r == Request::Page(1)).count(),
+        0
+    );
+    let mut refused = account(&[], start);
+    refused.ask_once();
+    refused.hears(Response::Page(1, Err(Error::Unauthorized)), start);
+    assert!(refused.is_done(start.monotonic));
+    refused.key_replaced(start.wall, start.monotonic);
+    assert!(!refused.is_done(start.monotonic), "the new key has the last word");
+    assert_eq!(refused.failure(), Some(Error::Unauthorized));
+}
+
+/// What the world does to an account.
+#[derive(Debug, Clone)]
+enum Step {
+    /// So many milliseconds pass.
+    Pass(u64),
+    /// A request in flight, chosen by the first number, is answered as the second says.
+    Respond(usize, u8),
+    /// The key's source holds another key.
+    NewKey,
+    Reload,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        4 => (0_u64..20_000).prop_map(Step::Pass),
+        1 => (0_u64..2_000_000).prop_map(Step::Pass),
+        12 => (any::<usize>(), any::<u8>()).prop_map(|(which, how)| Step::Respond(which, how)),
+        1 => Just(Step::NewKey),
+        1 => Just(Step::Reload),
     ];
-    for (what, spoil) in waits {
-        let mut poller = poller().await;
-        spoil(&mut poller, day);
-        let pulse = poller.pulse();
-        let running = tokio::spawn(poller.run());
-        for minute in 0..240 {
-            assert!(!pulse.is_stuck(), "{what}, after {minute} minutes");
-            tokio::time::sleep(Duration::from_secs(60)).await;
+    prop::collection::vec(step, 1..300)
+}
+
+fn error(how: u8) -> Error {
+    match how % 8 {
+        0 => Error::Unauthorized,
+        1 => Error::Forbidden,
+        2 => Error::NotFound,
+        3 => Error::RateLimited { retry_after: Some(seconds(u64::from(how))) },
+        4 => Error::RateLimited { retry_after: None },
+        5 => Error::ServerError { status: 503 },
+        6 => Error::Decode("x".to_owned()),
+        _ => Error::Disconnected("x".to_owned()),
+    }
+}
+
+fn respond(request: Request, how: u8) -> Response {
+    match request {
+        Request::Page(number) if how < 160 => {
+            // Pipelines come and go with `how`; pages may promise more.
+            let items: Vec<_> = (0..how % 7).map(|n| json!({"id": format!("pipe_{n}"), "status": "running"})).collect();
+            let page = json!({"items": items, "pagination": {"has_more": how % 5 == 0 && number < 3}});
+            Response::Page(number, Ok(serde_json::from_value(page).unwrap()))
         }
-        running.abort();
+        Request::Page(number) => Response::Page(number, Err(error(how))),
+        Request::Probe(id, probe) if how < 160 => {
+            let data = match probe {
+                Probe::Status => {
+                    let phase = ["RUNNING", "DEPLOYING", "FAILED"][usize::from(how % 3)];
+                    json!({"status": phase})
+                }
+                Probe::Metrics => json!({"last_offset": how, "pending_records": how}),
+                Probe::DestinationHealth => json!({"healthy": how % 2 == 0}),
+            };
+            Response::Probe(id, reading(probe, data))
+        }
+        Request::Probe(id, probe) => Response::Probe(id, ProbeResponse::failed(probe, error(how))),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    /// Whatever the API does and whenever: the budget holds, no probe is in flight twice, a dead key is not hammered, a
+    /// pause is kept, and what is shown is fresh.
+    #[test]
+    fn any_sequence_of_responses_keys_and_times_keeps_the_invariants(steps in steps(), rate in 0.5_f64..20.0) {
+        let start = Moment::now();
+        let mut now = start;
+        let mut configured = settings(&["pipe_0"]);
+        configured.poll.requests_per_second = rate;
+        let mut account = Account::new(configured.clone(), start.wall, fastrand::Rng::with_seed(7), start);
+        let mut in_flight: Vec<(Request, Sent)> = Vec::new();
+        let mut sent_at: Vec<Instant> = Vec::new();
+        let mut paused_until = start.monotonic;
+        let mut read: BTreeMap<(PipelineId, Probe), Moment> = BTreeMap::new();
+        for step in steps {
+            while let Next::Send(request, sent) = account.next(now.monotonic) {
+                prop_assert!(now.monotonic >= paused_until, "a pause is kept");
+                prop_assert!(in_flight.len() < configured.poll.max_in_flight);
+                if let Request::Probe(..) = request {
+                    prop_assert!(!in_flight.iter().any(|(other, _)| *other == request), "{request:?} is in flight");
+                }
+                in_flight.push((request, sent));
+                sent_at.push(now.monotonic);
+            }
+            match step {
+                Step::Pass(millis) => now = now.after(Duration::from_millis(millis)),
+                Step::Respond(which, how) if !in_flight.is_empty() => {
+                    let (request, sent) = in_flight.swap_remove(which % in_flight.len());
+                    let response = respond(request, how);
+                    if let Some(Error::RateLimited { retry_after: Some(wait) }) = response.error() {
+                        paused_until = paused_until.max(now.monotonic + *wait);
+                    }
+                    if let (Response::Probe(id, probe), None) = (&response, response.error()) {
+                        read.insert((id.clone(), probe.probe()), now);
+                    }
+                    account.answered(sent, response, now);
+                }
+                Step::Respond(..) => {}
+                Step::NewKey => {
+                    account.key_replaced(now.wall, now.monotonic);
+                    paused_until = now.monotonic;
+                }
+                Step::Reload => {
+                    account.reconfigure(configured.clone(), now.wall, now);
+                    in_flight.clear();
+                }
+            }
+            let view = account.view(now);
+            prop_assert_eq!(account.schedule.len(), view.pipelines.len());
+            for (id, pipeline) in &view.pipelines {
+                for (probe, state) in pipeline.probes() {
+                    let at = state.read_at();
+                    prop_assert!(at.is_none() || at == read.get(&(id.clone(), probe)).copied());
+                    if state.is_fresh(now, view.stale_after) {
+                        prop_assert!(now.since(at.unwrap()) <= view.stale_after);
+                    }
+                }
+            }
+            let names: BTreeSet<_> = view.pipelines.keys().collect();
+            prop_assert_eq!(names.len(), view.pipelines.len());
+        }
+        for (index, from) in sent_at.iter().enumerate() {
+            for (count, to) in sent_at[index..].iter().enumerate() {
+                let allowed = rate * (*to - *from).as_secs_f64() + 1.0 + 0.05 * rate;
+                prop_assert!(count as f64 + 1.0 <= allowed + 1e-3, "{} in {:?}", count + 1, *to - *from);
+            }
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Credential, Histogram, Listing, ListSummary, Pipeline};
+use super::{Credential, Histogram, ListSummary, Listing, Pipeline};
 use crate::api::{Operation, PipelineId, Reason, UnknownField};
 use crate::moment::Moment;
 

@@ -164,11 +164,7 @@ mod tests {
         let last = r#"{"items":[{"id":"a"},{"id":"b"},{"id":"a"}],"pagination":{"has_more":false}}"#;
         assert_eq!(take(&mut walk(2), last).1, WHOLE);
         let longer = r#"{"items":[{"id":"a"},{"id":"b"},{"id":"c"}],"pagination":{"has_more":false}}"#;
-        assert_eq!(
-            take(&mut walk(2), longer).1,
-            Step::End { whole: false, truncated: true },
-            "cut on its last page"
-        );
+        assert_eq!(take(&mut walk(2), longer).1, Step::End { whole: false, truncated: true }, "cut on its last page");
     }
 
     #[test]

@@ -4,8 +4,10 @@ use std::io::Read as _;
 use std::time::{Duration, SystemTime};
 
 use super::*;
-use crate::api::{self, Endpoint, PipelineId, Reason};
-use crate::fleet::{AccountHandle, Answer, GroupFlags, ListSummary};
+use crate::account::Account;
+use crate::account::testing::{account, reading};
+use crate::api::{Error, Probe, ProbeResponse, Response};
+use crate::fleet::AccountHandle;
 
 const LISTED: &str = r#"{"id": "pipe_1", "name": "From Base \"Swap\" to C:\\pg\n🚀", "project": "analytics-prod",
     "topic": "base.mainnet.ref.block.swap.v3", "destination_type": "postgres", "execution_mode": "unbounded",
@@ -28,40 +30,34 @@ fn read<T: serde::de::DeserializeOwned>(json: &str) -> T {
     serde_json::from_str(json).unwrap()
 }
 
-fn id(text: &str) -> PipelineId {
-    PipelineId::new(text).unwrap()
+const TIMEOUT: Error = Error::Timeout { missing: "response", timeout: Duration::from_secs(10), doing: "waiting" };
+
+/// A reading of the status.
+fn status(json: &str) -> ProbeResponse {
+    reading(Probe::Status, read(json))
+}
+
+/// A status probe that failed.
+fn failed(error: Error) -> ProbeResponse {
+    ProbeResponse::failed(Probe::Status, error)
 }
 
 /// One pipeline in trouble, one of which only the list is known, one expected pipeline that is missing.
 fn small_fleet(at: Moment) -> (Fleet, AccountHandle) {
-    let fleet = Fleet::default();
-    let handle = fleet.account("prod");
-    let mut account = handle.lock();
-    account.stale_after = Duration::from_secs(300);
-    account.up = true;
-    account.key_loaded = Some(at.wall);
-    account.budget.allowed = 4.0;
-    account.budget.required = 0.25;
-    let listed: api::Pipeline = read(LISTED);
-    let group = listed.group.clone().unwrap();
-    let mut flags = GroupFlags::default();
-    flags.merge(&group);
-    account.observe_listed(&id("pipe_1"), listed, at);
-    account.observe_listed(&id("pipe_2"), read(r#"{"id": "pipe_2", "name": null, "status": "paused"}"#), at);
-    account.observe(&id("pipe_1"), Answer::Status(Ok(read(STATUS))), at);
-    account.observe(&id("pipe_1"), Answer::Metrics(Ok(read(METRICS))), at);
-    account.observe(&id("pipe_1"), Answer::DestinationHealth(Ok(read(UNHEALTHY))), at);
-    account.observe(&id("pipe_2"), Answer::Status(Err(Reason::Forbidden)), at);
-    account.forbidden_answers = 1;
-    account.count_request(Endpoint::List, Duration::from_millis(30), None);
-    account.count_request(Endpoint::Status, Duration::from_secs(11), Some(Reason::Forbidden));
-    account.list = Some(ListSummary {
-        at,
-        groups: [(group.label().to_owned(), flags)].into(),
-        expected: vec![("pipe_1".to_owned(), false), ("pipe_3".to_owned(), true)],
-        truncated: false,
+    let mut prod = account(&["pipe_1", "pipe_3"], at);
+    let page = serde_json::json!({
+        "items": [read::<serde_json::Value>(LISTED), {"id": "pipe_2", "name": null, "status": "paused"}],
+        "pagination": {"has_more": false},
     });
-    drop(account);
+    let page = Response::Page(1, Ok(serde_json::from_value(page).unwrap()));
+    prod.hears_after(Duration::from_millis(30), page, at);
+    for (probe, data) in [(Probe::Status, STATUS), (Probe::Metrics, METRICS), (Probe::DestinationHealth, UNHEALTHY)] {
+        prod.probed("pipe_1", reading(probe, read(data)), at);
+    }
+    let id = crate::api::PipelineId::new("pipe_2").unwrap();
+    prod.hears_after(Duration::from_secs(11), Response::Probe(id, failed(Error::Forbidden)), at);
+    let fleet = Fleet::default();
+    let handle = fleet.insert("prod", prod);
     (fleet, handle)
 }
 
@@ -133,7 +129,7 @@ async fn gzip_is_one_member_that_holds_the_text() {
     let exposition = Arc::new(Exposition::new(fleet));
     for name in ["x".to_owned(), "\u{1F680}\u{7FF}".repeat(100), "\0".repeat(200)] {
         let listed = serde_json::json!({"id": "pipe_2", "name": name});
-        handle.lock().observe_listed(&id("pipe_2"), serde_json::from_value(listed).unwrap(), Moment::now());
+        handle.change(|prod| prod.lists(&[listed], Moment::now()));
         for format in [Format::Classic, Format::OpenMetrics] {
             let plain = text(scrape(&exposition, format, Encoding::Identity).await);
             let packed = text(scrape(&exposition, format, Encoding::Gzip).await);
@@ -145,16 +141,18 @@ async fn gzip_is_one_member_that_holds_the_text() {
 
 /// A fleet whose exposition is a large one.
 fn large_fleet() -> (Fleet, AccountHandle) {
+    let mut prod = account(&[], Moment::now());
+    let pipelines: Vec<serde_json::Value> = (0..1_500)
+        .map(|number| {
+            let mut listed: serde_json::Value = read(LISTED);
+            listed["id"] = format!("pipe_{number}").into();
+            listed
+        })
+        .collect();
+    prod.lists(&pipelines, Moment::now());
+    (0..1_500).for_each(|number| _ = prod.probed(&format!("pipe_{number}"), status(STATUS), Moment::now()));
     let fleet = Fleet::default();
-    let handle = fleet.account("prod");
-    let mut account = handle.lock();
-    account.stale_after = Duration::from_secs(300);
-    for number in 0..700 {
-        let id = id(&format!("pipe_{number}"));
-        account.observe_listed(&id, read(LISTED), Moment::now());
-        account.observe(&id, Answer::Status(Ok(read(STATUS))), Moment::now());
-    }
-    drop(account);
+    let handle = fleet.insert("prod", prod);
     (fleet, handle)
 }
 
@@ -169,30 +167,26 @@ async fn what_has_not_changed_is_not_written_again_and_what_has_changed_is() {
         let scrape = async || scrape(&exposition, Format::Classic, Encoding::Gzip).await;
         let first = scrape().await;
         let is_large = first.fleet.text_bytes > LARGE;
-        time::advance(Duration::from_secs(2)).await;
+        // A probe that waits makes the lag grow: a second is its resolution.
+        time::advance(Duration::from_millis(500)).await;
         assert!(same(&first, &scrape().await), "nothing has changed");
-        assert!(handle.lock().pipelines().len() > 1);
+        assert!(handle.view(Moment::now()).pipelines.len() > 1);
         assert!(same(&first, &scrape().await), "looking changes nothing");
 
-        let fail = |reason| {
-            handle.lock().observe(&id("pipe_1"), Answer::Status(Err(reason)), Moment::now());
+        let fail = |error| {
+            handle.change(|prod| prod.probed("pipe_1", failed(error), Moment::now()));
         };
-        fail(Reason::Timeout);
+        fail(TIMEOUT);
+        time::advance(Duration::from_millis(500)).await;
         let second = scrape().await;
         assert!(!same(&first, &second), "it has changed");
-        fail(Reason::Forbidden);
+        fail(Error::Forbidden);
         assert_eq!(same(&second, &scrape().await), is_large, "a large one is not written twice within a second");
         time::advance(Duration::from_secs(1)).await;
         let third = scrape().await;
         assert!(!same(&second, &third), "after a second it is");
         let forbidden = r#"goldrush_pipeline_forbidden{account="prod",project="analytics-prod",pipeline_id="pipe_1""#;
         assert!(text(third).contains(forbidden));
-
-        fail(Reason::Timeout);
-        exposition.own.note_reload(true);
-        let reloaded = text(scrape().await);
-        let shown = reloaded.lines().find(|line| line.starts_with(forbidden)).unwrap();
-        assert!(shown.ends_with(" 0"), "whoever sees a reload sees the fleet after it");
     }
 }
 
@@ -214,12 +208,10 @@ async fn who_waited_for_a_rendering_takes_it_however_long_it_took() {
     time::advance(Duration::from_millis(1)).await;
     let mut render = |asked| exposition.render(Format::Classic, Encoding::Gzip, &mut renderer, asked);
     let first = render(asked);
-    handle.lock().observe(&id("pipe_1"), Answer::Status(Err(Reason::Timeout)), Moment::now());
+    handle.change(|prod| prod.probed("pipe_1", failed(TIMEOUT), Moment::now()));
     time::advance(2 * REST).await;
     assert!(Arc::ptr_eq(&first, &render(asked)), "it was begun after this one asked, too");
     assert!(!Arc::ptr_eq(&first, &render(Moment::now())), "who asks now gets what is so now");
-    exposition.own.note_reload(true);
-    assert!(!Arc::ptr_eq(&first, &render(asked)), "nobody is shown what was before a reload");
 }
 
 #[tokio::test(start_paused = true)]
@@ -229,15 +221,15 @@ async fn chunks_that_have_not_changed_are_shared() {
     for encoding in [Encoding::Gzip, Encoding::Identity] {
         let before = scrape(&exposition, Format::OpenMetrics, encoding).await;
         time::advance(Duration::from_secs(2)).await;
-        let status = r#"{"status": "RUNNING", "replicas": 5}"#;
-        handle.lock().observe(&id("pipe_350"), Answer::Status(Ok(read(status))), Moment::now());
-        handle.lock().observe(&id("pipe_350"), Answer::Status(Ok(read(STATUS))), Moment::now());
+        let changed = r#"{"status": "RUNNING", "replicas": 5}"#;
+        handle.change(|prod| prod.probed("pipe_350", self::status(changed), Moment::now()));
+        handle.change(|prod| prod.probed("pipe_350", self::status(STATUS), Moment::now()));
         let after = scrape(&exposition, Format::OpenMetrics, encoding).await;
         let (old, new) = (&before.fleet.chunks, &after.fleet.chunks);
         let shared = new.iter().filter(|new| old.iter().any(|old| old.as_ptr() == new.as_ptr())).count();
-        // The time of the probe's success is all that differs.
-        assert_eq!((old.len(), new.len(), shared), (old.len(), old.len(), old.len() - 1), "{encoding:?}");
-        assert!(old.len() >= if encoding == Encoding::Gzip { 2 } else { 20 });
+        // The counts of requests and the time of the probe's success are all that differs.
+        assert_eq!((old.len(), new.len(), shared), (old.len(), old.len(), old.len() - 2), "{encoding:?}");
+        assert!(old.len() >= if encoding == Encoding::Gzip { 3 } else { 20 });
         assert!(
             text(after).contains("\ngoldrush_pipeline_probe_last_success_timestamp_seconds{"),
             "and sums and length fit"
@@ -252,9 +244,13 @@ async fn a_kept_body_never_shows_a_reading_beyond_its_time() {
     let exposition = Arc::new(Exposition::new(fleet));
     let scrape = async || text(scrape(&exposition, Format::Classic, Encoding::Gzip).await);
     let has = |text: &str, family: &str| text.contains(&format!("\n{family}{{"));
-    handle.lock().budget.paused_until = Some(at.after(Duration::from_secs(30)));
+    let pause = |prod: &mut Account| {
+        let pause = Error::RateLimited { retry_after: Some(Duration::from_secs(30)) };
+        prod.probed("pipe_2", failed(pause), Moment::now());
+    };
+    handle.change(pause);
     time::advance(Duration::from_secs(100)).await;
-    handle.lock().observe(&id("pipe_1"), Answer::Status(Ok(read(STATUS))), Moment::now());
+    handle.change(|prod| prod.probed("pipe_1", status(STATUS), Moment::now()));
     time::advance(Duration::from_secs(200)).await;
     assert!(has(&scrape().await, "goldrush_pipeline_pending_records"), "300 s old");
     time::advance(Duration::from_millis(1)).await;
@@ -270,15 +266,14 @@ async fn a_kept_body_never_shows_a_reading_beyond_its_time() {
         let line = text.lines().find(|line| line.starts_with(&format!("{family}{{"))).unwrap();
         line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()
     };
-    let until = Moment::now().after(Duration::from_secs(30));
-    handle.lock().budget.paused_until = Some(until);
+    handle.change(pause);
     assert!(value("goldrush_poll_paused_until_timestamp_seconds").await > 0.0);
     time::advance(Duration::from_secs(30)).await;
     assert_eq!(value("goldrush_poll_paused_until_timestamp_seconds").await, 0.0, "the pause is over");
-    handle.lock().budget.oldest_due = Some(time::Instant::now());
-    for lag in [0.0, 1.0, 2.0] {
-        assert_eq!(value("goldrush_poll_lag_seconds").await, lag);
+    let lag = value("goldrush_poll_lag_seconds").await;
+    for seconds in [1.0, 2.0] {
         time::advance(Duration::from_secs(1)).await;
+        assert_eq!(value("goldrush_poll_lag_seconds").await, lag + seconds);
     }
 }
 
@@ -310,7 +305,7 @@ async fn a_stale_reading_is_withdrawn_when_it_is_older_than_stale_after_and_not_
         ..at
     };
     // The status alone is asked again.
-    handle.lock().observe(&id("pipe_1"), Answer::Status(Ok(read(STATUS))), later(200));
+    handle.change(|prod| prod.probed("pipe_1", status(STATUS), later(200)));
     let has = |text: &str, family: &str| text.lines().any(|line| line.starts_with(&format!("{family}{{")));
     let readings = [
         "goldrush_pipeline_info",
@@ -342,7 +337,8 @@ async fn progress_is_any_move_and_the_first_sight() {
     };
     let observe = |seconds, json| {
         let wall = at.wall + Duration::from_secs(seconds);
-        handle.lock().observe(&id("pipe_1"), Answer::Metrics(Ok(read(json))), Moment { wall, ..at });
+        let metrics = reading(Probe::Metrics, read(json));
+        handle.change(|prod| prod.probed("pipe_1", metrics, Moment { wall, ..at }));
     };
     assert_eq!(progress(), "1700000000.25");
     observe(10, METRICS);

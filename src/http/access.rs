@@ -122,7 +122,9 @@ impl fmt::Debug for Access {
 impl Rules {
     /// Whether `rate_limit` allows another request now.
     pub fn takes_another(&self) -> bool {
-        let take = |bucket: &Mutex<Bucket>| bucket.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now());
+        let take = |bucket: &Mutex<Bucket>| {
+            bucket.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now().into_std())
+        };
         self.rate.as_ref().is_none_or(|bucket| take(bucket).is_ok())
     }
 }

@@ -65,7 +65,7 @@ pub(super) struct RateLimit {
 impl RateLimit {
     /// A bucket that is full now.
     pub fn bucket(self) -> Bucket {
-        Bucket::new(1.0 / self.interval.as_secs_f64(), f64::from(self.burst), Instant::now())
+        Bucket::new(1.0 / self.interval.as_secs_f64(), f64::from(self.burst), Instant::now().into_std())
     }
 }
 

@@ -62,7 +62,8 @@ pub(super) fn of_pipeline(trouble: &Trouble, pipeline: &Pipeline, view: &View, n
             format!("{dropped} records were dropped since the worker started: they cannot be normalized or decoded.")
         }
         Kind::ReplicasNotReady => {
-            let [ready, wanted] = pipeline.status().map_or([None; 2], |status| [status.ready, status.replicas]).map(number);
+            let [ready, wanted] =
+                pipeline.status().map_or([None; 2], |status| [status.ready, status.replicas]).map(number);
             format!("{ready} of {wanted} replicas are ready.")
         }
         Kind::DestinationCheckOld => {

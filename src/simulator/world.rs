@@ -216,7 +216,7 @@ struct Limiter {
 impl Default for Limiter {
     fn default() -> Self {
         let epoch = Instant::now();
-        let bucket = Bucket::new(ALLOWED_PER_SECOND, ALLOWED_PER_SECOND, epoch);
+        let bucket = Bucket::new(ALLOWED_PER_SECOND, ALLOWED_PER_SECOND, epoch.into_std());
         Self { epoch, bucket, refused_until: Duration::ZERO }
     }
 }
@@ -224,7 +224,7 @@ impl Default for Limiter {
 impl Limiter {
     fn ask(&mut self, now: Duration) -> Result<(), Refusal> {
         if now >= self.refused_until {
-            if self.bucket.take(self.epoch + now).is_ok() {
+            if self.bucket.take((self.epoch + now).into_std()).is_ok() {
                 return Ok(());
             }
             self.refused_until = now + REFUSED_FOR;

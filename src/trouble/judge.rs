@@ -105,9 +105,11 @@ impl<'a> Judge<'a> {
         if listing.failure().is_some() {
             return None;
         }
-        let watched = || self.view.pipelines.values().filter(|pipeline| !pipeline.is_off_duty() && !pipeline.is_forbidden());
+        let watched =
+            || self.view.pipelines.values().filter(|pipeline| !pipeline.is_off_duty() && !pipeline.is_forbidden());
         let read = watched().filter_map(|pipeline| pipeline.read_at()).max_by_key(|at| at.monotonic);
-        let wanted = || watched().filter_map(|pipeline| pipeline.desired().began()).min_by_key(|began| began.at.monotonic);
+        let wanted =
+            || watched().filter_map(|pipeline| pipeline.desired().began()).min_by_key(|began| began.at.monotonic);
         watched().next()?;
         let since = read.map(Beginning::from).or_else(wanted)?;
         let could_read = listing.succeeds().began().map_or(accepted, |began| accepted.later(began));

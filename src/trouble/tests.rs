@@ -1,66 +1,85 @@
 //! Each kind where it must be, and the nearest harmless case where it must not.
 
-use std::time::SystemTime;
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
 use super::*;
-use crate::api::{PipelineId, Reason};
-use crate::fleet::{AccountHandle, Answer, Fleet, GroupFlags, ListSummary};
+use crate::account::Account;
+use crate::account::testing::{account, reading};
+use crate::api::{Error, PipelineId, Probe, ProbeResponse, Response};
+use crate::moment::Moment;
 
-/// An account whose pipelines are told what to answer, at seconds since the test's start.
+/// An account that is told what the API responds, at seconds since the test's start.
 struct Scene {
-    handle: AccountHandle,
+    account: Account,
     start: Moment,
+    /// What the list shows, by id.
+    listed: BTreeMap<String, Value>,
 }
 
 impl Scene {
     fn new() -> Self {
-        let handle = Fleet::default().account("prod");
-        handle.lock().stale_after = Duration::from_secs(300);
         let start = Moment { wall: SystemTime::UNIX_EPOCH + Duration::from_secs(10_000_000), ..Moment::now() };
-        Self { handle, start }
+        Self { account: account(&["pipe_1"], start), start, listed: BTreeMap::new() }
     }
 
     fn at(&self, seconds: u64) -> Moment {
         self.start.after(Duration::from_secs(seconds))
     }
 
-    fn lists(&self, seconds: u64, id: &str, fields: Value) {
+    /// From now on, lists show this pipeline as well.
+    fn lists(&mut self, seconds: u64, id: &str, fields: Value) {
         let mut listed = json!({"id": id, "status": "running", "execution_mode": "unbounded", "topic": "base.mainnet"});
         listed.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
-        let listed = serde_json::from_value(listed).unwrap();
-        self.handle.lock().observe_listed(&PipelineId::new(id).unwrap(), listed, self.at(seconds));
+        self.listed.insert(id.to_owned(), listed);
+        self.lists_again(seconds);
     }
 
-    fn answers(&self, seconds: u64, id: &str, answer: Answer) {
-        self.handle.lock().observe(&PipelineId::new(id).unwrap(), answer, self.at(seconds)).unwrap();
+    fn lists_again(&mut self, seconds: u64) {
+        // The expected one is there, and has nothing to do.
+        let expected = json!({"id": "pipe_1", "status": "paused"});
+        let items: Vec<Value> = self.listed.values().cloned().chain([expected]).collect();
+        self.account.lists(&items, self.at(seconds));
     }
 
-    fn status(&self, seconds: u64, id: &str, phase: &str, ready: u32) {
-        let status = json!({"status": phase, "replicas": 2, "ready": ready});
-        self.answers(seconds, id, Answer::Status(Ok(serde_json::from_value(status).unwrap())));
+    fn list_fails(&mut self, seconds: u64, error: Error) {
+        self.account.hears(Response::Page(1, Err(error)), self.at(seconds));
     }
 
-    fn metrics(&self, seconds: u64, id: &str, metrics: Value) {
-        self.answers(seconds, id, Answer::Metrics(Ok(serde_json::from_value(metrics).unwrap())));
+    fn reads(&mut self, seconds: u64, id: &str, probe: Probe, data: Value) {
+        self.account.probed(id, reading(probe, data), self.at(seconds));
     }
 
-    fn health(&self, seconds: u64, id: &str, health: Value) {
-        self.answers(seconds, id, Answer::DestinationHealth(Ok(serde_json::from_value(health).unwrap())));
+    fn fails(&mut self, seconds: u64, id: &str, probe: Probe, error: Error) {
+        self.account.probed(id, ProbeResponse::failed(probe, error), self.at(seconds));
+    }
+
+    fn status(&mut self, seconds: u64, id: &str, phase: &str, ready: u32) {
+        self.reads(seconds, id, Probe::Status, json!({"status": phase, "replicas": 2, "ready": ready}));
+    }
+
+    fn metrics(&mut self, seconds: u64, id: &str, metrics: Value) {
+        self.reads(seconds, id, Probe::Metrics, metrics);
+    }
+
+    fn health(&mut self, seconds: u64, id: &str, health: Value) {
+        self.reads(seconds, id, Probe::DestinationHealth, health);
     }
 
     /// Kind and second of the beginning of each trouble of a pipeline; a beginning that may be earlier has a minus.
-    fn troubles(&self, seconds: u64, id: &str) -> Vec<(&'static str, Option<i64>)> {
-        let account = self.handle.lock();
-        let judge = Judge::new(&account, self.at(seconds));
-        let pipeline = account.pipeline(&PipelineId::new(id).unwrap()).unwrap();
-        judge.pipeline(pipeline).iter().map(|trouble| self.short(trouble)).collect()
+    fn troubles(&mut self, seconds: u64, id: &str) -> Vec<(&'static str, Option<i64>)> {
+        let now = self.at(seconds);
+        let view = self.account.view(now);
+        let pipeline = &view.pipelines[&PipelineId::new(id).unwrap()];
+        Judge::new(&view, now).pipeline(pipeline).iter().map(|trouble| self.short(trouble)).collect()
     }
 
-    fn account(&self, seconds: u64) -> Vec<(&'static str, Option<i64>)> {
-        let account = self.handle.lock();
-        Judge::new(&account, self.at(seconds)).account().iter().map(|trouble| self.short(trouble)).collect()
+    fn account(&mut self, seconds: u64) -> Vec<(&'static str, Option<i64>)> {
+        let now = self.at(seconds);
+        let view = self.account.view(now);
+        Judge::new(&view, now).account().iter().map(|trouble| self.short(trouble)).collect()
     }
 
     fn short(&self, trouble: &Trouble) -> (&'static str, Option<i64>) {
@@ -68,13 +87,17 @@ impl Scene {
             let seconds = began.at.since(self.start).as_secs().cast_signed();
             if began.or_earlier { -seconds } else { seconds }
         });
-        (trouble.kind.as_str(), since)
+        (trouble.kind.row().name, since)
     }
+}
+
+fn timeout() -> Error {
+    Error::Timeout { missing: "response", timeout: Duration::from_secs(10), doing: "waiting" }
 }
 
 #[test]
 fn a_well_pipeline_has_none() {
-    let scene = Scene::new();
+    let mut scene = Scene::new();
     scene.lists(0, "a", json!({}));
     assert_eq!(scene.troubles(0, "a"), [], "nothing has been read yet");
     scene.status(10, "a", "RUNNING", 2);
@@ -85,7 +108,7 @@ fn a_well_pipeline_has_none() {
 
 #[test]
 fn failed_since_it_failed_and_nothing_else_that_follows_from_it() {
-    let scene = Scene::new();
+    let mut scene = Scene::new();
     scene.lists(0, "a", json!({}));
     scene.status(10, "a", "RUNNING", 2);
     scene.status(20, "a", "FAILED", 0);
@@ -101,7 +124,7 @@ fn failed_since_it_failed_and_nothing_else_that_follows_from_it() {
 
 #[test]
 fn a_paused_pipeline_and_a_bounded_one_at_its_end_are_never_trouble() {
-    let scene = Scene::new();
+    let mut scene = Scene::new();
     for (id, fields, phase) in [
         ("paused", json!({"status": "paused"}), "PAUSED"),
         ("paused-while-failing", json!({"status": "paused"}), "FAILED"),
@@ -111,42 +134,44 @@ fn a_paused_pipeline_and_a_bounded_one_at_its_end_are_never_trouble() {
         scene.status(10, id, phase, 0);
         scene.health(10, id, json!({"healthy": false}));
         scene.metrics(10, id, json!({"processing_delay_ms": 9_000_000}));
-        scene.answers(20, id, Answer::Metrics(Err(Reason::Forbidden)));
+        scene.fails(20, id, Probe::Metrics, Error::Forbidden);
         for seconds in [20, 10_000] {
             assert_eq!(scene.troubles(seconds, id), [], "{id} at {seconds}");
         }
     }
     scene.lists(0, "stopped", json!({}));
     scene.status(10, "stopped", "STOPPED", 0);
-    assert_eq!(scene.troubles(20, "stopped"), [("not_running", Some(-10))], "an unbounded one has no end");
+    scene.status(910, "stopped", "STOPPED", 0);
+    assert_eq!(scene.troubles(920, "stopped"), [("not_running", Some(-10))], "an unbounded one has no end");
 }
 
 #[test]
-fn wanted_running_but_not_running() {
-    let scene = Scene::new();
+fn wanted_running_but_not_running_for_longer_than_a_deployment_takes() {
+    let mut scene = Scene::new();
     scene.lists(0, "a", json!({"status": "paused"}));
     scene.status(10, "a", "PAUSED", 0);
     scene.lists(60, "a", json!({"status": "running"}));
-    assert_eq!(scene.troubles(61, "a"), [("not_running", Some(60))], "since it is wanted");
-    scene.status(70, "a", "DEPLOYING", 0);
-    assert_eq!(scene.troubles(71, "a"), [], "a deployment takes minutes");
-    for seconds in (80..960).step_by(10) {
+    for seconds in (70..960).step_by(10) {
         scene.status(seconds, "a", if seconds % 20 == 0 { "STOPPING" } else { "DEPLOYING" }, 0);
     }
-    assert_eq!(scene.troubles(959, "a"), []);
-    assert_eq!(scene.troubles(960, "a"), [("not_running", Some(60))], "phases that alternate do not start it again");
-    scene.status(970, "a", "SOMETHING_NEW", 0);
-    assert_eq!(scene.troubles(971, "a"), [("not_running", Some(60))]);
+    assert_eq!(scene.troubles(5_000, "a"), [], "it lasts as long as it has been read, and not until now");
+    scene.status(960, "a", "FAILED", 0);
+    assert_eq!(scene.troubles(960, "a"), [("failed", Some(960))]);
+    scene.status(970, "a", "DEPLOYING", 0);
+    assert_eq!(scene.troubles(971, "a"), [("not_running", Some(60))], "phases that alternate do not start it again");
+    scene.status(975, "a", "SOMETHING_NEW", 0);
+    assert_eq!(scene.troubles(976, "a"), [("not_running", Some(60))], "a phase that this version does not know");
     scene.status(980, "a", "RUNNING", 2);
     assert_eq!(scene.troubles(981, "a"), []);
     scene.lists(0, "b", json!({"status": "sleeping"}));
     scene.status(10, "b", "PAUSED", 0);
-    assert_eq!(scene.troubles(20, "b"), [("not_running", Some(-10))], "a wish that is unknown counts as wanted");
+    scene.status(910, "b", "PAUSED", 0);
+    assert_eq!(scene.troubles(911, "b"), [("not_running", Some(-10))], "a wish that is unknown counts as wanted");
 }
 
 #[test]
 fn replicas_that_are_not_ready() {
-    let scene = Scene::new();
+    let mut scene = Scene::new();
     scene.lists(0, "a", json!({}));
     scene.status(10, "a", "RUNNING", 2);
     scene.status(20, "a", "RUNNING", 1);
@@ -157,7 +182,7 @@ fn replicas_that_are_not_ready() {
 
 #[test]
 fn no_progress_is_a_stall_when_there_is_something_to_do() {
-    let scene = Scene::new();
+    let mut scene = Scene::new();
     let still = |pending: u32| json!({"last_offset": 7, "pending_records": pending});
     for id in ["waits", "quiet", "other"] {
         scene.lists(0, id, json!({"topic": if id == "other" { "eth.mainnet" } else { "base.mainnet" }}));
@@ -184,7 +209,7 @@ fn no_progress_is_a_stall_when_there_is_something_to_do() {
 
 #[test]
 fn a_delay_above_the_limit_that_does_not_shrink() {
-    let scene = Scene::new();
+    let mut scene = Scene::new();
     let delay = |seconds: u64| json!({"processing_delay_ms": seconds * 1_000});
     scene.lists(0, "a", json!({}));
     scene.status(0, "a", "RUNNING", 2);
@@ -203,7 +228,7 @@ fn a_delay_above_the_limit_that_does_not_shrink() {
     scene.lists(0, "stopped", json!({}));
     scene.status(0, "stopped", "STOPPED", 0);
     scene.metrics(0, "stopped", delay(2_000));
-    assert_eq!(scene.troubles(10, "stopped"), [("not_running", Some(0))], "one cause");
+    assert_eq!(scene.troubles(10, "stopped"), [], "the delay of a pipeline that does not run follows from that");
     scene.lists(0, "history", json!({"execution_mode": "Bounded"}));
     scene.status(0, "history", "RUNNING", 2);
     scene.metrics(0, "history", delay(90_000));
@@ -212,7 +237,7 @@ fn a_delay_above_the_limit_that_does_not_shrink() {
 
 #[test]
 fn a_backlog_that_grows() {
-    let scene = Scene::new();
+    let mut scene = Scene::new();
     let pending = |records: u64| json!({"pending_records": records, "records_consumed": records});
     scene.lists(0, "a", json!({}));
     scene.metrics(0, "a", pending(10_000));
@@ -228,7 +253,7 @@ fn a_backlog_that_grows() {
 
 #[test]
 fn dropped_records() {
-    let scene = Scene::new();
+    let mut scene = Scene::new();
     let metrics = |consumed: u64, dropped: u64| {
         let consumed = 1_000_000 + consumed;
         json!({"records_consumed": consumed, "normalization_errors": dropped})
@@ -249,13 +274,17 @@ fn dropped_records() {
 
 #[test]
 fn the_destination() {
-    let scene = Scene::new();
+    let mut scene = Scene::new();
     scene.lists(0, "a", json!({}));
     scene.health(0, "a", json!({"healthy": true}));
-    scene.health(30, "a", json!({"healthy": false, "last_error": "connection refused"}));
-    assert_eq!(scene.troubles(30, "a"), [("destination_unhealthy", Some(30))]);
-    scene.answers(60, "a", Answer::DestinationHealth(Err(Reason::Timeout)));
-    assert_eq!(scene.troubles(60, "a"), [("destination_unhealthy", Some(30))], "the last answer stays");
+    let unhealthy = || json!({"healthy": false, "last_error": "connection refused"});
+    scene.health(30, "a", unhealthy());
+    scene.fails(40, "a", Probe::DestinationHealth, timeout());
+    assert_eq!(scene.troubles(4_000, "a"), [], "one bad check may be a blip, however long it is the newest");
+    scene.health(60, "a", unhealthy());
+    assert_eq!(scene.troubles(60, "a"), [("destination_unhealthy", Some(30))]);
+    scene.fails(70, "a", Probe::DestinationHealth, timeout());
+    assert_eq!(scene.troubles(4_000, "a"), [("destination_unhealthy", Some(30))], "what cannot be read has not healed");
     scene.health(90, "a", json!({"healthy": true}));
     assert_eq!(scene.troubles(90, "a"), []);
     // The test's wall clock starts at 26 April 1970, 17:46:40.
@@ -269,89 +298,113 @@ fn the_destination() {
 
 #[test]
 fn failing_probes_and_stale_readings() {
-    let scene = Scene::new();
-    let fails = |at, reason| scene.answers(at, "a", Answer::Status(Err(reason)));
+    let mut scene = Scene::new();
     scene.lists(0, "a", json!({}));
+    scene.lists(0, "well", json!({}));
     scene.status(0, "a", "RUNNING", 2);
-    fails(15, Reason::Timeout);
-    assert_eq!(scene.troubles(20, "a"), [], "one failed probe is no trouble");
-    fails(30, Reason::ServerError);
+    scene.fails(15, "a", Probe::Status, timeout());
+    scene.status(20, "well", "RUNNING", 2);
+    assert_eq!(scene.troubles(20, "a"), [], "one failed probe is not trouble");
+    scene.fails(30, "a", Probe::Status, Error::ServerError { status: 502 });
     assert_eq!(scene.troubles(30, "a"), [("probe_failing", Some(15))]);
     assert_eq!(scene.troubles(300, "a"), [("probe_failing", Some(15))]);
     assert_eq!(scene.troubles(301, "a"), [("readings_stale", Some(0))]);
-    fails(310, Reason::Forbidden);
+    scene.fails(310, "a", Probe::Status, Error::Forbidden);
     assert_eq!(scene.troubles(310, "a"), [("forbidden", Some(15))]);
     scene.status(320, "a", "RUNNING", 2);
     assert_eq!(scene.troubles(320, "a"), []);
-    scene.answers(320, "a", Answer::Metrics(Err(Reason::Timeout)));
-    scene.answers(350, "a", Answer::Metrics(Err(Reason::Timeout)));
+    scene.fails(320, "a", Probe::Metrics, timeout());
+    scene.status(330, "well", "RUNNING", 2);
+    scene.fails(350, "a", Probe::Metrics, timeout());
     assert_eq!(scene.troubles(350, "a"), [("readings_stale", Some(-320))], "never read");
 }
 
 #[test]
-fn a_refused_key_is_one_trouble_and_not_one_per_pipeline() {
-    let scene = Scene::new();
+fn an_outage_is_not_trouble_of_each_pipeline() {
+    let mut scene = Scene::new();
+    for id in ["a", "b"] {
+        scene.lists(0, id, json!({}));
+        scene.status(0, id, "RUNNING", 2);
+    }
+    for seconds in (15..600).step_by(15) {
+        scene.fails(seconds, "a", Probe::Status, timeout());
+        scene.fails(seconds + 1, "b", Probe::Status, timeout());
+        assert_eq!((scene.troubles(seconds + 1, "a"), scene.troubles(seconds + 1, "b")), (vec![], vec![]));
+    }
+    scene.status(600, "a", "RUNNING", 2);
+    assert_eq!(scene.troubles(601, "b"), [], "its turn has not come yet");
+    scene.fails(610, "b", Probe::Status, timeout());
+    assert_eq!(scene.troubles(610, "b"), [("readings_stale", Some(0))], "it fails although the outage is over");
+}
+
+#[test]
+fn a_status_that_says_nothing_about_the_worker_for_long() {
+    let mut scene = Scene::new();
     scene.lists(0, "a", json!({}));
-    scene.status(0, "a", "RUNNING", 2);
-    assert_eq!(scene.account(0), []);
-    scene.handle.lock().accept_key(scene.at(1));
-    scene.handle.lock().refuse_key(scene.at(2));
-    scene.handle.lock().list_failed(Reason::Unauthorized, scene.at(3));
-    scene.handle.lock().refuse_key(scene.at(3));
+    for seconds in [0, 300, 301] {
+        scene.reads(seconds, "a", Probe::Status, json!({}));
+        assert_eq!(scene.troubles(9_000, "a"), if seconds > 300 { vec![("readings_stale", Some(0))] } else { vec![] });
+    }
+}
+
+#[test]
+fn a_refused_key_is_one_trouble_and_not_one_per_pipeline() {
+    let mut scene = Scene::new();
+    scene.lists(0, "a", json!({}));
+    scene.status(1, "a", "RUNNING", 2);
+    assert_eq!(scene.account(1), []);
+    scene.fails(2, "a", Probe::Status, Error::Unauthorized);
+    scene.list_fails(3, Error::Unauthorized);
     assert_eq!(scene.account(1_000), [("key_unauthorized", Some(2))]);
     assert_eq!(scene.troubles(1_000, "a"), []);
-    scene.handle.lock().accept_key(scene.at(1_001));
-    scene.handle.lock().list_failed(Reason::Forbidden, scene.at(1_001));
+    scene.list_fails(1_001, Error::Forbidden);
     assert_eq!(scene.account(1_002), [("key_not_service_key", Some(1_001))]);
-    assert_eq!(scene.troubles(1_002, "a"), []);
-    scene.handle.lock().accept_key(scene.at(1_003));
-    scene.handle.lock().list_failed(Reason::ServerError, scene.at(1_003));
+    scene.list_fails(1_003, Error::ServerError { status: 500 });
     assert_eq!(scene.account(1_004), [("key_not_service_key", Some(1_001))], "a 500 says nothing about the key");
+    scene.fails(1_005, "a", Probe::Status, Error::Forbidden);
+    assert_eq!(scene.troubles(1_005, "a"), [], "the credential is to blame");
+    scene.lists_again(1_010);
+    assert_eq!(scene.account(1_011), [], "nothing could be read while the key was refused");
+}
+
+#[test]
+fn a_trouble_stays_while_it_cannot_be_read() {
+    let mut scene = Scene::new();
+    scene.lists(0, "a", json!({"group": {"name": "Data", "is_over_limit": true}}));
+    scene.status(0, "a", "FAILED", 0);
+    for seconds in [10, 9_000] {
+        scene.list_fails(seconds, timeout());
+        scene.fails(seconds, "a", Probe::Status, timeout());
+        assert_eq!(scene.troubles(seconds, "a"), [("failed", Some(0))]);
+        assert_eq!(scene.account(seconds), [("list_failing", Some(10)), ("group_over_limit", Some(0))]);
+    }
+    scene.listed.clear();
+    scene.account.lists(&[json!({"id": "pipe_1", "status": "paused"})], scene.at(9_010));
+    assert_eq!(scene.account.view(scene.at(9_010)).pipelines.len(), 1, "a list does not show the pipeline any more");
 }
 
 #[test]
 fn lists_and_what_they_say() {
-    let scene = Scene::new();
-    let list = |at, missing, over_limit| ListSummary {
-        at: scene.at(at),
-        groups: [("Data".to_owned(), GroupFlags { over_limit: Some(over_limit), ..Default::default() })].into(),
-        expected: vec![("pipe_1".to_owned(), missing)],
-        truncated: false,
-    };
-    scene.handle.lock().list_failed(Reason::Timeout, scene.at(5));
+    let mut scene = Scene::new();
+    let group = |over: bool, trial: bool, paid: bool| json!({"group": {"name": "Data", "is_over_limit": over, "is_free_trial_expired": trial, "is_paid": paid}});
+    scene.list_fails(5, timeout());
     assert_eq!(scene.account(6), [("list_failing", Some(-5))]);
-    scene.handle.lock().list_succeeded(list(10, true, false));
+    scene.account.lists(&[], scene.at(10));
     assert_eq!(scene.account(10), [("expected_missing", Some(-10))]);
-    scene.handle.lock().list_succeeded(list(20, true, true));
-    assert_eq!(scene.account(20), [("expected_missing", Some(-10)), ("group_over_limit", Some(20))]);
-    scene.handle.lock().list_succeeded(list(30, false, true));
-    scene.handle.lock().list_failed(Reason::ServerError, scene.at(40));
-    scene.handle.lock().list_failed(Reason::Timeout, scene.at(50));
+    scene.lists(20, "a", group(true, false, true));
+    assert_eq!(scene.account(20), [("group_over_limit", Some(20))]);
+    scene.list_fails(40, Error::ServerError { status: 502 });
+    scene.list_fails(50, timeout());
     assert_eq!(scene.account(60), [("list_failing", Some(40)), ("group_over_limit", Some(20))]);
-    assert_eq!(scene.account(331), [("list_failing", Some(40))], "an old list says nothing");
-
-    let trial = |at, paid| ListSummary {
-        groups: [(
-            "Data".to_owned(),
-            GroupFlags { free_trial_expired: Some(true), paid: Some(paid), ..GroupFlags::default() },
-        )]
-        .into(),
-        ..list(at, false, false)
-    };
-    scene.handle.lock().list_succeeded(trial(340, false));
+    scene.lists(340, "a", group(false, true, false));
     assert_eq!(scene.account(340), [("group_trial_expired", Some(340))]);
-    scene.handle.lock().list_succeeded(trial(350, true));
+    scene.lists(350, "a", group(false, true, true));
     assert_eq!(scene.account(350), [], "it has a paid plan by now");
-
-    let cut = |at| ListSummary { truncated: true, ..ListSummary::empty(scene.at(at)) };
-    scene.handle.lock().list_succeeded(cut(360));
-    scene.handle.lock().list_succeeded(cut(370));
-    assert_eq!(scene.account(370), [("pipelines_over_limit", Some(360))]);
 }
 
 #[test]
 fn an_account_of_whose_pipelines_nothing_is_read() {
-    let scene = Scene::new();
+    let mut scene = Scene::new();
     scene.lists(0, "a", json!({}));
     assert_eq!(scene.account(300), []);
     assert_eq!(scene.account(301), [("no_readings", Some(0))], "nothing has ever been read");
@@ -361,61 +414,25 @@ fn an_account_of_whose_pipelines_nothing_is_read() {
     assert_eq!(scene.account(621), [("no_readings", Some(320))]);
     scene.lists(621, "paused", json!({"status": "paused"}));
     scene.status(630, "paused", "PAUSED", 0);
-    assert_eq!(scene.account(640), [("no_readings", Some(320))], "whoever is paused is no witness");
-    scene.handle.lock().list_failed(Reason::Timeout, scene.at(640));
-    assert_eq!(scene.account(641), [("list_failing", Some(-640))], "then that is the news");
-    scene.handle.lock().list_succeeded(ListSummary::empty(scene.at(650)));
-    scene.lists(650, "b", json!({}));
-    scene.status(660, "b", "RUNNING", 2);
-    assert_eq!(scene.account(660), []);
-    scene.handle.lock().refuse_key(scene.at(700));
-    assert_eq!(scene.account(1_000), [("key_unauthorized", Some(700))]);
+    assert_eq!(scene.account(640), [("no_readings", Some(320))], "a paused pipeline is not a witness");
+    scene.list_fails(640, timeout());
+    assert_eq!(scene.account(641), [("list_failing", Some(640))], "then that is the news");
+    scene.lists_again(650);
+    assert_eq!(scene.account(950), [], "it counts from when the list succeeds again");
+    assert_eq!(scene.account(951), [("no_readings", Some(320))]);
 }
 
 #[test]
 fn the_budget() {
-    let scene = Scene::new();
-    let mut account = scene.handle.lock();
-    (account.budget.required, account.budget.allowed) = (4.0, 4.0);
-    account.budget.paused_until = Some(scene.at(30));
-    drop(account);
-    assert_eq!(scene.account(29), [("rate_limited", None)]);
-    assert_eq!(scene.account(30), []);
-    scene.handle.lock().budget.required = 4.1;
-    assert_eq!(scene.account(30), [("budget_too_small", None)]);
-}
-
-#[test]
-fn the_limits_are_those_of_the_alerts_and_each_alert_has_its_runbook() {
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-    let rules = std::fs::read_to_string(root.join("alerts/goldrush.rules.yml")).unwrap();
-    let rule = |name: &str| {
-        let begin = rules.find(&format!("- alert: {name}\n")).unwrap_or_else(|| panic!("no alert {name}"));
-        let rule = &rules[begin + 1..];
-        &rule[..rule.find("\n      - ").unwrap_or(rule.len())]
-    };
-    for kind in Kind::ALL {
-        let rule = rule(kind.alert());
-        if *kind != Kind::ProbeFailing {
-            assert!(rule.contains(&format!("severity: {}\n", kind.severity())), "{kind}: {rule}");
-        }
-        assert!(root.join(format!("alerts/runbooks/{}.md", kind.alert())).exists(), "{kind}");
+    let mut scene = Scene::new();
+    scene.lists(0, "a", json!({}));
+    assert_eq!(scene.account(0), []);
+    scene.fails(1, "a", Probe::Status, Error::RateLimited { retry_after: Some(Duration::from_secs(30)) });
+    assert_eq!(scene.account(30), [("rate_limited", None)]);
+    assert_eq!(scene.account(31), []);
+    for number in 0..30 {
+        scene.listed.insert(format!("b{number}"), json!({"id": format!("b{number}"), "status": "running"}));
     }
-    for (alert, text) in [
-        ("GoldRushProcessingDelayHigh", format!("goldrush:pipeline_delay_seconds:max > {DELAY}\n")),
-        ("GoldRushProcessingDelayCritical", format!("goldrush:pipeline_delay_seconds:max > {DELAY_CRITICAL}\n")),
-        ("GoldRushBacklogGrowing", format!("goldrush_pipeline_pending_records > {BACKLOG}\n")),
-        ("GoldRushPipelineStalled", format!("goldrush:pipeline_idle_seconds:max > {}\n", STALLED.as_secs())),
-        ("GoldRushPipelineStalled", format!("goldrush:pipeline_idle_seconds:max < {}\n", MOVING.as_secs())),
-        ("GoldRushPipelineNoProgress", format!("goldrush:pipeline_idle_seconds:max > {}\n", NO_PROGRESS.as_secs())),
-        ("GoldRushDestinationCheckOld", format!("> {CHECK_OLD}\n")),
-        ("GoldRushRecordsDropped", format!("<= {DROPPED_SHARE}\n")),
-        ("GoldRushPipelineNotRunning", format!("for: {}m\n", DEPLOYMENT.as_secs() / 60)),
-    ] {
-        assert!(rule(alert).contains(&text), "{alert}: {text}");
-    }
-    let delay = &rules[rules.find("- record: goldrush:pipeline_delay_seconds:max\n").unwrap()..];
-    let delay = &delay[..delay.find("\n      - ").unwrap()];
-    assert!(delay.contains(&format!("> {CATCHING_UP}\n")), "{delay}");
-    assert!(delay.contains("and on (job, account, pipeline_id) goldrush:pipeline_working:latest\n"), "{delay}");
+    scene.lists_again(40);
+    assert_eq!(scene.account(40), [("budget_too_small", None)], "32 pipelines need 4.3 requests per second");
 }
