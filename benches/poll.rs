@@ -11,10 +11,12 @@ use std::time::{Duration, Instant};
 
 use common::{Peer, cpu_ms, judge, median, ms, option};
 use futures_util::{StreamExt as _, stream};
+use goldrush_exporter::account::{Account, Settings};
 use goldrush_exporter::config::Config;
 use goldrush_exporter::exposition::{Encoding, Exposition, Format};
 use goldrush_exporter::fleet::Fleet;
-use goldrush_exporter::poll::Poller;
+use goldrush_exporter::moment::Moment;
+use goldrush_exporter::poller::Poller;
 use goldrush_exporter::simulator::{BASE_PATH, Condition, Options, Simulator};
 use goldrush_exporter::{api, service_key};
 use tokio::runtime::Runtime;
@@ -197,10 +199,12 @@ async fn poller(address: &str, in_flight: usize, rate: f64, fleet: &Fleet, inter
         settings.into_iter().map(|(name, value)| (format!("GOLDRUSH_EXPORTER__{name}"), value)).collect();
     let mut config = Config::load(None, &environment).unwrap();
     config.accounts[0].key = service_key::KeySource::BuiltIn(KEY);
-    let account = config.accounts[0].clone();
-    let keys = service_key::KeyHolder::load(account.key.clone()).await.unwrap();
+    let settings = Settings::of(&config, &config.accounts[0]);
+    let keys = service_key::KeyHolder::load(settings.account.key.clone()).await.unwrap();
     let client = api::Client::new(config.api.clone()).unwrap();
-    Poller::new(&config, account, client, keys, fleet.account("default"))
+    let now = Moment::now();
+    let account = Account::new(settings, now.wall, fastrand::Rng::new(), now);
+    Poller::new(client, keys, fleet.insert("default", account))
 }
 
 /// Everything once: the list, and the three probes of each pipeline.
@@ -211,7 +215,8 @@ async fn poll_once(address: &str, in_flight: usize, rate: f64) -> Fleet {
 }
 
 fn ids(fleet: &Fleet) -> Vec<String> {
-    fleet.account("default").lock().pipelines().map(|pipeline| pipeline.id().to_string()).collect()
+    let view = fleet.account("default").unwrap().view(Moment::now());
+    view.pipelines.keys().map(ToString::to_string).collect()
 }
 
 /// As many of the same requests, with nothing around them but reading the body.

@@ -3,7 +3,7 @@
 //! the other probes of a pipeline whose reading hints at trouble, at the same number of requests? Real schedule and
 //! budget, simulated time, many seeds.
 //!
-//! Verdict: kept (`src/poll/suspicion.rs`). With a budget that is too small, the median is 0.6 to 0.8 of plain, p95 and worst
+//! Verdict: kept (`src/account/suspicion.rs`). With a budget that is too small, the median is 0.6 to 0.8 of plain, p95 and worst
 //! 0.6 to 0.8; where the budget suffices, the median is 0.9 to 1. Where the metrics show nothing, nothing is lost, and where half
 //! of all hints are false, a tenth. The longest wait of any probe grows by some 2 %, and never by more than 8 %.
 //!
@@ -14,10 +14,10 @@ mod common;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use common::run::{INTERVALS, Run, id};
+use common::run::{INTERVALS, Run, Turn, id};
 use common::{judge, mix, option};
-use goldrush_exporter::api::{Endpoint, PipelineId};
-use goldrush_exporter::poll::{Intervals, Probe};
+use goldrush_exporter::account::Intervals;
+use goldrush_exporter::api::{PipelineId, Probe};
 
 /// What the fleet goes through.
 #[derive(Clone, Copy)]
@@ -86,12 +86,7 @@ fn compare(world: World, seeds: u64) -> f64 {
         if hinted.requests > plain.requests {
             // As many requests, spent on shorter intervals.
             let factor = plain.requests as f64 / hinted.requests as f64;
-            let shorter = Intervals {
-                status: INTERVALS.status.mul_f64(factor),
-                metrics: INTERVALS.metrics.mul_f64(factor),
-                destination_health: INTERVALS.destination_health.mul_f64(factor),
-                ..INTERVALS
-            };
+            let shorter = Intervals { normal: INTERVALS.normal.map(|interval| interval.mul_f64(factor)), ..INTERVALS };
             plain = simulate(world, shorter, false);
         }
         for (outcome, (all, longest)) in [plain, hinted].into_iter().zip(all.iter_mut().zip(&mut longest)) {
@@ -141,34 +136,34 @@ fn simulate(world: World, intervals: Intervals, hints: bool) -> Outcome {
         .collect();
     let mut hinted: HashMap<PipelineId, bool> = HashMap::new();
     let mut seen: HashMap<PipelineId, f64> = HashMap::new();
-    let mut last: HashMap<Probe, f64> = HashMap::new();
+    let mut last: HashMap<Turn, f64> = HashMap::new();
     let (mut requests, mut readings, mut longest) = (0, 0, 0.0_f64);
     run.until_hinted(
         Duration::from_secs_f64(end),
-        |probe, at| {
+        |turn, at| {
             let at = at.as_secs_f64();
             if at < begin {
                 return;
             }
             requests += 1;
-            if probe.endpoint != Endpoint::Status
-                && let Some(before) = last.insert(probe.clone(), at)
+            if turn.1 != Probe::Status
+                && let Some(before) = last.insert(turn.clone(), at)
             {
                 longest = longest.max(at - before);
             }
         },
-        |probe, sent| {
+        |(id, probe), sent| {
             let sent = sent.as_secs_f64();
-            let failed = down.get(&probe.id).copied().filter(|failed| sent >= *failed);
-            if probe.endpoint == Endpoint::DestinationHealth && failed.is_some() {
-                seen.entry(probe.id.clone()).or_insert(sent);
+            let failed = down.get(id).copied().filter(|failed| sent >= *failed);
+            if *probe == Probe::DestinationHealth && failed.is_some() {
+                seen.entry(id.clone()).or_insert(sent);
             }
-            if !hints || probe.endpoint != Endpoint::Metrics {
+            if !hints || *probe != Probe::Metrics {
                 return false;
             }
             readings += 1;
             match failed.zip(lag) {
-                Some((failed, lag)) if sent >= failed + lag => hinted.insert(probe.id.clone(), true).is_none(),
+                Some((failed, lag)) if sent >= failed + lag => hinted.insert(id.clone(), true).is_none(),
                 Some(_) => false,
                 None => random(2, readings) < false_hints,
             }

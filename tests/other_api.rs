@@ -152,7 +152,7 @@ fn lists_exactly(mode: &str) {
     assert_eq!(exposition.values("goldrush_pipeline_info", &[]).len(), 12, "{mode}: a pipeline counts once");
     assert_eq!(exposition.value(PIPELINES), Some(12.0), "{mode}");
     assert_eq!(exposition.value("goldrush_up{account=\"default\"}"), Some(1.0), "{mode}");
-    let failures = exposition.values("goldrush_api_request_failures_total", &["endpoint=\"list\""]);
+    let failures = exposition.values("goldrush_api_request_failures_total", &["operation=\"list\""]);
     assert!(!failures.is_empty() && failures.iter().all(|count| *count == 0.0), "{mode}: {failures:?}");
     api.judge(&exporter);
 }

@@ -9,8 +9,11 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use goldrush_exporter::api::{PipelineId, Reason};
-use goldrush_exporter::fleet::{AccountHandle, Answer, Fleet, ListSummary, Moment};
+use goldrush_exporter::account::{Account, Next, Sent, Settings};
+use goldrush_exporter::api::{Error, PipelineId, ProbeResponse, Request, Response};
+use goldrush_exporter::config::Config;
+use goldrush_exporter::fleet::{AccountHandle, Fleet};
+use goldrush_exporter::moment::Moment;
 
 pub fn read<T: serde::de::DeserializeOwned>(value: serde_json::Value) -> T {
     serde_json::from_value(value).unwrap()
@@ -36,13 +39,14 @@ pub fn mix(state: u64) -> u64 {
 
 impl Picture {
     pub fn of(pipelines: usize) -> Self {
-        let fleet = Fleet::default();
-        let account = fleet.account("prod");
+        let now = Moment::now();
+        let config =
+            Config::load(None, &[("GOLDRUSH_EXPORTER__POLL__STALE_AFTER".to_owned(), "1h".to_owned())]).unwrap();
+        let mut account =
+            Account::new(Settings::of(&config, &config.accounts[0]), now.wall, fastrand::Rng::with_seed(1), now);
         let mut ids = Vec::new();
+        let mut items = Vec::new();
         {
-            let mut state = account.lock();
-            state.stale_after = Duration::from_secs(3600);
-            state.up = true;
             for number in 0..pipelines {
                 let digits = format!("{:016x}{:016x}", mix(number as u64), mix(mix(number as u64)));
                 let id = format!("pipe_{}", &digits[..27]);
@@ -58,12 +62,15 @@ impl Picture {
                     "created_at": format!("2023-11-{:02}T05:31:56Z", number % 28 + 1),
                     "updated_at": format!("2024-11-{:02}T{:02}:31:56Z", number % 28 + 1, number % 24),
                 });
-                let id = PipelineId::new(&id).unwrap();
-                state.observe_listed(&id, read(listed), Moment::now());
-                ids.push(id);
+                ids.push(PipelineId::new(&id).unwrap());
+                items.push(listed);
             }
-            state.list = Some(ListSummary::empty(Moment::now()));
         }
+        let page = serde_json::json!({"items": items, "pagination": {"has_more": false}});
+        let Next::Send(Request::Page(1), sent) = account.next(now.monotonic) else { panic!("a list comes first") };
+        account.answered(sent, Response::Page(1, Ok(read(page))), now);
+        let fleet = Fleet::default();
+        let account = fleet.insert("prod", account);
         let picture = Self { fleet, account, ids };
         picture.poll_all(0);
         picture
@@ -82,23 +89,25 @@ impl Picture {
     pub fn poll(&self, number: usize, endpoint: u8, round: u64) {
         let id = &self.ids[number];
         let noise = mix(number as u64 * 1_000_003 + round);
-        let answer = match endpoint {
-            0 => Answer::Status(Ok(read(serde_json::json!({
+        let response = match endpoint {
+            0 => ProbeResponse::Status(Ok(read(serde_json::json!({
                 "status": if number % 100 == 7 { "FAILED" } else { "RUNNING" }, "replicas": 1, "ready": 1,
                 "start_time": format!("2025-01-{:02}T{:02}:31:56Z", number % 28 + 1, number % 24)})))),
-            1 => Answer::Metrics(Ok(read(serde_json::json!({
+            1 => ProbeResponse::Metrics(Ok(read(serde_json::json!({
                 "records_consumed": 1_000_000 + number as u64 * 7919 + round * (noise % 1000),
                 "last_offset": 5_000_000 + number as u64 * 6007 + round * (noise % 700),
                 "last_block_height": 38_500_000 + round * 15 + number as u64 % 100,
                 "pending_records": noise % 500, "processing_delay_ms": noise % 4000,
                 "records_per_second": (noise % 24_000) as f64 / 100.0, "normalization_errors": noise % 3})))),
-            _ if number % 100 == 13 => Answer::DestinationHealth(Err(Reason::Timeout)),
-            _ => Answer::DestinationHealth(Ok(read(serde_json::json!({
+            _ if number % 100 == 13 => ProbeResponse::DestinationHealth(Err(Error::Disconnected("x".to_owned()))),
+            _ => ProbeResponse::DestinationHealth(Ok(read(serde_json::json!({
                 "healthy": number % 100 != 42, "last_checked_at": format!("2025-02-{:02}T05:31:{:02}Z", 1 + round % 28, number % 60),
                 "latency_ms": 5 + noise % 40,
                 "last_error": (number % 100 == 42).then_some("dial tcp 10.0.0.5:5432: connection refused")})))),
         };
-        self.account.lock().observe(id, answer, Moment::now());
+        let now = Moment::now();
+        let sent = Sent { at: now.monotonic, generation: 1 };
+        self.account.answered(sent, Response::Probe(id.clone(), response), now);
     }
 }
 

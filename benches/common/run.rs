@@ -1,28 +1,28 @@
 //! A poller without its requests, in simulated time: what is sent is answered after a while.
 
 use std::collections::VecDeque;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use goldrush_exporter::api::PipelineId;
-use goldrush_exporter::poll::{Budget, Intervals, Pace, Probe, Schedule};
-use tokio::time::Instant;
+use goldrush_exporter::account::{Budget, Intervals, Pace, Schedule};
+use goldrush_exporter::api::{PipelineId, Probe};
 
 /// The defaults of the configuration.
 pub const INTERVALS: Intervals = Intervals {
-    status: Duration::from_secs(15),
-    metrics: Duration::from_secs(30),
-    destination_health: Duration::from_secs(30),
+    normal: [Duration::from_secs(15), Duration::from_secs(30), Duration::from_secs(30)],
     transitional: Duration::from_secs(5),
     discovery: Duration::from_secs(60),
 };
 const LATENCY: Duration = Duration::from_millis(50);
+
+/// One probe of one pipeline.
+pub type Turn = (PipelineId, Probe);
 
 pub struct Run {
     start: Instant,
     now: Instant,
     schedule: Schedule,
     budget: Budget,
-    in_flight: VecDeque<(Instant, Probe)>,
+    in_flight: VecDeque<(Instant, Turn)>,
 }
 
 impl Run {
@@ -30,7 +30,13 @@ impl Run {
         let start = Instant::now();
         let mut schedule = Schedule::new(intervals, start);
         (0..pipelines).for_each(|number| schedule.insert(&id(number), start));
-        Self { start, now: start, schedule, budget: Budget::new(rate, start), in_flight: VecDeque::new() }
+        Self {
+            start,
+            now: start,
+            schedule,
+            budget: Budget::new(rate, fastrand::Rng::with_seed(1), start),
+            in_flight: VecDeque::new(),
+        }
     }
 
     pub fn contains(&self, id: &PipelineId) -> bool {
@@ -38,7 +44,7 @@ impl Run {
     }
 
     /// Runs until `end`; `sent` hears of each probe and when it is sent.
-    pub fn until(&mut self, end: Duration, sent: impl FnMut(&Probe, Duration)) {
+    pub fn until(&mut self, end: Duration, sent: impl FnMut(&Turn, Duration)) {
         self.until_hinted(end, sent, |_, _| false);
     }
 
@@ -47,15 +53,16 @@ impl Run {
     pub fn until_hinted(
         &mut self,
         end: Duration,
-        mut sent: impl FnMut(&Probe, Duration),
-        mut answered: impl FnMut(&Probe, Duration) -> bool,
+        mut sent: impl FnMut(&Turn, Duration),
+        mut answered: impl FnMut(&Turn, Duration) -> bool,
     ) {
         while self.now - self.start < end {
             while self.in_flight.front().is_some_and(|(at, _)| *at + LATENCY <= self.now) {
-                let Some((at, probe)) = self.in_flight.pop_front() else { break };
-                self.schedule.done(&probe, Pace::Normal, at, self.now);
-                if answered(&probe, at - self.start) {
-                    self.schedule.hasten_others(&probe, self.now);
+                let Some((at, turn)) = self.in_flight.pop_front() else { break };
+                let (id, probe) = &turn;
+                self.schedule.done(id, *probe, Pace::Normal, at, self.now);
+                if answered(&turn, at - self.start) {
+                    self.schedule.hasten_others(id, *probe, self.now);
                 }
                 self.schedule.oldest_due(self.now);
             }
@@ -65,9 +72,9 @@ impl Run {
                 match self.budget.take(self.now) {
                     Err(later) => wake = Some(later),
                     Ok(()) => {
-                        if let Some(probe) = self.schedule.pop(self.now) {
-                            sent(&probe, self.now - self.start);
-                            self.in_flight.push_back((self.now, probe));
+                        if let Some(turn) = self.schedule.pop(self.now) {
+                            sent(&turn, self.now - self.start);
+                            self.in_flight.push_back((self.now, turn));
                         }
                         continue;
                     }

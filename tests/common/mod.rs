@@ -382,7 +382,7 @@ pub fn of(id: &str) -> String {
 
 /// The sample of the default account that counts the failures of an endpoint for a reason.
 pub fn failures(endpoint: &str, reason: &str) -> String {
-    format!("goldrush_api_request_failures_total{{account=\"default\",endpoint=\"{endpoint}\",reason=\"{reason}\"}}")
+    format!("goldrush_api_request_failures_total{{account=\"default\",operation=\"{endpoint}\",reason=\"{reason}\"}}")
 }
 
 /// Whether each of that many pipelines has all three probes, and the newest of each has succeeded.

@@ -42,7 +42,7 @@ impl Scrape {
     }
 
     pub fn failures(&self, account: &str, endpoint: Endpoint, reason: &str) -> f64 {
-        let labels = format!("account=\"{account}\",endpoint=\"{endpoint}\",reason=\"{reason}\"");
+        let labels = format!("account=\"{account}\",operation=\"{endpoint}\",reason=\"{reason}\"");
         self.value(&format!("goldrush_api_request_failures_total{{{labels}}}")).unwrap()
     }
 

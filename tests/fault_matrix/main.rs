@@ -250,7 +250,7 @@ fn matrix(endpoints: &[Endpoint], timeout: &str, tried: fn(&Fault) -> bool) {
         let mut wrong = Vec::new();
         for cell in &cells {
             cell.check(scrape, &mut wrong);
-            let expected = cell.reason().map(|reason| format!("endpoint=\"{}\",reason=\"{reason}\"}}", cell.endpoint));
+            let expected = cell.reason().map(|reason| format!("operation=\"{}\",reason=\"{reason}\"}}", cell.endpoint));
             let counted = failures.get(cell.account.as_str()).into_iter().flatten().map(|(labels, _)| *labels);
             wrong.extend(
                 counted
@@ -470,7 +470,7 @@ async fn names() {
         |_| {},
         |scrape| {
             let counted = scrape.all_failures().remove("a0").unwrap_or_default();
-            let seen = counted.iter().any(|(labels, _)| *labels == "endpoint=\"list\",reason=\"dns\"}");
+            let seen = counted.iter().any(|(labels, _)| *labels == "operation=\"list\",reason=\"dns\"}");
             if seen { vec![] } else { vec![format!("{counted:?}")] }
         },
     );
