@@ -193,7 +193,7 @@ impl Poller {
         self.once = true;
         self.poll_until(Self::all_asked_once).await;
         if self.refused.is_some() {
-            return Err(Error::Unauthorized);
+            return Err(Error::Unauthorized(api::Said::default()));
         }
         self.list_failure.map_or(Ok(()), Err)
     }
@@ -390,7 +390,7 @@ impl Poller {
         let id = &probe.id;
         if result.is_ok() {
             self.not_found.remove(&probe);
-        } else if matches!(result, Err(Error::NotFound))
+        } else if matches!(result, Err(Error::NotFound(_)))
             && !self.not_found.contains(&probe)
             && self.schedule.contains(id)
         {

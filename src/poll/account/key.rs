@@ -4,7 +4,7 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use super::{Job, Poller};
-use crate::api::Error;
+use crate::api::{Error, Said};
 use crate::fleet::Moment;
 use crate::service_key::{Look, Reread};
 
@@ -26,7 +26,7 @@ impl Poller {
         // A new key that is no better is news.
         let news = self.told_refused.replace(generation) != Some(generation);
         if news {
-            error!(account = self.fleet.name(), source = %self.keys.source(), "{}", Error::Unauthorized);
+            error!(account = self.fleet.name(), source = %self.keys.source(), "{}", Error::Unauthorized(Said::default()));
         }
         let newly_refused = self.refused.is_none();
         // Those of one wave that come in late are no new refusal: what was sent after the first one counts.
@@ -63,7 +63,7 @@ impl Poller {
             Reread::Changed => {
                 info!(account, source = %self.keys.source(), "a new ServiceKey has been read");
                 self.fleet.lock().key_loaded = Some(self.keys.current().loaded_at);
-                if self.refused.is_some() || matches!(self.list_failure, Some(Error::Forbidden)) {
+                if self.refused.is_some() || matches!(self.list_failure, Some(Error::Forbidden(_))) {
                     self.list_backoff.reset();
                     self.list_due = Instant::now();
                 }

@@ -154,8 +154,10 @@ impl Poller {
         let was_forbidden = self.fleet.lock().list_failed(error.reason(), now);
         let account = self.fleet.name();
         // Of a refused key, `refuse_key` tells.
-        if self.list_failure.as_ref().map(Error::reason) != Some(error.reason()) && error != Error::Unauthorized {
-            if error == Error::Forbidden && !was_forbidden {
+        if self.list_failure.as_ref().map(Error::reason) != Some(error.reason())
+            && !matches!(error, Error::Unauthorized(_))
+        {
+            if matches!(error, Error::Forbidden(_)) && !was_forbidden {
                 error!(account, source = %self.keys.source(), "the list of pipelines fails: {}", error.of_list());
             } else {
                 let reason = error.reason().as_str();
@@ -164,7 +166,7 @@ impl Poller {
         }
         // As long as nothing has been listed, and while the credential is refused, waiting for the next turn
         // would only cost time.
-        let soon = self.listed_pages.is_none() || matches!(error, Error::Unauthorized | Error::Forbidden);
+        let soon = self.listed_pages.is_none() || matches!(error, Error::Unauthorized(_) | Error::Forbidden(_));
         self.list_due = if soon {
             now.monotonic + self.list_backoff.next()
         } else {

@@ -47,14 +47,14 @@ async fn answers_to_what_was_sent_before_a_refusal_do_not_undo_it() {
     let sent = Instant::now();
     let [first, second, third] = Endpoint::PROBES.map(|endpoint| Job::Probe(Probe { id: id(), endpoint }));
     tokio::time::advance(Duration::from_secs(1)).await;
-    answer(&mut poller, first, sent, Err(Error::Unauthorized)).await;
+    answer(&mut poller, first, sent, Err(Error::of_status(401).unwrap())).await;
     tokio::time::advance(Duration::from_secs(1)).await;
     answer(&mut poller, second, sent, Ok(Data::Metrics(api::Metrics::default()))).await;
     assert!(poller.refused.is_some() && poller.fleet.lock().unauthorized);
     let list = Instant::now();
     tokio::time::advance(Duration::from_secs(1)).await;
     let late = Job::Probe(Probe { id: id(), endpoint: Endpoint::Metrics });
-    answer(&mut poller, late, sent, Err(Error::Unauthorized)).await;
+    answer(&mut poller, late, sent, Err(Error::of_status(401).unwrap())).await;
     assert!(poller.refused.is_some_and(|at| at < list), "what was sent before is no new refusal");
     answer(&mut poller, third, Instant::now(), Ok(Data::DestinationHealth(api::DestinationHealth::default()))).await;
     assert!(poller.refused.is_none() && !poller.fleet.lock().unauthorized);
@@ -69,10 +69,10 @@ async fn a_list_that_failed_once_is_asked_again_after_one_interval_however_small
     let listing = Listing::new(20_000, now);
     let wait = poller.next_list(listing.started, now) - now;
     assert_eq!(wait, Duration::from_secs(1_005), "201 pages are a twentieth of 4 requests per second");
-    poller.list_failed(&listing, Error::ServerError { status: 502 }, Moment::now());
+    poller.list_failed(&listing, Error::of_status(502).unwrap(), Moment::now());
     assert_eq!(poller.list_due - now, poller.discovery);
     tokio::time::advance(Duration::from_secs(500)).await;
-    poller.list_failed(&listing, Error::ServerError { status: 502 }, Moment::now());
+    poller.list_failed(&listing, Error::of_status(502).unwrap(), Moment::now());
     let wait = poller.list_due - Instant::now();
     assert!((Duration::from_secs(500)..=Duration::from_secs(505)).contains(&wait), "half of the time: {wait:?}");
 }
@@ -102,7 +102,7 @@ async fn a_404_during_a_list_asks_for_another_one() {
     poller.list_due = Instant::now();
     assert!(matches!(poller.next_job(Instant::now()), Some(Job::ListPage(1))));
     let probe = Job::Probe(Probe { id: id(), endpoint: Endpoint::Status });
-    answer(&mut poller, probe, Instant::now(), Err(Error::NotFound)).await;
+    answer(&mut poller, probe, Instant::now(), Err(Error::of_status(404).unwrap())).await;
     answer(&mut poller, Job::ListPage(1), Instant::now(), Ok(page(serde_json::json!([])))).await;
     assert!(poller.list_due <= Instant::now());
 }
@@ -112,11 +112,9 @@ async fn only_an_answer_shows_that_a_pipeline_is_in_transition() {
     let mut poller = poller_of_one().await;
     let probe = || Probe { id: id(), endpoint: Endpoint::Status };
     let in_transition = |poller: &Poller| poller.schedule.required() > 0.2;
-    for (result, wanted) in [
-        (Ok(status("RUNNING")), false),
-        (Ok(status("DEPLOYING")), true),
-        (Err(Error::ServerError { status: 500 }), false),
-    ] {
+    for (result, wanted) in
+        [(Ok(status("RUNNING")), false), (Ok(status("DEPLOYING")), true), (Err(Error::of_status(500).unwrap()), false)]
+    {
         answer(&mut poller, Job::Probe(probe()), Instant::now(), result).await;
         assert_eq!(in_transition(&poller), wanted, "{}", poller.schedule.required());
     }
