@@ -14,6 +14,7 @@ use super::error::{Error, Waiting};
 use super::head::Head;
 use super::lenient::Record;
 use super::list::ListPage;
+use super::lookup::LookUp;
 use super::request::{Probe, ProbeResponse, Request, Response};
 use super::transport;
 use crate::service_key::ServiceKey;
@@ -57,8 +58,17 @@ impl Client {
     /// # Errors
     /// [`ClientError`] if TLS cannot be set up, for want of any trusted certificate for example.
     pub fn new(settings: Settings) -> Result<Self, ClientError> {
-        let connections = Connections::new(&settings)?;
+        Self::with(settings, LookUp::default())
+    }
+
+    pub(super) fn with(settings: Settings, look_up: LookUp) -> Result<Self, ClientError> {
+        let connections = Connections::new(&settings, look_up)?;
         Ok(Self(Arc::new(Inner { settings, connections, page_size_refused: AtomicBool::new(false) })))
+    }
+
+    #[cfg(test)]
+    pub(super) fn settings(&self) -> &Settings {
+        &self.0.settings
     }
 
     /// Starts afresh: with new connections, and with the trusted certificates and name servers of this moment. Requests
@@ -161,3 +171,6 @@ impl Client {
         transport::sort(error, waiting, self.0.settings.timeout)
     }
 }
+
+#[cfg(test)]
+mod tests;

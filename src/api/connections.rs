@@ -77,8 +77,7 @@ struct Pool {
 }
 
 impl Connections {
-    pub(super) fn new(settings: &Settings) -> Result<Self, ClientError> {
-        let look_up = LookUp::default();
+    pub(super) fn new(settings: &Settings, look_up: LookUp) -> Result<Self, ClientError> {
         let http = build(settings, &look_up)?;
         let pool = Pool { http, generation: 0, built: Instant::now(), timeouts: 0 };
         Ok(Self { settings: settings.clone(), look_up, pool: Mutex::new(pool) })

@@ -73,7 +73,7 @@ impl fmt::Debug for LookUp {
 }
 
 impl LookUp {
-    fn reading(hosts: PathBuf, resolv_conf: PathBuf, port: u16) -> Self {
+    pub(super) fn reading(hosts: PathBuf, resolv_conf: PathBuf, port: u16) -> Self {
         Self(Arc::new(Inner { hosts, resolv_conf, port, resolver: Mutex::new(None) }))
     }
 
