@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use common::run::{INTERVALS, Run};
 use common::{cpu_ms, judge, median, option};
-use goldrush_exporter::api::Endpoint;
-use goldrush_exporter::poll::Probe;
+use goldrush_exporter::api::Probe;
 
 fn main() {
     let pipelines = option("--pipelines", 100_000);
@@ -46,11 +45,11 @@ fn fairness() {
         let required = pipelines as f64 * 2.0 / 15.0;
         let stretch = f64::max(1.0, load);
         let mut run = Run::new(pipelines, INTERVALS, required / load);
-        let mut sent: HashMap<Probe, Vec<Duration>> = HashMap::new();
+        let mut sent: HashMap<common::run::Turn, Vec<Duration>> = HashMap::new();
         let end = Duration::from_secs_f64(60.0 + 30.0 * stretch * 8.0);
         run.until(end, |probe, at| sent.entry(probe.clone()).or_default().push(at));
         let ages = sent.iter().map(|(probe, times)| {
-            let interval = if probe.endpoint == Endpoint::Status { 15.0 } else { 30.0 };
+            let interval = if probe.1 == Probe::Status { 15.0 } else { 30.0 };
             // The first two turns are where the spreading happens.
             let gaps = times.windows(2).skip(2).map(|pair| (pair[1] - pair[0]).as_secs_f64());
             gaps.fold(0.0, f64::max) / (interval * stretch)

@@ -23,7 +23,7 @@ mod trend;
 mod view;
 mod walk;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -42,7 +42,7 @@ pub use view::{BudgetView, Requests, View};
 pub(crate) use walk::{Step, Walk};
 
 use crate::api::{
-    Error, ListPage, ListedPipeline, Operation, PipelineId, ProbeResponse, Reason, Request, Response, UnknownField,
+    Error, KeyVerdict, ListPage, ListedPipeline, Operation, PipelineId, ProbeResponse, Reason, Request, Response, UnknownField,
 };
 use crate::config::{self, Config};
 use crate::moment::Moment;
@@ -129,6 +129,8 @@ pub struct Account {
     urgent: VecDeque<Request>,
     /// Was refused, and is sent again if the key's source holds a new key.
     refused: Option<Request>,
+    /// Were not processed by the server, and are sent once more.
+    lost: HashSet<Request>,
     /// So that it is said once.
     overloaded: bool,
     /// Everything is asked once, and then it is over.
@@ -150,6 +152,7 @@ impl Account {
             in_flight: 0,
             urgent: VecDeque::new(),
             refused: None,
+            lost: HashSet::new(),
             overloaded: false,
             once: false,
             settings,
@@ -180,6 +183,7 @@ impl Account {
         self.in_flight = 0;
         self.urgent.clear();
         self.refused = None;
+        self.lost.clear();
         self.settings = settings;
     }
 
@@ -261,7 +265,7 @@ impl Account {
 
     /// Why the account could not be listed, if the newest list failed or the key is refused.
     pub fn failure(&self) -> Option<Error> {
-        if self.credential.is_refused() { Some(Error::Unauthorized) } else { self.roster.failure().cloned() }
+        if self.credential.is_refused() { Error::of_status(401) } else { self.roster.failure().cloned() }
     }
 
     /// Takes in the response to a request that [`next`](Self::next) has handed out.
@@ -271,20 +275,17 @@ impl Account {
         let request = response.request();
         let failure = response.error().map(Error::reason);
         self.requests.count(request.operation(), now.monotonic.saturating_duration_since(sent.at), failure);
-        match response.error() {
-            Some(Error::RateLimited { retry_after }) => self.pause(*retry_after, sent, now, &mut events),
-            _ => self.budget.calm(now.monotonic),
-        }
+        self.keep_silent(response.error(), sent, now, &mut events);
+        let verdict = response.verdict();
         let is_of_current_key = sent.generation == self.credential.generation();
-        let refuses = failure == Some(Reason::Unauthorized)
-            || (failure == Some(Reason::Forbidden) && request.operation() == Operation::List);
-        if refuses && !is_of_current_key {
-            // The old key was still on its way when it was replaced: nothing is known about the new one.
+        // The old key was still on its way when it was replaced: nothing is known about the new one.
+        let is_late = !is_of_current_key && matches!(verdict, KeyVerdict::Unauthorized | KeyVerdict::NotServiceKey);
+        if is_late || self.is_lost(&request, response.error()) {
             self.ask_again(request, now.monotonic);
             return events;
         }
         if is_of_current_key {
-            self.judge_key(request, failure, sent, now, &mut events);
+            self.judge_key(request, verdict, response.error(), sent, now, &mut events);
         }
         match response {
             Response::Page(_, page) => self.take_page(page, now, &mut events),
@@ -293,27 +294,28 @@ impl Account {
         events
     }
 
-    /// What a response says of the key, and what follows.
+    /// What a response proves about the key, and what follows.
     fn judge_key(
         &mut self,
         request: Request,
-        failure: Option<Reason>,
+        verdict: KeyVerdict,
+        error: Option<&Error>,
         sent: Sent,
         now: Moment,
         events: &mut Vec<Event>,
     ) {
         let is_list = request.operation() == Operation::List;
-        let was_refused = match failure {
-            None if is_list => self.credential.accept_list(sent.at, now),
-            None | Some(Reason::Forbidden | Reason::NotFound) if !is_list => self.credential.accept_probe(sent.at, now),
-            Some(Reason::Forbidden) => {
+        let was_refused = match verdict {
+            KeyVerdict::Accepted if is_list => self.credential.accept_list(sent.at, now),
+            KeyVerdict::Accepted => self.credential.accept_probe(sent.at, now),
+            KeyVerdict::NotServiceKey => {
                 self.credential.is_of_another_kind(sent.at, now);
                 false
             }
-            Some(Reason::Unauthorized) => {
+            KeyVerdict::Unauthorized => {
                 let refusal = self.credential.refuse(sent.at, now);
                 if refusal.is_news {
-                    events.push(Event::KeyRefused);
+                    events.extend(error.cloned().map(Event::KeyRefused));
                     self.refused = Some(request);
                 }
                 if refusal.is_first && !is_list {
@@ -322,7 +324,7 @@ impl Account {
                 }
                 false
             }
-            _ => false,
+            KeyVerdict::Nothing => false,
         };
         if was_refused {
             events.push(Event::KeyAcceptedAgain);
@@ -353,7 +355,24 @@ impl Account {
         }
     }
 
-    fn pause(&mut self, retry_after: Option<Duration>, sent: Sent, now: Moment, events: &mut Vec<Event>) {
+    /// Whether the server has not processed the request, which is then worth sending once more, within the budget. Twice in
+    /// a row is a failure.
+    fn is_lost(&mut self, request: &Request, error: Option<&Error>) -> bool {
+        let was_lost = self.lost.remove(request);
+        let is_lost = !was_lost && error.is_some_and(Error::is_unsent);
+        if is_lost {
+            self.lost.insert(request.clone());
+        }
+        is_lost
+    }
+
+    /// After a 429, and after other failures that say how long to wait (503 Retry-After), everything waits.
+    fn keep_silent(&mut self, error: Option<&Error>, sent: Sent, now: Moment, events: &mut Vec<Event>) {
+        let retry_after = error.and_then(Error::retry_after);
+        let is_limit = error.is_some_and(|error| error.reason() == Reason::RateLimited);
+        if !is_limit && retry_after.is_none() {
+            return self.budget.calm(now.monotonic);
+        }
         let before = self.budget.paused_until(now.monotonic).unwrap_or(now.monotonic);
         let until = self.budget.pause(retry_after, sent.at, now.monotonic);
         if until > before + SAME_PAUSE {
@@ -441,8 +460,12 @@ impl Account {
 
     fn list_failed(&mut self, error: Error, now: Moment, events: &mut Vec<Event>) {
         let is_news = self.roster.fail(error.clone(), self.supply(), now);
+        if matches!(error, Error::PageSizeRefused { .. }) {
+            // The next request does not name a size.
+            self.roster.start_over(now.monotonic);
+        }
         // Of a refused key, `KeyRefused` tells.
-        if is_news && error != Error::Unauthorized {
+        if is_news && error.reason() != Reason::Unauthorized {
             events.push(Event::ListFails(error));
         }
     }
@@ -457,7 +480,7 @@ impl Account {
     ) {
         // It may have been dropped meanwhile.
         let Some(pipeline) = self.pipelines.get_mut(id) else { return };
-        self.requests.count_unknown(response.unknown_fields());
+        self.requests.count_unknown(response.unknown_fields().into_iter());
         let probe = response.probe();
         let failure = response.error().map(Error::reason);
         let was_found = pipeline.probes().all(|(_, state)| state.failure() != Some(Reason::NotFound));
@@ -465,7 +488,10 @@ impl Account {
         let Observed { changes, hints } = Arc::make_mut(pipeline).observe(response, now, self.read_at, &thresholds);
         let is_transitional = pipeline.phase().state().is_some_and(|phase| phase.is_transitional());
         let pace = match failure {
-            Some(Reason::Forbidden | Reason::NotFound) => Pace::Refused,
+            // Asking often changes nothing, and annoys whatever responds.
+            Some(Reason::Forbidden | Reason::NotFound | Reason::PaymentRequired | Reason::ForeignResponse) => {
+                Pace::Refused
+            }
             None if probe == crate::api::Probe::Status && is_transitional => Pace::Transitional,
             _ => Pace::Normal,
         };

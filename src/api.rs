@@ -1,42 +1,43 @@
-//! The Pipeline REST API as the exporter sees it: four GET requests, their wire types, their failures.
+//! The Pipeline REST API as the exporter sees it: GET requests, and what is read of their responses.
 //!
-//! Only this module names reqwest. Facts about the API are from GoldRush's public documentation
-//! (Service Keys, Pipeline REST API overview and endpoint reference, Error Handling).
+//! Units, closed vocabularies and lenient reading end here: what leaves this module is clean. Only this module names reqwest.
+//! Facts about the API are from GoldRush's public documentation (Service Keys, Pipeline REST API overview and endpoint
+//! reference, Error Handling).
 
 mod base_url;
 mod client;
+mod connections;
+#[cfg(any(test, fuzzing))]
+mod damage;
 mod destination_error;
 mod envelope;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
+mod head;
+mod lenient;
+mod list;
 mod lookup;
+mod pipeline_id;
+mod readings;
 mod redact;
+mod repair;
 mod request;
 mod retry_after;
-mod wire;
+mod text;
+mod transport;
+mod unknown;
+mod vocabulary;
 
 pub use base_url::{BaseUrl, BaseUrlError};
-pub use client::{Client, ClientError, Settings};
+pub use client::{Client, Settings};
+pub use connections::{ClientError, ConnectionLimits};
 pub use destination_error::{DestinationError, DestinationErrorReason};
-pub use error::{Error, Reason};
+pub use error::{Error, Foreign, KeyVerdict, Reason, Said, Waiting};
+pub use list::{Group, ListPage, ListedPipeline, Pagination};
+pub use pipeline_id::PipelineId;
+pub use readings::{DestinationHealth, PipelineMetrics, Status};
 pub use redact::redact;
 pub use request::{Operation, Probe, ProbeResponse, Request, Response};
-pub use wire::{
-    DesiredStatus, DestinationHealth, ExecutionMode, Group, ListPage, ListedPipeline, Phase, PipelineId,
-    PipelineMetrics, Status, UnknownField,
-};
-
-/// The parts that only fuzzers and their seeds ask directly.
-#[cfg(any(test, fuzzing))]
-pub(crate) mod fuzzing {
-    use std::time::{Duration, SystemTime};
-
-    use serde::de::DeserializeOwned;
-
-    pub(crate) fn open<T: DeserializeOwned>(body: &[u8]) -> Result<Option<T>, super::Error> {
-        super::envelope::open(body, None)
-    }
-
-    pub(crate) fn retry_after(text: &str, date: Option<&str>, now: SystemTime) -> Option<Duration> {
-        super::retry_after::parse(text, date, now)
-    }
-}
+pub use unknown::UnknownField;
+pub use vocabulary::{DesiredStatus, ExecutionMode, Phase};

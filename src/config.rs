@@ -139,6 +139,7 @@ impl Config {
             timeout: api.timeout,
             max_response_bytes: api.max_response_bytes,
             max_connections: poll.max_in_flight,
+            connections: api::ConnectionLimits::default(),
         };
         Ok(Self { api, poll, accounts: accounts_of(accounts, origins)?, shard, max_pipelines })
     }

@@ -36,9 +36,9 @@ impl EventLog {
     pub fn write(&mut self, event: &Event, now: Instant) {
         let (account, source) = (&*self.account, &self.source);
         match event {
-            Event::KeyRefused => error!(account, %source, "{}", Error::Unauthorized),
+            Event::KeyRefused(error) => error!(account, %source, "{error}"),
             Event::KeyAcceptedAgain => info!(account, %source, "the ServiceKey is accepted again"),
-            Event::ListFails(error @ Error::Forbidden) => {
+            Event::ListFails(error @ Error::Forbidden(_)) => {
                 error!(account, %source, "the list of pipelines fails: {}", error.of_list());
             }
             Event::ListFails(error) => {

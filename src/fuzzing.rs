@@ -44,6 +44,11 @@ pub fn wire(body: &[u8]) {
     }
 }
 
+/// A response of the API with one value damaged: every other reading is as before.
+pub fn damage(data: &[u8]) {
+    api::fuzzing::damage(data);
+}
+
 /// Pages of a list, one on each line: each pipeline is taken once, no more than the most, and the list ends.
 pub fn paging(text: &[u8]) {
     const MOST: usize = 10;
@@ -152,7 +157,7 @@ pub fn exposition(data: &[u8]) {
     }
     fleet.insert(&account, polled);
     // As the wire types take them: what is longer than a label may be is cut, what none can hold is replaced.
-    let label = |text: &str| text.chars().take(200).map(|c| if c == '\0' { '\u{FFFD}' } else { c }).collect::<String>();
+    let label = api::fuzzing::label;
     let read = |format| {
         let text = fleet_text(&fleet, now, format);
         read_exposition(&text, format == Format::OpenMetrics).unwrap_or_else(|why| panic!("{why} in {text}"))
@@ -233,8 +238,9 @@ mod tests {
     #[test]
     fn the_seeds_are_no_findings() {
         type Target = fn(&[u8]);
-        let targets: [(&str, Target); 7] = [
+        let targets: [(&str, Target); 8] = [
             ("wire", wire),
+            ("damage", damage),
             ("paging", paging),
             ("retry_after", retry_after),
             ("accept", accept),

@@ -118,7 +118,7 @@ impl Poller {
         );
         let events = self.account.answered(sent, response, now);
         events.iter().for_each(|event| self.log.write(event, now.monotonic));
-        events.contains(&Event::KeyRefused)
+        events.iter().any(|event| matches!(event, Event::KeyRefused(_)))
     }
 
     fn take_key(&mut self, found: Look) {

@@ -30,8 +30,8 @@ pub struct Failure {
 impl Failure {
     fn of_request(error: &api::Error) -> u8 {
         match error {
-            api::Error::Unauthorized => 3,
-            api::Error::Forbidden => 4,
+            api::Error::Unauthorized(_) => 3,
+            api::Error::Forbidden(_) => 4,
             error if error.answered() => 6,
             _ => 5,
         }

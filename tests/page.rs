@@ -9,7 +9,7 @@ use std::io::Read as _;
 use browser::Browser;
 use common::{Api, Exporter, KEY, eventually, request};
 use goldrush_exporter::exposition::FAMILIES;
-use goldrush_exporter::fleet::trouble::Kind;
+use goldrush_exporter::trouble::Kind;
 use goldrush_exporter::simulator::{
     DEMO_KEY_PROD, DEMO_KEY_REVOKED, DEMO_KEY_STAGING, Endpoint, Options, PRIVATE_STRINGS, Scenario,
 };

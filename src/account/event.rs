@@ -10,7 +10,7 @@ use crate::api::{Error, PipelineId};
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     /// The key in use was answered 401 for the first time: its source may hold a new one.
-    KeyRefused,
+    KeyRefused(Error),
     /// A key was accepted after a refusal.
     KeyAcceptedAgain,
     /// The list fails, for another reason than before or after it succeeded.

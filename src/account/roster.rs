@@ -420,11 +420,11 @@ mod tests {
         let wait = roster.next(now.monotonic, SMALL, now.monotonic) - now.monotonic;
         assert_eq!(wait, Duration::from_secs(1_005), "201 pages are a twentieth of 4 requests per second");
         roster.begin(20_000, now.monotonic);
-        assert!(roster.fail(Error::ServerError { status: 502 }, SMALL, now));
+        assert!(roster.fail(Error::of_status(502).unwrap(), SMALL, now));
         assert_eq!(roster.due - now.monotonic, SMALL.discovery);
         let late = now.after(Duration::from_secs(500));
         roster.begin(20_000, now.monotonic);
-        assert!(!roster.fail(Error::ServerError { status: 502 }, SMALL, late), "no news");
+        assert!(!roster.fail(Error::of_status(502).unwrap(), SMALL, late), "no news");
         assert_eq!(roster.due - late.monotonic, Duration::from_secs(500), "half of the time");
     }
 

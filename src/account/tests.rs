@@ -51,8 +51,8 @@ fn seconds(seconds: u64) -> Duration {
 fn a_401_leaves_only_the_list_to_be_asked_until_something_is_accepted() {
     let start = Moment::now();
     let mut account = account_of_one(start);
-    let events = account.probed("pipe_1", failed(Error::Unauthorized), start.after(seconds(1)));
-    assert!(events.contains(&Event::KeyRefused));
+    let events = account.probed("pipe_1", failed(Error::of_status(401).unwrap()), start.after(seconds(1)));
+    assert!(events.iter().any(|event| matches!(event, Event::KeyRefused(_))));
     assert!(account.view(start).credential.is_refused());
     let later = start.after(seconds(3));
     let sent = sends(&mut account, later.monotonic);
@@ -72,7 +72,7 @@ fn a_401_for_the_old_key_is_counted_as_a_request_and_accuses_no_key() {
     let (request, sent) = sends(&mut account, start.monotonic).remove(0);
     assert_eq!(request, probe("pipe_1", Probe::Status));
     account.key_replaced(start.wall, start.monotonic);
-    let late = Response::Probe(id("pipe_1"), failed(Error::Unauthorized));
+    let late = Response::Probe(id("pipe_1"), failed(Error::of_status(401).unwrap()));
     assert_eq!(account.answered(sent, late, start.after(seconds(1))), []);
     let view = account.view(start.after(seconds(1)));
     assert!(!view.credential.is_refused());
@@ -86,7 +86,7 @@ fn a_401_for_the_old_key_is_counted_as_a_request_and_accuses_no_key() {
 fn a_new_key_is_tried_at_once_with_the_request_that_was_refused_and_with_the_list() {
     let start = Moment::now();
     let mut account = account_of_one(start);
-    account.probed("pipe_1", failed(Error::Unauthorized), start);
+    account.probed("pipe_1", failed(Error::of_status(401).unwrap()), start);
     account.key_replaced(start.wall, start.monotonic);
     let sent: Vec<Request> = sends(&mut account, start.monotonic).into_iter().map(|(request, _)| request).collect();
     assert_eq!(sent, [probe("pipe_1", Probe::Status), Request::Page(1)]);
@@ -112,10 +112,10 @@ fn a_404_fails_the_probe_and_asks_for_a_list_which_alone_drops_the_pipeline() {
     let mut account = account_of_one(start);
     sends(&mut account, start.monotonic);
     let later = start.after(seconds(20));
-    account.probed("pipe_1", failed(Error::NotFound), later);
+    account.probed("pipe_1", failed(Error::of_status(404).unwrap()), later);
     assert_eq!(account.view(later).pipelines.len(), 1);
     assert_eq!(account.roster.due(), Some(later.monotonic));
-    account.probed("pipe_1", failed(Error::NotFound), later);
+    account.probed("pipe_1", failed(Error::of_status(404).unwrap()), later);
     let events = account.lists(&[], later.after(seconds(1)));
     assert_eq!(events, [Event::PipelineIsGone(PipelineName { id: id("pipe_1"), name: None })]);
     assert_eq!(account.view(later).pipelines.len(), 0);
@@ -126,7 +126,7 @@ fn a_404_during_a_list_asks_for_another_one() {
     let start = Moment::now();
     let mut account = account_of_one(start);
     account.roster.begin(100, start.monotonic);
-    account.probed("pipe_1", failed(Error::NotFound), start);
+    account.probed("pipe_1", failed(Error::of_status(404).unwrap()), start);
     let page = json!({"items": [{"id": "pipe_1"}], "pagination": {"has_more": false}});
     let sent = Sent { at: start.monotonic, generation: 1 };
     account.answered(sent, Response::Page(1, Ok(serde_json::from_value(page).unwrap())), start.after(seconds(10)));
@@ -138,7 +138,7 @@ fn only_a_reading_shows_that_a_pipeline_is_in_transition() {
     let start = Moment::now();
     let mut account = account_of_one(start);
     for (response, expected) in
-        [(status("RUNNING"), false), (status("DEPLOYING"), true), (failed(Error::ServerError { status: 500 }), false)]
+        [(status("RUNNING"), false), (status("DEPLOYING"), true), (failed(Error::of_status(500).unwrap()), false)]
     {
         account.probed("pipe_1", response, start);
         assert_eq!(account.schedule.required() > 0.2, expected, "{}", account.schedule.required());
@@ -182,11 +182,11 @@ fn once_is_over_when_everything_has_been_asked_or_the_list_fails() {
     );
     let mut refused = account(&[], start);
     refused.ask_once();
-    refused.hears(Response::Page(1, Err(Error::Unauthorized)), start);
+    refused.hears(Response::Page(1, Err(Error::of_status(401).unwrap())), start);
     assert!(refused.is_done(start.monotonic));
     refused.key_replaced(start.wall, start.monotonic);
     assert!(!refused.is_done(start.monotonic), "the new key has the last word");
-    assert_eq!(refused.failure(), Some(Error::Unauthorized));
+    assert_eq!(refused.failure(), Error::of_status(401));
 }
 
 /// What the world does to an account.
@@ -214,12 +214,12 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 fn error(how: u8) -> Error {
     match how % 8 {
-        0 => Error::Unauthorized,
-        1 => Error::Forbidden,
-        2 => Error::NotFound,
+        0 => Error::of_status(401).unwrap(),
+        1 => Error::of_status(403).unwrap(),
+        2 => Error::of_status(404).unwrap(),
         3 => Error::RateLimited { retry_after: Some(seconds(u64::from(how))) },
         4 => Error::RateLimited { retry_after: None },
-        5 => Error::ServerError { status: 503 },
+        5 => Error::of_status(503).unwrap(),
         6 => Error::Decode("x".to_owned()),
         _ => Error::Disconnected("x".to_owned()),
     }

@@ -4,9 +4,9 @@ use std::fmt;
 
 use reqwest::Url;
 
-use super::wire::PipelineId;
+use super::pipeline_id::PipelineId;
 
-/// Where the API answers; every request goes to a path below it, on its host, and nowhere else.
+/// Where the API is; every request goes to a path below it, on its host, and nowhere else.
 #[derive(Clone, PartialEq, Eq)]
 pub struct BaseUrl(Url);
 
@@ -14,10 +14,10 @@ pub struct BaseUrl(Url);
 #[derive(Debug, thiserror::Error)]
 pub enum BaseUrlError {
     /// Not an absolute URL.
-    #[error("is not a URL ({0}); it takes one such as https://api.covalenthq.com/platform/pipeline-api/")]
+    #[error("is not a URL ({0}); expects one such as https://api.covalenthq.com/platform/pipeline-api/")]
     Invalid(String),
     /// A scheme other than http and https.
-    #[error("has the scheme `{0}`; it takes https (or http on a loopback host)")]
+    #[error("has the scheme `{0}`; expects https (or http on a loopback host)")]
     Scheme(String),
     /// Plain http to another machine would show the ServiceKey to the network.
     #[error(
@@ -26,7 +26,7 @@ pub enum BaseUrlError {
     )]
     PlainHttp,
     /// User, password, query or fragment in the URL.
-    #[error("holds a user, password, query or fragment; it takes only scheme, host, port and path")]
+    #[error("holds a user, password, query or fragment; expects only scheme, host, port and path")]
     Extras,
 }
 
@@ -34,7 +34,7 @@ impl BaseUrl {
     /// Reads an address; a missing final slash is added.
     ///
     /// # Errors
-    /// A [`BaseUrlError`] when it is no http(s) URL, holds more than host and path, or is plain http
+    /// A [`BaseUrlError`] when it is not an http(s) URL, holds more than host and path, or is plain http
     /// to a host that is not loopback while `allow_http` is false.
     pub fn parse(text: &str, allow_http: bool) -> Result<Self, BaseUrlError> {
         let mut url = Url::parse(text.trim()).map_err(|error| BaseUrlError::Invalid(error.to_string()))?;
@@ -60,11 +60,12 @@ impl BaseUrl {
         self.0.scheme() == "https"
     }
 
-    pub(super) fn list(&self, page_number: u32, page_size: u32) -> Url {
+    pub(super) fn list(&self, page_number: u32, page_size: Option<u32>) -> Url {
         let mut url = self.0.clone();
-        url.query_pairs_mut()
-            .append_pair("page_number", &page_number.to_string())
-            .append_pair("page_size", &page_size.to_string());
+        url.query_pairs_mut().append_pair("page_number", &page_number.to_string());
+        if let Some(page_size) = page_size {
+            url.query_pairs_mut().append_pair("page_size", &page_size.to_string());
+        }
         url
     }
 
@@ -124,6 +125,7 @@ mod tests {
         let base = BaseUrl::parse("https://h/api", false).unwrap();
         let id = PipelineId::new("a/b?c#d é%2F").unwrap();
         assert_eq!(base.of_pipeline(&id, "status").as_str(), "https://h/api/a%2Fb%3Fc%23d%20%C3%A9%252F/status/");
-        assert_eq!(base.list(2, 100).as_str(), "https://h/api/?page_number=2&page_size=100");
+        assert_eq!(base.list(2, Some(100)).as_str(), "https://h/api/?page_number=2&page_size=100");
+        assert_eq!(base.list(2, None).as_str(), "https://h/api/?page_number=2");
     }
 }

@@ -1,14 +1,18 @@
 //! What can go wrong with one request: one variant, one `reason` label, one sentence for people.
 
+use std::fmt;
 use std::time::Duration;
 
+use super::request::Operation;
 use crate::labels::closed_set;
 
 closed_set! {
-    /// The `reason` label of `goldrush_api_request_failures_total`: one per variant of [`Error`].
+    /// The `reason` label of `goldrush_api_request_failures_total`.
     pub enum Reason {
         /// 401.
         Unauthorized = "unauthorized",
+        /// 402: the plan's credits are used up.
+        PaymentRequired = "payment_required",
         /// 403.
         Forbidden = "forbidden",
         /// 404.
@@ -21,9 +25,11 @@ closed_set! {
         Redirect = "redirect",
         /// Any other status that is not 200.
         UnexpectedStatus = "unexpected_status",
+        /// Something that is not the API responded in its place.
+        ForeignResponse = "foreign_response",
         /// An envelope with `error: true`.
         ApiError = "api_error",
-        /// No whole answer in time.
+        /// No whole response in time.
         Timeout = "timeout",
         /// The host's name has no address.
         Dns = "dns",
@@ -31,143 +37,339 @@ closed_set! {
         Tls = "tls",
         /// No connection (refused, unreachable).
         Connect = "connect",
-        /// The connection broke before the answer was whole.
+        /// The connection broke before the response was whole.
         Disconnected = "disconnected",
-        /// The answer is larger than `api.max_response_bytes`.
+        /// The response is larger than `api.max_response_bytes`.
         TooLarge = "too_large",
-        /// The answer is not what the API documents.
+        /// The response is not what the API documents.
         Decode = "decode",
     }
 }
 
-/// Why a request gave no reading. No variant holds a key, a URL or text of the API that has not been redacted.
+/// Why a request gave no reading. No variant holds a key, a URL or text from outside that has not been redacted.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Error {
     /// 401: the key was refused.
-    #[error("the API answered 401: the ServiceKey is missing, malformed or revoked; put a valid one in its place")]
-    Unauthorized,
+    #[error("the API returned 401: the ServiceKey is missing, malformed or revoked; replace it with a valid one{0}")]
+    Unauthorized(Said),
+    /// 402: the account has to pay first.
+    #[error("the API returned 402: the plan's credits are used up; raise the limit or the plan at GoldRush{0}")]
+    PaymentRequired(Said),
     /// 403: on the list, not a ServiceKey; on a pipeline, another group's.
-    #[error("the API answered 403: the pipeline belongs to another group")]
-    Forbidden,
+    #[error("the API returned 403: the pipeline belongs to another group{0}")]
+    Forbidden(Said),
     /// 404: no such pipeline, or (on the list) a wrong `api.base_url`.
-    #[error("the API answered 404: the pipeline does not exist any more")]
-    NotFound,
+    #[error("the API returned 404: the pipeline does not exist any more{0}")]
+    NotFound(Said),
     /// 429, with the pause that the API asked for.
-    #[error("the API answered 429: too many requests; lower poll.requests_per_second if this goes on")]
+    #[error("the API returned 429: too many requests; lower poll.requests_per_second if this persists")]
     RateLimited {
         /// What `Retry-After` asked for, if it did.
         retry_after: Option<Duration>,
     },
     /// 5xx.
-    #[error("the API answered {status}: it has trouble of its own")]
+    #[error("the API returned {status} (server error){said}")]
     ServerError {
         /// The HTTP status.
         status: u16,
+        /// What `Retry-After` asked for, if it did.
+        retry_after: Option<Duration>,
+        /// What the envelope says.
+        said: Said,
     },
     /// 3xx.
-    #[error("the API answered {status}, a redirect, which is never followed with a ServiceKey: check api.base_url")]
+    #[error("the API returned {status}, a redirect, which is never followed with a ServiceKey: check api.base_url")]
     Redirect {
         /// The HTTP status.
         status: u16,
     },
+    /// The API may not accept the size of the pages. The next request for a page does not name a size, so it is worth
+    /// sending at once.
+    #[error("the API returned {status} to a page_size of {}; the next list omits it{said}", super::client::PAGE_SIZE)]
+    PageSizeRefused {
+        /// The HTTP status: 400 or 422.
+        status: u16,
+        /// What the envelope says.
+        said: Said,
+    },
     /// Any other status.
-    #[error("the API answered {status}, which it does not document for this request")]
+    #[error("the API returned {status}, which it does not document for this request{said}")]
     UnexpectedStatus {
         /// The HTTP status.
         status: u16,
+        /// What the envelope says.
+        said: Said,
     },
-    /// An envelope with `error: true` in an answer that HTTP calls a success.
-    #[error("the API answered error: true (error_code {code}): {message}")]
+    /// A proxy, a firewall, an ingress or a captive portal responded, so nothing is known about the API.
+    #[error("{0}")]
+    ForeignResponse(Foreign),
+    /// An envelope with `error: true` in a response that HTTP calls a success.
+    #[error("the API returned error: true (error_code {code}): {message}")]
     ApiError {
         /// `error_code`, redacted.
         code: String,
         /// `error_message`, redacted.
         message: String,
     },
-    /// No whole answer within `api.timeout`, or no connection within the part of it that connecting may take.
-    #[error("no {missing} ({}): {doing}", humantime::format_duration(*.timeout))]
+    /// No whole response within a limit.
+    #[error("timed out after {} ({}) {}", humantime::format_duration(*.after), .waiting.limit(), .waiting.as_str())]
     Timeout {
-        /// What did not come, and the name of the limit.
-        missing: &'static str,
         /// The limit that passed.
-        timeout: Duration,
-        /// What was being waited for.
-        doing: &'static str,
+        after: Duration,
+        /// What did not come.
+        waiting: Waiting,
     },
     /// The name of the host has no address.
     #[error("the host of api.base_url has no address: {0}")]
     Dns(String),
     /// TLS could not be agreed on.
-    #[error("no TLS with the host of api.base_url: {0}")]
+    #[error("the TLS handshake with the host of api.base_url failed: {0}")]
     Tls(String),
-    /// Nobody answers at that address.
-    #[error("no connection to the host of api.base_url: {0}")]
+    /// No connection to any of the host's addresses.
+    #[error("cannot connect to the host of api.base_url: {0}")]
     Connect(String),
     /// The connection ended too early.
-    #[error("the connection broke before the answer was whole: {0}")]
+    #[error("the connection broke before the response was complete: {0}")]
     Disconnected(String),
+    /// The server closed the connection before it processed the request. See [`Error::is_unsent`].
+    #[error("the connection was closed before the request was processed: {0}")]
+    Unsent(String),
     /// The body grew past the limit.
-    #[error("the answer is larger than api.max_response_bytes ({limit})")]
+    #[error("the response is larger than api.max_response_bytes ({limit})")]
     TooLarge {
         /// The limit in bytes.
         limit: u64,
     },
-    /// Not JSON, not the envelope, or a field of a wrong type.
-    #[error("the answer is not what the API documents: {0}")]
+    /// Not JSON, not the envelope, or not the documented shape.
+    #[error("the response is not what the API documents: {0}")]
     Decode(String),
+}
+
+/// What the API's envelope said beside a status.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Said(Option<Box<str>>);
+
+impl Said {
+    /// A message of an envelope, redacted; perhaps empty.
+    pub(super) fn in_envelope(redacted: &str) -> Self {
+        Self(Some(redacted.into()))
+    }
+
+    /// Whether there was an envelope, so that it was the API that responded, beyond doubt. An empty body has none.
+    pub fn is_the_apis(&self) -> bool {
+        self.0.is_some()
+    }
+}
+
+impl fmt::Display for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.as_deref() {
+            None | Some("") => Ok(()),
+            Some(message) => write!(f, " (error_message: {message})"),
+        }
+    }
+}
+
+/// A response of something that is not the API.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Foreign {
+    /// The HTTP status.
+    pub status: u16,
+    /// What `Retry-After` asked for, if it did.
+    pub retry_after: Option<Duration>,
+    /// What its body is, in words.
+    pub(super) content: &'static str,
+    /// The product that its headers name, if it is a well-known one.
+    pub(super) product: Option<&'static str>,
+}
+
+impl fmt::Display for Foreign {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { status, content, .. } = self;
+        write!(
+            f,
+            "something between the exporter and GoldRush responded {status}, not the API: {content} instead of the API's JSON"
+        )?;
+        if let Some(product) = self.product {
+            write!(f, ", from {product}")?;
+        }
+        f.write_str("; check proxies, firewalls and api.base_url")
+    }
+}
+
+closed_set! {
+    /// What a request was waiting for when its time was over.
+    pub enum Waiting {
+        /// Nothing could be sent yet.
+        Connection = "looking up the host, connecting or negotiating TLS",
+        /// The request was sent.
+        Headers = "waiting for response headers",
+        /// The headers came.
+        Body = "reading the response body",
+    }
+}
+
+impl Waiting {
+    fn limit(self) -> &'static str {
+        match self {
+            Self::Connection => "the limit for connecting",
+            Self::Headers | Self::Body => "api.timeout",
+        }
+    }
+}
+
+/// What a response proves about the key that was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyVerdict {
+    /// The API accepted the key.
+    Accepted,
+    /// The key is missing, malformed or revoked.
+    Unauthorized,
+    /// The key is valid and not a ServiceKey.
+    NotServiceKey,
+    /// Nothing: the API may not even have seen it.
+    Nothing,
 }
 
 impl Error {
     /// The label value that counts this failure.
     pub fn reason(&self) -> Reason {
         match self {
-            Self::Unauthorized => Reason::Unauthorized,
-            Self::Forbidden => Reason::Forbidden,
-            Self::NotFound => Reason::NotFound,
+            Self::Unauthorized(_) => Reason::Unauthorized,
+            Self::PaymentRequired(_) => Reason::PaymentRequired,
+            Self::Forbidden(_) => Reason::Forbidden,
+            Self::NotFound(_) => Reason::NotFound,
             Self::RateLimited { .. } => Reason::RateLimited,
             Self::ServerError { .. } => Reason::ServerError,
             Self::Redirect { .. } => Reason::Redirect,
-            Self::UnexpectedStatus { .. } => Reason::UnexpectedStatus,
+            Self::PageSizeRefused { .. } | Self::UnexpectedStatus { .. } => Reason::UnexpectedStatus,
+            Self::ForeignResponse(_) => Reason::ForeignResponse,
             Self::ApiError { .. } => Reason::ApiError,
             Self::Timeout { .. } => Reason::Timeout,
             Self::Dns(_) => Reason::Dns,
             Self::Tls(_) => Reason::Tls,
             Self::Connect(_) => Reason::Connect,
-            Self::Disconnected(_) => Reason::Disconnected,
+            Self::Disconnected(_) | Self::Unsent(_) => Reason::Disconnected,
             Self::TooLarge { .. } => Reason::TooLarge,
             Self::Decode(_) => Reason::Decode,
         }
     }
 
-    /// What an HTTP status says by itself; `None` for 200.
-    pub(super) fn from_status(status: u16, retry_after: Option<Duration>) -> Option<Self> {
+    /// What an HTTP status of the API's says without a body; `None` for 200.
+    pub fn of_status(status: u16) -> Option<Self> {
+        Self::from_status(status, None, Said::default())
+    }
+
+    pub(super) fn from_status(status: u16, retry_after: Option<Duration>, said: Said) -> Option<Self> {
         Some(match status {
             200 => return None,
-            401 => Self::Unauthorized,
-            403 => Self::Forbidden,
-            404 => Self::NotFound,
+            401 => Self::Unauthorized(said),
+            402 => Self::PaymentRequired(said),
+            403 => Self::Forbidden(said),
+            404 => Self::NotFound(said),
             429 => Self::RateLimited { retry_after },
             300..=399 => Self::Redirect { status },
-            500..=599 => Self::ServerError { status },
-            _ => Self::UnexpectedStatus { status },
+            500..=599 => Self::ServerError { status, retry_after, said },
+            _ => Self::UnexpectedStatus { status, said },
         })
     }
 
     /// What it means where the list of pipelines was asked for: a status can mean another thing there.
     pub fn of_list(&self) -> String {
         match self {
-            Self::Forbidden => "the API answered 403: the credential is an API key instead of a ServiceKey; \
-                                put a ServiceKey in its place"
-                .to_owned(),
-            Self::NotFound => {
-                "the API answered 404: there is no list of pipelines at that address; check api.base_url".to_owned()
+            Self::Forbidden(said) => format!(
+                "the API returned 403: the credential is an API key, not a ServiceKey; replace it with a ServiceKey{said}"
+            ),
+            Self::NotFound(said) => {
+                format!("the API returned 404: there is no list of pipelines at that address; check api.base_url{said}")
             }
             other => other.to_string(),
         }
     }
 
-    /// Whether an HTTP answer arrived at all, however bad: the exit statuses of `check` ask for that.
+    /// What the failure of such a request proves about its key.
+    pub fn verdict(&self, operation: Operation) -> KeyVerdict {
+        match self {
+            Self::Unauthorized(_) => KeyVerdict::Unauthorized,
+            Self::Forbidden(_) if operation == Operation::List => KeyVerdict::NotServiceKey,
+            Self::Forbidden(_) => KeyVerdict::Accepted,
+            // An ingress without a backend returns 404 as well, perhaps without a body.
+            Self::NotFound(said) if operation != Operation::List && said.is_the_apis() => KeyVerdict::Accepted,
+            _ => KeyVerdict::Nothing,
+        }
+    }
+
+    /// How long the response asks to wait before the next request (429, 503, and others that name a time).
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::RateLimited { retry_after } | Self::ServerError { retry_after, .. } => *retry_after,
+            Self::ForeignResponse(foreign) => foreign.retry_after,
+            _ => None,
+        }
+    }
+
+    /// Whether an HTTP response arrived at all, however bad: the exit statuses of `check` ask for that.
     pub fn answered(&self) -> bool {
-        !matches!(self, Self::Timeout { .. } | Self::Dns(_) | Self::Tls(_) | Self::Connect(_) | Self::Disconnected(_))
+        !matches!(
+            self,
+            Self::Timeout { .. }
+                | Self::Dns(_)
+                | Self::Tls(_)
+                | Self::Connect(_)
+                | Self::Disconnected(_)
+                | Self::Unsent(_)
+        )
+    }
+
+    /// Whether the server has not processed the request (HTTP/2: GOAWAY without an error, or REFUSED_STREAM): sending it
+    /// once more, as a request of its own, loses nothing.
+    pub fn is_unsent(&self) -> bool {
+        matches!(self, Self::Unsent(_))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_failure_proves_about_the_key() {
+        use KeyVerdict::{Accepted, NotServiceKey, Nothing, Unauthorized};
+        let said = || Said::in_envelope("no");
+        for (error, list, probe) in [
+            (Error::Unauthorized(Said::default()), Unauthorized, Unauthorized),
+            (Error::Forbidden(said()), NotServiceKey, Accepted),
+            (Error::NotFound(said()), Nothing, Accepted),
+            (Error::NotFound(Said::default()), Nothing, Nothing),
+            (Error::PaymentRequired(said()), Nothing, Nothing),
+            (Error::Decode(String::new()), Nothing, Nothing),
+            (Error::of_status(503).unwrap(), Nothing, Nothing),
+        ] {
+            assert_eq!(error.verdict(Operation::List), list, "{error}");
+            assert_eq!(error.verdict(Operation::Metrics), probe, "{error}");
+        }
+    }
+
+    #[test]
+    fn sentences() {
+        let foreign = Foreign { status: 403, retry_after: None, content: "HTML", product: Some("cloudflare") };
+        for (error, sentence) in [
+            (
+                Error::ForeignResponse(foreign),
+                "something between the exporter and GoldRush responded 403, not the API: HTML instead of the API's JSON, \
+                 from cloudflare; check proxies, firewalls and api.base_url",
+            ),
+            (
+                Error::Timeout { after: Duration::from_secs(10), waiting: Waiting::Headers },
+                "timed out after 10s (api.timeout) waiting for response headers",
+            ),
+            (
+                Error::UnexpectedStatus { status: 410, said: Said::in_envelope("pipeline deleted") },
+                "the API returned 410, which it does not document for this request (error_message: pipeline deleted)",
+            ),
+            (Error::of_status(502).unwrap(), "the API returned 502 (server error)"),
+        ] {
+            assert_eq!(error.to_string(), sentence);
+        }
     }
 }

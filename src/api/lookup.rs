@@ -1,87 +1,256 @@
-//! Looks up the API's host: one look-up at a time, for all requests that wait for it.
+//! Looks up the API's host without the operating system's resolver.
 //!
-//! A look-up cannot be called off. It keeps its thread until the operating system gives up, long after the request, and
-//! that thread is one of a pool whose other threads write what scrapers read. Nothing is kept once it has ended.
+//! A static binary's `getaddrinfo` loads modules of the machine's C library and can crash in them. It also cannot be called
+//! off: a silent name server would keep one thread for each request. `/etc/hosts` and `/etc/resolv.conf` are read again
+//! whenever they have changed.
 
+use std::fmt;
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs as _};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use futures_util::FutureExt as _;
-use futures_util::future::{BoxFuture, Shared};
+use hickory_resolver::TokioResolver;
+use hickory_resolver::config::{LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::net::{DnsError, NetError};
+use hickory_resolver::system_conf::parse_resolv_conf;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use tokio::task::spawn_blocking;
 
-type Found = Result<Vec<SocketAddr>, Arc<io::Error>>;
-type UnderWay = Option<Shared<BoxFuture<'static, Found>>>;
+/// How long one name server may take: connecting, a second attempt included, has to end within its own limit.
+const LONGEST_QUERY: Duration = Duration::from_secs(2);
+/// An address is looked up anew for each new connection. What is kept is for connections that are made at the same time.
+const LONGEST_KEPT: Duration = Duration::from_secs(5);
 
-/// Of one client, which talks to one host.
-pub(super) struct LookUp {
-    ask: fn(&str) -> io::Result<Vec<SocketAddr>>,
-    under_way: Arc<Mutex<UnderWay>>,
+/// A resolver that follows the machine's configuration. Clones share what they have read.
+#[derive(Clone)]
+pub(super) struct LookUp(Arc<Inner>);
+
+struct Inner {
+    hosts: PathBuf,
+    resolv_conf: PathBuf,
+    /// Where name servers listen: `resolv.conf` knows one port only.
+    port: u16,
+    /// What `resolv.conf` held when the resolver was built.
+    resolver: Mutex<Option<(Vec<u8>, TokioResolver)>>,
 }
 
+/// Why a name has no address.
+#[derive(Debug)]
+pub(super) enum LookUpError {
+    NotFound,
+    NoAddress,
+    Silent,
+    Configuration(String),
+    Failed(String),
+}
+
+impl fmt::Display for LookUpError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotFound => f.write_str("the name does not exist (NXDOMAIN)"),
+            Self::NoAddress => f.write_str("the name exists and has no address"),
+            Self::Silent => f.write_str("no name server of /etc/resolv.conf responds"),
+            Self::Configuration(why) => write!(f, "/etc/resolv.conf cannot be used: {why}"),
+            Self::Failed(why) => write!(f, "the look-up failed: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for LookUpError {}
+
 impl Default for LookUp {
-    /// Asks the operating system.
     fn default() -> Self {
-        Self { ask: |host| Ok((host, 0).to_socket_addrs()?.collect()), under_way: Arc::default() }
+        Self::reading("/etc/hosts".into(), "/etc/resolv.conf".into(), 53)
+    }
+}
+
+impl fmt::Debug for LookUp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LookUp").finish_non_exhaustive()
+    }
+}
+
+impl LookUp {
+    pub(super) fn reading(hosts: PathBuf, resolv_conf: PathBuf, port: u16) -> Self {
+        Self(Arc::new(Inner { hosts, resolv_conf, port, resolver: Mutex::new(None) }))
+    }
+
+    async fn addresses(&self, name: &str) -> Result<Vec<IpAddr>, LookUpError> {
+        let hosts = std::fs::read(&self.0.hosts).unwrap_or_default();
+        let known = in_hosts(&String::from_utf8_lossy(&hosts), name);
+        if !known.is_empty() {
+            return Ok(known);
+        }
+        if is_localhost(name) {
+            return Ok(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
+        }
+        let found = self.resolver()?.lookup_ip(name).await.map_err(|error| LookUpError::of(&error))?;
+        Ok(found.iter().collect())
+    }
+
+    fn resolver(&self) -> Result<TokioResolver, LookUpError> {
+        let text = match std::fs::read(&self.0.resolv_conf) {
+            // As the C library: a name server on this machine.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            read => read.map_err(|error| LookUpError::Configuration(error.to_string()))?,
+        };
+        let mut resolver = self.0.resolver.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((read, resolver)) = &*resolver
+            && *read == text
+        {
+            return Ok(resolver.clone());
+        }
+        let built = build(&text, self.0.port).map_err(LookUpError::Configuration)?;
+        *resolver = Some((text, built.clone()));
+        Ok(built)
+    }
+}
+
+fn build(resolv_conf: &[u8], port: u16) -> Result<TokioResolver, String> {
+    let names_a_server =
+        String::from_utf8_lossy(resolv_conf).lines().any(|line| line.trim_start().starts_with("nameserver"));
+    let (mut config, mut options) = if names_a_server {
+        parse_resolv_conf(resolv_conf).map_err(|error| error.to_string())?
+    } else {
+        let local = NameServerConfig::udp_and_tcp(Ipv4Addr::LOCALHOST.into());
+        (ResolverConfig::from_name_servers(vec![local]), ResolverOpts::default())
+    };
+    let mut servers = config.name_servers().to_vec();
+    for connection in servers.iter_mut().flat_map(|server| &mut server.connections) {
+        connection.port = port;
+    }
+    config = ResolverConfig::from_parts(config.domain().cloned(), config.search().to_vec(), servers);
+    options.timeout = options.timeout.min(LONGEST_QUERY);
+    options.use_hosts_file = ResolveHosts::Never;
+    // Both families: the one that cannot be reached is skipped when connecting.
+    options.ip_strategy = LookupIpStrategy::Ipv6AndIpv4;
+    options.cache_size = 8;
+    options.positive_max_ttl = Some(LONGEST_KEPT);
+    options.negative_max_ttl = Some(Duration::from_secs(1));
+    let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
+    *builder.options_mut() = options;
+    builder.build().map_err(|error| error.to_string())
+}
+
+/// The addresses that a hosts file gives to a name.
+fn in_hosts(hosts: &str, name: &str) -> Vec<IpAddr> {
+    let name = name.trim_end_matches('.');
+    let lines = hosts.lines().map(|line| line.split('#').next().unwrap_or_default());
+    lines
+        .filter_map(|line| {
+            let mut words = line.split_ascii_whitespace();
+            let address = words.next()?.parse().ok()?;
+            words.any(|word| word.trim_end_matches('.').eq_ignore_ascii_case(name)).then_some(address)
+        })
+        .collect()
+}
+
+/// RFC 6761, section 6.3.
+fn is_localhost(name: &str) -> bool {
+    let name = name.trim_end_matches('.').to_ascii_lowercase();
+    name == "localhost" || name.ends_with(".localhost")
+}
+
+impl LookUpError {
+    fn of(error: &NetError) -> Self {
+        match error {
+            NetError::Timeout | NetError::NoConnections => Self::Silent,
+            NetError::Dns(DnsError::NoRecordsFound(_)) if error.is_nx_domain() => Self::NotFound,
+            NetError::Dns(DnsError::NoRecordsFound(_)) => Self::NoAddress,
+            other => Self::Failed(other.to_string()),
+        }
     }
 }
 
 impl Resolve for LookUp {
     fn resolve(&self, name: Name) -> Resolving {
-        let (ask, under_way) = (self.ask, self.under_way.clone());
-        let begin = || {
-            let asked = spawn_blocking(move || {
-                let found = ask(name.as_str()).map_err(Arc::new);
-                *lock(&under_way) = None;
-                found
-            });
-            asked.map(|found| found.unwrap_or_else(|gone| Err(Arc::new(io::Error::other(gone))))).boxed().shared()
-        };
-        let found = lock(&self.under_way).get_or_insert_with(begin).clone();
-        Box::pin(async { Ok(Box::new(found.await?.into_iter()) as Addrs) })
+        let look_up = self.clone();
+        Box::pin(async move {
+            let addresses = look_up.addresses(name.as_str()).await?;
+            Ok(Box::new(addresses.into_iter().map(|address| SocketAddr::new(address, 0))) as Addrs)
+        })
     }
-}
-
-fn lock(under_way: &Mutex<UnderWay>) -> MutexGuard<'_, UnderWay> {
-    under_way.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::RwLock;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use tokio::net::UdpSocket;
 
     use super::*;
 
-    /// Look-ups that have begun, and what they wait for.
-    static BEGUN: AtomicUsize = AtomicUsize::new(0);
-    static SILENCE: RwLock<()> = RwLock::new(());
+    /// A name server that gives every name below `example` one address, and knows no other.
+    async fn name_server(socket: UdpSocket, address: [u8; 4]) {
+        let mut query = [0; 512];
+        while let Ok((length, from)) = socket.recv_from(&mut query).await {
+            let mut end = 12;
+            while query[end] != 0 {
+                end += 1 + usize::from(query[end]);
+            }
+            let question = &query[12..end + 5];
+            let is_a = question[question.len() - 4..] == [0, 1, 0, 1];
+            let known = question.windows(9).any(|part| part.eq_ignore_ascii_case(b"\x07example\0"));
+            assert!(length >= end + 5);
+            let flags = if known { [0x81, 0x80] } else { [0x81, 0x83] };
+            let count = u8::from(known && is_a);
+            let mut response = [&query[..2], &flags, &[0, 1, 0, count, 0, 0, 0, 0], question].concat();
+            if count == 1 {
+                response.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
+                response.extend(address);
+            }
+            let _ = socket.send_to(&response, from).await;
+        }
+    }
+
+    fn text(found: Result<Vec<IpAddr>, LookUpError>) -> String {
+        match found {
+            Ok(addresses) => addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+            Err(error) => error.to_string(),
+        }
+    }
 
     #[tokio::test]
-    async fn while_a_name_server_is_silent_all_requests_wait_for_one_look_up() {
-        let ask = |host: &str| {
-            BEGUN.fetch_add(1, Ordering::SeqCst);
-            drop(SILENCE.read().unwrap());
-            (host, 0).to_socket_addrs().map(Iterator::collect)
-        };
-        let look_up = LookUp { ask, under_way: Arc::default() };
-        let resolve = |host: &str| look_up.resolve(host.parse().unwrap());
-        let silence = SILENCE.write().unwrap();
-        // Requests that have given up are among them.
-        (0..50).for_each(|_| drop(resolve("127.0.0.1")));
-        let waiting: Vec<_> = (0..50).map(|_| resolve("127.0.0.1")).collect();
-        drop(silence);
-        for addresses in futures_util::future::join_all(waiting).await {
-            assert_eq!(addresses.unwrap().collect::<Vec<_>>(), ["127.0.0.1:0".parse().unwrap()]);
-        }
-        assert_eq!(BEGUN.load(Ordering::SeqCst), 1);
+    async fn names_come_from_the_files_of_this_moment() {
+        let first = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let port = first.local_addr().unwrap().port();
+        let second = UdpSocket::bind(("127.0.0.2".parse::<IpAddr>().unwrap(), port)).await.unwrap();
+        tokio::spawn(name_server(first, [192, 0, 2, 1]));
+        tokio::spawn(name_server(second, [192, 0, 2, 2]));
+        let folder = tempfile::tempdir().unwrap();
+        let (hosts, resolv_conf) = (folder.path().join("hosts"), folder.path().join("resolv.conf"));
+        let look_up = LookUp::reading(hosts.clone(), resolv_conf.clone(), port);
+        let find = async |name: &str| text(look_up.addresses(name).await);
 
-        // The next one asks anew, and a failure is the one of the operating system.
-        let nowhere = "x".repeat(64);
-        let error = resolve(&nowhere).await.err().unwrap();
-        assert_eq!(error.to_string(), (&*nowhere, 0).to_socket_addrs().unwrap_err().to_string());
-        assert_eq!(BEGUN.load(Ordering::SeqCst), 2);
+        assert_eq!(find("api.example").await, "192.0.2.1", "no files: the name server of this machine");
+        assert_eq!(find("nowhere.invalid").await, "the name does not exist (NXDOMAIN)");
+        assert_eq!(find("localhost").await, "127.0.0.1 ::1");
+        std::fs::write(&resolv_conf, "search sub.example\nnameserver 127.0.0.2\noptions ndots:2\n").unwrap();
+        assert_eq!(find("api.example").await, "192.0.2.2");
+        assert_eq!(find("api").await, "192.0.2.2", "the search domain is appended");
+        std::fs::write(
+            &hosts,
+            "# 192.0.2.9 api.example\n192.0.2.7 other API.example. # mine\n2001:db8::1 api.example\n",
+        )
+        .unwrap();
+        assert_eq!(find("api.example").await, "192.0.2.7 2001:db8::1");
+        std::fs::write(&hosts, "").unwrap();
+        assert_eq!(find("api.example").await, "192.0.2.2");
+        std::fs::write(&resolv_conf, "nameserver localhost\n").unwrap();
+        assert!(find("api.example").await.starts_with("/etc/resolv.conf cannot be used"));
+        let too_long = format!("{}.invalid", "x".repeat(64));
+        assert!(find(&too_long).await.starts_with("/etc/resolv.conf cannot be used"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_name_server_is_said_and_many_requests_cost_no_threads() {
+        let silent = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let port = silent.local_addr().unwrap().port();
+        let look_up = LookUp::reading(folder.path().join("hosts"), folder.path().join("resolv.conf"), port);
+        let found = futures_util::future::join_all((0..50).map(|_| look_up.addresses("api.example"))).await;
+        for found in found {
+            assert!(found.is_err());
+        }
     }
 }

@@ -1,7 +1,10 @@
 //! What is asked, and what came of it. A response carries what was asked, so that no pair of them can disagree.
 
-use super::error::Error;
-use super::wire::{DestinationHealth, ListPage, PipelineId, PipelineMetrics, Status, UnknownField};
+use super::error::{Error, KeyVerdict};
+use super::list::ListPage;
+use super::pipeline_id::PipelineId;
+use super::readings::{DestinationHealth, PipelineMetrics, Status};
+use super::unknown::UnknownField;
 use crate::labels::closed_set;
 
 closed_set! {
@@ -41,7 +44,7 @@ impl From<Probe> for Operation {
 }
 
 /// One GET.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Request {
     /// A page of the list of pipelines; pages count from 1.
     Page(u32),
@@ -95,6 +98,14 @@ impl Response {
             Self::Probe(_, response) => response.error(),
         }
     }
+
+    /// What it proves about the key that the request was sent with.
+    pub fn verdict(&self) -> KeyVerdict {
+        match self.error() {
+            None => KeyVerdict::Accepted,
+            Some(error) => error.verdict(self.request().operation()),
+        }
+    }
 }
 
 impl ProbeResponse {
@@ -116,22 +127,22 @@ impl ProbeResponse {
         }
     }
 
-    /// The fields that said something unknown.
-    pub fn unknown_fields(&self) -> impl Iterator<Item = UnknownField> {
-        let (status, destination) = match self {
-            Self::Status(Ok(status)) => (Some(status.unknown_fields()), None),
-            Self::DestinationHealth(Ok(health)) => (None, Some(health.unknown_fields())),
-            _ => (None, None),
-        };
-        status.into_iter().flatten().chain(destination.into_iter().flatten())
-    }
-
     /// Why there is no reading, if there is none.
     pub fn error(&self) -> Option<&Error> {
         match self {
             Self::Status(result) => result.as_ref().err(),
             Self::Metrics(result) => result.as_ref().err(),
             Self::DestinationHealth(result) => result.as_ref().err(),
+        }
+    }
+
+    /// The fields of the reading that could not be used.
+    pub fn unknown_fields(&self) -> Vec<UnknownField> {
+        match self {
+            Self::Status(Ok(status)) => status.unknown_fields().collect(),
+            Self::Metrics(Ok(metrics)) => metrics.unknown_fields().collect(),
+            Self::DestinationHealth(Ok(health)) => health.unknown_fields().collect(),
+            Self::Status(Err(_)) | Self::Metrics(Err(_)) | Self::DestinationHealth(Err(_)) => Vec::new(),
         }
     }
 }

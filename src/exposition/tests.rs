@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use super::*;
 use crate::account::Account;
 use crate::account::testing::{account, reading};
-use crate::api::{Error, Probe, ProbeResponse, Response};
+use crate::api::{Error, Probe, ProbeResponse, Response, Waiting};
 use crate::fleet::AccountHandle;
 
 const LISTED: &str = r#"{"id": "pipe_1", "name": "From Base \"Swap\" to C:\\pg\n🚀", "project": "analytics-prod",
@@ -30,7 +30,7 @@ fn read<T: serde::de::DeserializeOwned>(json: &str) -> T {
     serde_json::from_str(json).unwrap()
 }
 
-const TIMEOUT: Error = Error::Timeout { missing: "response", timeout: Duration::from_secs(10), doing: "waiting" };
+const TIMEOUT: Error = Error::Timeout { after: Duration::from_secs(10), waiting: Waiting::Headers };
 
 /// A reading of the status.
 fn status(json: &str) -> ProbeResponse {
@@ -55,7 +55,7 @@ fn small_fleet(at: Moment) -> (Fleet, AccountHandle) {
         prod.probed("pipe_1", reading(probe, read(data)), at);
     }
     let id = crate::api::PipelineId::new("pipe_2").unwrap();
-    prod.hears_after(Duration::from_secs(11), Response::Probe(id, failed(Error::Forbidden)), at);
+    prod.hears_after(Duration::from_secs(11), Response::Probe(id, failed(Error::of_status(403).unwrap())), at);
     let fleet = Fleet::default();
     let handle = fleet.insert("prod", prod);
     (fleet, handle)
@@ -180,7 +180,7 @@ async fn what_has_not_changed_is_not_written_again_and_what_has_changed_is() {
         time::advance(Duration::from_millis(500)).await;
         let second = scrape().await;
         assert!(!same(&first, &second), "it has changed");
-        fail(Error::Forbidden);
+        fail(Error::of_status(403).unwrap());
         assert_eq!(same(&second, &scrape().await), is_large, "a large one is not written twice within a second");
         time::advance(Duration::from_secs(1)).await;
         let third = scrape().await;

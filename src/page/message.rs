@@ -11,7 +11,7 @@ use super::words::{count, duration, plain, rate, seconds};
 pub(super) fn of_account(trouble: &Trouble, view: &View, now: Moment) -> String {
     let about = trouble.about.as_deref().unwrap_or_default();
     match trouble.kind {
-        Kind::ListFailing => {
+        Kind::ListFailing | Kind::ForeignResponse | Kind::PaymentRequired => {
             let why = view.listing.failure().map(|error| error.of_list()).unwrap_or_default();
             format!("The list of pipelines fails: {why}.")
         }

@@ -8,14 +8,14 @@ use super::query::{Parameters, Query};
 use super::report::{Report, Snapshot};
 use super::*;
 use crate::account::testing::{account, reading};
-use crate::api::{Error, Probe, ProbeResponse, Response};
+use crate::api::{Error, Probe, ProbeResponse, Response, Waiting};
 use crate::fleet::Fleet;
 
 fn read<T: serde::de::DeserializeOwned>(json: serde_json::Value) -> T {
     serde_json::from_value(json).unwrap()
 }
 
-const TIMEOUT: Error = Error::Timeout { missing: "response", timeout: Duration::from_secs(10), doing: "waiting" };
+const TIMEOUT: Error = Error::Timeout { after: Duration::from_secs(10), waiting: Waiting::Headers };
 
 /// Moments at fixed wall times, some seconds after the fleet was first seen.
 fn clock() -> impl Fn(u64) -> Moment {
@@ -49,7 +49,7 @@ fn small_fleet(at: &impl Fn(u64) -> Moment) -> Fleet {
     }
     prod.probed("pipe_2", ProbeResponse::failed(Probe::Status, TIMEOUT), at(65));
     let mut legacy = account(&[], at(0));
-    legacy.hears(Response::Page(1, Err(Error::Unauthorized)), at(2));
+    legacy.hears(Response::Page(1, Err(Error::of_status(401).unwrap())), at(2));
     let fleet = Fleet::default();
     fleet.insert("prod", prod);
     fleet.insert("legacy", legacy);

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::kinds::Kind;
 use crate::account::{Beginning, Concern, KeyState, Pipeline, View};
-use crate::api::{Phase, Probe};
+use crate::api::{Phase, Probe, Reason};
 use crate::moment::{Moment, unix_seconds};
 use crate::thresholds::Thresholds;
 
@@ -93,8 +93,13 @@ impl<'a> Judge<'a> {
 
     fn list(&self) -> Option<Trouble> {
         let listing = &self.view.listing;
-        let _failure = listing.failure().filter(|_| self.key().is_none())?;
-        Some(Trouble::new(Kind::ListFailing, listing.succeeds().began()))
+        let failure = listing.failure().filter(|_| self.key().is_none())?;
+        let kind = match failure.reason() {
+            Reason::ForeignResponse => Kind::ForeignResponse,
+            Reason::PaymentRequired => Kind::PaymentRequired,
+            _ => Kind::ListFailing,
+        };
+        Some(Trouble::new(kind, listing.succeeds().began()))
     }
 
     /// The list succeeds, but of all pipelines on duty there is no fresh reading. It counts from the newest reading, or from

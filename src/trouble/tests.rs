@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::account::Account;
 use crate::account::testing::{account, reading};
-use crate::api::{Error, PipelineId, Probe, ProbeResponse, Response};
+use crate::api::{Error, PipelineId, Probe, ProbeResponse, Response, Waiting};
 use crate::moment::Moment;
 
 /// An account that is told what the API responds, at seconds since the test's start.
@@ -92,7 +92,7 @@ impl Scene {
 }
 
 fn timeout() -> Error {
-    Error::Timeout { missing: "response", timeout: Duration::from_secs(10), doing: "waiting" }
+    Error::Timeout { after: Duration::from_secs(10), waiting: Waiting::Headers }
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn a_paused_pipeline_and_a_bounded_one_at_its_end_are_never_trouble() {
         scene.status(10, id, phase, 0);
         scene.health(10, id, json!({"healthy": false}));
         scene.metrics(10, id, json!({"processing_delay_ms": 9_000_000}));
-        scene.fails(20, id, Probe::Metrics, Error::Forbidden);
+        scene.fails(20, id, Probe::Metrics, Error::of_status(403).unwrap());
         for seconds in [20, 10_000] {
             assert_eq!(scene.troubles(seconds, id), [], "{id} at {seconds}");
         }
@@ -305,11 +305,11 @@ fn failing_probes_and_stale_readings() {
     scene.fails(15, "a", Probe::Status, timeout());
     scene.status(20, "well", "RUNNING", 2);
     assert_eq!(scene.troubles(20, "a"), [], "one failed probe is not trouble");
-    scene.fails(30, "a", Probe::Status, Error::ServerError { status: 502 });
+    scene.fails(30, "a", Probe::Status, Error::of_status(502).unwrap());
     assert_eq!(scene.troubles(30, "a"), [("probe_failing", Some(15))]);
     assert_eq!(scene.troubles(300, "a"), [("probe_failing", Some(15))]);
     assert_eq!(scene.troubles(301, "a"), [("readings_stale", Some(0))]);
-    scene.fails(310, "a", Probe::Status, Error::Forbidden);
+    scene.fails(310, "a", Probe::Status, Error::of_status(403).unwrap());
     assert_eq!(scene.troubles(310, "a"), [("forbidden", Some(15))]);
     scene.status(320, "a", "RUNNING", 2);
     assert_eq!(scene.troubles(320, "a"), []);
@@ -353,15 +353,15 @@ fn a_refused_key_is_one_trouble_and_not_one_per_pipeline() {
     scene.lists(0, "a", json!({}));
     scene.status(1, "a", "RUNNING", 2);
     assert_eq!(scene.account(1), []);
-    scene.fails(2, "a", Probe::Status, Error::Unauthorized);
-    scene.list_fails(3, Error::Unauthorized);
+    scene.fails(2, "a", Probe::Status, Error::of_status(401).unwrap());
+    scene.list_fails(3, Error::of_status(401).unwrap());
     assert_eq!(scene.account(1_000), [("key_unauthorized", Some(2))]);
     assert_eq!(scene.troubles(1_000, "a"), []);
-    scene.list_fails(1_001, Error::Forbidden);
+    scene.list_fails(1_001, Error::of_status(403).unwrap());
     assert_eq!(scene.account(1_002), [("key_not_service_key", Some(1_001))]);
-    scene.list_fails(1_003, Error::ServerError { status: 500 });
+    scene.list_fails(1_003, Error::of_status(500).unwrap());
     assert_eq!(scene.account(1_004), [("key_not_service_key", Some(1_001))], "a 500 says nothing about the key");
-    scene.fails(1_005, "a", Probe::Status, Error::Forbidden);
+    scene.fails(1_005, "a", Probe::Status, Error::of_status(403).unwrap());
     assert_eq!(scene.troubles(1_005, "a"), [], "the credential is to blame");
     scene.lists_again(1_010);
     assert_eq!(scene.account(1_011), [], "nothing could be read while the key was refused");
@@ -393,7 +393,7 @@ fn lists_and_what_they_say() {
     assert_eq!(scene.account(10), [("expected_missing", Some(-10))]);
     scene.lists(20, "a", group(true, false, true));
     assert_eq!(scene.account(20), [("group_over_limit", Some(20))]);
-    scene.list_fails(40, Error::ServerError { status: 502 });
+    scene.list_fails(40, Error::of_status(502).unwrap());
     scene.list_fails(50, timeout());
     assert_eq!(scene.account(60), [("list_failing", Some(40)), ("group_over_limit", Some(20))]);
     scene.lists(340, "a", group(false, true, false));

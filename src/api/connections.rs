@@ -1,0 +1,207 @@
+//! The connections to the API, and when they are given up.
+//!
+//! A connection can lie. Its peer may acknowledge every packet and never respond, or be the wrong one since an address has
+//! changed. HTTP/2 sends all requests over one connection, so one lie blinds an account. Pings find a silent peer; the rest
+//! is cured by starting over: a new pool, which looks the host up again, and trusts the certificates of that moment.
+
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use reqwest::header::{ACCEPT, HeaderMap, HeaderValue};
+use reqwest::{Certificate, redirect, retry};
+use tokio::time::Instant;
+
+use super::client::Settings;
+use super::error::{Error, Waiting};
+use super::lookup::LookUp;
+use super::transport::chain;
+
+#[cfg(test)]
+mod tests;
+
+/// A host that takes longer than this to accept a connection is as good as down.
+pub(super) const LONGEST_CONNECT: Duration = Duration::from_secs(5);
+
+/// When connections are given up. The defaults bring readings back within a minute of any fault that new connections heal.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ConnectionLimits {
+    /// The age at which all are replaced: the host may have another address by then.
+    pub max_age: Duration,
+    /// Requests that time out one after another, without a response in between, before all are replaced.
+    pub timeouts_in_a_row: u32,
+    /// Silence on an HTTP/2 connection with requests under way before it is sent a ping.
+    pub ping_interval: Duration,
+    /// How long a ping may stay without its echo before the connection is closed.
+    pub ping_timeout: Duration,
+    /// How long after they were read the trusted certificates are read again, if a TLS handshake fails.
+    pub trust_age: Duration,
+    /// A PEM file with the only certificates to trust. `None` is the system's store, or what `SSL_CERT_FILE` and
+    /// `SSL_CERT_DIR` say.
+    pub trusted: Option<PathBuf>,
+}
+
+impl Default for ConnectionLimits {
+    fn default() -> Self {
+        Self {
+            max_age: Duration::from_secs(45),
+            timeouts_in_a_row: 2,
+            ping_interval: Duration::from_secs(5),
+            ping_timeout: Duration::from_secs(5),
+            trust_age: Duration::from_secs(30),
+            trusted: None,
+        }
+    }
+}
+
+/// Why no client could be built.
+#[derive(Debug, thiserror::Error)]
+#[error("the HTTP client cannot be set up: {0}")]
+pub struct ClientError(String);
+
+#[derive(Debug)]
+pub(super) struct Connections {
+    settings: Settings,
+    look_up: LookUp,
+    pool: Mutex<Pool>,
+}
+
+#[derive(Debug)]
+struct Pool {
+    http: reqwest::Client,
+    /// Counts the pools, so that a late failure in an old one says nothing about the new one.
+    generation: u64,
+    built: Instant,
+    /// Since the last response.
+    timeouts: u32,
+}
+
+impl Connections {
+    pub(super) fn new(settings: &Settings, look_up: LookUp) -> Result<Self, ClientError> {
+        let http = build(settings, &look_up)?;
+        let pool = Pool { http, generation: 0, built: Instant::now(), timeouts: 0 };
+        Ok(Self { settings: settings.clone(), look_up, pool: Mutex::new(pool) })
+    }
+
+    /// The pool to send the next request with, and its number.
+    pub(super) fn current(&self) -> (u64, reqwest::Client) {
+        let mut pool = self.lock();
+        if pool.built.elapsed() >= self.settings.connections.max_age {
+            self.replace_or_keep(&mut pool);
+        }
+        (pool.generation, pool.http.clone())
+    }
+
+    /// Notes how a request ended that was sent with the pool of this number.
+    pub(super) fn note(&self, generation: u64, error: Option<&Error>) {
+        let limits = &self.settings.connections;
+        let mut pool = self.lock();
+        if pool.generation != generation {
+            return;
+        }
+        match error {
+            Some(Error::Timeout { waiting: Waiting::Headers | Waiting::Body, .. }) => {
+                pool.timeouts += 1;
+                if pool.timeouts >= limits.timeouts_in_a_row {
+                    self.replace_or_keep(&mut pool);
+                }
+            }
+            Some(Error::Tls(_)) => {
+                if pool.built.elapsed() >= limits.trust_age {
+                    self.replace_or_keep(&mut pool);
+                }
+            }
+            Some(error) if !error.answered() => {}
+            _ => pool.timeouts = 0,
+        }
+    }
+
+    pub(super) fn renew(&self) -> Result<(), ClientError> {
+        let http = build(&self.settings, &self.look_up)?;
+        self.lock().replace(http);
+        Ok(())
+    }
+
+    /// Old connections are better than none.
+    fn replace_or_keep(&self, pool: &mut Pool) {
+        match build(&self.settings, &self.look_up) {
+            Ok(http) => pool.replace(http),
+            Err(error) => {
+                tracing::warn!(%error, "the connections to the API are not replaced");
+                pool.built = Instant::now();
+                pool.timeouts = 0;
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Pool> {
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Pool {
+    /// Requests in flight keep the old pool until they end.
+    fn replace(&mut self, http: reqwest::Client) {
+        *self = Self { http, generation: self.generation + 1, built: Instant::now(), timeouts: 0 };
+    }
+}
+
+fn build(settings: &Settings, look_up: &LookUp) -> Result<reqwest::Client, ClientError> {
+    let limits = &settings.connections;
+    let mut builder = reqwest::Client::builder()
+        .user_agent(concat!("goldrush-exporter/", env!("CARGO_PKG_VERSION")))
+        .default_headers(HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("application/json"))]))
+        // A key that can delete pipelines goes to the configured host: not to where a redirect or a
+        // proxy variable in the environment points.
+        .redirect(redirect::Policy::none())
+        .no_proxy()
+        // What the API refuses over HTTP/2 would be sent again at once, past the budget.
+        .retry(retry::never())
+        .https_only(settings.base_url.is_https())
+        .dns_resolver(look_up.clone())
+        .connect_timeout(settings.timeout.min(LONGEST_CONNECT))
+        .timeout(settings.timeout)
+        .pool_max_idle_per_host(settings.max_connections)
+        .http2_keep_alive_interval(limits.ping_interval)
+        .http2_keep_alive_timeout(limits.ping_timeout)
+        // An idle connection is as cheap to replace as to watch, but what is found dead now costs no request later.
+        .http2_keep_alive_while_idle(true)
+        // For HTTP/1.1, and for peers that vanish without a packet.
+        .tcp_keepalive(limits.ping_interval)
+        .tcp_keepalive_interval(limits.ping_interval)
+        .tcp_keepalive_retries(2);
+    #[cfg(target_os = "linux")]
+    {
+        builder = builder.tcp_user_timeout(limits.ping_interval + limits.ping_timeout);
+    }
+    if let Some(file) = &limits.trusted {
+        builder = builder.tls_certs_only(read_certificates(file)?);
+    }
+    builder.build().map_err(|error| ClientError(without_trust().unwrap_or_else(|| chain(&error))))
+}
+
+fn read_certificates(file: &std::path::Path) -> Result<Vec<Certificate>, ClientError> {
+    let pem = std::fs::read(file).map_err(|error| ClientError(format!("{}: {error}", file.display())))?;
+    Certificate::from_pem_bundle(&pem).map_err(|error| ClientError(format!("{}: {}", file.display(), chain(&error))))
+}
+
+/// What is wrong with the variables that name the trusted certificates, if something is.
+fn without_trust() -> Option<String> {
+    ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().find_map(|name| {
+        let path = PathBuf::from(std::env::var_os(name)?);
+        unusable(name, &path)
+    })
+}
+
+fn unusable(name: &str, path: &std::path::Path) -> Option<String> {
+    let wants_folder = name == "SSL_CERT_DIR";
+    let problem = match std::fs::metadata(path) {
+        Err(error) => error.to_string(),
+        Ok(found) if found.is_dir() != wants_folder => {
+            (if wants_folder { "is not a directory" } else { "is a directory, not a PEM file" }).to_owned()
+        }
+        Ok(found) if found.is_file() && found.len() == 0 => "is empty".to_owned(),
+        Ok(_) => "holds no certificate that can be used (expects PEM)".to_owned(),
+    };
+    Some(format!("{name} ({}): {problem}", path.display()))
+}

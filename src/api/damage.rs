@@ -1,0 +1,418 @@
+//! The promise of lenient reading, for fuzzers and property tests: whatever becomes of one value of a valid response that is
+//! not an id or the envelope, every other reading is as before.
+
+use std::collections::BTreeMap;
+
+use super::fuzzing::open;
+use super::{DestinationHealth, ListPage, Operation, PipelineMetrics, Status, UnknownField};
+
+/// Chooses a valid response, one of its values, and what becomes of it, all by these bytes. Panics if that is noticed
+/// anywhere else.
+pub(crate) fn damage(data: &[u8]) {
+    let mut choices = Choices(data);
+    let operation = choices.of(Operation::ALL);
+    let response = response(operation, &mut choices);
+    let mut paths = Vec::new();
+    response.paths("", &mut paths);
+    let target = paths[choices.below(paths.len())].clone();
+    let damaged_value = damaged_value(&mut choices);
+
+    let (mut clean, mut damaged) = (Vec::new(), Vec::new());
+    response.write("", None, &mut clean);
+    response.write("", Some((&target, &damaged_value)), &mut damaged);
+    let shown = || format!("{target} in {}", String::from_utf8_lossy(&damaged[..damaged.len().min(2000)]));
+
+    let (before, unknown) = read(operation, &clean).unwrap_or_else(|error| panic!("{error} before {}", shown()));
+    assert_eq!(unknown, [], "before {}", shown());
+    let (after, unknown) = read(operation, &damaged).unwrap_or_else(|error| panic!("{error} of {}", shown()));
+    assert_eq!(before.keys().collect::<Vec<_>>(), after.keys().collect::<Vec<_>>(), "{}", shown());
+    for (name, reading) in &before {
+        assert!(reading.depends_on(&target) || reading.value == after[name].value, "{name} of {}", shown());
+    }
+    for field in unknown {
+        let concerned = before.values().any(|reading| reading.field == field && reading.depends_on(&target));
+        assert!(concerned, "{field} of {}", shown());
+    }
+}
+
+/// Bytes as choices; without any left, always the first one.
+struct Choices<'a>(&'a [u8]);
+
+impl<'a> Choices<'a> {
+    fn byte(&mut self) -> u8 {
+        let Some((first, rest)) = self.0.split_first() else { return 0 };
+        self.0 = rest;
+        *first
+    }
+
+    fn below(&mut self, count: usize) -> usize {
+        usize::from(u16::from_le_bytes([self.byte(), self.byte()])) % count
+    }
+
+    fn of<T: Copy>(&mut self, all: &[T]) -> T {
+        all[usize::from(self.byte()) % all.len()]
+    }
+
+    fn bytes(&mut self, most: usize) -> &'a [u8] {
+        let (taken, rest) = self.0.split_at(self.0.len().min(most));
+        self.0 = rest;
+        taken
+    }
+}
+
+/// JSON whose values can be replaced by bytes.
+enum Node {
+    Value(&'static str),
+    Object(Vec<(&'static str, Node)>),
+    List(Vec<Node>),
+}
+
+impl Node {
+    /// The paths of everything that may be damaged: not ids, not the envelope, and not what holds them.
+    fn paths(&self, path: &str, paths: &mut Vec<String>) {
+        let is_item = path.starts_with("data.items[") && path.ends_with(']');
+        if !matches!(path, "" | "data" | "error" | "data.items") && !path.ends_with("].id") && !is_item {
+            paths.push(path.to_owned());
+        }
+        self.each_child(path, |child, path| child.paths(path, paths));
+    }
+
+    fn each_child(&self, path: &str, mut visit: impl FnMut(&Node, &str)) {
+        match self {
+            Self::Value(_) => {}
+            Self::Object(fields) => {
+                let dot = if path.is_empty() { "" } else { "." };
+                fields.iter().for_each(|(name, child)| visit(child, &format!("{path}{dot}{name}")));
+            }
+            Self::List(items) => {
+                items.iter().enumerate().for_each(|(index, child)| visit(child, &format!("{path}[{index}]")));
+            }
+        }
+    }
+
+    fn write(&self, path: &str, damage: Option<(&str, &[u8])>, body: &mut Vec<u8>) {
+        if let Some((_, bytes)) = damage.filter(|(target, _)| *target == path) {
+            return body.extend(bytes);
+        }
+        match self {
+            Self::Value(json) => body.extend(json.bytes()),
+            Self::Object(fields) => {
+                body.push(b'{');
+                let mut names = fields.iter().map(|(name, _)| name);
+                self.each_child(path, |child, path| {
+                    if !body.ends_with(b"{") {
+                        body.push(b',');
+                    }
+                    body.extend(names.next().map(|name| format!("\"{name}\":")).unwrap_or_default().bytes());
+                    child.write(path, damage, body);
+                });
+                body.push(b'}');
+            }
+            Self::List(_) => {
+                body.push(b'[');
+                self.each_child(path, |child, path| {
+                    if !body.ends_with(b"[") {
+                        body.push(b',');
+                    }
+                    child.write(path, damage, body);
+                });
+                body.push(b']');
+            }
+        }
+    }
+}
+
+const TEXTS: &[&str] = &[
+    r#""analytics-prod""#,
+    r#""a \"b\" \u00e9 🚀\n\ud83d\ude80""#,
+    "null",
+    r#""""#,
+    r#""base.mainnet.ref.block.logs""#,
+];
+const NUMBERS: &[&str] = &["7", "0", "null", "-1.5e3", "18446744073709551616", "\"123\""];
+const FLAGS: &[&str] = &["true", "false", "null"];
+const TIMES: &[&str] = &[r#""2023-11-07T05:31:56Z""#, "null", r#""2024-02-29T23:59:60.123456789+05:30""#];
+const BLOCKS: &[&str] = &[r#""44745000""#, r#""""#, "null"];
+
+fn response(operation: Operation, choices: &mut Choices<'_>) -> Node {
+    let data = match operation {
+        Operation::List => list(choices),
+        Operation::Status => object(
+            choices,
+            &[
+                ("uid", TEXTS),
+                ("status", &[r#""RUNNING""#, r#""DEPLOYING""#, "null", r#""""#]),
+                ("replicas", NUMBERS),
+                ("ready", NUMBERS),
+                ("start_time", TIMES),
+            ],
+        ),
+        Operation::Metrics => object(
+            choices,
+            &[
+                ("uid", TEXTS),
+                ("records_consumed", NUMBERS),
+                ("last_offset", NUMBERS),
+                ("last_block_height", NUMBERS),
+                ("pending_records", NUMBERS),
+                ("processing_delay_ms", NUMBERS),
+                ("records_per_second", NUMBERS),
+                ("normalization_errors", NUMBERS),
+            ],
+        ),
+        Operation::DestinationHealth => object(
+            choices,
+            &[
+                ("healthy", FLAGS),
+                ("last_checked_at", TIMES),
+                ("latency_ms", NUMBERS),
+                ("last_error", &["null", r#""dial tcp: connection refused""#, r#""timeout""#]),
+                ("new", TEXTS),
+            ],
+        ),
+    };
+    Node::Object(vec![
+        ("data", data),
+        ("error", Node::Value("false")),
+        ("error_message", Node::Value("null")),
+        ("error_code", Node::Value("null")),
+    ])
+}
+
+fn list(choices: &mut Choices<'_>) -> Node {
+    const IDS: [&str; 3] = [r#""pipe_1""#, r#""pipe_2""#, r#""pipe_3""#];
+    let count = choices.of(&[1, 2, 3]);
+    let items = IDS[..count].iter().map(|id| {
+        let mut fields = vec![("id", Node::Value(id))];
+        let Node::Object(described) = object(
+            choices,
+            &[
+                ("name", TEXTS),
+                ("project", TEXTS),
+                ("topic", TEXTS),
+                ("destination_type", TEXTS),
+                ("description", TEXTS),
+                ("abi_unmatched", TEXTS),
+                ("execution_mode", &[r#""bounded""#, "null", r#""unbounded""#]),
+                ("execution_start_from", BLOCKS),
+                ("execution_stop_from", BLOCKS),
+                ("status", &[r#""running""#, r#""paused""#, "null"]),
+                ("created_at", TIMES),
+                ("updated_at", TIMES),
+            ],
+        ) else {
+            unreachable!()
+        };
+        fields.extend(described);
+        fields.push(("destination_config", object(choices, &[("url", TEXTS), ("password", TEXTS)])));
+        fields.push(("transforms", object(choices, &[("swaps", TEXTS)])));
+        fields.push(("created_by", object(choices, &[("id", TEXTS), ("email", TEXTS)])));
+        fields.push((
+            "group",
+            object(
+                choices,
+                &[
+                    ("id", TEXTS),
+                    ("name", TEXTS),
+                    ("slug", TEXTS),
+                    ("is_paid", FLAGS),
+                    ("is_over_limit", FLAGS),
+                    ("is_free_trial_expired", FLAGS),
+                ],
+            ),
+        ));
+        Node::Object(fields)
+    });
+    let items = items.collect();
+    let pagination = object(choices, &[("has_more", FLAGS), ("page_size", NUMBERS), ("total_count", NUMBERS)]);
+    Node::Object(vec![("items", Node::List(items)), ("pagination", pagination)])
+}
+
+/// An object with some of these fields, each with one of its values.
+fn object(choices: &mut Choices<'_>, fields: &[(&'static str, &[&'static str])]) -> Node {
+    let mut chosen = Vec::new();
+    for (name, values) in fields {
+        let choice = usize::from(choices.byte());
+        if choice % 7 != 6 {
+            chosen.push((*name, Node::Value(values[choice / 7 % values.len()])));
+        }
+    }
+    Node::Object(chosen)
+}
+
+/// What a value can turn into: any JSON, and what some writers take for JSON.
+fn damaged_value(choices: &mut Choices<'_>) -> Vec<u8> {
+    const LITERALS: &[&str] = &[
+        "null",
+        "true",
+        "0",
+        "-1",
+        "1e400",
+        "-1e999",
+        "99999999999999999999999999999999",
+        "NaN",
+        "-Infinity",
+        "+5",
+        ".5",
+        "007",
+        "\"\"",
+        "{}",
+        "[]",
+        r#"{"id":7,"name":[{}]}"#,
+        r#"[null,{"id":"pipe_9"}]"#,
+        r#""NaN""#,
+        r#""0001-01-01T00:00:00Z""#,
+        r#""9999-12-31T23:59:59Z""#,
+        r#""-009999-01-01T00:00:00Z""#,
+        r#""a\r\n\u2028\u0085\u000b""#,
+    ];
+    let quoted = |inside: Vec<u8>| [b"\"", &*inside, b"\""].concat();
+    match choices.byte() % 7 {
+        0 => choices.of(LITERALS).into(),
+        // Bytes as they are: control characters, and what is not UTF-8.
+        1 => quoted(choices.bytes(60).iter().copied().filter(|byte| !matches!(byte, b'"' | b'\\')).collect()),
+        // Any code units: lone surrogates.
+        2 => quoted(
+            choices
+                .bytes(40)
+                .chunks_exact(2)
+                .flat_map(|unit| format!("\\u{:02x}{:02x}", unit[0], unit[1]).into_bytes())
+                .collect(),
+        ),
+        // Escapes that do not exist.
+        3 => quoted(choices.bytes(20).iter().filter(|byte| **byte != b'"').flat_map(|byte| [b'\\', *byte]).collect()),
+        4 => {
+            let depth = choices.below(3000);
+            [vec![b'['; depth], b"7".to_vec(), vec![b']'; depth]].concat()
+        }
+        5 => quoted(vec![choices.byte() | 1; choices.below(30_000)].into_iter().filter(u8::is_ascii_digit).collect()),
+        _ => {
+            let digits = choices.bytes(400).iter().map(|byte| b'0' + byte % 10);
+            [b"1".to_vec(), digits.collect()].concat()
+        }
+    }
+}
+
+/// One thing that was read.
+struct Reading {
+    /// The paths of the values that it is made of.
+    sources: Vec<String>,
+    field: UnknownField,
+    value: String,
+}
+
+impl Reading {
+    /// Whether the value at this path, or one that it holds, is a source.
+    fn depends_on(&self, path: &str) -> bool {
+        let below =
+            |source: &String| source.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+        self.sources.iter().any(below)
+    }
+}
+
+type Readings = BTreeMap<String, Reading>;
+
+fn read(operation: Operation, body: &[u8]) -> Result<(Readings, Vec<UnknownField>), super::Error> {
+    use UnknownField as F;
+    let mut readings = Readings::new();
+    let mut unknown = Vec::new();
+    let mut add = |path: &str, field: UnknownField, value: &dyn std::fmt::Debug| {
+        let sources = vec![path.to_owned()];
+        readings.insert(path.to_owned(), Reading { sources, field, value: format!("{value:?}") });
+    };
+    match operation {
+        Operation::Status => {
+            let status: Status = open(body)?.unwrap_or_default();
+            add("data.status", F::Phase, &status.phase);
+            add("data.replicas", F::Replicas, &status.replicas);
+            add("data.ready", F::Ready, &status.ready);
+            add("data.start_time", F::StartTime, &status.start_time());
+            unknown.extend(status.unknown_fields());
+        }
+        Operation::Metrics => {
+            let metrics: PipelineMetrics = open(body)?.unwrap_or_default();
+            add("data.records_consumed", F::RecordsConsumed, &metrics.records_consumed);
+            add("data.last_offset", F::LastOffset, &metrics.last_offset);
+            add("data.last_block_height", F::LastBlockHeight, &metrics.last_block_height);
+            add("data.pending_records", F::PendingRecords, &metrics.pending_records);
+            add("data.processing_delay_ms", F::ProcessingDelay, &metrics.processing_delay_seconds);
+            add("data.records_per_second", F::RecordsPerSecond, &metrics.records_per_second);
+            add("data.normalization_errors", F::NormalizationErrors, &metrics.normalization_errors);
+            unknown.extend(metrics.unknown_fields());
+        }
+        Operation::DestinationHealth => {
+            let health: DestinationHealth = open(body)?.unwrap_or_default();
+            add("data.healthy", F::Healthy, &health.healthy);
+            add("data.last_checked_at", F::LastCheckedAt, &health.last_checked_at());
+            add("data.latency_ms", F::Latency, &health.latency_seconds);
+            add("data.last_error", F::LastError, &health.last_error);
+            unknown.extend(health.unknown_fields());
+        }
+        Operation::List => {
+            let page: ListPage = open(body)?.unwrap_or_default();
+            let pagination = page.pagination.clone().unwrap_or_default();
+            add("data.pagination.has_more", F::Pagination, &pagination.has_more);
+            add("data.pagination.total_count", F::Pagination, &pagination.total_count);
+            unknown.extend(page.unknown_fields());
+            let mut labels = Vec::new();
+            for (index, pipeline) in page.items.iter().flatten().enumerate() {
+                let at = |field: &str| format!("data.items[{index}].{field}");
+                add(&at("id"), F::Id, &pipeline.id());
+                add(&at("name"), F::Name, &pipeline.name);
+                add(&at("project"), F::Project, &pipeline.project);
+                add(&at("topic"), F::Topic, &(&pipeline.topic, pipeline.chain()));
+                add(&at("destination_type"), F::DestinationType, &pipeline.destination_type);
+                add(&at("execution_mode"), F::ExecutionMode, &pipeline.execution_mode);
+                add(&at("execution_start_from"), F::ExecutionStartFrom, &pipeline.start_block);
+                add(&at("execution_stop_from"), F::ExecutionStopFrom, &pipeline.stop_block);
+                add(&at("status"), F::DesiredStatus, &pipeline.desired_status());
+                add(&at("created_at"), F::CreatedAt, &pipeline.created_at());
+                add(&at("updated_at"), F::UpdatedAt, &pipeline.updated_at());
+                let group = pipeline.group.clone().unwrap_or_default();
+                add(&at("group.is_paid"), F::IsPaid, &group.is_paid);
+                add(&at("group.is_over_limit"), F::IsOverLimit, &group.is_over_limit);
+                add(&at("group.is_free_trial_expired"), F::IsFreeTrialExpired, &group.is_free_trial_expired);
+                let sources = ["name", "slug", "id"].map(|name| at(&format!("group.{name}"))).into();
+                labels.push((at("group"), Reading { sources, field: F::Group, value: group.label().to_owned() }));
+                unknown.extend(pipeline.unknown_fields());
+            }
+            readings.extend(labels);
+        }
+    }
+    Ok((readings, unknown))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4000))]
+        #[test]
+        fn one_damaged_value_changes_no_other_reading(data in proptest::collection::vec(any::<u8>(), 0..300)) {
+            damage(&data);
+        }
+    }
+
+    #[test]
+    fn each_value_of_each_response_is_damaged_in_each_way() {
+        for operation in 0..4 {
+            for path in 0..60 {
+                for way in 0..7 {
+                    // 100 bytes make the response, whatever it is; the same byte makes all fields be there.
+                    let mut data = vec![operation, 2];
+                    data.extend([7; 120]);
+                    let mut choices = Choices(&data);
+                    let operation = choices.of(Operation::ALL);
+                    let _ = response(operation, &mut choices);
+                    let used = data.len() - choices.0.len();
+                    data.truncate(used);
+                    data.extend([path, 0, way, 0xed, 0xa0, 0x80, b'\n', 0xd8, 0x3d, 0xff, b'u', b'"', b'\\', b'x']);
+                    damage(&data);
+                }
+            }
+        }
+    }
+}

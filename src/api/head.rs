@@ -1,0 +1,143 @@
+//! Whose response is it? What a response is, before its body has been read, and what it means by itself.
+//!
+//! Between the exporter and the API there are proxies, firewalls, ingresses and captive portals. They respond with the
+//! statuses that the API uses, so 401, 402, 403, 404 and 429 mean what the API documents only in the API's own envelope, or
+//! without any body.
+
+use std::time::{Duration, SystemTime};
+
+use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderName, RETRY_AFTER, SERVER, VIA};
+
+use super::error::{Error, Foreign, Said};
+use super::retry_after;
+
+/// Software that stands between a client and an API. Nothing else of these headers is ever shown: they can hold names of
+/// hosts.
+const PRODUCTS: &[&str] = &[
+    "akamaighost",
+    "akamainetstorage",
+    "apache",
+    "ats",
+    "awselb",
+    "big-ip",
+    "bigip",
+    "caddy",
+    "cloudflare",
+    "cloudfront",
+    "ddos-guard",
+    "envoy",
+    "fastly",
+    "gws",
+    "haproxy",
+    "imperva",
+    "istio-envoy",
+    "kong",
+    "litespeed",
+    "microsoft-azure-application-gateway",
+    "microsoft-iis",
+    "netlify",
+    "nginx",
+    "openresty",
+    "squid",
+    "sucuri",
+    "tengine",
+    "tinyproxy",
+    "traefik",
+    "varnish",
+    "vercel",
+    "zscaler",
+];
+
+/// The status and headers of a response, as far as they matter.
+pub(super) struct Head {
+    pub(super) status: u16,
+    pub(super) retry_after: Option<Duration>,
+    content: &'static str,
+    product: Option<&'static str>,
+}
+
+impl Head {
+    pub(super) fn of(status: u16, headers: &HeaderMap) -> Self {
+        let header = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+        let retry_after = header(RETRY_AFTER);
+        Self {
+            status,
+            retry_after: retry_after.and_then(|text| retry_after::parse(text, header(DATE), SystemTime::now())),
+            content: content(header(CONTENT_TYPE)),
+            product: [header(SERVER), header(VIA)].into_iter().flatten().find_map(product),
+        }
+    }
+
+    /// What the response means if its body is empty, or of no matter. Of a 200 it is an error as well.
+    pub(super) fn bare(&self) -> Error {
+        let error = Error::from_status(self.status, self.retry_after, Said::default());
+        error.unwrap_or_else(|| Error::Decode("the body is empty".to_owned()))
+    }
+
+    /// What it means with an envelope that is no success. The API's own codes count beside any status.
+    pub(super) fn refused(&self, code: &str, redacted_code: String, message: String) -> Error {
+        let meant = code.parse().ok().filter(|code| matches!(code, 401 | 402 | 403 | 404 | 429));
+        let said = Said::in_envelope(&message);
+        let error = Error::from_status(meant.unwrap_or(self.status), self.retry_after, said);
+        error.unwrap_or(Error::ApiError { code: redacted_code, message })
+    }
+
+    /// What it means with a body that is not the API's.
+    pub(super) fn foreign(&self) -> Error {
+        self.foreign_because(self.content)
+    }
+
+    /// What it means with a body that did not come to its end within the limits for refusals.
+    pub(super) fn unread(&self) -> Error {
+        match self.status {
+            401..=404 | 429 => self.foreign_because("a body that is long or slow"),
+            _ => self.bare(),
+        }
+    }
+
+    fn foreign_because(&self, content: &'static str) -> Error {
+        match self.status {
+            // The API's own front sends those.
+            300..=399 | 500..=599 => self.bare(),
+            status => {
+                let Self { retry_after, product, .. } = *self;
+                Error::ForeignResponse(Foreign { status, retry_after, content, product })
+            }
+        }
+    }
+}
+
+fn content(content_type: Option<&str>) -> &'static str {
+    let Some(content_type) = content_type else { return "a body without a content type" };
+    match content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
+        "text/html" | "application/xhtml+xml" => "HTML",
+        "text/plain" => "plain text",
+        "application/json" | "application/problem+json" | "text/json" => "other JSON",
+        "application/xml" | "text/xml" | "application/problem+xml" => "XML",
+        _ => "another type of content",
+    }
+}
+
+fn product(header: &str) -> Option<&'static str> {
+    let words = header.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-')).map(str::to_ascii_lowercase);
+    words.into_iter().find_map(|word| PRODUCTS.iter().copied().find(|product| *product == word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_well_known_products_are_named() {
+        for (header, named) in [
+            ("cloudflare", Some("cloudflare")),
+            ("nginx/1.25.3 (Ubuntu)", Some("nginx")),
+            ("1.1 ip-10-0-0-7.internal (Varnish/6.0)", Some("varnish")),
+            ("1.1 proxy.corp.example", None),
+            ("nginxx", None),
+            ("", None),
+        ] {
+            assert_eq!(product(header), named, "{header}");
+        }
+    }
+}

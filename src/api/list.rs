@@ -1,0 +1,328 @@
+//! What is read of the list of pipelines.
+//!
+//! Only documented fields that become a metric or a filter are read. The private ones (`destination_config`, `transforms`,
+//! `abi_*`, `created_by`, `description`) are skipped without being looked at.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::lenient::{Kind, Mismatch, Raw, Record, deserialize_record};
+use super::pipeline_id::PipelineId;
+use super::unknown::{UnknownField, UnknownFields};
+use super::vocabulary::{DesiredStatus, ExecutionMode};
+
+/// One page of the list.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ListPage {
+    /// `None` where the API said null or nothing.
+    pub items: Option<Vec<ListedPipeline>>,
+    /// Where this page stands among the others.
+    pub pagination: Option<Pagination>,
+    unknown: UnknownFields,
+}
+
+/// The position of a page.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Pagination {
+    /// Whether another page follows.
+    pub has_more: Option<bool>,
+    /// How many pipelines there are in all.
+    pub total_count: Option<f64>,
+    unknown: UnknownFields,
+}
+
+/// A pipeline as the list shows it. Ten thousand of these are kept, so most texts are shared: see [`share_texts`].
+///
+/// [`share_texts`]: Self::share_texts
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ListedPipeline {
+    id: Option<PipelineId>,
+    /// User-written.
+    pub name: Option<Arc<str>>,
+    /// User-written.
+    pub project: Option<Arc<str>>,
+    /// `<chain>.<network>.<rest>`.
+    pub topic: Option<Arc<str>>,
+    /// `postgres`, `clickhouse`, `kafka`, `object_storage`, `sqs`, `webhook`, or something newer.
+    pub destination_type: Option<Arc<str>>,
+    /// Null and empty are [`ExecutionMode::Unbounded`], the API's default.
+    pub execution_mode: ExecutionMode,
+    /// The block that the pipeline starts at, if one is set (`execution_start_from`).
+    pub start_block: Option<f64>,
+    /// The block that a bounded pipeline ends at (`execution_stop_from`).
+    pub stop_block: Option<f64>,
+    desired_status: Option<DesiredStatus>,
+    /// The group it belongs to.
+    pub group: Option<Group>,
+    created_at: Option<f64>,
+    updated_at: Option<f64>,
+    unknown: UnknownFields,
+}
+
+/// The group of users that owns a pipeline, with its billing flags.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Group {
+    label: Arc<str>,
+    /// Whether the group is on a paid plan.
+    pub is_paid: Option<bool>,
+    /// Whether it used up what its plan allows.
+    pub is_over_limit: Option<bool>,
+    /// Whether its trial is over.
+    pub is_free_trial_expired: Option<bool>,
+}
+
+/// [`Group`] before one of its names is chosen.
+#[derive(Default)]
+struct GroupFields {
+    group: Group,
+    name: Option<Arc<str>>,
+    slug: Option<Arc<str>>,
+    id: Option<Arc<str>>,
+    unknown: UnknownFields,
+}
+
+deserialize_record!(ListPage, ListedPipeline, Group);
+
+impl ListPage {
+    /// The fields of the page itself that could not be used.
+    pub fn unknown_fields(&self) -> impl Iterator<Item = UnknownField> {
+        self.unknown.iter()
+    }
+}
+
+impl Record for ListPage {
+    fn field(&mut self, name: &str, value: Raw<'_>) -> Result<(), Mismatch> {
+        match name {
+            "items" if value.kind() == Kind::Null => self.items = None,
+            "items" => {
+                let mut items = Vec::new();
+                let read = value.each_item(|item| {
+                    items.push(ListedPipeline::of(item)?);
+                    Ok(())
+                });
+                read.map_err(|mismatch| mismatch.below("items"))?;
+                self.items = Some(items);
+            }
+            "pagination" => match value.kind() {
+                Kind::Null => self.pagination = None,
+                Kind::Object => {
+                    let pagination = Pagination::read(value)?;
+                    self.unknown.extend(pagination.unknown);
+                    self.pagination = Some(pagination);
+                }
+                _ => {
+                    self.pagination = None;
+                    self.unknown.insert(UnknownField::Pagination);
+                }
+            },
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl Record for Pagination {
+    fn field(&mut self, name: &str, value: Raw<'_>) -> Result<(), Mismatch> {
+        match name {
+            "has_more" => self.has_more = self.unknown.note(UnknownField::Pagination, value.flag()),
+            "total_count" => self.total_count = self.unknown.note(UnknownField::Pagination, value.number()),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl ListedPipeline {
+    /// An item of the list. One that is not an object has no id, as one whose id is null.
+    fn of(item: Raw<'_>) -> Result<Self, Mismatch> {
+        match item.kind() {
+            Kind::Object => Self::read(item),
+            _ => Ok(Self::default()),
+        }
+    }
+
+    /// The id, if a request can name it.
+    pub fn id(&self) -> Option<PipelineId> {
+        self.id.clone()
+    }
+
+    /// Replaces the texts that many pipelines have in common by those of `texts`, which gets the ones it lacks.
+    pub fn share_texts(&mut self, texts: &mut HashSet<Arc<str>>) {
+        let group = self.group.as_mut().map(|group| &mut group.label);
+        let fields = [&mut self.project, &mut self.topic, &mut self.destination_type];
+        for text in fields.into_iter().flatten().chain(group) {
+            match texts.get(text) {
+                Some(shared) => *text = shared.clone(),
+                None => _ = texts.insert(text.clone()),
+            }
+        }
+    }
+
+    /// What the user wants, if it is one of the documented wishes.
+    pub fn desired_status(&self) -> Option<DesiredStatus> {
+        self.desired_status
+    }
+
+    /// The chain and network that the pipeline reads: the first two segments of its topic, such as `base.mainnet`.
+    pub fn chain(&self) -> Option<&str> {
+        let topic = self.topic.as_deref()?;
+        let (chain, rest) = topic.split_once('.')?;
+        let network = rest.split('.').next().unwrap_or_default();
+        let usable = !chain.is_empty() && !network.is_empty();
+        usable.then(|| &topic[..chain.len() + 1 + network.len()])
+    }
+
+    /// Creation, in Unix seconds.
+    pub fn created_at(&self) -> Option<f64> {
+        self.created_at
+    }
+
+    /// Last change, in Unix seconds.
+    pub fn updated_at(&self) -> Option<f64> {
+        self.updated_at
+    }
+
+    /// The fields that could not be used. Whether the id is among them is for the reader of the whole list to say.
+    pub fn unknown_fields(&self) -> impl Iterator<Item = UnknownField> {
+        self.unknown.iter()
+    }
+}
+
+impl Record for ListedPipeline {
+    fn field(&mut self, name: &str, value: Raw<'_>) -> Result<(), Mismatch> {
+        use UnknownField as F;
+        let unknown = &mut self.unknown;
+        match name {
+            // Strict: a list that names no pipeline must not look like one that lacks it.
+            "id" => {
+                let text = value.text().map_err(|_| value.mismatch(Kind::Text).below("id"))?;
+                self.id = text.and_then(|text| PipelineId::new(&text));
+            }
+            "name" => self.name = unknown.note(F::Name, value.label()),
+            "project" => self.project = unknown.note(F::Project, value.label()),
+            "topic" => self.topic = unknown.note(F::Topic, value.label()),
+            "destination_type" => self.destination_type = unknown.note(F::DestinationType, value.label()),
+            "execution_mode" => {
+                self.execution_mode = match value.text() {
+                    Ok(None) => ExecutionMode::default(),
+                    Ok(Some(text)) => ExecutionMode::of(&text),
+                    Err(_) => ExecutionMode::Unknown,
+                };
+                if self.execution_mode == ExecutionMode::Unknown {
+                    unknown.insert(F::ExecutionMode);
+                }
+            }
+            "execution_start_from" => self.start_block = unknown.note(F::ExecutionStartFrom, value.height()),
+            "execution_stop_from" => self.stop_block = unknown.note(F::ExecutionStopFrom, value.height()),
+            "status" => self.desired_status = unknown.note(F::DesiredStatus, DesiredStatus::read(value)),
+            "group" => match value.kind() {
+                Kind::Null => self.group = None,
+                Kind::Object => {
+                    let fields = GroupFields::read(value)?;
+                    unknown.extend(fields.unknown);
+                    self.group = Some(fields.named());
+                }
+                _ => {
+                    self.group = None;
+                    unknown.insert(F::Group);
+                }
+            },
+            "created_at" => self.created_at = unknown.note(F::CreatedAt, value.time()),
+            "updated_at" => self.updated_at = unknown.note(F::UpdatedAt, value.time()),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl Group {
+    fn read(value: Raw<'_>) -> Result<Self, Mismatch> {
+        GroupFields::read(value).map(GroupFields::named)
+    }
+
+    /// The name that people know it by: `name`, else `slug`, else `id`.
+    pub fn label(&self) -> &str {
+        &self.label
+    }
+}
+
+impl GroupFields {
+    fn named(self) -> Group {
+        let label = [self.name, self.slug, self.id].into_iter().flatten().next().unwrap_or_default();
+        Group { label, ..self.group }
+    }
+}
+
+impl Record for GroupFields {
+    fn field(&mut self, name: &str, value: Raw<'_>) -> Result<(), Mismatch> {
+        use UnknownField as F;
+        let (group, unknown) = (&mut self.group, &mut self.unknown);
+        match name {
+            "name" => self.name = unknown.note(F::Group, value.label()),
+            "slug" => self.slug = unknown.note(F::Group, value.label()),
+            "id" => self.id = unknown.note(F::Group, value.label()),
+            "is_paid" => group.is_paid = unknown.note(F::IsPaid, value.flag()),
+            "is_over_limit" => group.is_over_limit = unknown.note(F::IsOverLimit, value.flag()),
+            "is_free_trial_expired" => group.is_free_trial_expired = unknown.note(F::IsFreeTrialExpired, value.flag()),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn pipeline(json: Value) -> ListedPipeline {
+        serde_json::from_value(json).unwrap()
+    }
+
+    #[test]
+    fn blocks_are_numbers_in_texts_and_empty_means_none() {
+        let blocks = |start: Value, stop: Value| {
+            let pipeline = pipeline(json!({"execution_start_from": start, "execution_stop_from": stop}));
+            (pipeline.start_block, pipeline.stop_block, pipeline.unknown_fields().collect::<Vec<_>>())
+        };
+        assert_eq!(blocks(json!("44745000"), json!("")), (Some(44_745_000.0), None, vec![]));
+        assert_eq!(blocks(json!(null), json!(18_908_894)), (None, Some(18_908_894.0), vec![]));
+        let unknown = vec![UnknownField::ExecutionStartFrom, UnknownField::ExecutionStopFrom];
+        assert_eq!(blocks(json!("latest"), json!(-1)), (None, None, unknown));
+    }
+
+    #[test]
+    fn the_chain_is_the_first_two_segments_of_the_topic() {
+        let chain = |topic: &str| pipeline(json!({ "topic": topic })).chain().map(str::to_owned);
+        assert_eq!(chain("base.mainnet.ref.block.logs").as_deref(), Some("base.mainnet"));
+        assert_eq!(chain("base.mainnet").as_deref(), Some("base.mainnet"));
+        for none in ["", "base", ".mainnet.x", "base..x"] {
+            assert_eq!(chain(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn a_field_of_another_type_costs_that_field_only() {
+        let pipeline =
+            pipeline(json!({"id": "a", "project": 7, "name": "n", "status": [], "group": {"name": {}, "slug": "s",
+            "is_paid": "maybe", "is_over_limit": 1}, "created_at": "0001-01-01T00:00:00Z"}));
+        assert_eq!((pipeline.id().unwrap().as_str(), pipeline.name.as_deref()), ("a", Some("n")));
+        assert_eq!((pipeline.project.as_deref(), pipeline.desired_status(), pipeline.created_at()), (None, None, None));
+        let group = pipeline.group.as_ref().unwrap();
+        assert_eq!((group.label(), group.is_paid, group.is_over_limit), ("s", None, Some(true)));
+        let unknown: Vec<&str> = pipeline.unknown_fields().map(UnknownField::as_str).collect();
+        assert_eq!(unknown, ["project", "desired_status", "group", "is_paid"]);
+    }
+
+    #[test]
+    fn an_item_without_an_id_is_an_item_and_an_id_of_another_type_is_not_a_list() {
+        let page: ListPage =
+            serde_json::from_value(json!({"items": [null, 7, {"id": ""}, {"id": null}], "pagination": "x"})).unwrap();
+        assert!(page.items.as_ref().unwrap().iter().all(|item| item.id().is_none()));
+        assert_eq!(page.items.as_ref().unwrap().len(), 4);
+        assert_eq!(page.unknown_fields().collect::<Vec<_>>(), [UnknownField::Pagination]);
+        let refused = serde_json::from_value::<ListPage>(json!({"items": [{"id": "a"}, {"id": 7}]}));
+        assert_eq!(refused.unwrap_err().to_string(), "items[1].id: found number, expected text");
+    }
+}

@@ -1,0 +1,60 @@
+//! The id of a pipeline: a label, and a segment of a path.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::sync::Arc;
+
+use super::text::breaks_lines;
+
+/// The id of a pipeline, such as `pipe_3e8678c5fc9e48a7bf9879ca729`. Cheap to clone.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PipelineId(Arc<str>);
+
+impl PipelineId {
+    /// Longer ids are refused: they become labels and paths.
+    const LONGEST: usize = 256;
+
+    /// `None` for a text that cannot be one segment of a path (empty, `.`, `..`, absurdly long) or a label (control
+    /// characters), or that is damaged: U+FFFD stands for bytes that are lost, so a request would be for another id.
+    pub fn new(text: &str) -> Option<Self> {
+        let unusable = |character| breaks_lines(character) || character == char::REPLACEMENT_CHARACTER;
+        let usable = !matches!(text, "" | "." | "..") && text.len() <= Self::LONGEST && !text.contains(unusable);
+        usable.then(|| Self(text.into()))
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Borrow<str> for PipelineId {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for PipelineId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for PipelineId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_can_be_a_path_and_a_label() {
+        for refused in ["", ".", "..", "a\0", "a\nb", "a\u{2028}b", "a\u{FFFD}", &"x".repeat(257)] {
+            assert_eq!(PipelineId::new(refused), None, "{refused:?}");
+        }
+        assert!(PipelineId::new("pipe_3e8678c5fc9e48a7bf9879ca729").is_some());
+    }
+}

@@ -1,0 +1,67 @@
+//! Sorts the errors of connections by what they tell an operator.
+
+use std::error::Error as StdError;
+use std::time::Duration;
+
+use super::connections::LONGEST_CONNECT;
+use super::error::{Error, Waiting};
+use super::lookup::LookUpError;
+
+/// What an error of reqwest's means, after a request that had `timeout` and was `waiting`.
+pub(super) fn sort(error: &reqwest::Error, waiting: Waiting, timeout: Duration) -> Error {
+    if error.is_timeout() {
+        return if error.is_connect() {
+            Error::Timeout { after: timeout.min(LONGEST_CONNECT), waiting: Waiting::Connection }
+        } else {
+            Error::Timeout { after: timeout, waiting }
+        };
+    }
+    if let Some(look_up) = find::<LookUpError>(error) {
+        return Error::Dns(look_up.to_string());
+    }
+    let text = chain(error);
+    if error.is_connect() {
+        return if causes(error).any(is_tls) { Error::Tls(text) } else { Error::Connect(text) };
+    }
+    if is_unprocessed(error) {
+        return Error::Unsent(text);
+    }
+    // reqwest calls both a "decode" error: a body that cannot be unpacked, and one that ends too early. What is not HTTP
+    // at all is not its kind of "decode", but it is not what anyone documents either.
+    match find::<hyper::Error>(error) {
+        Some(hyper) if hyper.is_parse() => Error::Decode(text),
+        None if error.is_decode() => Error::Decode(text),
+        _ => Error::Disconnected(text),
+    }
+}
+
+/// Whether the server says that it has not looked at the request: it was shutting the connection down, or refused the
+/// stream (RFC 9113, sections 6.8 and 8.7), or the connection was closed before anything was written to it.
+fn is_unprocessed(error: &reqwest::Error) -> bool {
+    let refused = find::<h2::Error>(error).is_some_and(|h2| {
+        h2.is_remote()
+            && ((h2.is_go_away() && h2.reason() == Some(h2::Reason::NO_ERROR))
+                || (h2.is_reset() && h2.reason() == Some(h2::Reason::REFUSED_STREAM)))
+    });
+    refused || find::<hyper::Error>(error).is_some_and(hyper::Error::is_canceled)
+}
+
+fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source())
+}
+
+fn find<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a E> {
+    causes(error).find_map(|cause| cause.downcast_ref::<E>())
+}
+
+/// io::Error hides what it wraps from `source`, so it has to be opened: there is one within another.
+fn is_tls(error: &(dyn StdError + 'static)) -> bool {
+    let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    error.is::<rustls::Error>() || wrapped.is_some_and(|inner| is_tls(inner))
+}
+
+/// The causes without reqwest's own first sentence, which holds the URL and says nothing else.
+pub(super) fn chain(error: &reqwest::Error) -> String {
+    let texts: Vec<String> = causes(error).skip(1).map(ToString::to_string).collect();
+    if texts.is_empty() { "no cause given".to_owned() } else { texts.join(": ") }
+}

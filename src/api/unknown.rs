@@ -1,0 +1,104 @@
+//! What the API said that cannot be used: counted by field, and nothing else is lost.
+
+use crate::labels::closed_set;
+
+closed_set! {
+    /// Where the API said something that this version cannot use: the `field` label of
+    /// `goldrush_api_unknown_values_total`. The names are the API's, except where two fields share one.
+    pub enum UnknownField {
+        /// A pipeline in the list without an id that a request could name.
+        Id = "id",
+        /// `name` of a listed pipeline.
+        Name = "name",
+        /// `project` of a listed pipeline.
+        Project = "project",
+        /// `topic` of a listed pipeline.
+        Topic = "topic",
+        /// `destination_type` of a listed pipeline.
+        DestinationType = "destination_type",
+        /// `status` of a listed pipeline: an intent other than running and paused.
+        DesiredStatus = "desired_status",
+        /// An execution mode other than bounded and unbounded.
+        ExecutionMode = "execution_mode",
+        /// `execution_start_from` of a listed pipeline.
+        ExecutionStartFrom = "execution_start_from",
+        /// `execution_stop_from` of a listed pipeline.
+        ExecutionStopFrom = "execution_stop_from",
+        /// `created_at` of a listed pipeline.
+        CreatedAt = "created_at",
+        /// `updated_at` of a listed pipeline.
+        UpdatedAt = "updated_at",
+        /// `group` of a listed pipeline, or its `name`, `slug` or `id`.
+        Group = "group",
+        /// `group.is_paid` of a listed pipeline.
+        IsPaid = "is_paid",
+        /// `group.is_over_limit` of a listed pipeline.
+        IsOverLimit = "is_over_limit",
+        /// `group.is_free_trial_expired` of a listed pipeline.
+        IsFreeTrialExpired = "is_free_trial_expired",
+        /// `pagination` of the list, or its `has_more` or `total_count`.
+        Pagination = "pagination",
+        /// `status` of the status endpoint: a phase that is not documented.
+        Phase = "phase",
+        /// `replicas` of the status endpoint.
+        Replicas = "replicas",
+        /// `ready` of the status endpoint.
+        Ready = "ready",
+        /// `start_time` of the status endpoint.
+        StartTime = "start_time",
+        /// `records_consumed` of the metrics endpoint.
+        RecordsConsumed = "records_consumed",
+        /// `last_offset` of the metrics endpoint.
+        LastOffset = "last_offset",
+        /// `last_block_height` of the metrics endpoint.
+        LastBlockHeight = "last_block_height",
+        /// `pending_records` of the metrics endpoint.
+        PendingRecords = "pending_records",
+        /// `processing_delay_ms` of the metrics endpoint.
+        ProcessingDelay = "processing_delay_ms",
+        /// `records_per_second` of the metrics endpoint.
+        RecordsPerSecond = "records_per_second",
+        /// `normalization_errors` of the metrics endpoint.
+        NormalizationErrors = "normalization_errors",
+        /// `healthy` of the destination-health endpoint.
+        Healthy = "healthy",
+        /// `last_checked_at` of the destination-health endpoint.
+        LastCheckedAt = "last_checked_at",
+        /// `latency_ms` of the destination-health endpoint.
+        Latency = "latency_ms",
+        /// `last_error` of the destination-health endpoint.
+        LastError = "last_error",
+    }
+}
+
+/// The fields of one record that could not be used. A word, because ten thousand pipelines carry one each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct UnknownFields(u32);
+
+const _: () = assert!(UnknownField::COUNT <= u32::BITS as usize);
+
+impl UnknownFields {
+    pub(super) fn insert(&mut self, field: UnknownField) {
+        self.0 |= 1 << field as u32;
+    }
+
+    pub(super) fn extend(&mut self, others: Self) {
+        self.0 |= others.0;
+    }
+
+    /// The value that was read, or nothing and a note of the field.
+    pub(super) fn note<T>(&mut self, field: UnknownField, read: Result<Option<T>, Unusable>) -> Option<T> {
+        read.unwrap_or_else(|Unusable| {
+            self.insert(field);
+            None
+        })
+    }
+
+    pub(super) fn iter(self) -> impl Iterator<Item = UnknownField> {
+        UnknownField::ALL.iter().copied().filter(move |field| self.0 & (1 << *field as u32) != 0)
+    }
+}
+
+/// A value that does not mean anything where it was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Unusable;
