@@ -380,9 +380,14 @@ pub fn of(id: &str) -> String {
     format!("pipeline_id=\"{id}\"")
 }
 
-/// The sample of the default account that counts the failures of an endpoint for a reason.
-pub fn failures(endpoint: &str, reason: &str) -> String {
-    format!("goldrush_api_request_failures_total{{account=\"default\",operation=\"{endpoint}\",reason=\"{reason}\"}}")
+/// The label that says what kind of request a sample is about.
+pub const OPERATION: &str = "operation";
+
+/// The sample of the default account that counts the failures of an operation for a reason.
+pub fn failures(operation: &str, reason: &str) -> String {
+    format!(
+        "goldrush_api_request_failures_total{{account=\"default\",{OPERATION}=\"{operation}\",reason=\"{reason}\"}}"
+    )
 }
 
 /// Whether each of that many pipelines has all three probes, and the newest of each has succeeded.

@@ -22,19 +22,21 @@ pub enum Expected {
     Failure(&'static str),
     /// The key is refused: of the account, only the list is asked, until an answer is accepted.
     KeyRefused,
-    /// Of the account, nothing is asked until the pause is over.
-    Pause,
+    /// Counted for this reason, and of the account, nothing is asked until the pause is over.
+    Pause(&'static str),
     /// As `Pause`, for longer than any test.
-    LongPause,
-    /// On the list, a failure; of a pipeline, it is dropped and listed again.
-    NotFound,
+    LongPause(&'static str),
     /// A pipeline without anything to say is a reading without samples; a list that says nothing is a failure.
     Nothing,
     /// No fault at all: a reading, whose number (see `number`) is shown as this, if at all.
     Reading(Option<f64>),
 }
 
-use Expected::{Failure, KeyRefused, LongPause, NotFound, Nothing, Pause, Reading};
+use Expected::{Failure, KeyRefused, LongPause, Nothing, Pause, Reading};
+
+const LIMITED: Expected = Pause("rate_limited");
+const BUSY: Expected = Pause("server_error");
+const FOREIGN: Expected = Failure("foreign_response");
 
 /// One row.
 pub struct Fault {
@@ -100,18 +102,39 @@ pub const FAULTS: &[Fault] = &[
         gzipped(&packed[..packed.len() / 2])
     }),
     // The text.
-    row("HTML 200", Failure("decode"), |_| body("<!doctype html><p>canary-secret Sign in</p>")),
+    row("HTML 200", FOREIGN, |_| body("<!doctype html><p>canary-secret Sign in</p>")),
     row("empty 200", Failure("decode"), |_| body("")),
     row("JSON that ends too early", Failure("decode"), |scene| {
         body(&well(&scene.question)[..well(&scene.question).len() - 9])
     }),
     row("JSON and more", Failure("decode"), |scene| body(&format!("{} canary-secret", well(&scene.question)))),
     row("a secret before what is no JSON", Failure("decode"), |_| body(r#"{"data":{"canary-secret":n}}"#)),
-    row("invalid UTF-8", Failure("decode"), |scene| {
-        let text = well(&scene.question).replace("canary-secret", "\u{1}");
-        let bytes: Vec<u8> = text.bytes().map(|byte| if byte == 1 { 0xff } else { byte }).collect();
-        Play::Close([head(200, &[&format!("Content-Length: {}", bytes.len())]), bytes].concat())
+    row("text 200", FOREIGN, |_| body("canary-secret: all is well")),
+    row("a JSON text 200", FOREIGN, |_| body(r#""canary-secret""#)),
+    row("other JSON 200", Failure("decode"), |_| body(r#"{"message":"canary-secret"}"#)),
+    row("invalid UTF-8 where nobody looks", Reading(Some(7.0)), |scene| {
+        raw(&well(&scene.question), "canary-secret", b"canary-secret\xff")
     }),
+    row("invalid UTF-8 in a text", Reading(Some(7.0)), |scene| raw(&described(scene), "TEXT", b"caf\xe9")),
+    row("half an emoji", Reading(Some(7.0)), |scene| raw(&described(scene), "TEXT", br"x \ud83d")),
+    row("half an emoji where nobody looks", Reading(Some(7.0)), |scene| {
+        raw(&well(&scene.question), "canary-secret", br"canary-secret \ud83d")
+    }),
+    row("line separators", Reading(Some(7.0)), |scene| {
+        raw(&described(scene), "TEXT", "a\\r\\nb\\u2028c\u{2028}d\u{85}e\\u000bf".as_bytes())
+    }),
+    row("control characters", Reading(Some(7.0)), |scene| raw(&described(scene), "TEXT", b"a\x01\x1b\tb\r\nc\0")),
+    row("escapes that do not exist", Reading(Some(7.0)), |scene| raw(&described(scene), "TEXT", br"\x41 \u12 \q")),
+    row("a byte order mark", Reading(Some(7.0)), |scene| body(&format!("\u{FEFF}{}", well(&scene.question)))),
+    row("a field that repeats", Reading(Some(7.0)), |scene| {
+        body(&well(&scene.question).replace("\"uid\"", "\"uid\":null,\"uid\":[],\"uid\""))
+    }),
+    row("fields of other types", Reading(Some(7.0)), |scene| body(&of_other_types(scene))),
+    row("Go's zero time", Reading(Some(7.0)), |scene| body(&times(scene, "0001-01-01T00:00:00Z"))),
+    row("the Unix epoch", Reading(Some(7.0)), |scene| body(&times(scene, "1970-01-01T00:00:00Z"))),
+    row("a time that is empty", Reading(Some(7.0)), |scene| body(&times(scene, ""))),
+    row("a time that is none", Reading(Some(7.0)), |scene| body(&times(scene, "canary-secret"))),
+    row("a time beyond all clocks", Reading(Some(7.0)), |scene| body(&times(scene, "9999-12-31T23:59:59Z"))),
     row("deep nesting", Failure("decode"), |_| {
         body(&format!(r#"{{"data":{}{},"error":false}}"#, "[".repeat(50_000), "]".repeat(50_000)))
     }),
@@ -130,10 +153,13 @@ pub const FAULTS: &[Fault] = &[
     row("error: true", Failure("api_error"), |_| refusal(r#""E_CANARY""#)),
     row("error: true with a number", Failure("api_error"), |_| refusal("500")),
     // The numbers.
-    row("NaN", Failure("decode"), |scene| number(scene, "NaN")),
-    row("Infinity", Failure("decode"), |scene| number(scene, "-Infinity")),
-    row("1e400", Failure("decode"), |scene| number(scene, "1e400")),
-    row("number as a string", Failure("decode"), |scene| number(scene, "\"7\"")),
+    row("NaN", Reading(None), |scene| number(scene, "NaN")),
+    row("Infinity", Reading(None), |scene| number(scene, "-Infinity")),
+    row("1e400", Reading(None), |scene| number(scene, "1e400")),
+    row("true", Reading(None), |scene| number(scene, "true")),
+    row("an object", Reading(None), |scene| number(scene, r#"{"canary-secret":[7]}"#)),
+    row("another text", Reading(None), |scene| number(scene, "\"canary-secret\"")),
+    row("number as a string", Reading(Some(7.0)), |scene| number(scene, "\"7\"")),
     row("negative number", Reading(Some(-7.0)), |scene| number(scene, "-7")),
     row("2^63", Reading(Some(9_223_372_036_854_775_808.0)), |scene| number(scene, "9223372036854775808")),
     row("2^64", Reading(Some(18_446_744_073_709_551_616.0)), |scene| number(scene, "18446744073709551616")),
@@ -156,31 +182,60 @@ pub const FAULTS: &[Fault] = &[
     row("301 to another host", Failure("redirect"), |scene| moved(301, scene)),
     row("302 to another host", Failure("redirect"), |scene| moved(302, scene)),
     row("307 to another host", Failure("redirect"), |scene| moved(307, scene)),
+    row("302 with HTML", Failure("redirect"), |_| with_status(302, "<html>canary-secret</html>")),
     row("400", Failure("unexpected_status"), |_| status(400)),
+    row("400 without a body", Failure("unexpected_status"), |_| with_status(400, "")),
+    row("400 with HTML", FOREIGN, |_| html(400)),
     row("401", KeyRefused, |_| status(401)),
+    row("401 without a body", KeyRefused, |_| with_status(401, "")),
+    row("401 without data", KeyRefused, |_| with_status(401, r#"{"error":true,"error_message":"canary-secret"}"#)),
     row("401 inside a 200", KeyRefused, |_| refusal("401")),
     row("401 inside a 200, as a text", KeyRefused, |_| refusal(r#""401""#)),
+    row("401 inside a 400", KeyRefused, |_| with_status(400, &refused("401"))),
+    row("401 inside a 500", KeyRefused, |_| with_status(500, &refused(r#""401""#))),
+    row("401 with HTML", FOREIGN, |_| html(401)),
+    row("401 with a text", FOREIGN, |_| with_status(401, "canary-secret: unauthorized")),
+    row("401 with other JSON", FOREIGN, |_| with_status(401, r#"{"message":"canary-secret"}"#)),
+    row("402", Failure("payment_required"), |_| status(402)),
+    row("402 inside a 200", Failure("payment_required"), |_| refusal(r#""402""#)),
+    row("402 with HTML", FOREIGN, |_| html(402)),
     row("403", Failure("forbidden"), |_| status(403)),
-    row("404", NotFound, |_| status(404)),
+    row("403 inside a 200", Failure("forbidden"), |_| refusal("403")),
+    row("403 with HTML", FOREIGN, |_| html(403)),
+    row("403 with other JSON", FOREIGN, |_| with_status(403, r#"{"message":"Forbidden canary-secret"}"#)),
+    row("403 with an error that is a text", FOREIGN, |_| with_status(403, r#"{"error":"canary-secret"}"#)),
+    row("403 with a body that hangs", FOREIGN, |_| Play::Hang(head(403, &["Content-Length: 100"]))),
+    row("404", Failure("not_found"), |_| status(404)),
+    row("404 without a body", Failure("not_found"), |_| with_status(404, "")),
+    row("404 inside a 200", Failure("not_found"), |_| refusal("404")),
+    row("404 of an ingress", FOREIGN, |_| with_status(404, "default backend - 404 canary-secret")),
+    row("404 with HTML", FOREIGN, |_| html(404)),
     row("408", Failure("unexpected_status"), |_| status(408)),
     row("410", Failure("unexpected_status"), |_| status(410)),
+    row("410 with HTML", FOREIGN, |_| html(410)),
     row("418", Failure("unexpected_status"), |_| status(418)),
-    row("429", Pause, |_| status(429)),
-    row("429 for a second", Pause, |_| limited("Retry-After: 1")),
-    row("429 for no time", Pause, |_| limited("Retry-After: 0")),
-    row("429 until a date", Pause, |_| limited("Retry-After: Thu, 01 Jan 2026 10:00:01 GMT")),
-    row("429 until yesterday", Pause, |_| limited("Retry-After: Thu, 01 Jan 1970 10:00:00 GMT")),
-    row("429 for less than no time", Pause, |_| limited("Retry-After: -5")),
-    row("429 for a canary", Pause, |_| limited("Retry-After: canary-secret")),
-    row("429 for 10^20 seconds", LongPause, |_| limited("Retry-After: 100000000000000000000")),
-    row("429 inside a 200 for 10^20 seconds", LongPause, |_| {
+    row("422", Failure("unexpected_status"), |_| status(422)),
+    row("429", LIMITED, |_| status(429)),
+    row("429 for a second", LIMITED, |_| limited(429, "Retry-After: 1")),
+    row("429 for no time", LIMITED, |_| limited(429, "Retry-After: 0")),
+    row("429 until a date", LIMITED, |_| limited(429, "Retry-After: Thu, 01 Jan 2026 10:00:01 GMT")),
+    row("429 until yesterday", LIMITED, |_| limited(429, "Retry-After: Thu, 01 Jan 1970 10:00:00 GMT")),
+    row("429 for less than no time", LIMITED, |_| limited(429, "Retry-After: -5")),
+    row("429 for a canary", LIMITED, |_| limited(429, "Retry-After: canary-secret")),
+    row("429 for 10^20 seconds", LongPause("rate_limited"), |_| limited(429, "Retry-After: 100000000000000000000")),
+    row("429 inside a 200 for 10^20 seconds", LongPause("rate_limited"), |_| {
         let refusal = r#"{"data":null,"error":true,"error_message":"canary-secret","error_code":429}"#;
         let headers = [&*length(refusal), "Retry-After: 100000000000000000000"];
         Play::Close([head(200, &headers), refusal.into()].concat())
     }),
+    row("429 with HTML", FOREIGN, |_| html(429)),
     row("500", Failure("server_error"), |_| status(500)),
     row("502", Failure("server_error"), |_| with_status(502, "<html>canary-secret Bad Gateway</html>")),
     row("503", Failure("server_error"), |_| status(503)),
+    row("503 for a second", BUSY, |_| limited(503, "Retry-After: 1")),
+    row("503 until a date", BUSY, |_| limited(503, "Retry-After: Thu, 01 Jan 2026 10:00:01 GMT")),
+    row("503 for 10^20 seconds", LongPause("server_error"), |_| limited(503, "Retry-After: 100000000000000000000")),
+    row("503 for a canary", Failure("server_error"), |_| limited(503, "Retry-After: canary-secret")),
     row("504", Failure("server_error"), |_| status(504)),
     row("599", Failure("server_error"), |_| status(599)),
     row("500 with an endless body", Failure("server_error"), |_| Play::Endless(head(500, &[]), vec![b' '; 4096])),
@@ -195,7 +250,7 @@ pub fn well(question: &Question) -> String {
             let item = |id: &str| {
                 format!(
                     r#"{{{private},"id":"{id}","name":"name of {id}","project":"project","status":"running",
-                    "description":"canary.private.example","topic":"base.mainnet.ref.block.swap.v3",
+                    "description":"canary.private.example","topic":"base.mainnet.ref.block.logs",
                     "destination_type":"postgres","destination_config":{{"url":"postgres://canary.private.example",
                     "user":"Canary Person","password":"canary-secret"}},"transforms":{{"a":"SELECT canary-secret"}},
                     "abi_file":{{"canary-secret":1}},"abi_contract_addresses":["canary-secret"],
@@ -249,14 +304,69 @@ fn status(status: u16) -> Play {
     with_status(status, r#"{"data":null,"error":true,"error_message":"canary-secret","error_code":"canary-secret"}"#)
 }
 
-fn refusal(code: &str) -> Play {
-    body(&format!(
+fn refused(code: &str) -> String {
+    format!(
         r#"{{"data":"canary-secret","error":true,"error_message":"Canary Person at canary.private.example","error_code":{code}}}"#
-    ))
+    )
 }
 
-fn limited(retry_after: &str) -> Play {
-    Play::Close(head(429, &["Content-Length: 0", "Date: Thu, 01 Jan 2026 10:00:00 GMT", retry_after]))
+fn refusal(code: &str) -> Play {
+    body(&refused(code))
+}
+
+/// What a firewall or a portal says.
+fn html(status: u16) -> Play {
+    let page = "<html>Attention Required! canary-secret</html>";
+    let headers =
+        ["Content-Type: text/html", "Server: canary-secret", "Via: 1.1 canary.private.example", &length(page)];
+    Play::Close([head(status, &headers), page.into()].concat())
+}
+
+/// An answer with these bytes in the place of a text.
+fn raw(body: &str, text: &str, bytes: &[u8]) -> Play {
+    let parts: Vec<&[u8]> = body.split(text).map(str::as_bytes).collect();
+    let body = parts.join(bytes);
+    Play::Close([head(200, &[&format!("Content-Length: {}", body.len())]), body].concat())
+}
+
+/// A well-formed answer with `TEXT` in a value that is read and that no label of the tests depends on.
+fn described(scene: &Scene) -> String {
+    well(&scene.question)
+        .replace("base.mainnet.ref.block.logs", "TEXT")
+        .replace("\"start_time\":null", "\"start_time\":\"TEXT\"")
+        .replace("\"last_offset\":1", "\"last_offset\":\"TEXT\"")
+        .replace("\"last_error\":\"", "\"last_error\":\"TEXT ")
+}
+
+/// A well-formed answer with other types wherever no label of the tests depends on them.
+fn of_other_types(scene: &Scene) -> String {
+    let mut body = well(&scene.question);
+    for (field, value) in [
+        ("\"topic\":\"base.mainnet.ref.block.logs\"", "\"topic\":7"),
+        ("\"destination_type\":\"postgres\"", "\"destination_type\":{}"),
+        ("\"execution_mode\":\"unbounded\"", "\"execution_mode\":[[]]"),
+        ("\"is_paid\":true", "\"is_paid\":\"canary-secret\""),
+        ("\"has_more\":false", "\"has_more\":\"false\""),
+        ("\"start_time\":null", "\"start_time\":7"),
+        ("\"ready\":1", "\"ready\":[1]"),
+        ("\"last_offset\":1", "\"last_offset\":true"),
+        ("\"last_checked_at\":null", "\"last_checked_at\":{}"),
+    ] {
+        body = body.replace(field, value);
+    }
+    body
+}
+
+fn times(scene: &Scene, time: &str) -> String {
+    let created = format!("\"project\":\"project\",\"created_at\":\"{time}\",\"updated_at\":\"{time}\"");
+    well(&scene.question)
+        .replace("\"project\":\"project\"", &created)
+        .replace("\"start_time\":null", &format!("\"start_time\":\"{time}\""))
+        .replace("\"last_checked_at\":null", &format!("\"last_checked_at\":\"{time}\""))
+}
+
+fn limited(status: u16, retry_after: &str) -> Play {
+    Play::Close(head(status, &["Content-Length: 0", "Date: Thu, 01 Jan 2026 10:00:00 GMT", retry_after]))
 }
 
 fn moved(status: u16, scene: &Scene) -> Play {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::common::{Exporter, Exposition};
+use crate::common::{Exporter, Exposition, OPERATION};
 use goldrush_exporter::simulator::Endpoint;
 
 use crate::raw_api::Question;
@@ -29,6 +29,9 @@ impl Scrape {
         let mut values = HashMap::new();
         for (sample, value) in exposition.samples() {
             assert_eq!(values.insert(sample.to_owned(), value), None, "{sample} stands there twice");
+            let family = sample.split('{').next().unwrap();
+            let is_time = family.ends_with("_timestamp_seconds") || family.ends_with("_start_time_seconds");
+            assert!(!is_time || (0.0..4e9).contains(&value), "{sample} {value} is not a time");
         }
         Self { begun, ended, ended_at, values }
     }
@@ -42,7 +45,7 @@ impl Scrape {
     }
 
     pub fn failures(&self, account: &str, endpoint: Endpoint, reason: &str) -> f64 {
-        let labels = format!("account=\"{account}\",operation=\"{endpoint}\",reason=\"{reason}\"");
+        let labels = format!("account=\"{account}\",{OPERATION}=\"{endpoint}\",reason=\"{reason}\"");
         self.value(&format!("goldrush_api_request_failures_total{{{labels}}}")).unwrap()
     }
 

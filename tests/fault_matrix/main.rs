@@ -13,9 +13,9 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::{Ended, Exporter, Exposition, PATIENCE, environment, request, run};
+use common::{Ended, Exporter, Exposition, OPERATION, PATIENCE, environment, request, run};
 use faults::{CANARIES, Expected, FAULTS, Fault, MAX_RESPONSE_BYTES, Scene, well};
-use goldrush_exporter::api::{self, BaseUrl, Client, PipelineId, Probe, Reason, Request, Settings};
+use goldrush_exporter::api::{self, BaseUrl, Client, ConnectionLimits, PipelineId, Probe, Reason, Request, Settings};
 use goldrush_exporter::service_key::ServiceKey;
 use goldrush_exporter::simulator::Endpoint;
 use judge::{Judge, PIPELINES, Scrape, question};
@@ -127,7 +127,6 @@ impl Cell {
     /// What it leads to on this endpoint.
     fn expected(&self) -> Expected {
         match self.fault.expected {
-            Expected::NotFound if self.endpoint == Endpoint::List => Expected::Failure("not_found"),
             Expected::Nothing if self.endpoint == Endpoint::List => Expected::Failure("decode"),
             Expected::Nothing => Expected::Reading(None),
             expected => expected,
@@ -138,8 +137,7 @@ impl Cell {
         match self.expected() {
             Expected::Failure(reason) => Some(reason),
             Expected::KeyRefused => Some("unauthorized"),
-            Expected::Pause | Expected::LongPause => Some("rate_limited"),
-            Expected::NotFound => Some("not_found"),
+            Expected::Pause(reason) | Expected::LongPause(reason) => Some(reason),
             Expected::Nothing | Expected::Reading(_) => None,
         }
     }
@@ -152,7 +150,6 @@ impl Cell {
     /// Which readings may be withdrawn before they are stale.
     fn is_lax(&self, pipeline: &str, endpoint: Endpoint) -> bool {
         match self.expected() {
-            Expected::NotFound => pipeline == PIPELINES[0],
             Expected::Reading(None) => pipeline == PIPELINES[0] && endpoint == self.endpoint,
             _ => false,
         }
@@ -171,14 +168,13 @@ impl Cell {
         };
         match self.expected() {
             Expected::Failure(_) => count(1.0) && success == Some(false) && reading.is_none(),
-            Expected::Pause => count(1.0) && success != Some(true) && reading.is_none(),
-            Expected::NotFound => count(2.0) && success == Some(false) && reading.is_none(),
+            Expected::Pause(_) => count(1.0) && success != Some(true) && reading.is_none(),
             // Where the list is answered all the same, the key is accepted again and again.
             Expected::KeyRefused if self.endpoint != Endpoint::List => count(2.0) && reading.is_none(),
             Expected::KeyRefused => {
                 count(1.0) && scrape.of_account("goldrush_auth_unauthorized", account) == Some(1.0) && all_gone()
             }
-            Expected::LongPause => {
+            Expected::LongPause(_) => {
                 let until = scrape.of_account("goldrush_poll_paused_until_timestamp_seconds", account);
                 count(1.0) && until > Some(0.0) && all_gone()
             }
@@ -250,7 +246,8 @@ fn matrix(endpoints: &[Endpoint], timeout: &str, tried: fn(&Fault) -> bool) {
         let mut wrong = Vec::new();
         for cell in &cells {
             cell.check(scrape, &mut wrong);
-            let expected = cell.reason().map(|reason| format!("operation=\"{}\",reason=\"{reason}\"}}", cell.endpoint));
+            let expected =
+                cell.reason().map(|reason| format!("{OPERATION}=\"{}\",reason=\"{reason}\"}}", cell.endpoint));
             let counted = failures.get(cell.account.as_str()).into_iter().flatten().map(|(labels, _)| *labels);
             wrong.extend(
                 counted
@@ -279,7 +276,8 @@ fn matrix(endpoints: &[Endpoint], timeout: &str, tried: fn(&Fault) -> bool) {
     for cell in &cells {
         api.set_fault(&cell.question(), None);
     }
-    let recovering: Vec<&Cell> = cells.iter().filter(|cell| cell.expected() != Expected::LongPause).collect();
+    let recovering: Vec<&Cell> =
+        cells.iter().filter(|cell| !matches!(cell.expected(), Expected::LongPause(_))).collect();
     let asked = |cell: &Cell| api.count(&cell.question()).asked;
     let asked_before: Vec<u64> = recovering.iter().map(|cell| asked(cell)).collect();
     let mut had_its_turn = vec![false; recovering.len()];
@@ -311,7 +309,7 @@ fn check_counts(cells: &[Cell], api: &RawApi, after: &Scrape) {
         let counted = cell.reason().map_or(0.0, |reason| after.failures(&cell.account, cell.endpoint, reason));
         let expected = if cell.reason().is_some() { asked.faulted } else { 0 };
         assert_eq!(counted, expected as f64, "{} on {}", cell.fault.name, cell.endpoint);
-        if cell.expected() == Expected::LongPause {
+        if matches!(cell.expected(), Expected::LongPause(_)) {
             let until = after.of_account("goldrush_poll_paused_until_timestamp_seconds", &cell.account);
             assert!(until > Some(0.0) && asked.faulted == 1, "{} requests in a pause", asked.faulted);
         }
@@ -326,7 +324,7 @@ fn check_log(cells: &[Cell], log: &str) {
         let said = log.lines().any(|line| {
             let has = |field: &str| line.split(' ').any(|word| word == field);
             let about = line.contains("level=warn") || line.contains("level=error");
-            about && has(&account) && (has(&reason) || line.contains("answered 403"))
+            about && has(&account) && (has(&reason) || line.contains("returned 403"))
         });
         assert!(said, "{} on {} is not in\n{log}", cell.fault.name, cell.endpoint);
     }
@@ -380,6 +378,8 @@ const LINES: &[LineRow] = &[
     ("connection refused", "connect", |_| Line::Refused),
     ("nobody accepts", "timeout", |_| Line::Unanswered),
     ("nobody shakes hands", "timeout", |_| Line::Mute),
+    ("silence after the handshake", "timeout", |certificates| Line::TlsMute(certificates.well())),
+    ("silence over HTTP/2", "timeout", |certificates| Line::TlsMute(certificates.speaking_h2())),
     ("reset within the handshake", "connect", |_| Line::Slammed),
     ("no TLS", "tls", |_| Line::Greeted(b"HTTP/1.1 400 canary-secret\r\n\r\n")),
     ("untrusted certificate", "tls", |_| Line::Served(Some(Certificates::new().well()))),
@@ -470,7 +470,8 @@ async fn names() {
         |_| {},
         |scrape| {
             let counted = scrape.all_failures().remove("a0").unwrap_or_default();
-            let seen = counted.iter().any(|(labels, _)| *labels == "operation=\"list\",reason=\"dns\"}");
+            let expected = format!("{OPERATION}=\"list\",reason=\"dns\"}}");
+            let seen = counted.iter().any(|(labels, _)| *labels == expected);
             if seen { vec![] } else { vec![format!("{counted:?}")] }
         },
     );
@@ -481,6 +482,7 @@ async fn names() {
         timeout: PATIENCE,
         max_response_bytes: 1024,
         max_connections: 1,
+        connections: ConnectionLimits::default(),
     });
     let (client, key) = (client.unwrap(), ServiceKey::new(&key("a0")).unwrap());
     let id = PipelineId::new(PIPELINES[0]).unwrap();
@@ -519,7 +521,8 @@ fn check() {
 /// answered last says whether that is a refusal.
 #[test]
 fn once() {
-    let tried = |fault: &Fault| !matches!(fault.expected, Expected::Pause | Expected::LongPause | Expected::KeyRefused);
+    let tried =
+        |fault: &Fault| !matches!(fault.expected, Expected::Pause(_) | Expected::LongPause(_) | Expected::KeyRefused);
     let ended = command("once", Endpoint::Metrics, "5s", 0, tried);
     let tried = FAULTS.iter().filter(|fault| tried(fault)).count();
     assert_eq!(Exposition(ended.stdout).values("goldrush_up", &[]), vec![1.0; tried]);

@@ -48,6 +48,8 @@ pub enum Line {
     Slammed,
     /// It is greeted with these bytes and closed.
     Greeted(&'static [u8]),
+    /// After the TLS handshake nothing is ever said.
+    TlsMute(Arc<ServerConfig>),
     /// After the TLS handshake it is closed, or, with bytes to say, answered with these once something has been asked.
     TlsGreeted(Arc<ServerConfig>, Vec<u8>),
 }
@@ -207,6 +209,11 @@ async fn meet(mut stream: TcpStream, line: Line, shared: Arc<Shared>) {
         }
         Line::Refused | Line::Unanswered => {}
         Line::Mute => wait_for_the_end(&mut stream).await,
+        Line::TlsMute(tls) => {
+            if let Ok(mut stream) = TlsAcceptor::from(tls).accept(stream).await {
+                wait_for_the_end(&mut stream).await;
+            }
+        }
         Line::Slammed => reset(&stream),
         Line::Greeted(bytes) => {
             let _ = stream.write_all(bytes).await;
@@ -326,7 +333,9 @@ fn read_question(head: &str, address: SocketAddr) -> Result<Question, String> {
     let Some(key) = headers[2].1.strip_prefix("Bearer ") else { return violation("no bearer") };
     let Some(path) = path.strip_prefix(BASE) else { return violation("outside of the API") };
     let question = |endpoint, pipeline: &str| Question { key: key.to_owned(), endpoint, pipeline: pipeline.to_owned() };
-    let page = path.strip_prefix("?page_number=").and_then(|rest| rest.strip_suffix("&page_size=100"));
+    let page = path.strip_prefix("?page_number=");
+    // The size is left out once it has been refused.
+    let page = page.map(|page| page.strip_suffix("&page_size=100").unwrap_or(page));
     match path.split('/').collect::<Vec<_>>()[..] {
         [_] if page.is_some_and(|page| page.parse::<u32>().is_ok()) => Ok(question(Endpoint::List, "")),
         [id, "status", ""] => Ok(question(Endpoint::Status, id)),
