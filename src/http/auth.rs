@@ -52,18 +52,18 @@ impl Users {
         let secret = secret.map_err(|_| "the operating system gives no random numbers".to_owned())?;
         let checked = users.into_iter().map(|(name, hash)| match hash.parse::<bcrypt::HashParts>() {
             _ if name.contains(':') => {
-                Err(format!("basic_auth_users: the name `{name}` holds a colon, which basic auth cannot send"))
+                Err(format!("basic_auth_users: the name `{name}` has a colon, which basic auth cannot send"))
             }
             Ok(parts) if !COSTS.contains(&parts.get_cost()) => Err(format!(
-                "basic_auth_users.{name}: a bcrypt cost of {} is not usable; it takes one from {} to {}, \
-                 beyond which a check takes many seconds",
+                "basic_auth_users.{name}: a bcrypt cost of {} is not supported; expected {} to {} \
+                 (a check with a higher one takes many seconds)",
                 parts.get_cost(),
                 COSTS.start(),
                 COSTS.end()
             )),
             Ok(_) => Ok((name, User { hash, accepted: Mutex::new(None) })),
             Err(_) => Err(format!(
-                "basic_auth_users.{name}: it takes a bcrypt hash, as `htpasswd -nBC 10 {name}` prints after the colon, \
+                "basic_auth_users.{name}: expected a bcrypt hash (what `htpasswd -nBC 10 {name}` prints after the colon), \
                  not the password itself"
             )),
         });

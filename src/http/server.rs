@@ -29,6 +29,7 @@ use tracing::{debug, warn};
 use super::access::Access;
 use super::activity::{Activity, Connection, Connections, Followed};
 use super::gate::Gate;
+use super::refusals::Refusals;
 use super::site::Site;
 use super::tls::HTTP2;
 
@@ -50,6 +51,7 @@ pub struct Server {
     router: TowerToHyperService<Router>,
     access: Arc<Access>,
     gate: Gate,
+    refusals: Refusals,
     connections: Arc<Connections>,
 }
 
@@ -60,6 +62,7 @@ impl Server {
             router: TowerToHyperService::new(site.router),
             access,
             gate: Gate::new(site.realm, site.open, site.limits),
+            refusals: Refusals::new(),
             connections: Arc::new(Connections::new(max_connections())),
         }
     }
@@ -111,7 +114,7 @@ impl Server {
                 let http2 = stream.get_ref().1.alpn_protocol() == Some(HTTP2);
                 self.http(stream, http2, peer, &connection, stopped).await;
             }
-            Err(error) => debug!(%peer, "the TLS handshake failed: {error}"),
+            Err(error) => self.refusals.note(peer, &error),
         }
     }
 

@@ -21,7 +21,7 @@ impl Rig {
         let large = get(async || "x".repeat(1024 * 1024));
         let router =
             Router::new().route("/small", get(async || "small")).route("/large", large.clone()).route("/", large);
-        let access = Arc::new(Access::load(None).unwrap());
+        let access = Arc::new(Access::unrestricted().unwrap());
         let limit = |path: &str, concurrent, waiting| Limit {
             paths: vec![path.to_owned()],
             concurrent,
