@@ -73,7 +73,7 @@ pub struct Flags {
     #[arg(
         long = "web.listen-address",
         value_name = "ADDR",
-        default_value = "0.0.0.0:9877",
+        default_value = ":9877",
         value_parser = listen_address,
         global = true
     )]

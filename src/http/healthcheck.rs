@@ -39,15 +39,24 @@ pub struct Unhealthy {
 /// # Errors
 /// [`Unhealthy`] if no answer comes within a few seconds, or another one.
 pub async fn healthcheck(address: &str, health: Health) -> Result<String, Unhealthy> {
-    let address = listen::local(address);
-    let outcome = match tokio::time::timeout(TIMEOUT, ask(&address, health)).await {
-        Ok(outcome) => outcome,
-        Err(_) => Err(format!("no answer within {} s", TIMEOUT.as_secs())),
-    };
-    match outcome {
-        Ok(()) => Ok(address),
-        Err(problem) => Err(Unhealthy { address, problem }),
+    let unhealthy = |problem: String| Unhealthy { address: address.to_owned(), problem };
+    let asked = tokio::time::timeout(TIMEOUT, ask_one_of(listen::local(address), health)).await;
+    let late = |_| Err(format!("no response within {} s", TIMEOUT.as_secs()));
+    asked.unwrap_or_else(late).map_err(unhealthy)
+}
+
+/// Asks at each address until the health is known; returns where that was.
+async fn ask_one_of(addresses: Vec<String>, health: Health) -> Result<String, String> {
+    let several = addresses.len() > 1;
+    let mut problems = Vec::new();
+    for address in addresses {
+        match ask(&address, health).await {
+            Ok(()) => return Ok(address),
+            Err(problem) if several => problems.push(format!("{address}: {problem}")),
+            Err(problem) => problems.push(problem),
+        }
     }
+    Err(problems.join("; "))
 }
 
 async fn ask(address: &str, health: Health) -> Result<(), String> {

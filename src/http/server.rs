@@ -80,6 +80,8 @@ impl Server {
             };
             match accepted {
                 Ok((stream, peer)) => {
+                    // One socket for both families has IPv4 addresses in IPv6 notation.
+                    let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
                     tasks.spawn(self.clone().connection(stream, peer, stopped.clone()));
                 }
                 Err(error) if is_of_a_client(&error) => {}
