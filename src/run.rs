@@ -108,13 +108,14 @@ async fn access(flags: &Flags) -> Result<Access, Failure> {
 }
 
 async fn daemon_options(config: ConfigSource, flags: &Flags) -> Result<daemon::Options, Failure> {
-    let Flags { telemetry_path, enable_lifecycle, max_requests, .. } = flags;
+    let Flags { telemetry_path, enable_lifecycle, max_requests, disable_exporter_metrics, .. } = flags;
     Ok(daemon::Options {
         config,
         telemetry_path: telemetry_path.clone(),
         enable_lifecycle: *enable_lifecycle,
         access: Arc::new(access(flags).await?),
         max_requests: *max_requests,
+        disable_exporter_metrics: *disable_exporter_metrics,
     })
 }
 

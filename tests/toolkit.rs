@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
-use certificates::Folder;
+use certificates::{Authority, Folder};
 use common::tools::tool;
 use common::{Api, Exporter, environment, run};
 
@@ -31,7 +31,11 @@ impl Toolkit {
         toolkit.self_signed("client_selfsigned.pem", "client_selfsigned.key", "test", &client);
         let named = [&client[..], &["-addext", "subjectAltName=DNS:test3"]].concat();
         toolkit.self_signed("client2_selfsigned.pem", "client2_selfsigned.key", "test3", &named);
-        toolkit.self_signed("tls-ca-chain.pem", "tls-ca-chain.key", "a CA of the system", &[]);
+        let authority = Authority::new("an authority that the system trusts");
+        toolkit.folder.write("tls-ca-chain.pem", &authority.pem());
+        let client = authority.client(&["DNS:of_the_system"]);
+        toolkit.folder.write("of_the_system.pem", &client.certificate);
+        toolkit.folder.write("of_the_system.key", &client.key);
         let block = |name: &str| std::fs::read_to_string(toolkit.path(name)).unwrap().replace('\n', "\n    ");
         let (certificate, key) = (block("server.crt"), block("server.key"));
         toolkit.folder.write(
@@ -314,7 +318,7 @@ fn client_certificates_are_accepted_and_refused_as_in_exporter_toolkit() {
     let toolkit = Toolkit::new();
     let api = Api::healthy(1);
     let pair = |name: &str| [toolkit.path(&format!("{name}.pem")), toolkit.path(&format!("{name}.key"))];
-    let clients = ["client_selfsigned", "client2_selfsigned", "tls-ca-chain"];
+    let clients = ["client_selfsigned", "client2_selfsigned", "of_the_system"];
     const NONE: &str = "the client presented no certificate";
     const UNKNOWN: &str =
         "the client certificate is refused: it is a CA (CA:TRUE), which rustls refuses from a client: ";
@@ -322,8 +326,8 @@ fn client_certificates_are_accepted_and_refused_as_in_exporter_toolkit() {
         "the client certificate is refused: none of its subject alternative names is in client_allowed_sans";
     // Without a certificate, then with each of the clients' own; and why the first one that fails does.
     for (file, admitted, reason) in [
-        ("web_config_noAuth.good.yml", [true, false, false, false], UNKNOWN),
-        ("web_config_noAuth.good.blocking.yml", [false, false, false, false], NONE),
+        ("web_config_noAuth.good.yml", [true, false, false, true], UNKNOWN),
+        ("web_config_noAuth.good.blocking.yml", [false, false, false, true], NONE),
         ("tls_config_noAuth.requireanyclientcert.good.yml", [false, true, true, true], NONE),
         ("tls_config_noAuth.requireanyclientcertkeyinline.good.yml", [false, true, true, true], NONE),
         ("tls_config_noAuth.requireandverifyclientcert.good.yml", [false, true, false, false], NONE),

@@ -1,4 +1,4 @@
-//! What `--web.config.file` says now: read at the start, and again whenever it or a file that it names changes.
+//! The rules of `--web.config.file`: read at startup, and again when the file or one that it names changes.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -18,27 +18,27 @@ use super::tls;
 use crate::rate::Bucket;
 use crate::settings::ConfigError;
 
-/// How often the files are looked at.
-const LOOK: Duration = Duration::from_secs(1);
+/// How often the files are read.
+const INTERVAL: Duration = Duration::from_secs(1);
 
-/// How connections and requests are dealt with, all from one reading of the file.
+/// How connections and requests are treated, all from one reading of the file.
 pub(super) struct Rules {
-    /// Without it, plain HTTP is spoken.
+    /// `None` for plain HTTP.
     pub tls: Option<Arc<ServerConfig>>,
-    /// Of clients' certificates, over TLS.
+    /// On client certificates.
     demands: Demands,
-    /// Put on every answer.
+    /// Added to every response that does not set them itself.
     pub headers: HeaderMap,
     pub users: Arc<Users>,
     rate: Option<Mutex<Bucket>>,
     warnings: Vec<String>,
 }
 
-/// The file and those that it names, as they were at one moment.
+/// The file and those that it names, at one moment.
 struct Snapshot {
     path: PathBuf,
     file: Result<WebFile, ConfigError>,
-    /// Of all contents, and of what could not be read.
+    /// Covers all contents, and the errors of files that could not be read.
     fingerprint: Vec<u8>,
 }
 
@@ -82,10 +82,10 @@ impl Snapshot {
     }
 }
 
-/// The rules in force.
+/// The rules in effect.
 pub struct Access {
     path: Option<PathBuf>,
-    /// Of the files as they were at the start.
+    /// Fingerprint of the files at startup.
     first: Vec<u8>,
     rules: RwLock<Arc<Rules>>,
 }
@@ -105,7 +105,7 @@ impl Rules {
 }
 
 impl Access {
-    /// Everybody may read, over plain HTTP.
+    /// Every client may read, over plain HTTP.
     ///
     /// # Errors
     /// If the operating system has no random numbers.
@@ -123,7 +123,7 @@ impl Access {
         Ok(Self { path: None, first: Vec::new(), rules: RwLock::new(Arc::new(rules)) })
     }
 
-    /// As the file says.
+    /// The rules of this file.
     ///
     /// # Errors
     /// A [`ConfigError`] that names the setting and what it expects, never a secret.
@@ -133,7 +133,7 @@ impl Access {
         Ok(Self { path: Some(path.to_owned()), first, rules: RwLock::new(Arc::new(snapshot.rules()?)) })
     }
 
-    /// What is possible but hardly meant; a sentence each.
+    /// Settings that are valid but probably not intended; a sentence each.
     pub fn warnings(&self) -> Vec<String> {
         self.rules().warnings.clone()
     }
@@ -147,28 +147,28 @@ impl Access {
         self.rules.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Looks at the files again and again, and takes what is new; `noted` hears whether what is there is in use.
+    /// Reads the files periodically and applies changes; calls `noted` with whether the present contents are in use.
     ///
-    /// What is new is taken once two looks have found the same: files that are being written, or a certificate
-    /// whose key comes a moment later, are not mistaken for the new state. The contents are compared, which also
-    /// sees the links that Kubernetes swaps.
+    /// A change is applied once two consecutive readings agree: a file that is being written, or a certificate whose key
+    /// arrives a moment later, is not mistaken for the new state. Comparing contents also notices the links that
+    /// Kubernetes swaps.
     pub async fn watch(&self, noted: impl Fn(bool)) {
         let Some(path) = self.path.clone() else { return std::future::pending().await };
         let mut in_use = self.first.clone();
         let (mut refused, mut last) = (None, None);
-        let mut looks = tokio::time::interval(LOOK);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut readings = tokio::time::interval(INTERVAL);
+        readings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            looks.tick().await;
+            readings.tick().await;
             let snapshot = Snapshot::take(&path).await;
             let fingerprint = snapshot.fingerprint.clone();
-            let stands_still = last.replace(fingerprint.clone()).as_ref() == Some(&fingerprint);
+            let is_settled = last.replace(fingerprint.clone()).as_ref() == Some(&fingerprint);
             if fingerprint == in_use {
                 if refused.take().is_some() {
                     noted(true);
                     info!(file = %path.display(), "the web configuration is again the one in use");
                 }
-            } else if stands_still && refused.as_ref() != Some(&fingerprint) {
+            } else if is_settled && refused.as_ref() != Some(&fingerprint) {
                 match snapshot.rules().and_then(|rules| self.replace(rules)) {
                     Ok(warnings) => {
                         (in_use, refused) = (fingerprint, None);
@@ -186,7 +186,7 @@ impl Access {
         }
     }
 
-    /// A file that has lost its contents must not open the exporter to everybody.
+    /// A file that has lost its contents must not open the exporter to every client.
     fn replace(&self, rules: Rules) -> Result<Vec<String>, ConfigError> {
         let old = self.rules();
         let less = |demand: fn(&Demands) -> bool| demand(&old.demands) && !demand(&rules.demands);

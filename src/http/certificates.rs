@@ -22,7 +22,7 @@ pub(super) const MAKE_V3: &str = "create one of version 3, with `openssl req -x5
 const FOR_CLIENTS: [ObjectIdentifier; 2] =
     [ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.2"), ObjectIdentifier::new_unwrap("2.5.29.37.0")];
 
-/// What of a certificate decides whether rustls accepts it.
+/// The parts of a certificate that decide whether rustls accepts it.
 pub(super) struct Facts {
     /// Older ones have no extensions.
     pub is_v3: bool,
@@ -156,7 +156,7 @@ pub(super) fn private_key(pem: &Pem) -> Result<PrivateKeyDer<'static>, String> {
     let holds = |text: &[u8]| bytes.windows(text.len()).any(|window| window == text);
     if holds(b"BEGIN ENCRYPTED PRIVATE KEY") || holds(b"Proc-Type: 4,ENCRYPTED") {
         return Err(format!(
-            "{} is encrypted, and there is nobody to type a passphrase: decrypt it with `openssl pkey -in FILE -out NEW`",
+            "{} is encrypted, and the exporter cannot ask for a passphrase: decrypt it with `openssl pkey -in FILE -out NEW`",
             pem.origin
         ));
     }

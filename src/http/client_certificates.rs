@@ -45,10 +45,9 @@ fn policy(tls: &Tls) -> Option<(bool, bool)> {
 /// A certificate that rustls refuses without a name for the reason.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unusable {
-    /// Not rustls' rule alone: it cannot name subjects.
     #[error("it is an X.509 version 1 certificate, which rustls refuses: {MAKE_V3}")]
     Version1,
-    /// Unless the file of the client CA holds it itself.
+    /// A CA is accepted only if the client CA file holds it itself.
     #[error(
         "it is a CA (CA:TRUE), which rustls refuses from a client: sign a certificate with it that is not one \
          (basicConstraints CA:FALSE), or put this certificate itself into the client CA file"

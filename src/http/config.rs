@@ -1,4 +1,4 @@
-//! The file of `--web.config.file`, in exporter-toolkit's format: what it may hold, and the files that it names.
+//! The file of `--web.config.file`, in exporter-toolkit's format: its settings, and the files that it names.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,10 +14,10 @@ use crate::file_system;
 use crate::rate::Bucket;
 use crate::settings::{ConfigError, LONGEST, Section, Text, parse_yaml, value_of, whole};
 
-/// No certificate chain and no such file is larger; reading stops there.
+/// Larger than any such file or certificate chain; reading stops there.
 const LARGEST_FILE: u64 = 1024 * 1024;
 
-/// The headers that exporter-toolkit allows to add, and the values that each takes if not any.
+/// The headers that exporter-toolkit allows to set, and the values that each allows (none listed: any value).
 const HEADERS: [(&str, &[&str]); 5] = [
     ("Content-Security-Policy", &[]),
     ("Strict-Transport-Security", &[]),
@@ -26,24 +26,24 @@ const HEADERS: [(&str, &[&str]); 5] = [
     ("X-XSS-Protection", &[]),
 ];
 
-/// What the file says, with the contents of the files that it names.
+/// The settings, with the contents of the files that they name.
 #[derive(Default)]
 pub(super) struct WebFile {
-    /// Without it the exporter speaks plain HTTP.
+    /// `None` for plain HTTP.
     pub tls: Option<Tls>,
     /// Whether HTTP/2 is offered over TLS.
     pub http2: bool,
-    /// Put on every answer.
+    /// Added to every response.
     pub headers: HeaderMap,
-    /// Names and bcrypt hashes. If there are any, a password is asked for.
+    /// Names and bcrypt hashes. If there are any, requests need a password.
     pub users: BTreeMap<String, String>,
-    /// Of all requests together.
+    /// On all requests together.
     pub rate_limit: Option<RateLimit>,
-    /// What is possible but hardly meant; a sentence each.
+    /// Settings that are valid but probably not intended; a sentence each.
     pub warnings: Vec<String>,
 }
 
-/// `tls_server_config`. Names are as in the file: they are looked up where TLS is set up.
+/// `tls_server_config`. Names are those of the file; `tls` resolves them.
 pub(super) struct Tls {
     pub cert: Pem,
     pub key: Pem,
@@ -57,7 +57,7 @@ pub(super) struct Tls {
     pub prefer_server_cipher_suites: bool,
 }
 
-/// One request each `interval`, and `burst` at once.
+/// One request per `interval`, and `burst` at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct RateLimit {
     pub interval: Duration,
@@ -65,15 +65,15 @@ pub(super) struct RateLimit {
 }
 
 impl RateLimit {
-    /// A bucket that is full now.
+    /// A bucket that is full.
     pub fn bucket(self) -> Bucket {
         Bucket::new(1.0 / self.interval.as_secs_f64(), f64::from(self.burst), Instant::now())
     }
 }
 
-/// Text in PEM, from the file itself or from another one.
+/// Text in PEM, inline or from a file of its own.
 pub(super) struct Pem {
-    /// What a message begins with: the setting, and the path if there is one.
+    /// How messages begin: the setting, and the path if there is one.
     pub origin: String,
     pub text: Result<Zeroizing<Vec<u8>>, String>,
 }
@@ -155,7 +155,7 @@ struct RateLimitSection {
     burst: u32,
 }
 
-/// Where Go takes a number without quotes for a text: `X-XSS-Protection: 0`, `interval: 0`.
+/// Text that Go also accepts as a number without quotes: `X-XSS-Protection: 0`, `interval: 0`.
 #[derive(serde::Deserialize)]
 #[serde(untagged)]
 enum Scalar {
@@ -187,7 +187,7 @@ fn boolean<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error>
 }
 
 impl WebFile {
-    /// Takes the text of the file at `path`, and reads the files that it names, relative to its folder.
+    /// Parses the text of the file at `path`, and reads the files that it names, relative to its folder.
     ///
     /// A named file that cannot be read is an error of the [`Pem`] in question, not of this.
     ///
@@ -216,7 +216,7 @@ impl WebFile {
     }
 }
 
-/// Reads a whole file, up to a size that no such file has.
+/// Reads a whole file of at most [`LARGEST_FILE`] bytes.
 ///
 /// # Errors
 /// Why it cannot be read, in words.
@@ -304,7 +304,7 @@ fn headers_of(written: BTreeMap<String, Scalar>) -> Result<HeaderMap, String> {
             let known: Vec<&str> = HEADERS.iter().map(|(known, _)| *known).collect();
             return Err(format!("{path}: unknown header; expected one of {}", known.join(", ")));
         };
-        // Blank is not set at all, as in exporter-toolkit.
+        // An empty value does not set the header.
         if value.is_empty() {
             continue;
         }

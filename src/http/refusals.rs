@@ -1,4 +1,4 @@
-//! Handshakes that fail for a reason that somebody has to remove: logged in words, some at once and then one a minute.
+//! Handshakes that fail for a reason that an operator can remove: logged in words, a few at once and then one a minute.
 
 use std::io;
 use std::net::SocketAddr;

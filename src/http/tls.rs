@@ -30,7 +30,7 @@ const UNSUPPORTED_SUITES: [&str; 8] = [
 const HTTP2_SUITES: [CipherSuite; 2] =
     [CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256];
 
-/// The server's side of TLS. What is possible but hardly meant is added to `warnings`.
+/// The server's side of TLS. Valid but probably unintended settings are added to `warnings`.
 ///
 /// # Errors
 /// What is wrong with which setting, in one sentence without anything secret.
@@ -57,7 +57,7 @@ pub(super) fn server_config(tls: &Tls, http2: bool, warnings: &mut Vec<String>) 
     config.ignore_client_order = tls.prefer_server_cipher_suites;
     config.alpn_protocols = if http2 { vec![HTTP2.to_vec()] } else { Vec::new() };
     config.alpn_protocols.push(b"http/1.1".to_vec());
-    // A resumed session would not show its client certificate again, even after it has expired.
+    // A resumed session would not present its client certificate again, even after it has expired.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     Ok(Arc::new(config))
