@@ -215,3 +215,30 @@ fn sigterm_ends_the_process_even_with_a_stuck_client() {
         assert!(begin.elapsed().as_secs() < 6, "{signal}");
     }
 }
+
+/// All Rust files of a module.
+fn sources(module: &str) -> Vec<std::path::PathBuf> {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(module);
+    let mut found = vec![path.with_extension("rs")];
+    let mut folders = vec![path];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { folders.push(path) } else { found.push(path) }
+        }
+    }
+    found
+}
+
+#[test]
+fn the_web_server_names_nothing_of_this_exporter() {
+    const SHARED: [&str; 4] = ["file_system", "http", "rate", "settings"];
+    for file in SHARED.iter().flat_map(|module| sources(module)) {
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(!text.to_lowercase().contains("goldrush"), "{}", file.display());
+        for (at, _) in text.match_indices("crate::") {
+            let module = text[at + "crate::".len()..].split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap();
+            assert!(SHARED.contains(&module), "{} uses {module}", file.display());
+        }
+    }
+}
