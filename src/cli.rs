@@ -69,11 +69,11 @@ pub struct Flags {
     /// Check configuration and keys without asking the API, print the settings, exit
     #[arg(long = "config.check", global = true)]
     pub config_check: bool,
-    /// Address to serve on; can be given several times
+    /// Address to serve on, `:port` for all addresses; can be given several times
     #[arg(
         long = "web.listen-address",
         value_name = "ADDR",
-        default_value = "0.0.0.0:9877",
+        default_value = ":9877",
         value_parser = listen_address,
         global = true
     )]
@@ -84,9 +84,12 @@ pub struct Flags {
     /// TLS and basic auth, in exporter-toolkit's format; read again when it changes
     #[arg(long = "web.config.file", value_name = "FILE", global = true)]
     pub web_config_file: Option<PathBuf>,
-    /// Scrapes at the same time, beyond which the answer is 503; 0 for no limit
+    /// Maximum concurrent scrapes; further ones get 503 (0 = unlimited)
     #[arg(long = "web.max-requests", value_name = "N", default_value_t = 40, global = true)]
     pub max_requests: usize,
+    /// Leave out metrics about the exporter itself: process_* and those about scrapes
+    #[arg(long = "web.disable-exporter-metrics", global = true)]
+    pub disable_exporter_metrics: bool,
     /// Path of the metrics
     #[arg(
         long = "web.telemetry-path",

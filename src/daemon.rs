@@ -120,8 +120,10 @@ pub struct Options {
     pub enable_lifecycle: bool,
     /// What `--web.config.file` says.
     pub access: Arc<Access>,
-    /// Scrapes that may go on at the same time; 0 for as many as come.
+    /// Concurrent scrapes; 0 for any number.
     pub max_requests: usize,
+    /// Whether metrics about the exporter itself are left out.
+    pub disable_exporter_metrics: bool,
 }
 
 /// What one account needs to be polled.
@@ -176,7 +178,11 @@ pub async fn run(options: Options, listeners: Vec<TcpListener>) -> Result<(), Er
     for (name, poller) in pollers(&polling.config, &fleet).await? {
         polling.spawn(name, poller);
     }
-    let exposition = Arc::new(Exposition::new(fleet.clone()));
+    let exposition = Exposition::new(fleet.clone());
+    let exposition = Arc::new(match options.disable_exporter_metrics {
+        true => exposition.without_exporter_metrics(),
+        false => exposition,
+    });
     polling.show_shard(&exposition);
     exposition.own.note_reload(true);
 

@@ -106,6 +106,13 @@ impl Exposition {
         Self { fleet, own: Own::new(), kept: Mutex::default(), renderer: Arc::default() }
     }
 
+    /// Leaves out the metrics about the process and about scrapes (`--web.disable-exporter-metrics`). What alerts need
+    /// stays: the build, the reload and the shard.
+    #[must_use]
+    pub fn without_exporter_metrics(self) -> Self {
+        Self { own: self.own.without_costs(), ..self }
+    }
+
     /// Everything as it is now. However many ask at once, one writes it, on a thread where that blocks nobody.
     ///
     /// # Errors

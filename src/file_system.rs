@@ -51,7 +51,10 @@ fn one() -> Arc<Semaphore> {
     Arc::new(Semaphore::new(1))
 }
 
-/// Reads a whole file that has at most `largest` bytes.
+/// Some editors write it in front of UTF-8. It is not part of the text.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
+/// Reads a whole file that has at most `largest` bytes, without a leading byte order mark.
 ///
 /// A pipe is waited for as long as for any other file, and no longer: it may have been left where nobody writes to it.
 ///
@@ -64,6 +67,9 @@ pub fn read(file: &Path, largest: u64) -> io::Result<Zeroizing<Vec<u8>>> {
     InTime { file, until: Instant::now() + LONGEST_READ }.take(largest + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > largest {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it is larger than {largest} bytes")));
+    }
+    if bytes.starts_with(BYTE_ORDER_MARK) {
+        bytes.drain(..BYTE_ORDER_MARK.len());
     }
     Ok(bytes)
 }

@@ -7,12 +7,16 @@
 mod access;
 mod activity;
 mod auth;
+mod certificates;
+mod client_certificates;
 mod config;
 mod gate;
 mod healthcheck;
 mod listen;
 mod negotiate;
 mod permits;
+mod refusals;
+mod secp521r1;
 mod server;
 mod site;
 mod tls;

@@ -18,46 +18,46 @@ use crate::http::{Health, Limit, Site};
 use crate::moment::Moment;
 use crate::page::{self, REPORT_PATHS};
 
-/// What a healthy exporter says.
+/// The response of a healthy exporter.
 pub const HEALTH: Health = Health { path: "/-/healthy", body: "goldrush-exporter is healthy.\n" };
 
 const READY_PATH: &str = "/-/ready";
 
-/// Kubelet and load balancers have no password.
+/// Open without a password: kubelet and load balancers have none.
 const OPEN: [&str; 2] = [HEALTH.path, READY_PATH];
 
-/// Concurrent reports on the fleet: each is made for one reader and may be of many megabytes, unlike a scrape's
-/// response, whose pieces are shared.
+/// Concurrent requests for the page and its JSON form: each response is rendered for one reader and may have many
+/// megabytes, while scrapes share theirs.
 const REPORTS: usize = 4;
-/// Reports that wait for others. A person waits rather than asks again.
+/// Further ones that wait: people prefer waiting to retrying.
 const WAITING_REPORTS: usize = 32;
 /// How long they wait.
 const REPORT_WAIT: Duration = Duration::from_secs(5);
 
-/// A request to load the configuration again; what became of it goes back.
+/// A request to reload the configuration; the outcome is sent back.
 pub type ReloadRequest = oneshot::Sender<Result<(), String>>;
 
-/// What the routes work with.
+/// The parts of the exporter that the routes read.
 #[derive(Debug, Clone)]
 pub struct App {
-    /// What `/metrics` shows.
+    /// Renders `/metrics`.
     pub exposition: Arc<Exposition>,
-    /// What the page and readiness are read from.
+    /// Source of the page and of readiness.
     pub fleet: Fleet,
-    /// Where `/metrics` is.
+    /// Path of the metrics.
     pub telemetry_path: String,
-    /// Whom `POST /-/reload` asks; `None` where `--web.enable-lifecycle` is not set.
+    /// Receives the requests of `POST /-/reload`; `None` without `--web.enable-lifecycle`.
     pub reload: Option<mpsc::Sender<ReloadRequest>>,
 }
 
-/// The routes and their limits; of scrapes, `max_requests` at once, or any number if it is 0.
+/// The routes and their limits. At most `max_requests` scrapes are concurrent (0 = unlimited).
 pub fn site(app: App, max_requests: usize) -> Site {
     let mut limits = vec![Limit {
         paths: REPORT_PATHS.map(str::to_owned).into(),
         concurrent: REPORTS,
         waiting: WAITING_REPORTS,
         patience: REPORT_WAIT,
-        refusal: "As many pages and JSON answers as there may be are being read.\n",
+        refusal: "Too many concurrent requests for the page and its JSON form.\n",
     }];
     if max_requests > 0 {
         limits.push(Limit {
@@ -65,7 +65,7 @@ pub fn site(app: App, max_requests: usize) -> Site {
             concurrent: max_requests,
             waiting: 0,
             patience: Duration::ZERO,
-            refusal: "As many scrapes as --web.max-requests allows are going on.\n",
+            refusal: "Too many concurrent scrapes (--web.max-requests).\n",
         });
     }
     Site { router: router(app), realm: "goldrush-exporter", open: &OPEN, limits }
@@ -74,7 +74,7 @@ pub fn site(app: App, max_requests: usize) -> Site {
 fn router(app: App) -> Router {
     let page = page::routes(app.fleet.clone(), app.telemetry_path.clone());
     Router::new()
-        .route(&app.telemetry_path, get(metrics::answer))
+        .route(&app.telemetry_path, get(metrics::respond))
         .route(HEALTH.path, get(async || HEALTH.body))
         .route(READY_PATH, get(ready))
         .route("/-/reload", post(reload))
@@ -86,25 +86,30 @@ async fn ready(State(app): State<App>) -> Response {
     if app.fleet.is_ready(Moment::now()) {
         "goldrush-exporter is ready.\n".into_response()
     } else {
-        let waiting = "goldrush-exporter is not ready: an account has not been listed yet.\n";
+        let waiting = "goldrush-exporter is not ready: the pipelines of an account have not been listed yet.\n";
         (StatusCode::SERVICE_UNAVAILABLE, waiting).into_response()
     }
 }
 
 async fn reload(State(app): State<App>) -> Response {
     let Some(sender) = app.reload else {
-        return (StatusCode::FORBIDDEN, "Reload is off: start with --web.enable-lifecycle, or send SIGHUP.\n")
+        return (
+            StatusCode::FORBIDDEN,
+            "Reloading over HTTP is disabled: start with --web.enable-lifecycle, or send SIGHUP.\n",
+        )
             .into_response();
     };
-    let (request, answer) = oneshot::channel();
+    let (request, outcome) = oneshot::channel();
     if sender.send(request).await.is_err() {
         return (StatusCode::SERVICE_UNAVAILABLE, "The exporter is shutting down.\n").into_response();
     }
-    match answer.await {
+    match outcome.await {
         Ok(Ok(())) => "The configuration has been loaded.\n".into_response(),
-        Ok(Err(problem)) => {
-            (StatusCode::INTERNAL_SERVER_ERROR, format!("The old configuration stays: {problem}\n")).into_response()
-        }
+        Ok(Err(problem)) => (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            format!("The configuration cannot be loaded, keeping the old one: {problem}\n"),
+        )
+            .into_response(),
         Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "The exporter is shutting down.\n").into_response(),
     }
 }

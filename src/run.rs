@@ -69,11 +69,11 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
     hardening::hide_memory();
     let source = ConfigSource::FileAndEnvironment(flags.config_file.clone());
     if flags.config_check {
-        return config_check(&source.load()?, &access(&flags)?).await;
+        return config_check(&source.load()?, &access(&flags).await?).await;
     }
     match command.unwrap_or(Command::Serve) {
         Command::Serve => serve(source, &flags).await,
-        Command::Check => check(&source.load()?, &access(&flags)?).await,
+        Command::Check => check(&source.load()?, &access(&flags).await?).await,
         Command::Once => once(&source.load()?).await,
         Command::Simulate(options) => simulate(options).await,
         Command::Demo => demo::run(&flags).await,
@@ -84,7 +84,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
 async fn serve(config: ConfigSource, flags: &Flags) -> Result<(), Failure> {
     // What is wrong with the configuration is said before the port is taken.
     config.load()?;
-    let options = daemon_options(config, flags)?;
+    let options = daemon_options(config, flags).await?;
     let listeners = listeners(flags).await?;
     Ok(daemon::run(options, listeners).await?)
 }
@@ -100,18 +100,22 @@ async fn listeners(flags: &Flags) -> Result<Vec<TcpListener>, daemon::Error> {
     Ok(listeners)
 }
 
-fn access(flags: &Flags) -> Result<Access, Failure> {
-    Ok(Access::load(flags.web_config_file.as_deref())?)
+async fn access(flags: &Flags) -> Result<Access, Failure> {
+    Ok(match &flags.web_config_file {
+        Some(file) => Access::load(file).await?,
+        None => Access::unrestricted()?,
+    })
 }
 
-fn daemon_options(config: ConfigSource, flags: &Flags) -> Result<daemon::Options, Failure> {
-    let Flags { telemetry_path, enable_lifecycle, max_requests, .. } = flags;
+async fn daemon_options(config: ConfigSource, flags: &Flags) -> Result<daemon::Options, Failure> {
+    let Flags { telemetry_path, enable_lifecycle, max_requests, disable_exporter_metrics, .. } = flags;
     Ok(daemon::Options {
         config,
         telemetry_path: telemetry_path.clone(),
         enable_lifecycle: *enable_lifecycle,
-        access: Arc::new(access(flags)?),
+        access: Arc::new(access(flags).await?),
         max_requests: *max_requests,
+        disable_exporter_metrics: *disable_exporter_metrics,
     })
 }
 

@@ -45,11 +45,13 @@ fn format_and_compression_are_negotiated() {
     let exporter = Exporter::of(&api);
     exporter.until_value("goldrush_up{account=\"default\"}", 1.0);
     let classic = "text/plain; version=0.0.4; charset=utf-8";
-    let openmetrics = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    let openmetrics = "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=underscores";
     for (accept, content_type) in [
         ("*/*", classic),
         ("text/plain;version=0.0.4", classic),
         ("application/openmetrics-text;version=1.0.0", openmetrics),
+        // Prometheus 3 also accepts names that it would have to quote; there are none here.
+        ("application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,*/*;q=0.1", openmetrics),
         ("application/openmetrics-text;q=0.2,text/plain;q=0.9", classic),
     ] {
         let answer = request(&exporter.address, "GET", "/metrics", &[("Accept", accept)]);
@@ -64,6 +66,34 @@ fn format_and_compression_are_negotiated() {
     assert_eq!(exporter.get("/metrics").header("content-encoding"), None);
     let head = request(&exporter.address, "HEAD", "/metrics", &[]);
     assert_eq!((head.status, head.header("content-type"), head.body.len()), (200, Some(classic), 0));
+}
+
+#[test]
+fn metrics_about_the_exporter_can_be_left_out() {
+    const SOME: [&str; 3] = [
+        "process_start_time_seconds",
+        "goldrush_exporter_render_duration_seconds",
+        "goldrush_exporter_exposition_bytes",
+    ];
+    const ALWAYS: [&str; 3] = [
+        "goldrush_exporter_config_last_reload_successful",
+        "goldrush_exporter_total_shards",
+        "goldrush_up{account=\"default\"}",
+    ];
+    let api = Api::healthy(1);
+    for (flags, there) in [(&[][..], true), (&["--web.disable-exporter-metrics"], false)] {
+        let exporter = Exporter::start(flags, &api.environment());
+        let exposition = exporter.until_value("goldrush_up{account=\"default\"}", 1.0);
+        for name in SOME {
+            assert_eq!(exposition.value(name).is_some(), there, "{name} {flags:?}");
+        }
+        let others = exposition.samples().filter(|(name, _)| name.starts_with("process_")).count();
+        assert_eq!(others > 1, there);
+        for name in ALWAYS {
+            assert!(exposition.value(name).is_some(), "{name} {flags:?}");
+        }
+        assert_eq!(exposition.values("goldrush_exporter_build_info", &[]).len(), 1);
+    }
 }
 
 #[test]
@@ -183,5 +213,32 @@ fn sigterm_ends_the_process_even_with_a_stuck_client() {
         exporter.signal(signal);
         assert_eq!(exporter.ended().code(), Some(0), "{signal}");
         assert!(begin.elapsed().as_secs() < 6, "{signal}");
+    }
+}
+
+/// All Rust files of a module.
+fn sources(module: &str) -> Vec<std::path::PathBuf> {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(module);
+    let mut found = vec![path.with_extension("rs")];
+    let mut folders = vec![path];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { folders.push(path) } else { found.push(path) }
+        }
+    }
+    found
+}
+
+#[test]
+fn the_web_server_names_nothing_of_this_exporter() {
+    const SHARED: [&str; 4] = ["file_system", "http", "rate", "settings"];
+    for file in SHARED.iter().flat_map(|module| sources(module)) {
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(!text.to_lowercase().contains("goldrush"), "{}", file.display());
+        for (at, _) in text.match_indices("crate::") {
+            let module = text[at + "crate::".len()..].split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap();
+            assert!(SHARED.contains(&module), "{} uses {module}", file.display());
+        }
     }
 }

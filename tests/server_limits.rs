@@ -126,7 +126,7 @@ fn the_41st_scrape_and_the_5th_report_at_the_same_time_are_answered_503() {
     let mut scrapes: Vec<TcpStream> = (0..40).map(|_| stuck_scrape(&exporter)).collect();
     let refused = exporter.get("/metrics");
     assert_eq!((refused.status, refused.header("retry-after")), (503, Some("1")));
-    assert_eq!(refused.text(), "As many scrapes as --web.max-requests allows are going on.\n");
+    assert_eq!(refused.text(), "Too many concurrent scrapes (--web.max-requests).\n");
     assert_eq!(exporter.get("/").status, 200, "only scrapes count");
 
     // One report would fit into the buffers.
@@ -138,7 +138,7 @@ fn the_41st_scrape_and_the_5th_report_at_the_same_time_are_answered_503() {
     });
     let refused = refused.into_inner().unwrap();
     assert_eq!(refused.header("retry-after"), Some("1"));
-    assert_eq!(refused.text(), "As many pages and JSON answers as there may be are being read.\n");
+    assert_eq!(refused.text(), "Too many concurrent requests for the page and its JSON form.\n");
     drop(scrapes.pop());
     eventually("a scrape beside them", || exporter.get("/metrics").status == 200);
     scrapes.push(stuck_scrape(&exporter));

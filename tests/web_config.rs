@@ -360,9 +360,9 @@ fn a_changed_file_is_taken_and_a_broken_one_is_said_once() {
 
     let refusals: [(&str, &str, &str); 5] = [
         ("web.yml", "tls_server_config: [", "cannot be read as YAML"),
-        ("web.yml", "", "tls_server_config is gone from the file; to serve without it takes a restart"),
-        ("web.yml", TLS, "basic_auth_users is gone from the file; to serve without it takes a restart"),
-        ("server.key", "", "holds no private key in PEM"),
+        ("web.yml", "", "tls_server_config was removed: restart the exporter if that is meant"),
+        ("web.yml", TLS, "basic_auth_users was removed: restart the exporter if that is meant"),
+        ("server.key", "", "is empty: expected a private key in PEM"),
         ("server.key", &ca.server().key, "does not belong to the certificate of"),
     ];
     for (number, (name, broken, complaint)) in refusals.into_iter().enumerate() {
@@ -402,14 +402,14 @@ fn a_file_that_asks_less_of_clients_certificates_than_before_is_not_taken() {
         let [certificate, key] = ["crt", "key"].map(|kind| folder.path(&format!("{name}.{kind}")));
         status(&format!("{url}/-/healthy"), &["--cert", &certificate, "--key", &key])
     };
-    let less = "client_auth_type asks less of clients than it did; to serve without it takes a restart";
+    let less = "client_auth_type is weaker than the one in use: restart the exporter if that is meant";
     let cases = [
         (TLS.to_owned(), less),
         (tls("NoClientCert"), less),
         (tls("RequestClientCert"), less),
         (tls("RequireAnyClientCert"), less),
         (tls("VerifyClientCertIfGiven") + ca_file, less),
-        (format!("{TLS}{MUTUAL}"), "client_allowed_sans is gone from the file; to serve without it takes a restart"),
+        (format!("{TLS}{MUTUAL}"), "client_allowed_sans was removed: restart the exporter if that is meant"),
     ];
     for (number, (text, complaint)) in cases.iter().enumerate() {
         folder.write("web.yml", text);
@@ -455,69 +455,65 @@ fn a_broken_file_is_refused_with_a_message_that_says_what_it_would_take() {
         ("[]".to_owned(), "it takes sections of settings"),
         (
             "tls_server_config: {cert_file: server.crt}".to_owned(),
-            "tls_server_config has no key; it takes key_file or key",
+            "tls_server_config: the key is missing (key_file or key)",
         ),
         (
-            "tls_server_config: {min_version: TLS12}".to_owned(),
-            "tls_server_config has no certificate; it takes cert_file or cert",
+            "tls_server_config: {client_auth_type: RequireAnyClientCert}".to_owned(),
+            "tls_server_config: the certificate is missing (cert_file or cert)",
         ),
-        (tls("cert: x"), "tls_server_config has both cert and cert_file; it takes one of them"),
         (
             "tls_server_config: {cert_file: gone, key_file: server.key}".to_owned(),
             "tls_server_config.cert_file: FOLDER/gone cannot be read: No such file or directory (os error 2)",
         ),
         (
             "tls_server_config: {cert_file: empty, key_file: server.key}".to_owned(),
-            "tls_server_config.cert_file: FOLDER/empty holds no certificate in PEM",
+            "tls_server_config.cert_file: FOLDER/empty is empty: expected a certificate in PEM",
         ),
         (
             "tls_server_config: {cert_file: cut, key_file: server.key}".to_owned(),
-            "tls_server_config.cert_file: FOLDER/cut is broken: its certificate in PEM does not end, or is not base64",
+            "tls_server_config.cert_file: FOLDER/cut is broken: its certificate in PEM has no end, or is not base64",
         ),
         (
             format!("tls_server_config: {{cert_file: server.crt, key: {canary}}}"),
             "tls_server_config.key holds no private key in PEM",
         ),
         (
-            tls("min_version: TLS11"),
-            "tls_server_config.min_version: TLS11 is broken and not implemented here (rustls has none of it); it takes TLS12 or TLS13",
+            tls("max_version: TLS11"),
+            "tls_server_config.max_version: rustls does not implement TLS 1.0 and TLS 1.1, which are broken: no version is left; expected TLS12 or TLS13",
         ),
         (
             tls("max_version: SSL30"),
-            "tls_server_config.max_version: `SSL30` is no TLS version; it takes TLS12 or TLS13",
+            "tls_server_config.max_version: unknown TLS version `SSL30`; expected TLS12 or TLS13",
         ),
         (
             format!("{TLS}  min_version: TLS13\n  max_version: TLS12\n"),
-            "tls_server_config.min_version: it is above max_version, so that no version is left",
+            "tls_server_config.min_version: must not be above max_version: no version is left",
         ),
         (
             tls("cipher_suites: [TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA]"),
-            "tls_server_config.cipher_suites: `TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA` is not implemented here (rustls has no CBC, no RC4 and no RSA key exchange); it takes TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, ",
+            "tls_server_config.cipher_suites: HTTP/2 requires TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 or ",
         ),
         (
-            tls("cipher_suites: [TLS_RSA_WITH_AES_128_GCM_SHA256]"),
-            "`TLS_RSA_WITH_AES_128_GCM_SHA256` is not implemented here",
+            format!(
+                "{TLS}  cipher_suites: [TLS_RSA_WITH_AES_128_GCM_SHA256]\n  max_version: TLS12\nhttp_server_config: {{http2: false}}"
+            ),
+            "tls_server_config.cipher_suites: none of them is left for max_version TLS12",
         ),
         (
-            tls("curve_preferences: [CurveP521]"),
-            "tls_server_config.curve_preferences: `CurveP521` is not implemented here (rustls has no CurveP521); it takes X25519MLKEM768, X25519, CurveP256, CurveP384",
+            tls("cipher_suites: [TLS_RSA_WITH_RC4_128_SHA]"),
+            "tls_server_config.cipher_suites: unknown cipher suite `TLS_RSA_WITH_RC4_128_SHA`; expected TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, ",
+        ),
+        (
+            tls("curve_preferences: [CurveP512]"),
+            "tls_server_config.curve_preferences: unknown curve `CurveP512`; expected X25519MLKEM768, X25519, CurveP256, CurveP384 or CurveP521",
         ),
         (
             tls("client_auth_type: Maybe"),
-            "tls_server_config.client_auth_type: `Maybe` is not known; it takes NoClientCert, RequestClientCert, ",
-        ),
-        (
-            tls("client_auth_type: RequireAndVerifyClientCert"),
-            "tls_server_config.client_auth_type: RequireAndVerifyClientCert takes a client_ca_file or client_ca to verify with",
+            "tls_server_config.client_auth_type: unknown policy `Maybe`; expected NoClientCert, RequestClientCert, ",
         ),
         (
             tls("client_ca_file: ca.crt"),
-            "tls_server_config.client_ca: no client certificate is asked for; with it, client_auth_type takes RequireAndVerifyClientCert",
-        ),
-        (tls("client_allowed_sans: [x]"), "tls_server_config.client_allowed_sans: no client certificate is asked for"),
-        (
-            format!("{TLS}{MUTUAL}  client_allowed_sans: []\n"),
-            "tls_server_config.client_allowed_sans: it takes at least one name",
+            "tls_server_config.client_ca: no client certificate is requested; set client_auth_type to RequireAndVerifyClientCert",
         ),
         (
             tls("prefer_server_cipher_suites: maybe"),
@@ -526,29 +522,26 @@ fn a_broken_file_is_refused_with_a_message_that_says_what_it_would_take() {
         ("http_server_config: {http2: 7}".to_owned(), "http_server_config.http2: `7` is neither true nor false"),
         (
             "http_server_config: {headers: {Server: x}}".to_owned(),
-            "`http_server_config.headers.Server` is not a setting; headers takes Content-Security-Policy, Strict-Transport-Security, X-Content-Type-Options, X-Frame-Options, X-XSS-Protection",
+            "http_server_config.headers.Server: unknown header; expected one of Content-Security-Policy, Strict-Transport-Security, X-Content-Type-Options, X-Frame-Options, X-XSS-Protection",
         ),
         (
             "http_server_config: {headers: {X-Frame-Options: allow}}".to_owned(),
-            "http_server_config.headers.X-Frame-Options: it takes deny or sameorigin",
+            "http_server_config.headers.X-Frame-Options: expected deny or sameorigin",
         ),
         (
             format!("basic_auth_users: {{alice: {canary}}}"),
-            "basic_auth_users.alice: it takes a bcrypt hash, as `htpasswd -nBC 10 alice` prints after the colon, not the password itself",
+            "basic_auth_users.alice: expected a bcrypt hash (what `htpasswd -nBC 10 alice` prints after the colon), not the password itself",
         ),
         (
             format!("basic_auth_users: {{alice: '{}'}}", hash("alice").replace("$04$", "$31$")),
-            "basic_auth_users.alice: a bcrypt cost of 31 is not usable; it takes one from 4 to 18",
+            "basic_auth_users.alice: a bcrypt cost of 31 is not supported; expected 4 to 18",
         ),
         (
-            "rate_limit: {interval: 5, burst: 1}".to_owned(),
-            "rate_limit.interval: it takes a duration such as 1s, or 0 for no limit",
+            "rate_limit: {interval: often, burst: 1}".to_owned(),
+            "rate_limit.interval: expected a duration such as 1s, or 0 for no limit",
         ),
-        ("rate_limit: {interval: 366days, burst: 1}".to_owned(), "rate_limit.interval: it takes no more than 365 days"),
-        (
-            "rate_limit: {interval: 1s}".to_owned(),
-            "rate_limit.burst: it takes a whole number from 1, or every request would be refused",
-        ),
+        ("rate_limit: {interval: 366days, burst: 1}".to_owned(), "rate_limit.interval: must be at most 365 days"),
+        ("rate_limit: {interval: -5, burst: 1}".to_owned(), "rate_limit.interval: must not be negative"),
     ] {
         let ended = check(&text);
         let complaint = complaint.replace("FOLDER", folder.path("").trim_end_matches('/'));
@@ -562,9 +555,54 @@ fn a_broken_file_is_refused_with_a_message_that_says_what_it_would_take() {
         "tls_server_config:\nhttp_server_config:\n",
         "rate_limit: {interval: 0}",
         "http_server_config: {headers: {X-XSS-Protection: 0}}",
+        // Booleans of YAML 1.1, and a byte order mark.
+        "http_server_config: {http2: off}",
+        "http_server_config: {http2: No}",
+        "\u{feff}http_server_config: {http2: yes}",
     ] {
         let ended = check(text);
         assert_eq!((ended.status, ended.stderr.as_str()), (Some(0), ""), "{text:?}");
+    }
+    // What exporter-toolkit accepts as well, and what hardly can be meant.
+    for (text, warning) in [
+        (
+            "tls_server_config: {min_version: TLS12}".to_owned(),
+            "tls_server_config has no certificate and no key: TLS is off",
+        ),
+        (tls("cert: x"), "tls_server_config has both cert and cert_file: cert has no effect"),
+        (
+            tls("min_version: TLS11"),
+            "tls_server_config.min_version: rustls does not implement TLS 1.0 and TLS 1.1, which are broken: the minimum is TLS12, not TLS11",
+        ),
+        (
+            format!(
+                "{TLS}  cipher_suites: [TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA]\nhttp_server_config: {{http2: false}}\n"
+            ),
+            "tls_server_config.cipher_suites: left out, as rustls implements neither CBC nor RSA key exchange: TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA",
+        ),
+        (
+            tls("client_allowed_sans: [x]"),
+            "tls_server_config.client_allowed_sans has no effect, as no client certificate is requested; set client_auth_type to RequireAndVerifyClientCert",
+        ),
+        (
+            format!("{TLS}{MUTUAL}  client_allowed_sans: []\n"),
+            "tls_server_config.client_allowed_sans is empty: every client that presents a certificate is refused",
+        ),
+        (
+            format!(
+                "{TLS}  client_ca_file: ca.crt\n  client_auth_type: VerifyClientCertIfGiven\n  client_allowed_sans: [x]\n"
+            ),
+            "tls_server_config.client_allowed_sans with client_auth_type VerifyClientCertIfGiven: only RequireAndVerifyClientCert refuses clients that have no certificate, or one that they signed themselves",
+        ),
+        (
+            "rate_limit: {interval: 5, burst: 1}".to_owned(),
+            "rate_limit.interval: 5 without a unit is 5 nanoseconds, as in Go",
+        ),
+        ("rate_limit: {interval: 1s}".to_owned(), "rate_limit.burst: 0 would refuse every request: 1 is used"),
+    ] {
+        let ended = check(&text);
+        let expected = format!("goldrush-exporter: warning: {}: {warning}\n", folder.path("web.yml"));
+        assert_eq!((ended.status, ended.stderr), (Some(0), expected), "{text}");
     }
     let file = folder.write("web.yml", "x: 1");
     for command in ["serve", "check"] {
@@ -746,10 +784,10 @@ fn healthcheck_speaks_what_the_exporter_speaks() {
         assert!(stream.read(&mut [0; 1024]).unwrap() > 0);
         stream.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n").unwrap();
     });
-    refused(&address, "the answer is 404");
+    refused(&address, "the response has status 404");
     // Somebody who accepts and says nothing.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    refused(&silent.local_addr().unwrap().to_string(), "no answer within 5 s");
+    refused(&silent.local_addr().unwrap().to_string(), "timed out after 5s waiting for a response");
 }
 
 #[test]
@@ -764,4 +802,128 @@ fn the_example_of_the_readme_is_accepted() {
     let key = environment(&[("GOLDRUSH_SERVICE_KEY", common::KEY)]);
     let ended = run(&["--config.check", "--web.config.file", file.to_str().unwrap()], &key);
     assert_eq!((ended.status, ended.stderr.as_str()), (Some(0), ""));
+}
+
+/// Runs openssl in the folder.
+fn openssl(folder: &Folder, arguments: &str) {
+    let mut openssl = tool("openssl");
+    openssl.args(arguments.split(' ')).current_dir(folder.path(""));
+    let output = openssl.output().unwrap();
+    assert!(output.status.success(), "{arguments}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn unusable_certificates_and_keys_are_named_at_load_with_the_way_out() {
+    let folder = Folder::new();
+    let ca = Authority::new("ours");
+    folder.write("ca.crt", &ca.pem());
+    folder.put("server", &ca.server());
+    folder.put("expired", &ca.expired_client());
+    openssl(&folder, "req -x509 -newkey rsa:2048 -nodes -subj /CN=x -keyout rsa.key -out rsa.crt -days 30");
+    openssl(&folder, "x509 -in rsa.crt -outform DER -out der.crt");
+    openssl(&folder, "pkey -in rsa.key -outform DER -out der.key");
+    openssl(&folder, "pkey -in rsa.key -aes256 -passout pass:canary-77 -out encrypted.key");
+    openssl(&folder, "rsa -in rsa.key -traditional -aes256 -passout pass:canary-77 -out traditional.key");
+    openssl(&folder, "req -new -key rsa.key -subj /CN=x -out rsa.csr");
+    openssl(&folder, "x509 -req -in rsa.csr -signkey rsa.key -days 30 -out v1.crt");
+    let server_key = folder.path("server.key");
+    std::fs::write(folder.path("bom.key"), format!("\u{feff}{}", std::fs::read_to_string(server_key).unwrap()))
+        .unwrap();
+    folder.write("blank.key", "\n");
+    let key = environment(&[("GOLDRUSH_SERVICE_KEY", common::KEY)]);
+    let check = |certificate: &str, private_key: &str, further: &str| {
+        let text = format!("tls_server_config:\n  cert_file: {certificate}\n  key_file: {private_key}\n{further}");
+        let file = folder.write("web.yml", &text);
+        run(&["--config.check", "--web.config.file", file.to_str().unwrap()], &key)
+    };
+    let passphrase =
+        "is encrypted, and the exporter cannot ask for a passphrase: decrypt it with `openssl pkey -in FILE -out NEW`";
+    for (certificate, private_key, complaint) in [
+        ("der.crt", "rsa.key", "der.crt is DER, not PEM: convert it with `openssl x509 -inform DER -in FILE -out NEW`"),
+        ("rsa.crt", "der.key", "der.key is DER, not PEM: convert it with `openssl pkey -inform DER -in FILE -out NEW`"),
+        ("rsa.crt", "encrypted.key", &format!("encrypted.key {passphrase}")),
+        ("rsa.crt", "traditional.key", &format!("traditional.key {passphrase}")),
+        ("rsa.crt", "blank.key", "blank.key is empty: expected a private key in PEM"),
+        ("rsa.crt", "rsa.crt", "rsa.crt holds no private key in PEM"),
+        (
+            "v1.crt",
+            "rsa.key",
+            "v1.crt is an X.509 version 1 certificate, which rustls refuses: create one of version 3, with `openssl req -x509 -addext subjectAltName=DNS:NAME …` or `openssl x509 -req -extfile FILE …`",
+        ),
+    ] {
+        let ended = check(certificate, private_key, "");
+        assert_eq!(ended.status, Some(2), "{certificate} {private_key}: {}", ended.stderr);
+        assert!(ended.stderr.contains(complaint), "{certificate} {private_key}: {}", ended.stderr);
+        assert!(!ended.stderr.contains("canary") && !ended.stderr.contains("OtherError"), "{}", ended.stderr);
+    }
+    for (certificate, private_key, authority, warning) in [
+        ("rsa.crt", "rsa.key", "ca.crt", None),
+        ("server.crt", "bom.key", "ca.crt", None),
+        (
+            "expired.crt",
+            "expired.key",
+            "ca.crt",
+            Some("expired.crt expired at 2002-01-01T00:00:00Z: clients refuse it"),
+        ),
+        ("rsa.crt", "rsa.key", "expired.crt", Some("holds a certificate that expired at 2002-01-01T00:00:00Z")),
+        (
+            "rsa.crt",
+            "rsa.key",
+            "v1.crt",
+            Some(
+                "v1.crt holds an X.509 version 1 certificate: it can verify others, but rustls refuses it as a client's own; for that, create one of version 3, ",
+            ),
+        ),
+    ] {
+        let mutual = MUTUAL.replace("ca.crt", authority);
+        let ended = check(certificate, private_key, &mutual);
+        assert_eq!(ended.status, Some(0), "{certificate} {authority}: {}", ended.stderr);
+        match warning {
+            Some(warning) => assert!(ended.stderr.contains(warning), "{certificate} {authority}: {}", ended.stderr),
+            None => assert_eq!(ended.stderr, "", "{certificate} {private_key}"),
+        }
+    }
+}
+
+#[test]
+fn why_a_client_certificate_is_refused_is_in_the_log_in_words() {
+    let folder = Folder::new();
+    let ca = Authority::new("ours");
+    folder.put("server", &ca.server());
+    folder.put("expired", &ca.expired_client());
+    folder.put("foreign", &Authority::new("ours").client(&["DNS:prometheus"]));
+    folder.put("of_a_server", &ca.server());
+    openssl(&folder, "req -x509 -newkey rsa:2048 -nodes -subj /CN=x -keyout own.key -out own.crt -days 30");
+    openssl(&folder, "req -x509 -newkey rsa:2048 -nodes -subj /CN=x -keyout other.key -out other.crt -days 30");
+    openssl(&folder, "req -new -key own.key -subj /CN=x -out own.csr");
+    openssl(&folder, "x509 -req -in own.csr -signkey own.key -days 30 -out v1.crt");
+    std::fs::copy(folder.path("own.key"), folder.path("v1.key")).unwrap();
+    let authorities = ["own.crt", "v1.crt"].map(|name| std::fs::read_to_string(folder.path(name)).unwrap());
+    folder.write("ca.crt", &[&ca.pem(), &authorities[0], &authorities[1]].map(String::as_str).concat());
+    let file = folder.write("web.yml", &format!("{TLS}{MUTUAL}"));
+    let api = Api::healthy(1);
+    let ask = |url: &str, name: &str| {
+        let [certificate, key] = ["crt", "key"].map(|kind| folder.path(&format!("{name}.{kind}")));
+        status(&format!("{url}/-/healthy"), &["--cert", &certificate, "--key", &key])
+    };
+    for (name, reason) in [
+        ("expired", "it has expired"),
+        ("foreign", "its signature is wrong"),
+        ("of_a_server", "it is not for clients (extendedKeyUsage without clientAuth)"),
+        (
+            "other",
+            "it is a CA (CA:TRUE), which rustls refuses from a client: sign a certificate with it that is not one",
+        ),
+        ("v1", "it is an X.509 version 1 certificate, which rustls refuses: create one of version 3, with `openssl "),
+    ] {
+        // One exporter for each: the log mentions the first few of a kind only.
+        let (exporter, url) = serve(&api, &file, "https");
+        assert_eq!(ask(&url, name), 0, "{name}");
+        let line = exporter.stderr.line("the TLS handshake failed: the client certificate is refused: ");
+        assert!(line.contains("level=warn"), "{line}");
+        assert!(line.contains(reason) && !line.contains("OtherError"), "{name}: {line}");
+    }
+    // A self-signed certificate in the client CA file is its own authority, also as a CA.
+    let (_exporter, url) = serve(&api, &file, "https");
+    assert_eq!(ask(&url, "own"), 200);
 }

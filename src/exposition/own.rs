@@ -16,6 +16,8 @@ use crate::moment::unix_seconds;
 #[derive(Debug)]
 pub struct Own {
     registry: Registry,
+    /// What the exporter itself costs; `None` with `--web.disable-exporter-metrics`.
+    costs: Option<Registry>,
     scrapes: Counter,
     render_duration: Gauge<f64, AtomicU64>,
     exposition_bytes: Gauge,
@@ -67,27 +69,25 @@ impl Own {
             "Into how many parts the pipelines are split, each for an exporter",
             total_shards.clone(),
         );
-        registry.register(
-            "goldrush_exporter_scrapes",
-            "Expositions that were begun, this one included",
-            scrapes.clone(),
-        );
-        registry.register_with_unit(
+        let mut costs = Registry::default();
+        costs.register("goldrush_exporter_scrapes", "Expositions that were begun, this one included", scrapes.clone());
+        costs.register_with_unit(
             "goldrush_exporter_render_duration",
             "How long it took when the pipelines' metrics were last written, and compressed for those who accept it",
             Unit::Seconds,
             render_duration.clone(),
         );
-        registry.register_with_unit(
+        costs.register_with_unit(
             "goldrush_exporter_exposition",
             "Size of the exposition that was sent before this one, not compressed",
             Unit::Bytes,
             exposition_bytes.clone(),
         );
         #[cfg(target_os = "linux")]
-        registry.register_collector(Box::new(super::process::Process::new()));
+        costs.register_collector(Box::new(super::process::Process::new()));
         Self {
             registry,
+            costs: Some(costs),
             scrapes,
             render_duration,
             exposition_bytes,
@@ -98,6 +98,11 @@ impl Own {
             config_in_use: AtomicBool::new(false),
             web_config_in_use: AtomicBool::new(true),
         }
+    }
+
+    /// Leaves out what the exporter itself costs.
+    pub(super) fn without_costs(self) -> Self {
+        Self { costs: None, ..self }
     }
 
     /// Notes that a configuration was loaded, or could not be.
@@ -143,8 +148,10 @@ impl Own {
     pub(super) fn encode(&self) -> String {
         let mut text = String::new();
         // Writing into memory fails only if a metric is not encodable, which the tests would show.
-        if encode_registry(&mut text, &self.registry).is_err() {
-            let _ = writeln!(text, "# the exporter's own metrics cannot be encoded");
+        for registry in [Some(&self.registry), self.costs.as_ref()].into_iter().flatten() {
+            if encode_registry(&mut text, registry).is_err() {
+                let _ = writeln!(text, "# the exporter's own metrics cannot be encoded");
+            }
         }
         text
     }

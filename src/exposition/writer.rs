@@ -17,7 +17,7 @@ impl Format {
     /// The `Content-Type` that names it.
     pub const fn content_type(self) -> &'static str {
         match self {
-            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=underscores",
             Self::Classic => "text/plain; version=0.0.4; charset=utf-8",
         }
     }

@@ -1,4 +1,4 @@
-//! What `--web.config.file` says now: read at the start, and again whenever it or a file that it names changes.
+//! The rules of `--web.config.file`: read at startup, and again when the file or one that it names changes.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -12,37 +12,38 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{error, info, warn};
 
 use super::auth::Users;
+use super::client_certificates::Demands;
 use super::config::{WebFile, read_file};
-use super::tls::{self, Demands};
+use super::tls;
 use crate::rate::Bucket;
 use crate::settings::ConfigError;
 
-/// How often the files are looked at.
-const LOOK: Duration = Duration::from_secs(1);
+/// How often the files are read.
+const INTERVAL: Duration = Duration::from_secs(1);
 
-/// How connections and requests are dealt with, all from one reading of the file.
+/// How connections and requests are treated, all from one reading of the file.
 pub(super) struct Rules {
-    /// Without it, plain HTTP is spoken.
+    /// `None` for plain HTTP.
     pub tls: Option<Arc<ServerConfig>>,
-    /// Of clients' certificates, over TLS.
+    /// On client certificates.
     demands: Demands,
-    /// Put on every answer.
+    /// Added to every response that does not set them itself.
     pub headers: HeaderMap,
     pub users: Arc<Users>,
     rate: Option<Mutex<Bucket>>,
     warnings: Vec<String>,
 }
 
-/// The file and those that it names, as they were at one moment.
+/// The file and those that it names, at one moment.
 struct Snapshot {
     path: PathBuf,
     file: Result<WebFile, ConfigError>,
-    /// Of all contents, and of what could not be read.
+    /// Covers all contents, and the errors of files that could not be read.
     fingerprint: Vec<u8>,
 }
 
 impl Snapshot {
-    fn take(path: &Path) -> Self {
+    async fn take(path: &Path) -> Self {
         let refused = |problem: String| ConfigError { origin: path.display().to_string(), problem };
         let mut sum = digest::Context::new(&digest::SHA256);
         let mut add = |part: Result<&[u8], String>| {
@@ -51,13 +52,15 @@ impl Snapshot {
             sum.update(&(part.len() as u64).to_be_bytes());
             sum.update(part);
         };
-        let bytes = read_file(path).map_err(|error| refused(format!("cannot be read: {error}")));
-        add(bytes.as_ref().map(|bytes| bytes.as_slice()).map_err(ToString::to_string));
-        let file = bytes.and_then(|bytes| {
-            let text =
-                std::str::from_utf8(&bytes).map_err(|_| refused("cannot be read: it is not UTF-8".to_owned()))?;
-            WebFile::parse(path, text)
-        });
+        let bytes = read_file(path).await;
+        add(bytes.as_ref().map(|bytes| bytes.as_slice()).map_err(Clone::clone));
+        let file = match &bytes {
+            Ok(bytes) => match std::str::from_utf8(bytes) {
+                Ok(text) => WebFile::parse(path, text).await,
+                Err(_) => Err(refused("cannot be read: it is not UTF-8".to_owned())),
+            },
+            Err(why) => Err(refused(format!("cannot be read: {why}"))),
+        };
         if let Ok(WebFile { tls: Some(tls), .. }) = &file {
             [Some(&tls.cert), Some(&tls.key), tls.client_ca.as_ref()]
                 .into_iter()
@@ -68,47 +71,21 @@ impl Snapshot {
     }
 
     fn rules(self) -> Result<Rules, ConfigError> {
-        let file = self.file?;
+        let WebFile { tls, http2, headers, users, rate_limit, mut warnings } = self.file?;
         let refused = |problem: String| ConfigError { origin: self.path.display().to_string(), problem };
-        let warnings = warnings(&file).into_iter().map(|warning| format!("{}: {warning}", self.path.display()));
-        let warnings = warnings.collect();
-        let demands = file.tls.as_ref().map(Demands::of).unwrap_or_default();
-        let tls = file.tls.map(|tls| tls::server_config(&tls, file.http2)).transpose().map_err(refused)?;
-        let users = Arc::new(Users::new(file.users).map_err(refused)?);
-        Ok(Rules {
-            tls,
-            demands,
-            headers: file.headers,
-            users,
-            rate: file.rate_limit.map(|limit| Mutex::new(limit.bucket())),
-            warnings,
-        })
+        let demands = tls.as_ref().map(Demands::of).unwrap_or_default();
+        let tls = tls.map(|tls| tls::server_config(&tls, http2, &mut warnings)).transpose().map_err(refused)?;
+        let users = Arc::new(Users::new(users).map_err(refused)?);
+        let rate = rate_limit.map(|limit| Mutex::new(limit.bucket()));
+        let warnings = warnings.into_iter().map(|warning| format!("{}: {warning}", self.path.display())).collect();
+        Ok(Rules { tls, demands, headers, users, rate, warnings })
     }
 }
 
-/// What is possible but hardly meant.
-fn warnings(file: &WebFile) -> Vec<String> {
-    let mut warnings = Vec::new();
-    match &file.tls {
-        None if !file.users.is_empty() => {
-            warnings.push("basic_auth_users without tls_server_config: the network can read the passwords".to_owned());
-        }
-        Some(tls) if tls.client_allowed_sans.is_some() => match tls.client_auth_type.as_deref() {
-            Some("RequireAndVerifyClientCert") | None => {}
-            Some(other) => warnings.push(format!(
-                "tls_server_config.client_allowed_sans with client_auth_type {other}: \
-                 only RequireAndVerifyClientCert keeps out whoever has no certificate, or made it himself"
-            )),
-        },
-        _ => {}
-    }
-    warnings
-}
-
-/// The rules in force.
+/// The rules in effect.
 pub struct Access {
     path: Option<PathBuf>,
-    /// Of the files as they were at the start.
+    /// Fingerprint of the files at startup.
     first: Vec<u8>,
     rules: RwLock<Arc<Rules>>,
 }
@@ -130,28 +107,35 @@ impl Rules {
 }
 
 impl Access {
-    /// Reads the file, if there is one. Without it everybody may read, in plain HTTP.
+    /// Every client may read, over plain HTTP.
     ///
     /// # Errors
-    /// A [`ConfigError`] that names the setting and what it would take, never a secret.
-    pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
-        let (fingerprint, rules) = match path {
-            Some(path) => {
-                let snapshot = Snapshot::take(path);
-                (snapshot.fingerprint.clone(), snapshot.rules()?)
-            }
-            None => {
-                let users = Users::new(std::collections::BTreeMap::new());
-                let users = users.map_err(|problem| ConfigError { origin: "the web server".to_owned(), problem })?;
-                let (headers, users) = (HeaderMap::new(), Arc::new(users));
-                let demands = Demands::default();
-                (Vec::new(), Rules { tls: None, demands, headers, users, rate: None, warnings: Vec::new() })
-            }
+    /// If the operating system has no random numbers.
+    pub fn unrestricted() -> Result<Self, ConfigError> {
+        let users = Users::new(std::collections::BTreeMap::new());
+        let users = users.map_err(|problem| ConfigError { origin: "the web server".to_owned(), problem })?;
+        let rules = Rules {
+            tls: None,
+            demands: Demands::default(),
+            headers: HeaderMap::new(),
+            users: Arc::new(users),
+            rate: None,
+            warnings: Vec::new(),
         };
-        Ok(Self { path: path.map(Path::to_owned), first: fingerprint, rules: RwLock::new(Arc::new(rules)) })
+        Ok(Self { path: None, first: Vec::new(), rules: RwLock::new(Arc::new(rules)) })
     }
 
-    /// What is possible but hardly meant; a sentence each.
+    /// The rules of this file.
+    ///
+    /// # Errors
+    /// A [`ConfigError`] that names the setting and what it expects, never a secret.
+    pub async fn load(path: &Path) -> Result<Self, ConfigError> {
+        let snapshot = Snapshot::take(path).await;
+        let first = snapshot.fingerprint.clone();
+        Ok(Self { path: Some(path.to_owned()), first, rules: RwLock::new(Arc::new(snapshot.rules()?)) })
+    }
+
+    /// Settings that are valid but probably not intended; a sentence each.
     pub fn warnings(&self) -> Vec<String> {
         self.rules().warnings.clone()
     }
@@ -165,32 +149,28 @@ impl Access {
         self.rules.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Looks at the files again and again, and takes what is new; `noted` hears whether what is there is in use.
+    /// Reads the files periodically and applies changes; calls `noted` with whether the present contents are in use.
     ///
-    /// What is new is taken once two looks have found the same: files that are being written, or a certificate
-    /// whose key comes a moment later, are not mistaken for the new state. The contents are compared, which also
-    /// sees the links that Kubernetes swaps.
+    /// A change is applied once two consecutive readings agree: a file that is being written, or a certificate whose key
+    /// arrives a moment later, is not mistaken for the new state. Comparing contents also notices the links that
+    /// Kubernetes swaps.
     pub async fn watch(&self, noted: impl Fn(bool)) {
         let Some(path) = self.path.clone() else { return std::future::pending().await };
         let mut in_use = self.first.clone();
         let (mut refused, mut last) = (None, None);
-        let mut looks = tokio::time::interval(LOOK);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut readings = tokio::time::interval(INTERVAL);
+        readings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            looks.tick().await;
-            let taken = tokio::task::spawn_blocking({
-                let path = path.clone();
-                move || Snapshot::take(&path)
-            });
-            let Ok(snapshot) = taken.await else { continue };
+            readings.tick().await;
+            let snapshot = Snapshot::take(&path).await;
             let fingerprint = snapshot.fingerprint.clone();
-            let stands_still = last.replace(fingerprint.clone()).as_ref() == Some(&fingerprint);
+            let is_settled = last.replace(fingerprint.clone()).as_ref() == Some(&fingerprint);
             if fingerprint == in_use {
                 if refused.take().is_some() {
                     noted(true);
                     info!(file = %path.display(), "the web configuration is again the one in use");
                 }
-            } else if stands_still && refused.as_ref() != Some(&fingerprint) {
+            } else if is_settled && refused.as_ref() != Some(&fingerprint) {
                 match snapshot.rules().and_then(|rules| self.replace(rules)) {
                     Ok(warnings) => {
                         (in_use, refused) = (fingerprint, None);
@@ -208,24 +188,24 @@ impl Access {
         }
     }
 
-    /// A file that has lost its contents must not open the exporter to everybody.
+    /// A file that has lost its contents must not open the exporter to every client.
     fn replace(&self, rules: Rules) -> Result<Vec<String>, ConfigError> {
         let old = self.rules();
         let less = |demand: fn(&Demands) -> bool| demand(&old.demands) && !demand(&rules.demands);
         let lost = if old.tls.is_some() && rules.tls.is_none() {
-            Some("tls_server_config is gone from the file")
+            Some("tls_server_config was removed")
         } else if less(|demands| demands.certificate) || less(|demands| demands.verified) {
-            Some("tls_server_config.client_auth_type asks less of clients than it did")
+            Some("tls_server_config.client_auth_type is weaker than the one in use")
         } else if less(|demands| demands.name) {
-            Some("tls_server_config.client_allowed_sans is gone from the file")
+            Some("tls_server_config.client_allowed_sans was removed")
         } else if !old.users.is_empty() && rules.users.is_empty() {
-            Some("basic_auth_users is gone from the file")
+            Some("basic_auth_users was removed")
         } else {
             None
         };
         if let Some(lost) = lost {
             let origin = self.path.as_deref().unwrap_or(Path::new("")).display().to_string();
-            return Err(ConfigError { origin, problem: format!("{lost}; to serve without it takes a restart") });
+            return Err(ConfigError { origin, problem: format!("{lost}: restart the exporter if that is meant") });
         }
         let warnings = rules.warnings.clone();
         *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);

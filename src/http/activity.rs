@@ -1,4 +1,4 @@
-//! What each connection is doing and since when: who is too slow, and who has to go when there are too many.
+//! What each connection is doing and since when: which is too slow, and which is closed when there are too many.
 
 use std::collections::{HashMap, VecDeque};
 use std::pin::Pin;
@@ -14,10 +14,10 @@ use tokio::time::{Instant, sleep_until};
 
 /// From the connection to the end of its first request's header, the TLS handshake included.
 const OPENING: Duration = Duration::from_secs(10);
-/// From an answer to the end of the next request's header: longer than most scrape intervals.
+/// From a response to the end of the next request's header: longer than most scrape intervals.
 const IDLE: Duration = Duration::from_secs(90);
-/// From a request to the moment when its answer has been sent, however slowly the client reads.
-const ANSWERING: Duration = Duration::from_secs(60);
+/// From a request to the end of its response, however slowly the client reads.
+const RESPONDING: Duration = Duration::from_secs(60);
 
 /// All connections, never more than a limit.
 pub(super) struct Connections {
@@ -31,8 +31,8 @@ impl Connections {
         Self { limit, next: AtomicU64::new(0), all: Mutex::default() }
     }
 
-    /// Counts a new connection. At the limit another one goes for it: somebody who opens many connections
-    /// and says nothing does not keep out whoever comes last.
+    /// Counts a new connection. At the limit it replaces another one: a client that opens many connections and sends
+    /// nothing cannot lock out those that come later.
     pub fn enter(self: &Arc<Self>) -> Connection {
         let activity = Arc::new(Activity::new());
         let id = self.next.fetch_add(1, Ordering::Relaxed);
@@ -44,17 +44,17 @@ impl Connections {
         Connection { id, activity, connections: self.clone() }
     }
 
-    /// Ends the connection that can best be done without.
+    /// Closes the connection that is least needed.
     pub fn evict(&self) {
         evict_one(&mut self.all.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }
 
-/// The one that has waited longest for a request; only if there is none, the one that has been answered longest.
+/// The connection that has been idle longest; if none is idle, the one whose response takes longest.
 fn evict_one(all: &mut HashMap<u64, Arc<Activity>>) {
     let first = all.iter().min_by_key(|(_, activity)| {
         let state = activity.state.borrow();
-        (!state.answering.is_empty(), state.since())
+        (!state.responding.is_empty(), state.since())
     });
     if let Some(id) = first.map(|(id, _)| *id)
         && let Some(activity) = all.remove(&id)
@@ -63,7 +63,7 @@ fn evict_one(all: &mut HashMap<u64, Arc<Activity>>) {
     }
 }
 
-/// One connection; dropping it counts it out.
+/// One connection, counted until it is dropped.
 pub(super) struct Connection {
     id: u64,
     pub activity: Arc<Activity>,
@@ -77,24 +77,26 @@ impl Drop for Connection {
 }
 
 struct State {
-    /// When each request came whose answer has not been sent yet, the oldest first.
-    answering: VecDeque<Instant>,
+    /// Arrival times of the requests whose responses have not been sent yet, the oldest first.
+    responding: VecDeque<Instant>,
     /// Whether there was a request.
     served: bool,
-    /// When the connection began, or when it last ended an answer.
-    rests: Instant,
+    /// When the connection was opened, or last ended a response.
+    idle_since: Instant,
 }
 
 impl State {
-    /// Since when it does what it does. Answers that are sent in time do not excuse an older one that is not.
+    /// Since when it has been in its present state. Responses sent in time do not excuse an older one that is not.
     fn since(&self) -> Instant {
-        self.answering.front().copied().unwrap_or(self.rests)
+        self.responding.front().copied().unwrap_or(self.idle_since)
     }
 
-    /// When it has to be cut, and why.
+    /// When to close it, and why.
     fn deadline(&self) -> (Instant, &'static str) {
         let (limit, why) = match self {
-            Self { answering, .. } if !answering.is_empty() => (ANSWERING, "the client reads its answer too slowly"),
+            Self { responding, .. } if !responding.is_empty() => {
+                (RESPONDING, "the client reads its response too slowly")
+            }
             Self { served: true, .. } => (IDLE, "no further request has come"),
             _ => (OPENING, "no whole request has come"),
         };
@@ -110,36 +112,36 @@ pub(super) struct Activity {
 
 impl Activity {
     fn new() -> Self {
-        let state = State { answering: VecDeque::new(), served: false, rests: Instant::now() };
+        let state = State { responding: VecDeque::new(), served: false, idle_since: Instant::now() };
         Self { state: watch::Sender::new(state), evicted: Notify::new() }
     }
 
-    /// Waits until the connection has to be cut; answers why.
+    /// Waits until the connection has to be closed; returns why.
     pub async fn is_over(&self) -> &'static str {
         let mut changes = self.state.subscribe();
         loop {
             let (deadline, why) = changes.borrow_and_update().deadline();
             tokio::select! {
                 () = self.evicted.notified() => return "there are too many connections",
-                // The sender lives as long as `self`.
+                // `self` owns the sender.
                 _ = changes.changed() => {}
                 () = sleep_until(deadline) => return why,
             }
         }
     }
 
-    /// A request has come.
+    /// Notes a request.
     pub fn begin(self: &Arc<Self>) -> Ticket {
         let began = Instant::now();
         self.state.send_modify(|state| {
-            state.answering.push_back(began);
+            state.responding.push_back(began);
             state.served = true;
         });
         Ticket { activity: self.clone(), began }
     }
 }
 
-/// One request, until its answer has been sent.
+/// One request, until its response has been sent.
 pub(super) struct Ticket {
     activity: Arc<Activity>,
     began: Instant,
@@ -148,19 +150,19 @@ pub(super) struct Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         self.activity.state.send_modify(|state| {
-            // Which of several of the same moment makes no difference.
-            if let Some(index) = state.answering.iter().position(|began| *began == self.began) {
-                state.answering.remove(index);
+            // Requests of the same moment are interchangeable.
+            if let Some(index) = state.responding.iter().position(|began| *began == self.began) {
+                state.responding.remove(index);
             }
-            state.rests = Instant::now();
+            state.idle_since = Instant::now();
         });
     }
 }
 
-/// What is held until an answer has been sent: the request's ticket, and its place among those of its kind.
+/// Held until a response has been sent: the request's ticket, and its permit if its path has a limit.
 type Held = (Ticket, Option<OwnedSemaphorePermit>);
 
-/// The body of an answer, which knows when it has been sent: its parts hold on to what is held for it.
+/// The body of a response that knows when it has been sent: each of its parts keeps [`Held`] alive.
 pub(super) struct Followed {
     body: Body,
     held: Arc<Held>,

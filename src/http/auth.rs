@@ -1,4 +1,4 @@
-//! Basic authentication: who may ask, and what finding out may cost.
+//! Basic authentication: which users are admitted, and what a check may cost.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -11,18 +11,18 @@ use base64::engine::general_purpose::STANDARD;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use zeroize::Zeroizing;
 
-/// Lower ones do not exist, greater ones would let one check take many seconds.
+/// bcrypt has no lower costs; with higher ones a check takes many seconds.
 const COSTS: std::ops::RangeInclusive<u32> = 4..=18;
 
-/// Checks that may wait, so that the last of them is still done within a usual scrape time-out.
+/// Checks that may wait, so that the last one still finishes within a usual scrape timeout.
 const MAX_WAITING: usize = 64;
-/// Checks of one address that may wait, so that one flood does not take all places.
+/// Checks that may wait for one client address, so that one flood does not fill the queue.
 const MAX_WAITING_OF_ONE: usize = 4;
 
-/// The users, and which password of each was right before. Made anew when the file changes.
+/// The users, and the password of each that was right before. Rebuilt when the file changes.
 pub(super) struct Users {
     users: BTreeMap<String, User>,
-    /// Of this process only: what is remembered of a password is of no use elsewhere.
+    /// Random per process, so that the remembered tags are of no use elsewhere.
     secret: hmac::Key,
 }
 
@@ -31,14 +31,14 @@ struct User {
     accepted: Mutex<Option<hmac::Tag>>,
 }
 
-/// What became of a request's credentials.
+/// The outcome of checking a request's credentials.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// They are right, or none are needed.
+    /// Right, or not needed.
     Admitted,
-    /// There are none, or they are wrong.
+    /// Missing or wrong.
     Refused,
-    /// Too many are being checked.
+    /// Too many checks are waiting.
     Busy,
 }
 
@@ -46,39 +46,38 @@ impl Users {
     /// Takes names and bcrypt hashes.
     ///
     /// # Errors
-    /// What is wrong with whose hash, without the hash.
+    /// Which user's hash is unusable and why, without the hash.
     pub fn new(users: BTreeMap<String, String>) -> Result<Self, String> {
         let secret = hmac::Key::generate(hmac::HMAC_SHA256, &rand::SystemRandom::new());
         let secret = secret.map_err(|_| "the operating system gives no random numbers".to_owned())?;
         let checked = users.into_iter().map(|(name, hash)| match hash.parse::<bcrypt::HashParts>() {
             _ if name.contains(':') => {
-                Err(format!("basic_auth_users: the name `{name}` holds a colon, which basic auth cannot send"))
+                Err(format!("basic_auth_users: the name `{name}` has a colon, which basic auth cannot send"))
             }
             Ok(parts) if !COSTS.contains(&parts.get_cost()) => Err(format!(
-                "basic_auth_users.{name}: a bcrypt cost of {} is not usable; it takes one from {} to {}, \
-                 beyond which a check takes many seconds",
+                "basic_auth_users.{name}: a bcrypt cost of {} is not supported; expected {} to {} \
+                 (a check with a higher one takes many seconds)",
                 parts.get_cost(),
                 COSTS.start(),
                 COSTS.end()
             )),
             Ok(_) => Ok((name, User { hash, accepted: Mutex::new(None) })),
             Err(_) => Err(format!(
-                "basic_auth_users.{name}: it takes a bcrypt hash, as `htpasswd -nBC 10 {name}` prints after the colon, \
+                "basic_auth_users.{name}: expected a bcrypt hash (what `htpasswd -nBC 10 {name}` prints after the colon), \
                  not the password itself"
             )),
         });
         Ok(Self { users: checked.collect::<Result<_, _>>()?, secret })
     }
 
-    /// Whether nobody is asked for a password.
+    /// Whether no password is needed.
     pub fn is_empty(&self) -> bool {
         self.users.is_empty()
     }
 
-    /// Looks at the `Authorization` header of a request.
+    /// Checks the `Authorization` header of a request.
     ///
-    /// A password that was right before costs one HMAC. All else costs one bcrypt, whether or not there is
-    /// such a user.
+    /// A password that was right before costs one HMAC. Any other costs one bcrypt, whether or not the user exists.
     pub async fn judge(self: &Arc<Self>, header: Option<&HeaderValue>, peer: IpAddr, checks: &Checks) -> Verdict {
         if self.is_empty() {
             return Verdict::Admitted;
@@ -89,13 +88,13 @@ impl Users {
             return Verdict::Admitted;
         }
         let Some(permit) = checks.begin(peer).await else { return Verdict::Busy };
-        // Others with the same password may have waited for the same.
+        // An earlier check in the queue may have accepted the same password.
         if self.was_accepted(&name, &password) {
             return Verdict::Admitted;
         }
         let users = self.clone();
         let checked = tokio::task::spawn_blocking(move || {
-            // Held until the check is over, even if nobody waits for it any more.
+            // Held until the check is over, even if the client has gone away.
             let _permit = permit;
             users.check(&name, &password, tag)
         });
@@ -119,8 +118,8 @@ impl Users {
         true
     }
 
-    /// The user with whose hash an unknown name is compared, for the time that it takes. It is always the
-    /// same one for a name: hashes of different costs would tell otherwise who is known.
+    /// The user whose hash stands in for that of an unknown name, so that the check takes as long. It is always the same
+    /// for one name: otherwise hashes of different costs would reveal which names exist.
     fn stand_in(&self, name: &str) -> Option<&User> {
         let tag = hmac::sign(&self.secret, name.as_bytes());
         let number = tag.as_ref().iter().take(4).fold(0, |number, byte| number << 8 | usize::from(*byte));
@@ -139,7 +138,7 @@ fn credentials(header: &HeaderValue) -> Option<(String, Zeroizing<Vec<u8>>)> {
     Some((name, Zeroizing::new(decoded[colon + 1..].to_vec())))
 }
 
-/// The checks of passwords that run and wait: few at once, however many ask.
+/// Running and waiting password checks: few at once, however many requests arrive.
 pub(super) struct Checks {
     running: Arc<Semaphore>,
     waiting: Mutex<HashMap<IpAddr, usize>>,
@@ -147,36 +146,37 @@ pub(super) struct Checks {
 
 impl Default for Checks {
     fn default() -> Self {
-        // The other half of the machine goes on to poll and to answer.
+        // The other half of the CPUs keeps polling and responding.
         let half = std::thread::available_parallelism().map_or(1, |all| (all.get() / 2).max(1));
         Self { running: Arc::new(Semaphore::new(half)), waiting: Mutex::default() }
     }
 }
 
 impl Checks {
-    /// Waits for the turn of a check; `None` if too many wait.
+    /// Waits until a check may run; `None` if too many are waiting.
     async fn begin(&self, peer: IpAddr) -> Option<OwnedSemaphorePermit> {
-        let _place = self.place(peer)?;
+        let _waiting = self.wait(peer)?;
         self.running.clone().acquire_owned().await.ok()
     }
 
-    fn place(&self, peer: IpAddr) -> Option<Place<'_>> {
+    fn wait(&self, peer: IpAddr) -> Option<Waiting<'_>> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let of_peer = waiting.get(&peer).copied().unwrap_or_default();
         if of_peer >= MAX_WAITING_OF_ONE || waiting.values().sum::<usize>() >= MAX_WAITING {
             return None;
         }
         waiting.insert(peer, of_peer + 1);
-        Some(Place { checks: self, peer })
+        Some(Waiting { checks: self, peer })
     }
 }
 
-struct Place<'a> {
+/// One waiting check, counted until it is dropped.
+struct Waiting<'a> {
     checks: &'a Checks,
     peer: IpAddr,
 }
 
-impl Drop for Place<'_> {
+impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         let mut waiting = self.checks.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = waiting.get_mut(&self.peer) {
@@ -249,10 +249,10 @@ mod tests {
     #[tokio::test]
     async fn few_checks_of_one_address_wait() {
         let checks = Checks::default();
-        let places: Vec<_> = (0..MAX_WAITING_OF_ONE).map(|_| checks.place(PEER).unwrap()).collect();
-        assert!(checks.place(PEER).is_none());
-        assert!(checks.place([10, 0, 0, 1].into()).is_some());
-        drop(places);
-        assert!(checks.place(PEER).is_some());
+        let waiting: Vec<_> = (0..MAX_WAITING_OF_ONE).map(|_| checks.wait(PEER).unwrap()).collect();
+        assert!(checks.wait(PEER).is_none());
+        assert!(checks.wait([10, 0, 0, 1].into()).is_some());
+        drop(waiting);
+        assert!(checks.wait(PEER).is_some());
     }
 }

@@ -1,23 +1,23 @@
-//! The file of `--web.config.file`, in exporter-toolkit's format: what it may hold, and the files that it names.
+//! The file of `--web.config.file`, in exporter-toolkit's format: its settings, and the files that it names.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ::config::ValueKind;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
-use serde::Deserialize;
+use serde::de::{Deserializer, Error as _};
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use crate::file_system;
 use crate::rate::Bucket;
-use crate::settings::{ConfigError, LONGEST, Section, Text, boolean, parse_yaml, whole};
+use crate::settings::{ConfigError, LONGEST, Section, Text, parse_yaml, value_of, whole};
 
-/// No certificate chain and no such file is larger; reading stops there.
+/// Larger than any such file or certificate chain; reading stops there.
 const LARGEST_FILE: u64 = 1024 * 1024;
 
-/// The headers that exporter-toolkit allows to add, and the values that each takes if not any.
+/// The headers that exporter-toolkit allows to set, and the values that each allows (none listed: any value).
 const HEADERS: [(&str, &[&str]); 5] = [
     ("Content-Security-Policy", &[]),
     ("Strict-Transport-Security", &[]),
@@ -26,22 +26,24 @@ const HEADERS: [(&str, &[&str]); 5] = [
     ("X-XSS-Protection", &[]),
 ];
 
-/// What the file says, with the contents of the files that it names.
+/// The settings, with the contents of the files that they name.
 #[derive(Default)]
 pub(super) struct WebFile {
-    /// Without it the exporter speaks plain HTTP.
+    /// `None` for plain HTTP.
     pub tls: Option<Tls>,
     /// Whether HTTP/2 is offered over TLS.
     pub http2: bool,
-    /// Put on every answer.
+    /// Added to every response.
     pub headers: HeaderMap,
-    /// Names and bcrypt hashes. If there are any, a password is asked for.
+    /// Names and bcrypt hashes. If there are any, requests need a password.
     pub users: BTreeMap<String, String>,
-    /// Of all requests together.
+    /// On all requests together.
     pub rate_limit: Option<RateLimit>,
+    /// Settings that are valid but probably not intended; a sentence each.
+    pub warnings: Vec<String>,
 }
 
-/// `tls_server_config`. Names are as in the file: they are looked up where TLS is set up.
+/// `tls_server_config`. Names are those of the file; `tls` resolves them.
 pub(super) struct Tls {
     pub cert: Pem,
     pub key: Pem,
@@ -55,7 +57,7 @@ pub(super) struct Tls {
     pub prefer_server_cipher_suites: bool,
 }
 
-/// One request each `interval`, and `burst` at once.
+/// One request per `interval`, and `burst` at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct RateLimit {
     pub interval: Duration,
@@ -63,15 +65,15 @@ pub(super) struct RateLimit {
 }
 
 impl RateLimit {
-    /// A bucket that is full now.
+    /// A bucket that is full.
     pub fn bucket(self) -> Bucket {
         Bucket::new(1.0 / self.interval.as_secs_f64(), f64::from(self.burst), Instant::now().into_std())
     }
 }
 
-/// Text in PEM, from the file itself or from another one.
+/// Text in PEM, inline or from a file of its own.
 pub(super) struct Pem {
-    /// What a message begins with: the setting, and the path if there is one.
+    /// How messages begin: the setting, and the path if there is one.
     pub origin: String,
     pub text: Result<Zeroizing<Vec<u8>>, String>,
 }
@@ -83,7 +85,7 @@ impl Pem {
     }
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Written {
     tls_server_config: Section<TlsSection>,
@@ -92,7 +94,7 @@ struct Written {
     rate_limit: Section<RateLimitSection>,
 }
 
-#[derive(Deserialize)]
+#[derive(serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct TlsSection {
     cert: Option<Text>,
@@ -131,7 +133,7 @@ impl Default for TlsSection {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct HttpSection {
     #[serde(deserialize_with = "boolean")]
@@ -145,7 +147,7 @@ impl Default for HttpSection {
     }
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct RateLimitSection {
     interval: Option<Scalar>,
@@ -153,8 +155,8 @@ struct RateLimitSection {
     burst: u32,
 }
 
-/// Where Go takes a number without quotes for a text: `X-XSS-Protection: 0`, `interval: 0`.
-#[derive(Deserialize)]
+/// Text that Go also accepts as a number without quotes: `X-XSS-Protection: 0`, `interval: 0`.
+#[derive(serde::Deserialize)]
 #[serde(untagged)]
 enum Scalar {
     Number(i64),
@@ -170,30 +172,58 @@ impl Scalar {
     }
 }
 
+/// As in YAML 1.1, which Go's parser reads: `no` and `off` are booleans.
+fn boolean<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    let (value, shown) = value_of(deserializer)?;
+    match value {
+        ValueKind::Boolean(boolean) => Ok(boolean),
+        ValueKind::String(text) => match text.to_ascii_lowercase().as_str() {
+            "true" | "yes" | "on" | "y" => Ok(true),
+            "false" | "no" | "off" | "n" => Ok(false),
+            _ => Err(D::Error::custom(format!("{shown} is neither true nor false"))),
+        },
+        _ => Err(D::Error::custom(format!("{shown} is neither true nor false"))),
+    }
+}
+
 impl WebFile {
-    /// Takes the text of the file at `path`, and reads the files that it names, relative to its folder.
+    /// Parses the text of the file at `path`, and reads the files that it names, relative to its folder.
     ///
     /// A named file that cannot be read is an error of the [`Pem`] in question, not of this.
     ///
     /// # Errors
     /// A [`ConfigError`] for the first setting found wrong.
-    pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
+    pub async fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
         let refused = |problem: String| ConfigError { origin: path.display().to_string(), problem };
         let Section(written) = parse_yaml::<Section<Written>>(path, text)?;
         let Section(HttpSection { http2, headers: Section(headers) }) = written.http_server_config;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let mut warnings = Vec::new();
+        let tls = tls(written.tls_server_config.0, folder, &mut warnings).await.map_err(refused)?;
+        let users: BTreeMap<String, String> =
+            written.basic_auth_users.0.into_iter().map(|(name, hash)| (name, hash.0)).collect();
+        if tls.is_none() && !users.is_empty() {
+            warnings.push("basic_auth_users without tls_server_config: the network can read the passwords".to_owned());
+        }
         Ok(Self {
-            tls: tls(written.tls_server_config.0, path.parent().unwrap_or(Path::new(""))).map_err(refused)?,
+            tls,
             http2,
             headers: headers_of(headers).map_err(refused)?,
-            users: written.basic_auth_users.0.into_iter().map(|(name, hash)| (name, hash.0)).collect(),
-            rate_limit: rate_limit(written.rate_limit.0).map_err(refused)?,
+            users,
+            rate_limit: rate_limit(written.rate_limit.0, &mut warnings).map_err(refused)?,
+            warnings,
         })
     }
 }
 
-/// Reads a whole file, up to a size that no such file has.
-pub(super) fn read_file(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
-    file_system::read(path, LARGEST_FILE)
+/// Reads a whole file of at most [`LARGEST_FILE`] bytes.
+///
+/// # Errors
+/// Why it cannot be read, in words.
+pub(super) async fn read_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
+    let file = path.to_owned();
+    let read = file_system::ask(path, move || file_system::read(&file, LARGEST_FILE));
+    read.await?.map_err(|error| error.to_string())
 }
 
 fn given(text: Option<Text>) -> Option<String> {
@@ -204,25 +234,32 @@ fn texts(list: Option<Vec<Text>>) -> Vec<String> {
     list.unwrap_or_default().into_iter().map(|text| text.0).collect()
 }
 
-fn tls(section: TlsSection, folder: &Path) -> Result<Option<Tls>, String> {
-    let cert = pem("cert", section.cert, section.cert_file, folder)?;
-    let key = pem("key", section.key, section.key_file, folder)?;
-    let client_ca = pem("client_ca", section.client_ca, section.client_ca_file, folder)?;
+async fn tls(section: TlsSection, folder: &Path, warnings: &mut Vec<String>) -> Result<Option<Tls>, String> {
+    let cert = pem("cert", section.cert, section.cert_file, folder, warnings).await;
+    let key = pem("key", section.key, section.key_file, folder, warnings).await;
+    let client_ca = pem("client_ca", section.client_ca, section.client_ca_file, folder, warnings).await;
     let client_auth_type = given(section.client_auth_type);
     let (min_version, max_version) = (given(section.min_version), given(section.max_version));
     let (cipher_suites, curve_preferences) = (texts(section.cipher_suites), texts(section.curve_preferences));
-    let anything = client_ca.is_some()
-        || client_auth_type.is_some()
-        || section.client_allowed_sans.is_some()
+    // As in exporter-toolkit, these turn TLS on.
+    let is_on = cert.is_some() || key.is_some() || client_ca.is_some() || client_auth_type.is_some();
+    let has_details = section.client_allowed_sans.is_some()
         || min_version.is_some()
         || max_version.is_some()
         || !cipher_suites.is_empty()
         || !curve_preferences.is_empty();
     let (cert, key) = match (cert, key) {
         (Some(cert), Some(key)) => (cert, key),
-        (None, None) if !anything => return Ok(None),
-        (None, _) => return Err("tls_server_config has no certificate; it takes cert_file or cert".to_owned()),
-        (_, None) => return Err("tls_server_config has no key; it takes key_file or key".to_owned()),
+        (None, _) if is_on => {
+            return Err("tls_server_config: the certificate is missing (cert_file or cert)".to_owned());
+        }
+        (_, None) if is_on => return Err("tls_server_config: the key is missing (key_file or key)".to_owned()),
+        _ => {
+            if has_details {
+                warnings.push("tls_server_config has no certificate and no key: TLS is off".to_owned());
+            }
+            return Ok(None);
+        }
     };
     Ok(Some(Tls {
         cert,
@@ -238,22 +275,24 @@ fn tls(section: TlsSection, folder: &Path) -> Result<Option<Tls>, String> {
     }))
 }
 
-fn pem(setting: &str, inline: Option<Text>, file: Option<Text>, folder: &Path) -> Result<Option<Pem>, String> {
-    match (given(inline), given(file)) {
-        (Some(_), Some(_)) => {
-            Err(format!("tls_server_config has both {setting} and {setting}_file; it takes one of them"))
-        }
-        (Some(text), None) => {
-            let origin = format!("tls_server_config.{setting}");
-            Ok(Some(Pem { origin, text: Ok(Zeroizing::new(text.into_bytes())) }))
-        }
-        (None, Some(file)) => {
-            let path: PathBuf = folder.join(file);
-            let origin = format!("tls_server_config.{setting}_file: {}", path.display());
-            Ok(Some(Pem { origin, text: read_file(&path).map_err(|error| error.to_string()) }))
-        }
-        (None, None) => Ok(None),
+async fn pem(
+    setting: &str,
+    inline: Option<Text>,
+    file: Option<Text>,
+    folder: &Path,
+    warnings: &mut Vec<String>,
+) -> Option<Pem> {
+    let (inline, file) = (given(inline), given(file));
+    if inline.is_some() && file.is_some() {
+        warnings.push(format!("tls_server_config has both {setting} and {setting}_file: {setting} has no effect"));
     }
+    if let Some(file) = file {
+        let path: PathBuf = folder.join(file);
+        let origin = format!("tls_server_config.{setting}_file: {}", path.display());
+        return Some(Pem { origin, text: read_file(&path).await });
+    }
+    let origin = format!("tls_server_config.{setting}");
+    inline.map(|text| Pem { origin, text: Ok(Zeroizing::new(text.into_bytes())) })
 }
 
 fn headers_of(written: BTreeMap<String, Scalar>) -> Result<HeaderMap, String> {
@@ -263,35 +302,42 @@ fn headers_of(written: BTreeMap<String, Scalar>) -> Result<HeaderMap, String> {
         let path = format!("http_server_config.headers.{name}");
         let Some((_, values)) = HEADERS.iter().find(|(known, _)| *known == name) else {
             let known: Vec<&str> = HEADERS.iter().map(|(known, _)| *known).collect();
-            return Err(format!("`{path}` is not a setting; headers takes {}", known.join(", ")));
+            return Err(format!("{path}: unknown header; expected one of {}", known.join(", ")));
         };
-        // Blank is not set at all, as in exporter-toolkit.
+        // An empty value does not set the header.
         if value.is_empty() {
             continue;
         }
         if !values.is_empty() && !values.contains(&value.as_str()) {
-            return Err(format!("{path}: it takes {}", values.join(" or ")));
+            return Err(format!("{path}: expected {}", values.join(" or ")));
         }
         let header = HeaderName::from_bytes(name.as_bytes()).ok().zip(HeaderValue::from_str(&value).ok());
-        let (header, value) = header.ok_or_else(|| format!("{path}: it takes one line of visible characters"))?;
+        let (header, value) = header.ok_or_else(|| format!("{path}: expected one line of visible characters"))?;
         headers.insert(header, value);
     }
     Ok(headers)
 }
 
-fn rate_limit(section: RateLimitSection) -> Result<Option<RateLimit>, String> {
-    let Some(interval) = section.interval else { return Ok(None) };
-    let interval = match humantime::parse_duration(&interval.text()) {
-        Ok(Duration::ZERO) => return Ok(None),
-        // Clocks would overflow; with this, not even `burst` intervals come near it.
-        Ok(interval) if interval > LONGEST => {
-            return Err("rate_limit.interval: it takes no more than 365 days".to_owned());
+fn rate_limit(section: RateLimitSection, warnings: &mut Vec<String>) -> Result<Option<RateLimit>, String> {
+    let interval = match section.interval {
+        None | Some(Scalar::Number(0)) => return Ok(None),
+        Some(Scalar::Number(number)) => {
+            let number = u64::try_from(number).map_err(|_| "rate_limit.interval: must not be negative".to_owned())?;
+            warnings.push(format!("rate_limit.interval: {number} without a unit is {number} nanoseconds, as in Go"));
+            Duration::from_nanos(number)
         }
-        Ok(interval) => interval,
-        Err(_) => return Err("rate_limit.interval: it takes a duration such as 1s, or 0 for no limit".to_owned()),
+        Some(Scalar::Text(text)) => humantime::parse_duration(&text)
+            .map_err(|_| "rate_limit.interval: expected a duration such as 1s, or 0 for no limit".to_owned())?,
     };
-    if section.burst == 0 {
-        return Err("rate_limit.burst: it takes a whole number from 1, or every request would be refused".to_owned());
+    if interval.is_zero() {
+        return Ok(None);
     }
-    Ok(Some(RateLimit { interval, burst: section.burst }))
+    // With more, clocks would overflow.
+    if interval > LONGEST {
+        return Err("rate_limit.interval: must be at most 365 days".to_owned());
+    }
+    if section.burst == 0 {
+        warnings.push("rate_limit.burst: 0 would refuse every request: 1 is used".to_owned());
+    }
+    Ok(Some(RateLimit { interval, burst: section.burst.max(1) }))
 }

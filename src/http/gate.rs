@@ -1,4 +1,4 @@
-//! What every request has to pass before the routes see it.
+//! Checks that every request passes before it reaches the routes.
 
 use std::net::IpAddr;
 
@@ -41,7 +41,7 @@ impl Gate {
         let path = request.uri().path();
         if !self.open.contains(&path) {
             if !rules.takes_another() {
-                return Err(later(StatusCode::TOO_MANY_REQUESTS, "There are more requests than rate_limit allows.\n"));
+                return Err(later(StatusCode::TOO_MANY_REQUESTS, "Too many requests (rate_limit).\n"));
             }
             let credentials = request.headers().get(header::AUTHORIZATION);
             match rules.users.judge(credentials, peer, &self.checks).await {
@@ -49,17 +49,16 @@ impl Gate {
                 Verdict::Refused => {
                     tracing::debug!(%peer, "no password, or a wrong one");
                     let challenge = [(header::WWW_AUTHENTICATE, self.challenge.clone())];
-                    return Err(
-                        (StatusCode::UNAUTHORIZED, challenge, "A user and a password are needed.\n").into_response()
-                    );
+                    return Err((StatusCode::UNAUTHORIZED, challenge, "A user name and a password are required.\n")
+                        .into_response());
                 }
                 Verdict::Busy => {
-                    return Err(later(StatusCode::TOO_MANY_REQUESTS, "Too many passwords are being checked.\n"));
+                    return Err(later(StatusCode::TOO_MANY_REQUESTS, "Too many password checks are waiting.\n"));
                 }
             }
         }
         if !request.body().is_end_stream() {
-            return Err((StatusCode::PAYLOAD_TOO_LARGE, "No request here takes a body.\n").into_response());
+            return Err((StatusCode::PAYLOAD_TOO_LARGE, "Requests must not have a body.\n").into_response());
         }
         let Some(permits) = self.permits.iter().find(|permits| permits.limit.paths.iter().any(|of| of == path)) else {
             return Ok(None);

@@ -1,4 +1,4 @@
-//! `healthcheck`: asks the exporter on this machine whether it lives, for images without a shell.
+//! `healthcheck`: asks the exporter on this machine whether it is healthy, for images without a shell.
 
 use std::io;
 use std::sync::Arc;
@@ -18,14 +18,14 @@ use tokio_rustls::TlsConnector;
 use super::listen;
 use super::site::Health;
 
-/// For all of it; container runtimes wait longer.
+/// For all attempts together; container runtimes wait longer.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// Our answer is smaller.
-const LARGEST_ANSWER: u64 = 16 * 1024;
-/// How an answer in TLS begins that is no handshake: an alert.
+/// The expected response is smaller.
+const LARGEST_RESPONSE: u64 = 16 * 1024;
+/// The first byte of the response to a request without TLS, where TLS is spoken: an alert.
 const TLS_ALERT: u8 = 21;
 
-/// Why the exporter is not known to live.
+/// Why the exporter is not known to be healthy.
 #[derive(Debug, thiserror::Error)]
 #[error("{address}: {problem}")]
 pub struct Unhealthy {
@@ -33,66 +33,75 @@ pub struct Unhealthy {
     problem: String,
 }
 
-/// Asks for the health of what listens on this address (as `--web.listen-address` has it), over TLS where that is
-/// what is spoken there; answers where it asked.
+/// Requests the health of what listens on this address (in the notation of `--web.listen-address`), over TLS where the
+/// server speaks it. Returns the address that responded.
 ///
 /// # Errors
-/// [`Unhealthy`] if no answer comes within a few seconds, or another one.
+/// [`Unhealthy`] if no response arrives within a few seconds, or an unexpected one.
 pub async fn healthcheck(address: &str, health: Health) -> Result<String, Unhealthy> {
-    let address = listen::local(address);
-    let outcome = match tokio::time::timeout(TIMEOUT, ask(&address, health)).await {
-        Ok(outcome) => outcome,
-        Err(_) => Err(format!("no answer within {} s", TIMEOUT.as_secs())),
-    };
-    match outcome {
-        Ok(()) => Ok(address),
-        Err(problem) => Err(Unhealthy { address, problem }),
+    let unhealthy = |problem: String| Unhealthy { address: address.to_owned(), problem };
+    let asked = tokio::time::timeout(TIMEOUT, ask_one_of(listen::local(address), health)).await;
+    let late = |_| Err(format!("timed out after {}s waiting for a response", TIMEOUT.as_secs()));
+    asked.unwrap_or_else(late).map_err(unhealthy)
+}
+
+/// Tries the addresses until one responds as a healthy exporter does; returns that one.
+async fn ask_one_of(addresses: Vec<String>, health: Health) -> Result<String, String> {
+    let several = addresses.len() > 1;
+    let mut problems = Vec::new();
+    for address in addresses {
+        match ask(&address, health).await {
+            Ok(()) => return Ok(address),
+            Err(problem) if several => problems.push(format!("{address}: {problem}")),
+            Err(problem) => problems.push(problem),
+        }
     }
+    Err(problems.join("; "))
 }
 
 async fn ask(address: &str, health: Health) -> Result<(), String> {
     let connect = async || TcpStream::connect(address).await.map_err(|error| format!("cannot connect: {error}"));
-    let answer =
-        exchange(connect().await?, address, health.path).await.map_err(|error| format!("no answer: {error}"))?;
-    if answer.first() != Some(&TLS_ALERT) {
-        return judge(&answer, health);
+    let response =
+        exchange(connect().await?, address, health.path).await.map_err(|error| format!("no response: {error}"))?;
+    if response.first() != Some(&TLS_ALERT) {
+        return judge(&response, health);
     }
     let asked_for_certificate = Arc::new(NoCertificate::default());
     let config = client_config(asked_for_certificate.clone()).map_err(|error| format!("cannot set up TLS: {error}"))?;
     let connector = TlsConnector::from(Arc::new(config));
     // The name is not sent, as it is an address.
     let name = ServerName::from(std::net::IpAddr::from([127, 0, 0, 1]));
-    let answer = match connector.connect(name, connect().await?).await {
+    let response = match connector.connect(name, connect().await?).await {
         Ok(stream) => exchange(stream, address, health.path).await,
         Err(error) => Err(error),
     };
-    match answer {
-        Ok(answer) => judge(&answer, health),
-        // It has spoken TLS up to the point where only the clients that it knows go on.
+    match response {
+        Ok(response) => judge(&response, health),
+        // The server has spoken TLS up to the point where it needs a client certificate.
         Err(_) if asked_for_certificate.0.load(Ordering::Relaxed) => Ok(()),
-        Err(error) => Err(format!("no answer over TLS: {error}")),
+        Err(error) => Err(format!("no response over TLS: {error}")),
     }
 }
 
 async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, address: &str, path: &str) -> io::Result<Vec<u8>> {
     let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
-    let mut answer = Vec::new();
-    match stream.take(LARGEST_ANSWER).read_to_end(&mut answer).await {
-        // Who cuts a connection has said all.
-        Err(error) if answer.is_empty() => Err(error),
-        _ => Ok(answer),
+    let mut response = Vec::new();
+    match stream.take(LARGEST_RESPONSE).read_to_end(&mut response).await {
+        // A server that cuts the connection has sent all it wanted to.
+        Err(error) if response.is_empty() => Err(error),
+        _ => Ok(response),
     }
 }
 
-fn judge(answer: &[u8], health: Health) -> Result<(), String> {
-    let answer = String::from_utf8_lossy(answer);
-    let status = answer.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.split_whitespace().next());
+fn judge(response: &[u8], health: Health) -> Result<(), String> {
+    let response = String::from_utf8_lossy(response);
+    let status = response.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.split_whitespace().next());
     match status {
-        Some("200") if answer.contains(health.body) => Ok(()),
-        Some("200") => Err("what answers there is another program".to_owned()),
-        Some(status) => Err(format!("the answer is {status}")),
-        None => Err("the answer is not HTTP".to_owned()),
+        Some("200") if response.contains(health.body) => Ok(()),
+        Some("200") => Err("another program responds there".to_owned()),
+        Some(status) => Err(format!("the response has status {status}")),
+        None => Err("the response is not HTTP".to_owned()),
     }
 }
 
@@ -103,8 +112,8 @@ fn client_config(certificate: Arc<NoCertificate>) -> Result<ClientConfig, rustls
     Ok(config.with_client_cert_resolver(certificate))
 }
 
-/// Takes whatever certificate the exporter has. Nothing is sent that would have to be kept from anybody, and a
-/// certificate that has expired or is just being replaced must not make an exporter look dead that lives.
+/// Accepts any certificate. The request holds no secret, and a certificate that has expired or is being replaced must not
+/// make a healthy exporter look unhealthy.
 #[derive(Debug)]
 struct AnyServer(Arc<CryptoProvider>);
 
@@ -145,7 +154,7 @@ impl ServerCertVerifier for AnyServer {
     }
 }
 
-/// Has none, and remembers whether it was asked for.
+/// Presents no certificate, and remembers whether one was requested.
 #[derive(Debug, Default)]
 struct NoCertificate(AtomicBool);
 

@@ -1,55 +1,77 @@
-//! Sockets to serve on: of our own, or passed on by systemd.
+//! Sockets to serve on: our own, or passed on by systemd.
 
-use std::io::ErrorKind;
-use std::net::SocketAddr;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use listenfd::ListenFd;
-use tokio::net::TcpListener;
+use rustix::net::sockopt::set_ipv6_v6only;
+use tokio::net::{TcpListener, TcpSocket};
+
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 1024;
 
 /// Why there is nothing to listen on.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
     /// An address is taken, foreign or not allowed.
     #[error("cannot listen on {0} (--web.listen-address): {1}")]
-    Address(String, std::io::Error),
+    Address(String, io::Error),
     /// Not started by systemd, or not through a socket unit.
     #[error(
-        "there is no socket of systemd (--web.systemd-socket): LISTEN_FDS and LISTEN_PID do not speak of this process; start it through a .socket unit"
+        "there is no socket of systemd (--web.systemd-socket): LISTEN_FDS and LISTEN_PID do not name this process; \
+         start it through a .socket unit"
     )]
     NoSystemdSocket,
     /// A socket of another kind.
     #[error(
-        "socket {0} of systemd (--web.systemd-socket) cannot be served: {1}; it takes ListenStream= with an address and a port"
+        "socket {0} of systemd (--web.systemd-socket) cannot be served: {1}; expected ListenStream= with an address and a \
+         port"
     )]
-    SystemdSocket(usize, std::io::Error),
+    SystemdSocket(usize, io::Error),
 }
 
-/// Listens on an address as exporter-toolkit writes it: `host:port`, or `:port` for all addresses, of IPv4 and IPv6.
+/// Listens on an address as exporter-toolkit writes it: `host:port`, or `:port` for all addresses, of IPv6 and IPv4.
 ///
 /// # Errors
 /// [`ListenError::Address`].
 pub async fn listen(address: &str) -> Result<TcpListener, ListenError> {
-    let mut listener = TcpListener::bind(with_host(address, "[::]")).await;
-    // Linux takes that for both, unless net.ipv6.bindv6only is set. There may be no IPv6 here; a port that is taken is
-    // so for both.
-    if address.starts_with(':') && listener.as_ref().is_err_and(|error| error.kind() != ErrorKind::AddrInUse) {
-        listener = TcpListener::bind(with_host(address, "0.0.0.0")).await;
-    }
+    let listener = match port(address) {
+        Some(port) => match listen_on_both(port) {
+            // There may be no IPv6 here. A port that is taken is not free for IPv4 either.
+            Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
+                TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await
+            }
+            listener => listener,
+        },
+        None => TcpListener::bind(address).await,
+    };
     listener.map_err(|error| ListenError::Address(address.to_owned(), error))
 }
 
-/// The address where somebody on this machine reaches what listens on `address`.
-pub(super) fn local(address: &str) -> String {
-    let complete = with_host(address, "127.0.0.1");
-    match complete.parse::<SocketAddr>() {
-        Ok(SocketAddr::V4(v4)) if v4.ip().is_unspecified() => format!("127.0.0.1:{}", v4.port()),
-        Ok(SocketAddr::V6(v6)) if v6.ip().is_unspecified() => format!("[::1]:{}", v6.port()),
-        _ => complete,
-    }
+/// The port of an address without a host.
+fn port(address: &str) -> Option<u16> {
+    address.strip_prefix(':')?.parse().ok()
 }
 
-fn with_host(address: &str, host: &str) -> String {
-    if address.starts_with(':') { format!("{host}{address}") } else { address.to_owned() }
+/// One socket for IPv6 and IPv4, also where net.ipv6.bindv6only makes that the exception.
+fn listen_on_both(port: u16) -> io::Result<TcpListener> {
+    let socket = TcpSocket::new_v6()?;
+    set_ipv6_v6only(&socket, false)?;
+    // As `TcpListener::bind` does: connections of an earlier process do not keep the port.
+    socket.set_reuseaddr(true)?;
+    socket.bind((Ipv6Addr::UNSPECIFIED, port).into())?;
+    socket.listen(BACKLOG)
+}
+
+/// The addresses at which a program on this machine reaches what listens on `address`, the likeliest first.
+pub(super) fn local(address: &str) -> Vec<String> {
+    let (v4, v6) = (Ipv4Addr::LOCALHOST, Ipv6Addr::LOCALHOST);
+    let both = |port| vec![SocketAddr::from((v4, port)).to_string(), SocketAddr::from((v6, port)).to_string()];
+    match (port(address), address.parse::<SocketAddr>()) {
+        (Some(port), _) => both(port),
+        (None, Ok(address)) if address.ip().is_unspecified() => both(address.port()),
+        _ => vec![address.to_owned()],
+    }
 }
 
 /// All sockets that systemd has passed on.

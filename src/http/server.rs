@@ -1,5 +1,5 @@
-//! Accepts connections and serves them within limits: a client that is slow, many or hostile costs little and
-//! keeps nobody else out.
+//! Accepts connections and serves them within limits: slow, numerous or hostile clients cost little and cannot lock
+//! others out.
 
 use std::convert::Infallible;
 use std::io;
@@ -29,18 +29,19 @@ use tracing::{debug, warn};
 use super::access::Access;
 use super::activity::{Activity, Connection, Connections, Followed};
 use super::gate::Gate;
+use super::refusals::Refusals;
 use super::site::Site;
 use super::tls::HTTP2;
 
-/// Of all listeners together, if the process may open that many files and as many again.
+/// For all listeners together, if the process may open twice as many files.
 const MAX_CONNECTIONS: usize = 512;
 /// Of a request's line and headers together.
 const MAX_HEADER_BYTES: usize = 16 * 1024;
 /// Number of headers in HTTP/1.
 const MAX_HEADERS: usize = 64;
-/// Requests at the same time on one connection with HTTP/2.
+/// Concurrent requests on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 32;
-/// After an error of the listener that is not a client's.
+/// After an error of the listener that no client caused.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Between two warnings about such errors.
 const WARNING_PAUSE: Duration = Duration::from_secs(60);
@@ -50,22 +51,24 @@ pub struct Server {
     router: TowerToHyperService<Router>,
     access: Arc<Access>,
     gate: Gate,
+    refusals: Refusals,
     connections: Arc<Connections>,
 }
 
 impl Server {
-    /// A server of `site`, as `access` allows it.
+    /// Serves `site` to those whom `access` lets in.
     pub fn new(site: Site, access: Arc<Access>) -> Self {
         Self {
             router: TowerToHyperService::new(site.router),
             access,
             gate: Gate::new(site.realm, site.open, site.limits),
+            refusals: Refusals::new(),
             connections: Arc::new(Connections::new(max_connections())),
         }
     }
 
-    /// Serves one listener until the sender of `stopped` is dropped, then finishes what is in flight. No error of
-    /// the listener ends it: all of them pass, or concern one client.
+    /// Serves one listener until the sender of `stopped` is dropped, then finishes the requests in flight. No error of the
+    /// listener ends it: each is temporary, or concerns one client.
     pub async fn serve(self: Arc<Self>, listener: TcpListener, mut stopped: watch::Receiver<()>) {
         let mut tasks = JoinSet::new();
         let mut warned: Option<Instant> = None;
@@ -77,12 +80,14 @@ impl Server {
             };
             match accepted {
                 Ok((stream, peer)) => {
+                    // One socket for both families has IPv4 addresses in IPv6 notation.
+                    let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
                     tasks.spawn(self.clone().connection(stream, peer, stopped.clone()));
                 }
                 Err(error) if is_of_a_client(&error) => {}
                 Err(error) => {
                     if warned.is_none_or(|last| last.elapsed() >= WARNING_PAUSE) {
-                        warn!("a connection cannot be accepted: {error}; the one that has waited longest is closed");
+                        warn!("a connection cannot be accepted: {error}; closing the one that has been idle longest");
                         warned = Some(Instant::now());
                     }
                     self.connections.evict();
@@ -96,7 +101,7 @@ impl Server {
 
     async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, mut stopped: watch::Receiver<()>) {
         let connection = self.connections.enter();
-        // Without it the last part of an answer waits for the client's acknowledgement.
+        // Without it, the last part of a response waits for the client's acknowledgement.
         let _ = stream.set_nodelay(true);
         let Some(config) = self.access.rules().tls.clone() else {
             return self.http(stream, false, peer, &connection, stopped).await;
@@ -111,7 +116,7 @@ impl Server {
                 let http2 = stream.get_ref().1.alpn_protocol() == Some(HTTP2);
                 self.http(stream, http2, peer, &connection, stopped).await;
             }
-            Err(error) => debug!(%peer, "the TLS handshake failed: {error}"),
+            Err(error) => self.refusals.note(peer, &error),
         }
     }
 
@@ -126,13 +131,13 @@ impl Server {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let mut builder = auto::Builder::new(TokioExecutor::new());
-        // Time-outs are those of `Activity`, which knows of the handshake and of slow readers as well.
+        // The timeouts are in `Activity`, which also covers the handshake and slow readers.
         builder.http1().header_read_timeout(None).max_buf_size(MAX_HEADER_BYTES).max_headers(MAX_HEADERS);
         builder.http2().max_header_list_size(MAX_HEADER_BYTES as u32).max_concurrent_streams(MAX_STREAMS);
-        // Only what was agreed on: looking for HTTP/2 on a plain connection could be dragged out.
+        // Only the agreed protocol: a slow client could drag out the detection of HTTP/2 on a plain connection.
         let builder = if http2 { builder.http2_only() } else { builder.http1_only() };
         let activity = connection.activity.clone();
-        let service = service_fn(|request| self.clone().answer(request, peer, activity.clone()));
+        let service = service_fn(|request| self.clone().respond(request, peer, activity.clone()));
         let mut serving = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
         let mut stopping = false;
         loop {
@@ -152,7 +157,7 @@ impl Server {
         }
     }
 
-    async fn answer(
+    async fn respond(
         self: Arc<Self>,
         request: Request<Incoming>,
         peer: SocketAddr,
@@ -164,26 +169,26 @@ impl Server {
         let (mut response, permit) = match self.gate.admit(&rules, &request, peer.ip()).await {
             Ok(None) => (self.router.call(request).await?, None),
             Ok(Some(permit)) => {
-                // What has begun is done even if the client goes away meanwhile: its place is taken until then.
-                let answer = self.router.call(request);
-                match tokio::spawn(async move { (answer.await, permit) }).await {
+                // Rendering finishes even if the client goes away: it keeps its permit until then.
+                let response = self.router.call(request);
+                match tokio::spawn(async move { (response.await, permit) }).await {
                     Ok((response, permit)) => (response?, Some(permit)),
                     Err(_) => (StatusCode::INTERNAL_SERVER_ERROR.into_response(), None),
                 }
             }
-            // With HTTP/2, a client takes a body after HEAD for a broken answer. The routes leave it out by themselves.
+            // HTTP/2 clients treat a body after HEAD as a protocol error. The router omits it by itself.
             Err(refusal) if head => (refusal.map(|_| Body::empty()), None),
             Err(refusal) => (refusal, None),
         };
         for (name, value) in &rules.headers {
-            // What a route says of its own answer stands: the page's policy lets its own script run.
+            // A header that a route has set stands: a page's policy lets its own script run.
             response.headers_mut().entry(name).or_insert_with(|| value.clone());
         }
         Ok(response.map(|body| Followed::new(body, ticket, permit)))
     }
 }
 
-/// Half of the files that the process may open are for what it asks itself.
+/// Half of the files that the process may open remain for its own requests.
 fn max_connections() -> usize {
     let files = getrlimit(Resource::Nofile).current.map(|files| usize::try_from(files / 2));
     files.and_then(Result::ok).map_or(MAX_CONNECTIONS, |half| half.clamp(8, MAX_CONNECTIONS))

@@ -14,7 +14,7 @@ use super::App;
 use crate::exposition::{self, Encoding, choose_format};
 use crate::http::{accepts_gzip, joined};
 
-pub(super) async fn answer(State(app): State<App>, headers: HeaderMap) -> Response {
+pub(super) async fn respond(State(app): State<App>, headers: HeaderMap) -> Response {
     let format = choose_format(joined(&headers, &header::ACCEPT).as_deref());
     let gzip = accepts_gzip(joined(&headers, &header::ACCEPT_ENCODING).as_deref());
     let encoding = if gzip { Encoding::Gzip } else { Encoding::Identity };
@@ -32,7 +32,7 @@ pub(super) async fn answer(State(app): State<App>, headers: HeaderMap) -> Respon
     response
 }
 
-/// A body whose length is known, sent without being put together first.
+/// A body of known length, sent piece by piece without copying it together.
 struct Pieces {
     body: exposition::Body,
     left: u64,

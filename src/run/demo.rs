@@ -33,7 +33,7 @@ pub(super) async fn run(flags: &Flags) -> Result<(), Failure> {
     }
     let listeners = listeners(flags).await?;
     let api = http::listen("127.0.0.1:0").await.map_err(daemon::Error::from)?;
-    let options = daemon_options(ConfigSource::Fixed(Box::new(configuration(&api)?)), flags)?;
+    let options = daemon_options(ConfigSource::Fixed(Box::new(configuration(&api)?)), flags).await?;
     introduce(&listeners, &options, &api)?;
     let simulator = Simulator::new(simulator::Options { scenario: Scenario::Demo, ..simulator::Options::default() });
     tokio::spawn(async move { simulator.serve(api, std::future::pending()).await });

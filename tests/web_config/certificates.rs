@@ -1,3 +1,4 @@
+#![allow(dead_code, reason = "each test binary uses a part of it")]
 //! Certificates made for a test, and the folder that they lie in.
 
 use std::path::PathBuf;

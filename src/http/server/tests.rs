@@ -1,4 +1,4 @@
-//! The time-outs of connections, with the clock in the tests' hands.
+//! The timeouts of connections, under a paused clock.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 use super::*;
 use crate::http::permits::Limit;
 
-/// A server of a small answer, of large metrics for one scraper at a time, and of a large report; and a connection.
+/// Serves a small response, large metrics for one scraper at a time, and a large report.
 struct Rig {
     server: Arc<Server>,
     _stop: watch::Sender<()>,
@@ -21,7 +21,7 @@ impl Rig {
         let large = get(async || "x".repeat(1024 * 1024));
         let router =
             Router::new().route("/small", get(async || "small")).route("/large", large.clone()).route("/", large);
-        let access = Arc::new(Access::load(None).unwrap());
+        let access = Arc::new(Access::unrestricted().unwrap());
         let limit = |path: &str, concurrent, waiting| Limit {
             paths: vec![path.to_owned()],
             concurrent,
@@ -52,8 +52,8 @@ const LARGE: &[u8] = b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n";
 
 const REPORT: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
 
-/// Reads an answer without its end.
-async fn begin_of_answer(client: &mut DuplexStream) -> String {
+/// Reads the beginning of a response; returns its status.
+async fn begin_of_response(client: &mut DuplexStream) -> String {
     let mut begin = [0; 15];
     client.read_exact(&mut begin).await.unwrap();
     String::from_utf8_lossy(&begin[9..12]).into_owned()
@@ -81,11 +81,11 @@ async fn an_idle_connection_is_kept_for_the_next_scrape_but_not_for_ever() {
     let mut client = rig.connect(false);
     for _ in 0..3 {
         client.write_all(SMALL).await.unwrap();
-        let mut answer = Vec::new();
-        while !answer.ends_with(b"small") {
-            assert!(client.read_buf(&mut answer).await.unwrap() > 0);
+        let mut response = Vec::new();
+        while !response.ends_with(b"small") {
+            assert!(client.read_buf(&mut response).await.unwrap() > 0);
         }
-        assert!(answer.starts_with(b"HTTP/1.1 200 OK"));
+        assert!(response.starts_with(b"HTTP/1.1 200 OK"));
         sleep(Duration::from_secs(60)).await;
     }
     client.write_all(&SMALL[..5]).await.unwrap();
@@ -100,12 +100,12 @@ async fn a_slow_reader_takes_up_a_scrape_until_it_is_cut() {
     let rig = Rig::new();
     let mut slow = rig.connect(false);
     slow.write_all(LARGE).await.unwrap();
-    assert_eq!(begin_of_answer(&mut slow).await, "200");
+    assert_eq!(begin_of_response(&mut slow).await, "200");
     let begin = Instant::now();
 
     let mut other = rig.connect(false);
     other.write_all(LARGE).await.unwrap();
-    assert_eq!(begin_of_answer(&mut other).await, "503");
+    assert_eq!(begin_of_response(&mut other).await, "503");
 
     let mut read = 0;
     while let Ok(1) = slow.read(&mut [0]).await {
@@ -118,16 +118,16 @@ async fn a_slow_reader_takes_up_a_scrape_until_it_is_cut() {
 
     let mut other = rig.connect(false);
     other.write_all(LARGE).await.unwrap();
-    assert_eq!(begin_of_answer(&mut other).await, "200", "its place is free again");
+    assert_eq!(begin_of_response(&mut other).await, "200", "its permit is free again");
     let mut rest = Vec::new();
     let _ = tokio::time::timeout(Duration::from_secs(1), other.read_to_end(&mut rest)).await;
     assert!(rest.len() >= 1024 * 1024, "a client that reads is served whole");
     other.write_all(LARGE).await.unwrap();
-    assert_eq!(begin_of_answer(&mut other).await, "200", "and leaves its place when it has read all");
+    assert_eq!(begin_of_response(&mut other).await, "200", "and returns its permit when it has read all");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_report_waits_for_a_place_but_neither_for_long_nor_with_many() {
+async fn a_report_waits_for_a_permit_but_neither_for_long_nor_with_many() {
     let rig = Rig::new();
     let ask = async || {
         let mut client = rig.connect(false);
@@ -137,12 +137,12 @@ async fn a_report_waits_for_a_place_but_neither_for_long_nor_with_many() {
     let mut slow = Vec::new();
     for _ in 0..4 {
         let mut client = ask().await;
-        assert_eq!(begin_of_answer(&mut client).await, "200");
+        assert_eq!(begin_of_response(&mut client).await, "200");
         slow.push(client);
     }
     let begin = Instant::now();
     let mut late = ask().await;
-    assert_eq!(begin_of_answer(&mut late).await, "503");
+    assert_eq!(begin_of_response(&mut late).await, "503");
     assert_eq!(begin.elapsed().as_secs(), 5);
 
     let mut waiting = Vec::new();
@@ -152,19 +152,19 @@ async fn a_report_waits_for_a_place_but_neither_for_long_nor_with_many() {
     sleep(Duration::from_secs(1)).await;
     let begin = Instant::now();
     let mut one_too_many = ask().await;
-    assert_eq!(begin_of_answer(&mut one_too_many).await, "503");
+    assert_eq!(begin_of_response(&mut one_too_many).await, "503");
     let mut small = rig.connect(false);
     small.write_all(SMALL).await.unwrap();
-    assert_eq!(begin_of_answer(&mut small).await, "200");
+    assert_eq!(begin_of_response(&mut small).await, "200");
     let mut scrape = rig.connect(false);
     scrape.write_all(LARGE).await.unwrap();
-    assert_eq!(begin_of_answer(&mut scrape).await, "200");
+    assert_eq!(begin_of_response(&mut scrape).await, "200");
     assert_eq!(begin.elapsed().as_secs(), 0, "nothing else waits");
 
-    // Who goes away makes room for the one that has waited longest.
+    // A client that goes away makes room for the one that has waited longest.
     drop(slow.pop());
-    assert_eq!(begin_of_answer(&mut waiting[0]).await, "200");
-    assert_eq!(begin_of_answer(&mut waiting[1]).await, "503");
+    assert_eq!(begin_of_response(&mut waiting[0]).await, "200");
+    assert_eq!(begin_of_response(&mut waiting[1]).await, "503");
 }
 
 #[tokio::test]
@@ -183,7 +183,7 @@ async fn the_connection_that_has_waited_longest_makes_room() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn answers_sent_in_time_do_not_excuse_one_that_is_not() {
+async fn responses_sent_in_time_do_not_excuse_one_that_is_not() {
     let connections = Arc::new(Connections::new(2));
     let hostile = connections.enter();
     let begin = Instant::now();
@@ -195,14 +195,14 @@ async fn answers_sent_in_time_do_not_excuse_one_that_is_not() {
         }
     };
     tokio::select! {
-        why = hostile.activity.is_over() => assert_eq!(why, "the client reads its answer too slowly"),
+        why = hostile.activity.is_over() => assert_eq!(why, "the client reads its response too slowly"),
         () = asked => panic!("it is never cut"),
     }
     assert_eq!(begin.elapsed().as_secs(), 60);
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_connection_with_the_oldest_answer_makes_room_whatever_else_it_was_answered() {
+async fn the_connection_with_the_oldest_response_makes_room_whatever_else_it_was_sent() {
     let connections = Arc::new(Connections::new(2));
     let (first, second) = (connections.enter(), connections.enter());
     let _oldest = first.activity.begin();
@@ -215,7 +215,7 @@ async fn the_connection_with_the_oldest_answer_makes_room_whatever_else_it_was_a
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_always_asks_before_the_last_answer_is_over_is_served_on() {
+async fn a_client_that_sends_each_request_before_the_last_response_has_ended_is_served_on() {
     let connections = Arc::new(Connections::new(1));
     let busy = connections.enter();
     let begin = Instant::now();
