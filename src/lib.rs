@@ -6,13 +6,14 @@
 //! * [`fleet`] is the picture: what is known of every pipeline, and since when;
 //! * [`poll`] asks when something is due and writes the picture, through [`api`], with a [`service_key`].
 //!
-//! [`config`] says what to poll; [`daemon`] wires it all together; [`cli`] and [`run`] are the command line;
+//! [`config`] says what to poll; [`daemon`] wires it all together; [`cli`] and [`commands`] are the command line;
 //! [`logging`] writes to standard error; [`hardening`] hides the process from its neighbours, [`allocator`] keeps its memory flat.
 //! [`simulator`] is a Pipeline API to run against. To add a gauge: one row in `exposition/families.rs`.
 
 pub mod allocator;
 pub mod api;
 pub mod cli;
+pub mod commands;
 pub mod config;
 pub mod daemon;
 pub mod exposition;
@@ -23,8 +24,10 @@ pub mod fuzzing;
 pub mod hardening;
 mod labels;
 pub mod logging;
+mod output;
 pub mod poll;
-pub mod run;
 pub mod service_key;
+mod settings;
 pub mod simulator;
+pub mod thresholds;
 pub mod web;

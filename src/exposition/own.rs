@@ -11,6 +11,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::fleet::unix_seconds;
+use crate::logging;
 
 /// The exporter's own metrics. HELP gets its final dot from prometheus-client.
 #[derive(Debug)]
@@ -23,6 +24,7 @@ pub struct Own {
     reload_success_time: Gauge<f64, AtomicU64>,
     shard_index: Gauge,
     total_shards: Gauge,
+    log_lines_dropped: Counter,
     config_in_use: AtomicBool,
     web_config_in_use: AtomicBool,
     reloads: AtomicU64,
@@ -68,6 +70,12 @@ impl Own {
             "Into how many parts the pipelines are split, each for an exporter",
             total_shards.clone(),
         );
+        let log_lines_dropped = Counter::default();
+        registry.register(
+            "goldrush_exporter_log_lines_dropped",
+            "Log lines that were not written, because nothing reads standard error",
+            log_lines_dropped.clone(),
+        );
         registry.register(
             "goldrush_exporter_scrapes",
             "Expositions that were begun, this one included",
@@ -96,6 +104,7 @@ impl Own {
             reload_success_time,
             shard_index,
             total_shards,
+            log_lines_dropped,
             config_in_use: AtomicBool::new(false),
             web_config_in_use: AtomicBool::new(true),
             reloads: AtomicU64::default(),
@@ -150,6 +159,7 @@ impl Own {
 
     /// The metrics as OpenMetrics text, without the end mark.
     pub(super) fn encode(&self) -> String {
+        self.log_lines_dropped.inner().fetch_max(logging::lines_dropped(), Ordering::Relaxed);
         let mut text = String::new();
         // Writing into memory fails only if a metric is not encodable, which the tests would show.
         if encode_registry(&mut text, &self.registry).is_err() {

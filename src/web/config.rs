@@ -9,8 +9,8 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use crate::config::{ConfigError, LONGEST, Section, Text, boolean, parse_yaml, whole};
 use crate::file_system;
+use crate::settings::{ConfigError, LONGEST, Section, Text, boolean, parse_yaml, whole};
 
 /// No certificate chain and no such file is larger; reading stops there.
 const LARGEST_FILE: u64 = 1024 * 1024;
@@ -184,7 +184,7 @@ impl WebFile {
 
 /// Reads a whole file, up to a size that no such file has.
 pub(super) fn read_file(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
-    file_system::read(path, LARGEST_FILE)
+    file_system::read_blocking(path, LARGEST_FILE)
 }
 
 fn given(text: Option<Text>) -> Option<String> {
