@@ -6,9 +6,12 @@
 //! * [`fleet`] is the picture: what is known of every pipeline, and since when;
 //! * [`poll`] asks when something is due and writes the picture, through [`api`], with a [`service_key`].
 //!
-//! [`config`] says what to poll; [`daemon`] wires it all together; [`cli`] and [`commands`] are the command line;
-//! [`logging`] writes to standard error; [`hardening`] hides the process from its neighbours, [`allocator`] keeps its memory flat.
-//! [`simulator`] is a Pipeline API to run against. To add a gauge: one row in `exposition/families.rs`.
+//! [`config`] says what to poll, and [`thresholds`] when something is wrong; [`daemon`] wires it all together; [`cli`] and
+//! [`commands`] are the command line.
+//!
+//! The ground floor: `settings` reads files of settings strictly, `file_system` and `output` read and write without blocking
+//! the runtime, [`logging`] writes to standard error; [`hardening`] hides the process from its neighbours, [`allocator`] keeps
+//! its memory flat. [`simulator`] is a Pipeline API to run against. To add a gauge: one row in `exposition/families.rs`.
 
 pub mod allocator;
 pub mod api;

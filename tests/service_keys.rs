@@ -295,7 +295,7 @@ const NOT_KEYS: [(&str, &str); 12] = [
     ("GOLDRUSH_SERVICE_KEY=sk_canary", "has the form NAME=value: write the value alone"),
     ("export GOLDRUSH_SERVICE_KEY=sk_canary", "has the form NAME=value: write the value alone"),
     ("sk_canary\\n", "ends with a literal \\n"),
-    ("Bearer sk_canary", "begins with \"Bearer\": remove it, the exporter adds it"),
+    ("Bearer sk_canary", "begins like a header: write the key alone"),
     ("sk_canary sk_canary", "contains white space: write the key alone, on one line"),
     // Base64 of sk_canary.
     ("c2tfY2FuYXJ5", "is a key in base64: write the key itself"),

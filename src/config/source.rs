@@ -3,6 +3,8 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use tokio::task::{JoinError, spawn_blocking};
+
 use super::{Config, ConfigError};
 use crate::file_system;
 
@@ -29,7 +31,11 @@ impl ConfigSource {
             Self::FileAndEnvironment(Some(path)) => Some(ConfigFile::read(path).await?),
             Self::FileAndEnvironment(None) => None,
         };
-        Config::load(file.as_ref(), &environment())
+        // Beside the runtime: compiling thousands of filters takes a while.
+        let loaded = spawn_blocking(move || Config::load(file.as_ref(), &environment())).await;
+        let failed =
+            |error: JoinError| ConfigError { origin: "the configuration".to_owned(), problem: error.to_string() };
+        loaded.map_err(failed)?
     }
 }
 

@@ -19,7 +19,7 @@ pub enum Flaw {
     #[error("is empty")]
     Empty,
     /// A header instead of the key.
-    #[error("begins with \"Bearer\": remove it, the exporter adds it")]
+    #[error("begins like a header: write the key alone, the exporter adds \"Bearer\"")]
     Bearer,
     /// A line of a shell script or of an env file.
     #[error("has the form NAME=value: write the value alone, without the name and the equals sign")]
@@ -78,13 +78,11 @@ fn flaw(key: &str) -> Option<Flaw> {
     let is_between = |begin: &str, end: &str| key.starts_with(begin) && key.ends_with(end);
     if key.is_empty() {
         Some(Flaw::Empty)
-    } else if is_between("{{", "}}") || is_between("<", ">") || key.starts_with('$') {
+    } else if is_between("{{", "}}") || is_between("<", ">") || is_between("%", "%") || is_variable(key) {
         Some(Flaw::Placeholder)
     } else if is_between("{", "}") {
         Some(Flaw::Json)
-    } else if key.get(..6).is_some_and(|begin| begin.eq_ignore_ascii_case("bearer"))
-        && key[6..].starts_with(|next: char| next.is_whitespace() || next == ':')
-    {
+    } else if is_header(key) {
         Some(Flaw::Bearer)
     } else if is_assignment(key) {
         Some(Flaw::Assignment)
@@ -113,6 +111,19 @@ fn suspicion(key: &str) -> Option<Suspicion> {
     } else {
         None
     }
+}
+
+/// `$NAME`, `${NAME}` or `$(command)`.
+fn is_variable(key: &str) -> bool {
+    let is_name =
+        |name: &str| name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_');
+    key.strip_prefix('$').is_some_and(|rest| rest.starts_with(['{', '(']) || is_name(rest))
+}
+
+/// `Bearer …` or `Authorization: …`.
+fn is_header(key: &str) -> bool {
+    let name = key.split(|c: char| c.is_whitespace() || c == ':').next().unwrap_or_default();
+    name.len() < key.len() && ["bearer", "authorization"].iter().any(|known| name.eq_ignore_ascii_case(known))
 }
 
 /// `NAME=value` or `export NAME=value`, but not base64, which ends with equals signs.
@@ -163,6 +174,8 @@ mod tests {
             ("Bearer sk_prod", Flaw::Bearer),
             ("bearer\tsk_prod", Flaw::Bearer),
             ("Bearer: sk_prod", Flaw::Bearer),
+            ("Authorization: Bearer sk_prod", Flaw::Bearer),
+            ("%GOLDRUSH_SERVICE_KEY%", Flaw::Placeholder),
             ("${GOLDRUSH_SERVICE_KEY}", Flaw::Placeholder),
             ("$GOLDRUSH_SERVICE_KEY", Flaw::Placeholder),
             ("$(cat /run/secrets/key)", Flaw::Placeholder),
@@ -192,6 +205,7 @@ mod tests {
             ("sk_test_canary_8c1f0d2b7a6e4935", None),
             ("k", None),
             ("bearer_of_keys", None),
+            ("$k9Q", None),
             ("export", None),
             ("3e8678c5fc9e48a7bf9879ca7293e867", None),
             // Random bytes in base64.
