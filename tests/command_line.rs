@@ -204,6 +204,26 @@ fn config_check_prints_the_settings_and_no_key() {
 }
 
 #[test]
+fn a_byte_order_mark_does_not_matter() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, content: &str| {
+        std::fs::write(folder.path().join(name), format!("\u{feff}{content}")).unwrap();
+        folder.path().join(name).to_str().unwrap().to_owned()
+    };
+    let key = write("key", KEY);
+    let web = write("web.yml", "rate_limit: {interval: 1s, burst: 5}\n");
+    for (name, content) in [
+        ("c.yml", format!("accounts: [{{service_key_file: '{key}'}}]\n")),
+        ("c.toml", "max_pipelines = 7\n".to_owned()),
+    ] {
+        let config = write(name, &content);
+        let arguments = ["--config.check", "--config.file", &config, "--web.config.file", &web];
+        let ended = run(&arguments, &environment(&[("GOLDRUSH_SERVICE_KEY", KEY)]));
+        assert_eq!((ended.status, ended.stderr.as_str()), (Some(0), ""), "{name}");
+    }
+}
+
+#[test]
 fn help_and_version_are_there() {
     let help = run(&["--help"], &[]).stdout;
     for flag in [

@@ -518,9 +518,9 @@ fn a_broken_file_is_refused_with_a_message_that_says_what_it_would_take() {
         ),
         (
             tls("prefer_server_cipher_suites: maybe"),
-            "tls_server_config.prefer_server_cipher_suites: `maybe` is neither true nor false",
+            "tls_server_config.prefer_server_cipher_suites: expected true or false, found \"maybe\"",
         ),
-        ("http_server_config: {http2: 7}".to_owned(), "http_server_config.http2: `7` is neither true nor false"),
+        ("http_server_config: {http2: 7}".to_owned(), "http_server_config.http2: expected true or false, found 7"),
         (
             "http_server_config: {headers: {Server: x}}".to_owned(),
             "`http_server_config.headers.Server` is not a setting; headers takes Content-Security-Policy, Strict-Transport-Security, X-Content-Type-Options, X-Frame-Options, X-XSS-Protection",

@@ -28,15 +28,6 @@ impl From<&Error> for Status {
     }
 }
 
-impl From<&daemon::Error> for Status {
-    fn from(error: &daemon::Error) -> Self {
-        match error {
-            daemon::Error::Config(_) | daemon::Error::Key(..) => Self::Configuration,
-            daemon::Error::Client(_) | daemon::Error::Died(_) | daemon::Error::System(..) => Self::Failure,
-        }
-    }
-}
-
 pub(super) async fn run(source: ConfigSource, flags: &Flags) -> Result<Status, Error> {
     // What is wrong with the configuration is said before the port is taken.
     let config = source.load().await?;

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::api;
+use crate::{api, daemon};
 
 /// How a command ended. The order is that of importance: of several failed accounts, the lowest counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,6 +30,15 @@ impl From<&api::Error> for Status {
             api::Error::Forbidden => Self::Forbidden,
             error if error.answered() => Self::Unreadable,
             _ => Self::Unreachable,
+        }
+    }
+}
+
+impl From<&daemon::Error> for Status {
+    fn from(error: &daemon::Error) -> Self {
+        match error {
+            daemon::Error::Config(_) | daemon::Error::Key(..) => Self::Configuration,
+            daemon::Error::Client(_) | daemon::Error::Died(_) | daemon::Error::System(..) => Self::Failure,
         }
     }
 }
