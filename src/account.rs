@@ -42,11 +42,11 @@ pub use view::{BudgetView, Requests, View};
 pub(crate) use walk::{Step, Walk};
 
 use crate::api::{
-    Error, KeyVerdict, ListPage, ListedPipeline, Operation, PipelineId, ProbeResponse, Reason, Request, Response, UnknownField,
+    Error, KeyVerdict, ListPage, ListedPipeline, Operation, PipelineId, ProbeResponse, Reason, Request, Response,
+    UnknownField,
 };
-use crate::config::{self, Config};
+use crate::config::{self, Config, Policy};
 use crate::moment::Moment;
-use crate::thresholds::Thresholds;
 use backoff::Backoff;
 use pipeline::Observed;
 use roster::{Roster, Supply, Taken};
@@ -63,6 +63,8 @@ pub struct Settings {
     pub account: config::Account,
     /// Which part of the pipelines is polled here.
     pub shard: config::Shard,
+    /// Owners and thresholds; the first that matches a pipeline applies.
+    pub policies: Vec<Arc<Policy>>,
     /// More pipelines than this are not taken from a list.
     pub max_pipelines: usize,
 }
@@ -74,6 +76,7 @@ impl Settings {
             poll: config.poll.clone(),
             account: account.clone(),
             shard: config.shard,
+            policies: config.policies.iter().cloned().map(Arc::new).collect(),
             max_pipelines: config.max_pipelines,
         }
     }
@@ -86,8 +89,10 @@ impl Settings {
             && self.account.projects.matches(listed.project.as_deref().unwrap_or_default())
     }
 
-    fn thresholds(&self) -> Thresholds {
-        Thresholds::default()
+    fn policy(&self, id: &PipelineId, listed: &ListedPipeline) -> Option<Arc<Policy>> {
+        let project = listed.project.as_deref().unwrap_or_default();
+        let pipeline = listed.name.as_deref().unwrap_or_default();
+        self.policies.iter().find(|policy| policy.matches(project, pipeline, id)).cloned()
     }
 }
 
@@ -179,7 +184,11 @@ impl Account {
         while self.pipelines.len() > settings.max_pipelines {
             self.pipelines.pop_last();
         }
-        self.pipelines.keys().for_each(|id| self.schedule.insert(id, now.monotonic));
+        for (id, pipeline) in &mut self.pipelines {
+            let policy = settings.policy(id, pipeline.listed());
+            Arc::make_mut(pipeline).set_policy(policy);
+            self.schedule.insert(id, now.monotonic);
+        }
         self.in_flight = 0;
         self.urgent.clear();
         self.refused = None;
@@ -420,8 +429,9 @@ impl Account {
             self.schedule.remove(&id);
             return;
         }
+        let policy = self.settings.policy(&id, &listed);
         if let Some(pipeline) = self.pipelines.get_mut(&id) {
-            let change = Arc::make_mut(pipeline).relist(listed, now);
+            let change = Arc::make_mut(pipeline).relist(listed, policy, now);
             let name = || PipelineName { id: id.clone(), name: pipeline.name() };
             events.extend(change.map(|change| Event::PipelineChanged(name(), change)));
         } else if self.pipelines.len() < self.settings.max_pipelines {
@@ -429,7 +439,7 @@ impl Account {
                 events.push(Event::PipelineIsNew(PipelineName { id: id.clone(), name: listed.name.clone() }));
             }
             self.schedule.insert(&id, now.monotonic);
-            self.pipelines.insert(id.clone(), Arc::new(Pipeline::new(id, listed, now)));
+            self.pipelines.insert(id.clone(), Arc::new(Pipeline::new(id, listed, policy, now)));
         }
     }
 
@@ -484,8 +494,7 @@ impl Account {
         let probe = response.probe();
         let failure = response.error().map(Error::reason);
         let was_found = pipeline.probes().all(|(_, state)| state.failure() != Some(Reason::NotFound));
-        let thresholds = self.settings.thresholds();
-        let Observed { changes, hints } = Arc::make_mut(pipeline).observe(response, now, self.read_at, &thresholds);
+        let Observed { changes, hints } = Arc::make_mut(pipeline).observe(response, now, self.read_at);
         let is_transitional = pipeline.phase().state().is_some_and(|phase| phase.is_transitional());
         let pace = match failure {
             // Asking often changes nothing, and annoys whatever responds.

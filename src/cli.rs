@@ -1,4 +1,4 @@
-//! Commands and flags. The flags are named as those of Prometheus' own exporters (exporter-toolkit).
+//! Commands and flags. The flags have the names that Prometheus' own exporters use (exporter-toolkit).
 
 use std::path::PathBuf;
 
@@ -24,7 +24,7 @@ const VERSION: &str = concat!(
 #[derive(Debug, Parser)]
 #[command(name = "goldrush-exporter", version = VERSION, max_term_width = 100)]
 pub struct Cli {
-    /// What to do; `serve` if nothing is said.
+    /// `serve` without one.
     #[command(subcommand)]
     pub command: Option<Command>,
     /// Flags of all commands.
@@ -32,31 +32,30 @@ pub struct Cli {
     pub flags: Flags,
 }
 
-/// What the program can do.
+/// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Poll and serve (the default)
     Serve,
-    /// Read the configuration, ask each account's API once, say what is wrong
+    /// Load the configuration, request the list of each account once, say what is wrong
     ///
-    /// Exit status: 0 fine, 2 usage or configuration, 3 a key was answered 401, 4 a key was answered 403, 5 the API
-    /// could not be reached, 6 it answered something unreadable. Of several accounts, the lowest that is not 0.
+    /// Exit status: 0 ok, 2 usage or configuration, 3 the API responded 401 to a key, 4 the API responded 403 to a key, 5 the
+    /// API could not be reached, 6 its response could not be read. With several accounts, the lowest that is not 0.
     Check,
-    /// One full poll of every account, print the exposition in the classic text format, exit
+    /// Poll every account once, print the metrics in the classic text format, exit
     ///
-    /// Exit statuses as of `check`: they speak of keys and lists; probes that fail show in the exposition. Logs go to
-    /// standard error.
-    Once,
+    /// Only what was polled is printed, not the exporter's own metrics. Exit status as of `check`: it reports on keys and
+    /// lists; probes that fail show in the metrics. Logs go to standard error.
+    Once(Once),
     /// Serve a simulated Pipeline API on loopback, to try things out
     Simulate(Simulate),
     /// Simulate and serve together in one process: everything can be seen without a ServiceKey
     ///
-    /// It brings its own configuration: --config.file is refused.
+    /// It has its own configuration: --config.file is refused.
     Demo,
-    /// Ask the exporter at --web.listen-address on this machine whether it lives
+    /// Check that the exporter at --web.listen-address on this machine responds
     ///
-    /// For health checks of containers. Exit status: 0 it lives, 1 it does not. It speaks TLS where the exporter does,
-    /// and needs no password.
+    /// For health checks of containers. Exit status: 0 healthy, 1 not. Uses TLS if the exporter does, and needs no password.
     Healthcheck,
 }
 
@@ -66,10 +65,10 @@ pub struct Flags {
     /// Configuration file, YAML or TOML
     #[arg(long = "config.file", value_name = "FILE", global = true)]
     pub config_file: Option<PathBuf>,
-    /// Check configuration and keys without asking the API, print the settings, exit
+    /// Check configuration and keys without a request to the API, print the settings, exit
     #[arg(long = "config.check", global = true)]
     pub config_check: bool,
-    /// Address to serve on, `:port` for all addresses; can be given several times
+    /// Address to listen on, `:PORT` for all addresses; repeatable
     #[arg(
         long = "web.listen-address",
         value_name = "ADDR",
@@ -78,10 +77,10 @@ pub struct Flags {
         global = true
     )]
     pub listen_addresses: Vec<String>,
-    /// Serve on the sockets that systemd passes on, not on --web.listen-address
+    /// Listen on the sockets that systemd passes, instead of --web.listen-address
     #[arg(long = "web.systemd-socket", global = true)]
     pub systemd_socket: bool,
-    /// TLS and basic auth, in exporter-toolkit's format; read again when it changes
+    /// File with TLS and basic auth in exporter-toolkit's format; reloaded when it changes
     #[arg(long = "web.config.file", value_name = "FILE", global = true)]
     pub web_config_file: Option<PathBuf>,
     /// Maximum concurrent scrapes; further ones get 503 (0 = unlimited)
@@ -90,7 +89,7 @@ pub struct Flags {
     /// Leave out metrics about the exporter itself: process_* and those about scrapes
     #[arg(long = "web.disable-exporter-metrics", global = true)]
     pub disable_exporter_metrics: bool,
-    /// Path of the metrics
+    /// Path under which to expose metrics
     #[arg(
         long = "web.telemetry-path",
         value_name = "PATH",
@@ -99,43 +98,51 @@ pub struct Flags {
         global = true
     )]
     pub telemetry_path: String,
-    /// Allow POST /-/reload
+    /// Enable POST /-/reload
     #[arg(long = "web.enable-lifecycle", global = true)]
     pub enable_lifecycle: bool,
-    /// Least severe level to log: error, warn, info, debug or trace
+    /// Only log messages of this severity or above: error, warn, info, debug or trace
     #[arg(long = "log.level", value_name = "LEVEL", default_value = "info", value_parser = log_level, global = true)]
     pub log_level: LevelFilter,
-    /// Shape of the log lines
+    /// Format of log lines
     #[arg(long = "log.format", value_name = "FORMAT", default_value = "logfmt", global = true)]
     pub log_format: LogFormat,
+}
+
+/// Flags of `once`.
+#[derive(Debug, Args)]
+pub struct Once {
+    /// Write to this file instead of standard output, atomically and with mode 0644
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
 }
 
 /// Flags of `simulate`.
 #[derive(Debug, Args)]
 pub struct Simulate {
-    /// Address to simulate on; only loopback is allowed
+    /// Address to listen on; must be loopback
     #[arg(long = "simulator.listen-address", value_name = "ADDR", default_value = "127.0.0.1:9878")]
     pub listen_address: std::net::SocketAddr,
-    /// What goes on at first; see the list below
+    /// Scenario at the start; --help lists them
     #[arg(long = "simulator.scenario", value_name = "NAME", default_value = "healthy", long_help = scenarios())]
     pub scenario: Scenario,
-    /// How many pipelines there are
+    /// Number of pipelines
     #[arg(long = "simulator.pipelines", value_name = "N", default_value_t = 20)]
     pub pipelines: usize,
-    /// Greatest page size of the list
+    /// Maximum page size of the list
     #[arg(long = "simulator.page-size", value_name = "N", default_value_t = 100)]
     pub page_size: usize,
-    /// How long each answer takes
+    /// Latency of each response
     #[arg(long = "simulator.latency", value_name = "DURATION", default_value = "0s", value_parser = humantime::parse_duration)]
     pub latency: std::time::Duration,
-    /// ServiceKey that the simulation accepts
+    /// ServiceKey to accept
     #[arg(long = "simulator.service-key", value_name = "KEY", default_value = "sk_simulated_0000000000000000")]
     pub service_key: String,
 }
 
 fn scenarios() -> String {
     let lines = Scenario::ALL.iter().map(|scenario| format!("  {:<17} {}", scenario.name(), scenario.description()));
-    format!("What goes on at first:\n{}", lines.collect::<Vec<_>>().join("\n"))
+    format!("Scenario at the start:\n{}", lines.collect::<Vec<_>>().join("\n"))
 }
 
 fn listen_address(text: &str) -> Result<String, String> {
@@ -143,17 +150,17 @@ fn listen_address(text: &str) -> Result<String, String> {
     if matches!(port, Some(Ok(_))) {
         Ok(text.to_owned())
     } else {
-        Err("it takes host:port, or :port for all addresses, such as 127.0.0.1:9877".to_owned())
+        Err("expected host:port, or :port for all addresses, such as 127.0.0.1:9877".to_owned())
     }
 }
 
 fn telemetry_path(text: &str) -> Result<String, String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./~".contains(c);
     if !text.starts_with('/') || !text.chars().all(plain) {
-        return Err("it takes a path such as /metrics".to_owned());
+        return Err("expected a path such as /metrics".to_owned());
     }
     if text == "/" || text.starts_with("/-/") || text.starts_with("/api/") {
-        return Err("that path has another use; it takes one such as /metrics".to_owned());
+        return Err("reserved (expected a path such as /metrics)".to_owned());
     }
     Ok(text.to_owned())
 }
@@ -161,7 +168,7 @@ fn telemetry_path(text: &str) -> Result<String, String> {
 fn log_level(text: &str) -> Result<LevelFilter, String> {
     match text {
         "error" | "warn" | "info" | "debug" | "trace" => text.parse().map_err(|_| String::new()),
-        _ => Err("it takes error, warn, info, debug or trace".to_owned()),
+        _ => Err("expected error, warn, info, debug or trace".to_owned()),
     }
 }
 

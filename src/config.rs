@@ -1,138 +1,89 @@
-//! File and environment in, a checked [`Config`] out, or one sentence on what is wrong.
+//! File and environment in, a validated [`Config`] out, or one sentence on what is wrong.
+//!
+//! Beside `settings`, only this module names the `config` crate, and only for its [`Value`](::config::Value).
 
-mod display;
+mod account;
+mod effective;
 mod environment;
-mod error;
-mod file;
 mod filter;
+mod origins;
+mod policy;
+mod poll;
+mod quantities;
 mod sections;
 mod shard;
+mod source;
 #[cfg(test)]
 mod tests;
 
-use std::path::Path;
-use std::time::Duration;
+use ::config::{FileFormat, Map, Value};
 
-use humantime::format_duration;
+use crate::api::{self, BaseUrl};
+use crate::settings;
 
-use crate::api::{self, BaseUrl, PipelineId};
-use crate::service_key::{self, KeySource};
-
-pub use error::ConfigError;
+pub use crate::settings::ConfigError;
+pub use account::Account;
 pub use filter::Filter;
+pub use policy::Policy;
+pub use poll::Poll;
 pub use shard::Shard;
+pub use source::{ConfigFile, ConfigSource};
 
-pub(crate) use sections::LONGEST;
+pub(crate) use settings::LONGEST;
 
-use error::Origins;
-use sections::{AccountSection, Section, Sections};
+use origins::Origins;
+use sections::Sections;
+use settings::{Problem, Section};
 
-/// Everything that can be set, checked.
+/// Every setting, validated.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
-    /// How to talk to the API (`api`); its connections are as many as `poll.max_in_flight`.
+    /// How to talk to the API (`api`); it keeps as many connections as `poll.max_in_flight`.
     pub api: api::Settings,
     /// How often, and how fast (`poll`).
     pub poll: Poll,
-    /// One for each ServiceKey, at least one, all of different names (`accounts`).
+    /// One per ServiceKey, at least one, with different names (`accounts`).
     pub accounts: Vec<Account>,
+    /// Thresholds and owners of pipelines; the first that matches applies (`policies`).
+    pub policies: Vec<Policy>,
     /// Which part of the pipelines is polled here (`shard`).
     pub shard: Shard,
-    /// More pipelines than this are not taken from a list (`max_pipelines`).
+    /// A longer list of pipelines is truncated (`max_pipelines`).
     pub max_pipelines: usize,
 }
 
-/// How often, and how fast. No duration is shorter than 10 ms.
-#[derive(Debug, Clone, PartialEq, serde::Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Poll {
-    /// Between two lists of pipelines.
-    #[serde(deserialize_with = "sections::duration")]
-    pub discovery: Duration,
-    /// Between two questions for one pipeline's status.
-    #[serde(deserialize_with = "sections::duration")]
-    pub status: Duration,
-    /// Between two questions for one pipeline's metrics.
-    #[serde(deserialize_with = "sections::duration")]
-    pub metrics: Duration,
-    /// Between two questions for one pipeline's destination health.
-    #[serde(deserialize_with = "sections::duration")]
-    pub destination_health: Duration,
-    /// In place of `status`, while a pipeline is DEPLOYING or STOPPING.
-    #[serde(deserialize_with = "sections::duration")]
-    pub transitional: Duration,
-    /// A reading older than this is withdrawn.
-    #[serde(deserialize_with = "sections::duration")]
-    pub stale_after: Duration,
-    /// Of one account, never exceeded.
-    #[serde(deserialize_with = "sections::rate")]
-    pub requests_per_second: f64,
-    /// Requests of one account at the same time.
-    #[serde(deserialize_with = "sections::whole::<1, _, _>")]
-    pub max_in_flight: usize,
-}
-
-impl Default for Poll {
-    fn default() -> Self {
-        Self {
-            discovery: Duration::from_secs(60),
-            status: Duration::from_secs(15),
-            metrics: Duration::from_secs(30),
-            destination_health: Duration::from_secs(30),
-            transitional: Duration::from_secs(5),
-            stale_after: Duration::from_secs(5 * 60),
-            requests_per_second: 4.0,
-            max_in_flight: 8,
-        }
-    }
-}
-
-/// One ServiceKey, and which of its pipelines are polled.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Account {
-    /// The `account` label.
-    pub name: String,
-    /// Where its key comes from; the key itself is not read here.
-    pub key: KeySource,
-    /// Of the names of projects.
-    pub projects: Filter,
-    /// Of the names of pipelines.
-    pub pipelines: Filter,
-    /// Of the ids of pipelines.
-    pub pipeline_ids: Filter,
-    /// Pipelines that must exist.
-    pub expect: Vec<PipelineId>,
-}
-
 impl Config {
-    /// Reads the file, if there is one, and what the environment sets over it.
+    /// Validates the file, if there is one, with the settings of the environment over it.
     ///
     /// `env` is the whole environment; only variables that begin with `GOLDRUSH_EXPORTER__` count. No key
     /// is read. A relative `service_key_file` is relative to the working directory.
     ///
     /// # Errors
-    /// A [`ConfigError`] for the first thing found wrong: a file that cannot be read or parsed, an unknown
-    /// setting, an impossible value, an account that is ambiguous.
-    pub fn load(file: Option<&Path>, env: &[(String, String)]) -> Result<Self, ConfigError> {
-        let mut value = file.map_or_else(|| Ok(::config::Map::<String, ::config::Value>::new().into()), file::read)?;
+    /// A [`ConfigError`] for the first problem found: a file that cannot be parsed, an unknown setting, an invalid value, an
+    /// ambiguous account.
+    pub fn load(file: Option<&ConfigFile>, env: &[(String, String)]) -> Result<Self, ConfigError> {
+        let mut value = file.map_or_else(|| Ok(Map::<String, Value>::new().into()), parse)?;
         let variables = environment::merge(env, &mut value)?;
-        let origins = Origins { file, variables };
-        let sections = serde_path_to_error::deserialize(value).map_err(|error| origins.explain(error))?;
+        let origins = Origins { file: file.map(|file| file.path.as_path()), variables };
+        let sections = settings::deserialize(value).map_err(|error| origins.explain(&Problem::of(error)))?;
         Self::check(sections, &origins)
     }
 
     fn check(sections: Sections, origins: &Origins<'_>) -> Result<Self, ConfigError> {
-        let Sections { api: Section(api), poll: Section(poll), accounts, shard: Section(shard), max_pipelines } =
-            sections;
+        let Sections { accounts, policies, max_pipelines, .. } = sections;
+        let (Section(api), Section(poll), Section(shard)) = (sections.api, sections.poll, sections.shard);
         let base_url = BaseUrl::parse(&api.base_url, api.allow_http)
             .map_err(|error| origins.error("api.base_url", format!("api.base_url {error}")))?;
         if shard.index >= shard.total {
             let Shard { index, total } = shard;
-            let problem = format!(
-                "shard.index: `{index}` is not below shard.total; with a total of {total} it takes 0 to {}",
-                total - 1
-            );
+            let last = total - 1;
+            let problem =
+                format!("shard.index: must be below shard.total ({total}): expected 0 to {last}, found {index}");
             return Err(origins.error("shard.index", problem));
+        }
+        if let Err((index, problem)) = policy::check(&policies) {
+            let path = format!("policies[{index}]");
+            return Err(origins.error(&path, format!("{path}: {problem}")));
         }
         let api = api::Settings {
             base_url,
@@ -141,133 +92,35 @@ impl Config {
             max_connections: poll.max_in_flight,
             connections: api::ConnectionLimits::default(),
         };
-        Ok(Self { api, poll, accounts: accounts_of(accounts, origins)?, shard, max_pipelines })
+        let accounts = account::accounts_of(accounts, origins)?;
+        Ok(Self { api, poll, accounts, policies, shard, max_pipelines })
     }
 
-    /// What is possible but hardly meant; a sentence each.
+    /// What is possible but probably a mistake; one sentence each.
     pub fn warnings(&self) -> Vec<String> {
-        let poll = &self.poll;
         let mut warnings = Vec::new();
         if self.is_plain_http_abroad() {
-            warnings.push(format!(
-                "api.base_url ({}) is plain http: the network can read the ServiceKey",
-                self.api.base_url
-            ));
+            let base_url = &self.api.base_url;
+            warnings.push(format!("api.base_url ({base_url}) is plain http: the network can read the ServiceKey"));
         }
-        let stale = format_duration(poll.stale_after);
-        for (name, interval) in [
-            ("discovery", poll.discovery),
-            ("status", poll.status),
-            ("metrics", poll.metrics),
-            ("destination_health", poll.destination_health),
-        ] {
-            if poll.stale_after <= interval {
-                let interval = format_duration(interval);
-                warnings.push(format!(
-                    "poll.stale_after ({stale}) is not longer than poll.{name} ({interval}): its readings will come and go"
-                ));
-            }
-        }
-        if poll.transitional > poll.status {
-            let (transitional, status) = (format_duration(poll.transitional), format_duration(poll.status));
-            warnings.push(format!(
-                "poll.transitional ({transitional}) is longer than poll.status ({status}): \
-                 a pipeline that is DEPLOYING or STOPPING will be asked less often than others"
-            ));
-        }
+        warnings.extend(self.poll.warnings());
+        warnings.extend(policy::warnings(&self.policies));
         warnings
     }
 
-    /// Whether the address was only taken because of `api.allow_http`.
+    /// Whether the address was accepted only because of `api.allow_http`.
     fn is_plain_http_abroad(&self) -> bool {
         BaseUrl::parse(&self.api.base_url.to_string(), false).is_err()
     }
 }
 
-fn accounts_of(mut sections: Vec<Section<AccountSection>>, origins: &Origins<'_>) -> Result<Vec<Account>, ConfigError> {
-    if sections.is_empty() {
-        sections.push(Section::default());
-    }
-    let alone = sections.len() == 1;
-    let mut accounts: Vec<Account> = Vec::new();
-    for (index, Section(section)) in sections.into_iter().enumerate() {
-        let path = format!("accounts[{index}]");
-        let account = account_of(section, alone, &path, origins)?;
-        if accounts.iter().any(|other| other.name == account.name) {
-            let problem = format!("two accounts are named `{}`; each takes a name of its own", account.name);
-            return Err(origins.error(&format!("{path}.name"), problem));
-        }
-        accounts.push(account);
-    }
-    Ok(accounts)
-}
-
-fn account_of(section: AccountSection, alone: bool, path: &str, origins: &Origins<'_>) -> Result<Account, ConfigError> {
-    let refused =
-        |key: &str, problem: String| Err(origins.error(&format!("{path}{key}"), format!("{path}{key}{problem}")));
-    let name = match section.name {
-        Some(name) => name.0,
-        None if alone => "default".to_owned(),
-        None => return refused("", " has no name; with several accounts each takes one of its own".to_owned()),
+/// Parses the file in the format of its extension.
+fn parse(file: &ConfigFile) -> Result<Value, ConfigError> {
+    let refused = |problem: String| ConfigError { origin: file.path.display().to_string(), problem };
+    let format = match file.path.extension().and_then(|extension| extension.to_str()) {
+        Some("yaml" | "yml") => FileFormat::Yaml,
+        Some("toml") => FileFormat::Toml,
+        _ => return Err(refused("expected a file name that ends in .yaml, .yml or .toml".to_owned())),
     };
-    if name.trim().is_empty() || name.chars().count() > 100 || name.contains(char::is_control) {
-        return refused(
-            ".name",
-            ": it takes 1 to 100 characters, not all of them spaces, none a control character".to_owned(),
-        );
-    }
-    let key = match (section.service_key_file, section.service_key_env) {
-        (Some(_), Some(_)) => {
-            return refused(
-                "",
-                format!(" (`{name}`) has both service_key_file and service_key_env; it takes one of them"),
-            );
-        }
-        (Some(file), None) if file.is_empty() => {
-            return refused(".service_key_file", ": it takes the path of a file".to_owned());
-        }
-        (Some(file), None) => KeySource::File(file.0.into()),
-        // Sources of keys are shown, so a key that was put here by mistake has to be kept out.
-        (None, Some(variable)) if !is_variable_name(&variable) => {
-            let problem =
-                ": it takes the name of an environment variable, of A-Z, 0-9 and _, not the ServiceKey itself";
-            return refused(".service_key_env", problem.to_owned());
-        }
-        (None, Some(variable)) => KeySource::Env(variable.0),
-        (None, None) if alone => KeySource::Env(service_key::DEFAULT_ENV.to_owned()),
-        (None, None) => {
-            let problem = format!(
-                " (`{name}`) has no ServiceKey; with several accounts each takes service_key_file or service_key_env"
-            );
-            return refused("", problem);
-        }
-    };
-    let mut expect = Vec::new();
-    for (index, id) in section.expect.iter().enumerate() {
-        match PipelineId::new(id) {
-            // Each is one series.
-            Some(id) if expect.contains(&id) => {
-                return refused(
-                    &format!(".expect[{index}]"),
-                    format!(": `{id}` stands there before; each pipeline is expected once"),
-                );
-            }
-            Some(id) => expect.push(id),
-            None => {
-                return refused(
-                    &format!(".expect[{index}]"),
-                    ": it takes the id of a pipeline, of 1 to 256 bytes".to_owned(),
-                );
-            }
-        }
-    }
-    let (Section(projects), Section(pipelines), Section(pipeline_ids)) =
-        (section.projects, section.pipelines, section.pipeline_ids);
-    Ok(Account { name, key, projects, pipelines, pipeline_ids, expect })
-}
-
-fn is_variable_name(text: &str) -> bool {
-    !text.is_empty()
-        && !text.starts_with(|first: char| first.is_ascii_digit())
-        && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
+    settings::parse(&file.text, format).map_err(refused)
 }

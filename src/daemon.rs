@@ -4,7 +4,6 @@ mod service_manager;
 
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,11 +19,10 @@ use tracing::{error, info, warn};
 
 use crate::account::{Account, Settings};
 use crate::api::{Client, ClientError};
-use crate::config::{self, Config, ConfigError};
+use crate::config::{self, Config, ConfigError, ConfigSource};
 use crate::exposition::Exposition;
-use crate::file_system;
 use crate::fleet::Fleet;
-use crate::http::{Access, ListenError, Server};
+use crate::http::{Access, Server};
 use crate::moment::Moment;
 use crate::poller::Poller;
 use crate::pulse::Pulse;
@@ -41,44 +39,6 @@ const STOPPING: Duration = Duration::from_millis(500);
 /// How often it is looked whether something is kept for scrapers that do not come any more.
 const TIDY: Duration = Duration::from_secs(5);
 
-/// Where the configuration comes from: read once at the start and again at each reload.
-#[derive(Debug, Clone)]
-pub enum ConfigSource {
-    /// A file, if there is one, and the environment.
-    FileAndEnvironment(Option<PathBuf>),
-    /// A configuration of the program's own (the demo's).
-    Fixed(Box<Config>),
-}
-
-impl ConfigSource {
-    /// Reads the configuration.
-    ///
-    /// # Errors
-    /// [`ConfigError`] if it cannot be read or holds something impossible.
-    pub fn load(&self) -> Result<Config, ConfigError> {
-        match self {
-            Self::Fixed(config) => Ok((**config).clone()),
-            Self::FileAndEnvironment(file) => {
-                // A variable that is not Unicode cannot be one of ours.
-                let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
-                    Some((name.into_string().ok()?, value.into_string().ok()?))
-                };
-                let environment: Vec<(String, String)> = std::env::vars_os().filter_map(text).collect();
-                Config::load(file.as_deref(), &environment)
-            }
-        }
-    }
-
-    /// Reads the configuration while the daemon runs, which a file system that hangs must not hold up.
-    async fn load_again(&self) -> Result<Config, ConfigError> {
-        let Self::FileAndEnvironment(Some(file)) = self else { return self.load() };
-        let source = self.clone();
-        file_system::ask(file, move || source.load()).await.unwrap_or_else(|problem| {
-            Err(ConfigError { origin: file.display().to_string(), problem: format!("cannot be read: {problem}") })
-        })
-    }
-}
-
 /// Why the daemon could not start, or had to stop.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -86,14 +46,11 @@ pub enum Error {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// An account has no key to start with.
-    #[error("account `{0}`: {1}")]
+    #[error("account {0:?}: {1}")]
     Key(String, KeyError),
     /// The HTTP client cannot be set up.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// There is nothing to listen on.
-    #[error(transparent)]
-    Listen(#[from] ListenError),
     /// A part of the daemon ended that must not end; serving on would mean serving old numbers.
     #[error("{0} has ended unexpectedly; the exporter stops, so that it does not serve old numbers")]
     Died(String),
@@ -102,17 +59,10 @@ pub enum Error {
     System(&'static str, std::io::Error),
 }
 
-impl Error {
-    /// Whether the configuration is to blame.
-    pub fn is_configuration(&self) -> bool {
-        matches!(self, Self::Config(_) | Self::Key(..))
-    }
-}
-
 /// What can be set on the command line only.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Where the configuration comes from.
+    /// Where a reload reads the configuration.
     pub config: ConfigSource,
     /// Where `/metrics` is.
     pub telemetry_path: String,
@@ -164,14 +114,13 @@ fn start(config: &Config, fleet: &Fleet, prepared: Prepared) -> (String, Poller)
     (account.name, Poller::new(client, keys, handle))
 }
 
-/// Polls and serves until a signal to stop.
+/// Polls with this configuration and serves until a signal to stop.
 ///
 /// # Errors
 /// Any [`Error`]; once it runs, only [`Error::Died`].
-pub async fn run(options: Options, listeners: Vec<TcpListener>) -> Result<(), Error> {
+pub async fn run(options: Options, config: Config, listeners: Vec<TcpListener>) -> Result<(), Error> {
     // Signals first: one that comes while keys are read must not be lost.
     let Signals { mut term, mut interrupt, mut hangup } = Signals::new()?;
-    let config = options.config.load()?;
     config.warnings().iter().for_each(|warning| warn!("{warning}"));
     let fleet = Fleet::default();
     let mut polling = Polling { fleet: fleet.clone(), tasks: JoinSet::new(), running: HashMap::new(), config };
@@ -270,11 +219,12 @@ struct Change {
 impl Change {
     /// Reads the configuration and the keys. Nothing is in effect yet.
     async fn prepare(source: ConfigSource, old: Config) -> Result<Self, Error> {
-        let config = source.load_again().await?;
+        let config = source.load().await?;
         config.warnings().iter().for_each(|warning| warn!("{warning}"));
         let shared_settings_stay = old.api == config.api
             && old.poll == config.poll
             && old.shard == config.shard
+            && old.policies == config.policies
             && old.max_pipelines == config.max_pipelines;
         let stays = |account: &config::Account| shared_settings_stay && old.accounts.contains(account);
         let changed = config.accounts.iter().filter(|account| !stays(account));

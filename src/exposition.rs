@@ -257,8 +257,7 @@ fn write_fleet(
     changes.chain(lags.then_some(REST)).min()
 }
 
-/// The fleet's part alone, for tests and fuzzers that need no runtime.
-#[cfg(any(test, fuzzing))]
+/// The fleet's part alone, written once and not kept.
 pub(crate) fn fleet_text(fleet: &Fleet, now: Moment, format: Format) -> String {
     let mut text = Vec::new();
     let mut take = |piece: &[u8]| text.extend_from_slice(piece);

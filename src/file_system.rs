@@ -1,91 +1,154 @@
-//! Asks the file system beside the async tasks: one that hangs, as network mounts do, must not hang the exporter.
+//! Reads files without blocking the async runtime: a file system that hangs, as network mounts do, must not hang the
+//! exporter.
 //!
-//! A thread that hangs cannot be called off. It is one of a pool whose other threads write what scrapers read, so those
-//! that wait for files are few: one for each file, and never more than a part of the pool.
+//! A thread that hangs in a read cannot be cancelled. It comes from a pool whose other threads render responses, so each
+//! file occupies at most one thread, and all files together only a part of the pool.
+//!
+//! One file is written: [`replace`].
 
-use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::collections::BTreeSet;
+use std::fs::{File, OpenOptions, Permissions};
+use std::io::{self, Read, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use tokio::sync::Semaphore;
+use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-/// No file that is read here takes longer on a file system that works.
-const LONGEST_READ: Duration = Duration::from_secs(2);
+/// A working file system responds faster to every file that the exporter reads.
+const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What is said of a file that takes longer.
-const NO_ANSWER: &str = "no answer from the file system";
+/// Threads that may wait for files, out of the 512 that tokio has for blocking work.
+const THREADS: usize = 128;
 
-/// Threads that may wait for files, of the 512 that tokio has for whatever blocks.
-static THREADS: Semaphore = Semaphore::const_new(128);
-
-/// The place of the one thread that may wait for a file, for all files that were ever asked for.
-static FILES: Mutex<BTreeMap<PathBuf, Arc<Semaphore>>> = Mutex::new(BTreeMap::new());
-
-/// What `read` brings, if it comes in time. One after the other reads `file`: while a read hangs, there is no other.
-///
-/// # Errors
-/// Why there is nothing. `read` may go on, and nobody waits for it any more.
-pub async fn ask<T: Send + 'static>(file: &Path, read: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
-    let place = FILES.lock().unwrap_or_else(PoisonError::into_inner).entry(file.to_owned()).or_insert_with(one).clone();
-    let answer = timeout(LONGEST_READ, async {
-        // They are never closed.
-        let places = (place.acquire_owned().await, THREADS.acquire().await);
-        let read = move || {
-            let _places = places;
-            read()
-        };
-        spawn_blocking(read).await
-    });
-    answer.await.map_err(|_| NO_ANSWER.to_owned())?.map_err(|error| error.to_string())
-}
-
-fn one() -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(1))
-}
-
-/// Some editors write it in front of UTF-8. It is not part of the text.
+/// Some editors write it in front of UTF-8. It is not part of the content.
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
-/// Reads a whole file that has at most `largest` bytes, without a leading byte order mark.
+/// The files that a thread is reading now.
+static READING: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+/// Wakes those who wait for a thread to finish.
+static FINISHED: Notify = Notify::const_new();
+
+/// Reads a whole file of at most `largest` bytes, without a leading byte order mark.
 ///
-/// A pipe is waited for as long as for any other file, and no longer: it may have been left where nobody writes to it.
+/// A pipe that nothing is written to fails like a file system that hangs. While an earlier read of the same file hangs, no
+/// second one starts.
 ///
 /// # Errors
-/// If it is larger, if nothing comes out of a pipe, or if it cannot be read.
-pub fn read(file: &Path, largest: u64) -> io::Result<Zeroizing<Vec<u8>>> {
-    // Not blocking concerns pipes alone: opening one would wait for its writer.
-    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(file)?;
+/// If the file is larger, cannot be read, or is not read within 2 seconds. A read that timed out may continue in its thread.
+pub async fn read(path: &Path, largest: u64) -> io::Result<Zeroizing<Vec<u8>>> {
+    let file = path.to_owned();
+    exclusively(path, move || read_blocking(&file, largest)).await?
+}
+
+/// Runs `work` on a thread, when no other thread works on the same file.
+async fn exclusively<T: Send + 'static>(path: &Path, work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+    let result = timeout(TIMEOUT, async {
+        let reading = Reading::begin(path).await;
+        let work = move || {
+            let _reading = reading;
+            work()
+        };
+        spawn_blocking(work).await
+    });
+    result.await.map_err(|_| timed_out())?.map_err(io::Error::other)
+}
+
+/// An entry in [`READING`], removed on drop.
+struct Reading(PathBuf);
+
+impl Reading {
+    async fn begin(path: &Path) -> Self {
+        loop {
+            // Before the look at the set, so that no wake-up is lost in between.
+            let finished = FINISHED.notified();
+            {
+                let mut reading = reading();
+                if reading.len() < THREADS && reading.insert(path.to_owned()) {
+                    return Self(path.to_owned());
+                }
+            }
+            finished.await;
+        }
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        reading().remove(&self.0);
+        FINISHED.notify_waiters();
+    }
+}
+
+fn reading() -> MutexGuard<'static, BTreeSet<PathBuf>> {
+    READING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn timed_out() -> io::Error {
+    let problem = format!("timed out after {}s waiting for the file system", TIMEOUT.as_secs());
+    io::Error::new(io::ErrorKind::TimedOut, problem)
+}
+
+/// [`read`] on this thread.
+pub fn read_blocking(path: &Path, largest: u64) -> io::Result<Zeroizing<Vec<u8>>> {
+    // Non-blocking concerns pipes only: opening one would wait for its writer.
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
     let mut bytes = Zeroizing::new(Vec::new());
-    InTime { file, until: Instant::now() + LONGEST_READ }.take(largest + 1).read_to_end(&mut bytes)?;
+    InTime { file, deadline: Instant::now() + TIMEOUT }.take(largest + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > largest {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it is larger than {largest} bytes")));
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {largest} bytes")));
     }
     if bytes.starts_with(BYTE_ORDER_MARK) {
+        // In place: a copy would leave a key behind in memory.
         bytes.drain(..BYTE_ORDER_MARK.len());
     }
     Ok(bytes)
 }
 
-/// Waits for what can be read, until it is too late.
+/// Replaces a file as a whole, readable for everybody: a reader sees the old content or the new one.
+///
+/// # Errors
+/// If a file beside it cannot be written, or cannot take its place.
+pub async fn replace(path: &Path, content: String) -> io::Result<()> {
+    let path = path.to_owned();
+    spawn_blocking(move || replace_blocking(&path, &content)).await?
+}
+
+fn replace_blocking(path: &Path, content: &str) -> io::Result<()> {
+    let name = path.file_name().ok_or(io::ErrorKind::IsADirectory)?.to_string_lossy();
+    // The textfile collector ignores names that do not end in .prom.
+    let new = path.with_file_name(format!(".{name}.{}", std::process::id()));
+    let written = (|| {
+        let mut file = OpenOptions::new().write(true).create_new(true).open(&new)?;
+        // Whatever the umask is.
+        file.set_permissions(Permissions::from_mode(0o644))?;
+        file.write_all(content.as_bytes())?;
+        std::fs::rename(&new, path)
+    })();
+    if written.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::AlreadyExists) {
+        let _ = std::fs::remove_file(&new);
+    }
+    written
+}
+
+/// Waits for readable bytes until the deadline.
 struct InTime {
     file: File,
-    until: Instant,
+    deadline: Instant,
 }
 
 impl Read for InTime {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let left = self.until.saturating_duration_since(Instant::now());
+        let left = self.deadline.saturating_duration_since(Instant::now());
         let left = Timespec::try_from(left).map_err(io::Error::other)?;
         match poll(&mut [PollFd::new(&self.file, PollFlags::IN)], Some(&left))? {
-            0 => Err(io::Error::new(io::ErrorKind::TimedOut, NO_ANSWER)),
+            0 => Err(timed_out()),
             _ => self.file.read(buffer),
         }
     }
@@ -93,33 +156,66 @@ impl Read for InTime {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::mpsc;
 
     use super::*;
 
     #[tokio::test]
-    async fn a_file_that_hangs_holds_up_one_thread_and_no_other_file() {
+    async fn a_file_that_hangs_occupies_one_thread_and_blocks_no_other_file() {
         let (answer, answers) = mpsc::channel::<&str>();
         let answers = Arc::new(Mutex::new(answers));
-        let begun = Arc::new(AtomicUsize::new(0));
-        let ask_hanging = || {
-            let (answers, begun) = (answers.clone(), begun.clone());
-            ask(Path::new("/hangs"), move || {
-                begun.fetch_add(1, Ordering::SeqCst);
+        let started = Arc::new(AtomicUsize::new(0));
+        let hang = || {
+            let (answers, started) = (answers.clone(), started.clone());
+            exclusively(Path::new("/hangs"), move || {
+                started.fetch_add(1, Ordering::SeqCst);
                 answers.lock().unwrap().recv().unwrap()
             })
         };
-        let other = ask(Path::new("/other"), || "well");
-        let (first, second, third, other) = tokio::join!(ask_hanging(), ask_hanging(), ask_hanging(), other);
-        assert_eq!([first, second, third], [(); 3].map(|()| Err(NO_ANSWER.to_owned())));
-        assert_eq!(other, Ok("well"));
-        assert_eq!(begun.load(Ordering::SeqCst), 1);
+        let other = exclusively(Path::new("/other"), || "well");
+        let (first, second, third, other) = tokio::join!(hang(), hang(), hang(), other);
+        for result in [first, second, third] {
+            assert_eq!(result.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        }
+        assert_eq!(other.unwrap(), "well");
+        assert_eq!(started.load(Ordering::SeqCst), 1);
+        assert!(reading().contains(Path::new("/hangs")) && !reading().contains(Path::new("/other")));
 
-        // The first answer is for the read that nobody waits for any more.
+        // The first answer goes to the read that timed out.
         answer.send("late").unwrap();
         answer.send("in time").unwrap();
-        assert_eq!(ask_hanging().await, Ok("in time"));
-        assert_eq!(begun.load(Ordering::SeqCst), 2);
+        assert_eq!(hang().await.unwrap(), "in time");
+        assert_eq!(started.load(Ordering::SeqCst), 2);
+        assert!(!reading().contains(Path::new("/hangs")), "a file that is read is forgotten");
+    }
+
+    #[tokio::test]
+    async fn one_byte_order_mark_is_dropped_and_the_size_is_bounded() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        for (content, expected) in [
+            ("\u{feff}text", "text"),
+            ("\u{feff}\u{feff}text", "\u{feff}text"),
+            ("te\u{feff}xt", "te\u{feff}xt"),
+            ("\u{feff}", ""),
+            ("", ""),
+        ] {
+            std::fs::write(&path, content).unwrap();
+            assert_eq!(read(&path, 100).await.unwrap().as_slice(), expected.as_bytes(), "{content:?}");
+        }
+        std::fs::write(&path, "12345").unwrap();
+        assert_eq!(read(&path, 5).await.unwrap().as_slice(), b"12345");
+        assert_eq!(read(&path, 4).await.unwrap_err().to_string(), "larger than 4 bytes");
+        assert_eq!(read(&folder.path().join("none"), 4).await.unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[tokio::test]
+    async fn a_pipe_without_a_writer_times_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        assert_eq!(read(&path, 4).await.unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 }

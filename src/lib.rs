@@ -1,20 +1,30 @@
 //! Prometheus exporter for GoldRush pipelines: polls the Pipeline REST API, serves `/metrics`.
 //!
-//! A value's way, and the crate's one direction (nothing below knows what is above it):
+//! The way of a value, and the crate's one direction (nothing below knows what is above it):
 //!
 //! * [`routes`] responds to scrapers and, with `page`, to people; [`exposition`] writes the text that scrapers read;
-//! * [`fleet`] is the picture: what is known of every pipeline, and since when;
-//! * [`poll`] asks when something is due and writes the picture, through [`api`], with a [`service_key`].
+//! * [`trouble`] judges what is wrong, from what [`account`] knows;
+//! * [`fleet`] is the shelf: all accounts under their locks;
+//! * [`poller`] drives one account: it sends what [`account`] says through [`api`], with a [`service_key`], hands responses
+//!   back, and turns [`events`] into log lines;
+//! * [`account`] knows and decides, without I/O and without a clock. What a 401 leads to stands there.
 //!
-//! [`http`] is a web server for any exporter, [`rate`] a limit on how often something happens, `settings` reads files of
-//! settings; none of them knows what it is used for. [`config`] says what to poll; [`daemon`] wires it all together; [`cli`] and [`run`] are the command line;
-//! [`logging`] writes to standard error; [`hardening`] hides the process from its neighbours, [`allocator`] keeps its memory flat.
-//! [`simulator`] is a Pipeline API to run against. To add a gauge: one row in `exposition/families.rs`.
+//! [`config`] says what to poll, and [`thresholds`] when something is wrong; [`daemon`] wires it all together; [`cli`] and
+//! [`commands`] are the command line; [`simulator`] is a Pipeline API to run against.
+//!
+//! The ground floor knows nothing of all this: [`http`] is a web server for any exporter, [`rate`] a limit on how often
+//! something happens, [`moment`] a time on three clocks, `settings` reads files of settings strictly, `file_system` and
+//! `output` read and write without blocking the runtime, [`logging`] writes to standard error, [`hardening`] hides the process
+//! from its neighbours, and [`allocator`] keeps its memory flat.
+//!
+//! To add a gauge: one row in `exposition/families.rs`. To add a kind of trouble: one row in `trouble/kinds.rs` and one
+//! function in `trouble/judge.rs`.
 
 pub mod account;
 pub mod allocator;
 pub mod api;
 pub mod cli;
+pub mod commands;
 pub mod config;
 pub mod daemon;
 pub mod events;
@@ -28,12 +38,12 @@ pub mod http;
 mod labels;
 pub mod logging;
 pub mod moment;
+mod output;
 mod page;
 pub mod poller;
 pub mod pulse;
 pub mod rate;
 pub mod routes;
-pub mod run;
 pub mod service_key;
 mod settings;
 pub mod simulator;

@@ -1,7 +1,10 @@
-//! Structured logs on standard error, as logfmt or JSON.
+//! Structured logs on standard error, as logfmt or JSON. They never block the program.
+
+mod queue;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::panic::PanicHookInfo;
+use std::time::Duration;
 
 use tracing::error;
 use tracing::level_filters::LevelFilter;
@@ -11,6 +14,12 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::api;
+use queue::{Line, Queue};
+
+static QUEUE: Queue = Queue::new();
+
+/// How long the end of the process waits for a reader of standard error.
+const LAST_LINES: Duration = Duration::from_millis(400);
 
 /// The shape of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -21,34 +30,59 @@ pub enum LogFormat {
     Json,
 }
 
-/// Begins to log. Libraries only log from warnings on, whatever the level: what they print at lower levels
+/// Starts to log. Libraries log warnings and errors only, whatever the level: what they print at lower levels
 /// is not ours to vouch for.
-pub fn start(level: LevelFilter, format: LogFormat) {
+pub fn start(level: LevelFilter, format: LogFormat) -> LastLines {
     let filter = Targets::new().with_default(level.min(LevelFilter::WARN)).with_target("goldrush_exporter", level);
+    let writer = || Line(&QUEUE);
     let layer = match format {
         LogFormat::Logfmt => tracing_subscriber::fmt::layer()
             .event_format(tracing_logfmt::EventsFormatter::default())
             .fmt_fields(tracing_logfmt::FieldsFormatter::default())
-            .with_writer(std::io::stderr)
+            .with_writer(writer)
             .boxed(),
-        LogFormat::Json => {
-            tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(std::io::stderr).boxed()
-        }
+        LogFormat::Json => tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(writer).boxed(),
     };
     // Fails only if logging has been started already.
     let _ = tracing_subscriber::registry().with(layer.with_filter(filter)).try_init();
+    // Without the thread, lines are dropped and counted.
+    let _ = std::thread::Builder::new().name("log".to_owned()).spawn(|| QUEUE.drain(std::io::stderr()));
     std::panic::set_hook(Box::new(log_panic));
+    LastLines
 }
 
-/// Of a panic's message only the words of errors: it may quote what was being read, which can hold a secret.
+/// Writes what is still queued, on drop. To be kept until the end of `main`.
+#[must_use]
+#[derive(Debug)]
+pub struct LastLines;
+
+impl Drop for LastLines {
+    fn drop(&mut self) {
+        QUEUE.flush(LAST_LINES);
+    }
+}
+
+/// Says something to the person at the terminal, on standard error and in the order of the log.
+pub fn say(message: &str) {
+    QUEUE.push(format!("goldrush-exporter: {message}\n").as_bytes());
+}
+
+/// How many lines were not written, because nothing reads standard error.
+pub fn lines_dropped() -> u64 {
+    QUEUE.dropped()
+}
+
+/// Logs a panic. Its message is redacted: it may quote what was being read, which can hold a secret.
 fn log_panic(panic: &PanicHookInfo<'_>) {
     let payload = panic.payload();
     let message = payload.downcast_ref::<String>().map(String::as_str).or(payload.downcast_ref::<&str>().copied());
     let detail = api::redact(message.unwrap_or_default());
-    let place = panic.location().map(ToString::to_string);
+    let location = panic.location().map(ToString::to_string);
     let backtrace = Backtrace::capture();
     let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
-    error!(place, detail, backtrace, "the exporter panicked: please report this bug");
+    error!(location, detail, backtrace, "the exporter panicked: please report this bug");
+    // The process may not reach the end of `main`.
+    QUEUE.flush(LAST_LINES);
 }
 
 #[cfg(test)]
@@ -63,7 +97,7 @@ mod tests {
         // A panic hook is the whole process': the panic happens in another one.
         const CHILD: &str = "GOLDRUSH_TEST_PANICS";
         if std::env::var_os(CHILD).is_some() {
-            start(LevelFilter::TRACE, LogFormat::Logfmt);
+            let _last_lines = start(LevelFilter::TRACE, LogFormat::Logfmt);
             let text = black_box("é, a canary");
             let _ = black_box(&text[..black_box(1)]);
         }
@@ -73,6 +107,6 @@ mod tests {
         let (out, log) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(!out.contains("canary") && !log.contains("canary"), "{out}{log}");
         let line = log.lines().find(|line| line.contains("the exporter panicked")).unwrap_or_else(|| panic!("{log}"));
-        assert!(line.contains("level=error") && line.contains("place=src/logging.rs:"), "{line}");
+        assert!(line.contains("level=error") && line.contains("location=src/logging.rs:"), "{line}");
     }
 }

@@ -3,47 +3,47 @@
 //! A ServiceKey can delete pipelines (GoldRush, Service Keys). So the type has no way to be shown, and
 //! its memory is wiped when it is dropped.
 
+mod shape;
+
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use tracing::warn;
 use zeroize::Zeroizing;
 
 use crate::file_system;
 
+pub use shape::{Flaw, Suspicion};
+
 /// The variable that is enough to run: one account named `default`.
 pub const DEFAULT_ENV: &str = "GOLDRUSH_SERVICE_KEY";
 
-/// A larger file is no key.
+/// A larger file does not hold a key.
 const LARGEST_FILE: u64 = 16 * 1024;
 
 /// The credential of one account.
-pub struct ServiceKey(Zeroizing<String>);
+pub struct ServiceKey {
+    text: Zeroizing<String>,
+    /// Why it is probably not a ServiceKey.
+    pub suspicion: Option<Suspicion>,
+}
 
 impl ServiceKey {
-    /// Takes the text of a key; white space around it is trimmed.
+    /// Reads the text of a key; white space around it is trimmed.
     ///
     /// # Errors
-    /// A [`Flaw`] if it could not be sent as a header: empty, or with inner white space, control or
-    /// non-ASCII characters.
+    /// A [`Flaw`] if the text cannot be sent as a header, or is certainly not a ServiceKey.
     pub fn new(text: &str) -> Result<Self, Flaw> {
         let key = text.trim();
-        if key.is_empty() {
-            return Err(Flaw::Empty);
-        }
-        if key.contains(char::is_whitespace) {
-            return Err(Flaw::InnerWhitespace);
-        }
-        if !key.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(Flaw::Unprintable);
-        }
-        Ok(Self(Zeroizing::new(key.to_owned())))
+        let suspicion = shape::check(key)?;
+        Ok(Self { text: Zeroizing::new(key.to_owned()), suspicion })
     }
 
     /// The secret itself, for the `Authorization` header and nothing else.
     pub(crate) fn reveal(&self) -> &str {
-        &self.0
+        &self.text
     }
 }
 
@@ -53,28 +53,14 @@ impl fmt::Debug for ServiceKey {
     }
 }
 
-/// Why a text is no ServiceKey.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Flaw {
-    /// Nothing, or only white space.
-    #[error("is empty")]
-    Empty,
-    /// Two keys, a sentence, a wrapped line.
-    #[error("holds white space inside: it takes the key alone, on one line")]
-    InnerWhitespace,
-    /// A wrong encoding, or a binary file.
-    #[error("holds control or non-ASCII characters: it takes the key alone, as GoldRush shows it")]
-    Unprintable,
-}
-
 /// Where a key comes from. This is what logs and errors show.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeySource {
-    /// An environment variable, read when needed; it cannot change while the process lives.
+    /// An environment variable, read when needed; it cannot change while the process runs.
     Env(String),
     /// A file, read again whenever it changes.
     File(PathBuf),
-    /// A key of the program's own simulation, which is no secret: the demo needs no file and no environment.
+    /// A key of the built-in simulation, which is not a secret: the demo needs no file and no environment.
     BuiltIn(&'static str),
 }
 
@@ -88,7 +74,7 @@ impl fmt::Display for KeySource {
     }
 }
 
-/// Why no key could be had from its source.
+/// Why a source provides no key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
     /// The variable does not exist.
@@ -97,13 +83,13 @@ pub enum KeyError {
     /// The file could not be read.
     #[error("no ServiceKey: {0} cannot be read: {1}")]
     Unreadable(KeySource, String),
-    /// There is something, but it is no key.
+    /// It holds something that is not a key.
     #[error("no ServiceKey: {0} {1}")]
     Flawed(KeySource, Flaw),
 }
 
 impl KeySource {
-    /// Reads the key that is there now.
+    /// Reads the key.
     ///
     /// # Errors
     /// A [`KeyError`] that names the source and what is wrong with it, never what it holds.
@@ -119,11 +105,8 @@ impl KeySource {
             Self::BuiltIn(key) => Zeroizing::new((*key).to_owned()),
             Self::File(path) => {
                 let unreadable = |why: String| KeyError::Unreadable(self.clone(), why);
-                let read = file_system::ask(path, {
-                    let path = path.clone();
-                    move || file_system::read(&path, LARGEST_FILE)
-                });
-                let bytes = read.await.map_err(unreadable)?.map_err(|error| unreadable(error.to_string()))?;
+                let bytes = file_system::read(path, LARGEST_FILE).await;
+                let bytes = bytes.map_err(|error| unreadable(error.to_string()))?;
                 let text = std::str::from_utf8(&bytes);
                 Zeroizing::new(text.map_err(|_| KeyError::Flawed(self.clone(), Flaw::Unprintable))?.to_owned())
             }
@@ -132,7 +115,7 @@ impl KeySource {
     }
 }
 
-/// The key in use. Each new key has a new generation, so that an answer counts for the key that asked.
+/// The key in use. Each new key has a new generation, so that a response counts for the key of its request.
 #[derive(Debug, Clone)]
 pub struct LoadedKey {
     /// The key itself.
@@ -151,10 +134,10 @@ pub struct KeyHolder {
     problem: Option<KeyError>,
 }
 
-/// What a look at the source has found.
+/// What reading the source again has found.
 #[derive(Debug)]
 pub struct Look {
-    /// Of the key that was in use when it began.
+    /// Of the key that was in use when the read began.
     generation: u64,
     found: Result<ServiceKey, KeyError>,
 }
@@ -166,7 +149,7 @@ pub enum Reread {
     Unchanged,
     /// A new key is in use.
     Changed,
-    /// There is no key now: the old one stays in use. Said once for each new problem.
+    /// The source holds no key: the old one stays in use. Reported once for each new problem.
     Failed(KeyError),
 }
 
@@ -177,6 +160,7 @@ impl KeyHolder {
     /// As [`KeySource::read`].
     pub async fn load(source: KeySource) -> Result<Self, KeyError> {
         let key = Arc::new(source.read().await?);
+        warn_of(&source, &key);
         Ok(Self { source, current: LoadedKey { key, generation: 1, loaded_at: SystemTime::now() }, problem: None })
     }
 
@@ -190,17 +174,17 @@ impl KeyHolder {
         &self.current
     }
 
-    /// Reads the source again, beside whatever else goes on. Comparing what it holds, instead of watching the file,
-    /// also sees the links that Kubernetes swaps and works on every file system.
+    /// Reads the source again. Comparing the content, instead of watching the file, also notices the links that
+    /// Kubernetes swaps, and works on every file system.
     pub fn look(&self) -> impl Future<Output = Look> + Send + use<> {
         let (source, generation) = (self.source.clone(), self.current.generation);
         async move { Look { generation, found: source.read().await } }
     }
 
-    /// Takes up what a look has found.
+    /// Takes over the key that was found, if it is new.
     pub fn take(&mut self, Look { generation, found }: Look) -> Reread {
         match found {
-            // Another look was faster, and may have seen the file later.
+            // Another read was faster, and may have read the file later.
             _ if generation != self.current.generation => Reread::Unchanged,
             Ok(key) if key.reveal() == self.current.key.reveal() => {
                 self.problem = None;
@@ -208,6 +192,7 @@ impl KeyHolder {
             }
             Ok(key) => {
                 self.problem = None;
+                warn_of(&self.source, &key);
                 let generation = self.current.generation + 1;
                 self.current = LoadedKey { key: Arc::new(key), generation, loaded_at: SystemTime::now() };
                 Reread::Changed
@@ -221,24 +206,21 @@ impl KeyHolder {
     }
 }
 
+fn warn_of(source: &KeySource, key: &ServiceKey) {
+    if let Some(suspicion) = key.suspicion {
+        warn!("the ServiceKey from {source} {suspicion}");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn white_space_around_is_trimmed_and_anything_else_is_refused_without_showing_it() {
+    fn white_space_around_is_trimmed_and_the_key_is_not_shown() {
         assert_eq!(ServiceKey::new(" sk_1\r\n").unwrap().reveal(), "sk_1");
-        for (text, flaw) in [
-            ("", Flaw::Empty),
-            (" \n\t ", Flaw::Empty),
-            ("sk_1 sk_2", Flaw::InnerWhitespace),
-            ("sk_1\nsk_2\n", Flaw::InnerWhitespace),
-            ("sk\u{7}1", Flaw::Unprintable),
-            ("sk\u{0}1", Flaw::Unprintable),
-            ("ské", Flaw::Unprintable),
-        ] {
-            assert_eq!(ServiceKey::new(text).unwrap_err(), flaw, "{text:?}");
-        }
+        assert_eq!(ServiceKey::new(" \n\t ").unwrap_err(), Flaw::Empty);
+        assert_eq!(ServiceKey::new(" \"sk_1\"\n").unwrap_err(), Flaw::Quoted);
         assert_eq!(format!("{:?}", ServiceKey::new("sk_secret").unwrap()), "ServiceKey(hidden)");
     }
 

@@ -1,39 +1,87 @@
-//! From where on something is trouble: the numbers that the judgement compares readings with.
+//! How bad a reading must be to count as trouble. `policies` in the configuration overrides the defaults.
 
-use std::time::Duration;
+use std::ops::Index;
 
-/// One set of thresholds.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Thresholds {
-    /// Processing delay of an unbounded pipeline that does not catch up.
-    pub delay: Duration,
-    /// The same, as an incident.
-    pub delay_critical: Duration,
-    /// Pending records, while they grow.
-    pub backlog: f64,
-    /// Time without progress although there is something to do.
-    pub stalled: Duration,
-    /// Time without progress in any case.
-    pub no_progress: Duration,
-    /// Age of the destination check when it is read.
-    pub destination_check_age: Duration,
-    /// Time that a pipeline may take to run: a deployment takes minutes.
-    pub deployment: Duration,
-    /// Dropped records in all that were read. Some contracts emit events that do not fit their own ABI.
-    pub dropped_share: f64,
+use crate::labels::closed_set;
+
+closed_set! {
+    /// A threshold; its text is the name of the setting.
+    pub enum Threshold {
+        /// Processing delay from which a pipeline lags.
+        Delay = "delay",
+        /// Processing delay from which that is critical.
+        DelayCritical = "delay_critical",
+        /// Buffered records from which a growing backlog counts.
+        Backlog = "backlog",
+        /// Time without progress, although there is work.
+        Stalled = "stalled",
+        /// Time without progress, whether or not there is work.
+        NoProgress = "no_progress",
+        /// Age of the API's newest destination check.
+        DestinationCheckAge = "destination_check_age",
+        /// Share of the records that the pipeline drops.
+        DroppedShare = "dropped_share",
+        /// Time in a transitional phase.
+        Deployment = "deployment",
+    }
 }
+
+/// What a threshold measures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// A duration, as a value in seconds.
+    Seconds,
+    /// A number of records.
+    Records,
+    /// A share from 0 to 1.
+    Share,
+}
+
+impl Threshold {
+    /// Its unit and its default.
+    const fn row(self) -> (Unit, f64) {
+        match self {
+            Self::Delay => (Unit::Seconds, 5.0 * 60.0),
+            Self::DelayCritical | Self::NoProgress => (Unit::Seconds, 30.0 * 60.0),
+            Self::Backlog => (Unit::Records, 10_000.0),
+            Self::Stalled => (Unit::Seconds, 10.0 * 60.0),
+            Self::DestinationCheckAge | Self::Deployment => (Unit::Seconds, 15.0 * 60.0),
+            Self::DroppedShare => (Unit::Share, 0.001),
+        }
+    }
+
+    /// What it measures.
+    pub const fn unit(self) -> Unit {
+        self.row().0
+    }
+}
+
+/// A value for every threshold.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Thresholds([f64; Threshold::COUNT]);
 
 impl Default for Thresholds {
     fn default() -> Self {
-        Self {
-            delay: Duration::from_secs(5 * 60),
-            delay_critical: Duration::from_secs(30 * 60),
-            backlog: 10_000.0,
-            stalled: Duration::from_secs(10 * 60),
-            no_progress: Duration::from_secs(30 * 60),
-            destination_check_age: Duration::from_secs(15 * 60),
-            deployment: Duration::from_secs(15 * 60),
-            dropped_share: 0.001,
+        Self(std::array::from_fn(|index| Threshold::ALL[index].row().1))
+    }
+}
+
+impl Thresholds {
+    /// Overrides some of the values.
+    #[must_use]
+    pub fn with(mut self, overrides: impl IntoIterator<Item = (Threshold, f64)>) -> Self {
+        for (threshold, value) in overrides {
+            self.0[threshold as usize] = value;
         }
+        self
+    }
+}
+
+/// The value in the threshold's unit.
+impl Index<Threshold> for Thresholds {
+    type Output = f64;
+
+    fn index(&self, threshold: Threshold) -> &f64 {
+        &self.0[threshold as usize]
     }
 }

@@ -29,7 +29,7 @@ fn fine_is_0_and_once_prints_every_pipeline() {
     let api = Api::healthy(120);
     let ended = run(&["check"], &api.environment());
     assert_eq!(ended.status, Some(0), "{}", ended.stderr);
-    let said = "account `default`: fine, 120 pipelines listed (key from environment variable GOLDRUSH_SERVICE_KEY)\n";
+    let said = "account \"default\": ok, 120 pipelines listed (key from environment variable GOLDRUSH_SERVICE_KEY)\n";
     assert_eq!(ended.stdout, said);
     let ended = run(&["once"], &api.environment());
     assert_eq!(ended.status, Some(0), "{}", ended.stderr);
@@ -38,6 +38,44 @@ fn fine_is_0_and_once_prints_every_pipeline() {
         let successes = exposition.values("goldrush_pipeline_probe_success", &[&format!("probe=\"{probe}\"")]);
         assert_eq!(successes, [1.0; 120], "{probe}");
     }
+    // node_exporter has metrics of its own process, and reports an error for a second set.
+    for (name, _) in exposition.samples() {
+        assert!(name.starts_with("goldrush_") && !name.starts_with("goldrush_exporter_"), "{name}");
+    }
+}
+
+#[test]
+fn once_replaces_a_file_as_a_whole() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let api = Api::healthy(3);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("goldrush.prom");
+    let once = |file: &std::path::Path| run(&["once", "--output", file.to_str().unwrap()], &api.environment());
+    // Readers of the old content keep it: the file is not overwritten in place.
+    std::fs::write(&file, "old\n").unwrap();
+    let mut old = std::fs::File::open(&file).unwrap();
+    let ended = once(&file);
+    assert_eq!((ended.status, ended.stdout.as_str()), (Some(0), ""), "{}", ended.stderr);
+    assert_eq!(std::io::read_to_string(&mut old).unwrap(), "old\n");
+    let exposition = common::Exposition(std::fs::read_to_string(&file).unwrap());
+    assert_eq!(exposition.values("goldrush_pipeline_probe_success", &[]), [1.0; 9]);
+    assert!(exposition.0.ends_with('\n'));
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o644);
+
+    // What is known of an account that fails is written as well.
+    api.simulator.revoke_key(KEY);
+    assert_eq!(once(&file).status, Some(3));
+    let exposition = common::Exposition(std::fs::read_to_string(&file).unwrap());
+    assert_eq!(exposition.value("goldrush_auth_unauthorized{account=\"default\"}"), Some(1.0));
+
+    for missing in [folder.path().join("no/such/folder.prom"), folder.path().to_owned()] {
+        let ended = once(&missing);
+        assert_eq!(ended.status, Some(1), "{}", ended.stderr);
+        assert!(ended.stderr.contains(&format!("cannot write {} (--output): ", missing.display())), "{}", ended.stderr);
+    }
+    let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["goldrush.prom"], "nothing is left behind");
 }
 
 #[test]
@@ -76,7 +114,7 @@ fn a_key_that_is_revoked_in_the_midst_of_once_is_3() {
 fn no_key_and_wrong_configuration_are_2() {
     both_end_with(&[], 2, "environment variable GOLDRUSH_SERVICE_KEY is not set");
     let unknown = environment(&[("GOLDRUSH_EXPORTER__POLL__STATSU", "5s"), ("GOLDRUSH_SERVICE_KEY", KEY)]);
-    both_end_with(&unknown, 2, "`poll.statsu` is not a setting");
+    both_end_with(&unknown, 2, "poll.statsu: unknown setting");
     let ended = run(&[], &unknown);
     assert_eq!(ended.status, Some(2), "serving refuses it as well");
     assert_eq!(run(&["--no-such-flag"], &[]).status, Some(2));
@@ -86,10 +124,10 @@ fn no_key_and_wrong_configuration_are_2() {
         assert_eq!((ended.status, ended.stderr.contains("host:port")), (Some(2), true), "{address}: {}", ended.stderr);
     }
     let ended = run(&["demo", "--config.file", "/no/such/file.yml"], &[]);
-    assert_eq!((ended.status, ended.stderr.contains("leave --config.file out")), (Some(2), true), "{}", ended.stderr);
+    assert_eq!((ended.status, ended.stderr.contains("leave out --config.file")), (Some(2), true), "{}", ended.stderr);
     assert_eq!(run(&["--config.file", "/no/such/file.yml", "--config.check"], &[]).status, Some(2));
     let spaced = environment(&[("GOLDRUSH_SERVICE_KEY", "two canary-words")]);
-    both_end_with(&spaced, 2, "holds white space inside");
+    both_end_with(&spaced, 2, "contains white space");
     let ended = run(&[], &spaced);
     assert_eq!(ended.status, Some(2));
     assert!(!format!("{}{}", ended.stdout, ended.stderr).contains("canary"));
@@ -151,7 +189,7 @@ fn the_lowest_status_of_several_accounts_counts() {
         ("KEY_A", "read_only"),
         ("KEY_B", "no_such_key"),
     ]));
-    both_end_with(&settings, 3, "account `a`: the API answered 403");
+    both_end_with(&settings, 3, "account \"a\": the API answered 403");
 }
 
 #[test]
@@ -163,6 +201,26 @@ fn config_check_prints_the_settings_and_no_key() {
     let ended = run(&["--config.check"], &[]);
     assert_eq!(ended.status, Some(2), "a key that is missing is an error of the configuration");
     assert!(ended.stderr.contains("GOLDRUSH_SERVICE_KEY is not set"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_byte_order_mark_does_not_matter() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, content: &str| {
+        std::fs::write(folder.path().join(name), format!("\u{feff}{content}")).unwrap();
+        folder.path().join(name).to_str().unwrap().to_owned()
+    };
+    let key = write("key", KEY);
+    let web = write("web.yml", "rate_limit: {interval: 1s, burst: 5}\n");
+    for (name, content) in [
+        ("c.yml", format!("accounts: [{{service_key_file: '{key}'}}]\n")),
+        ("c.toml", "max_pipelines = 7\n".to_owned()),
+    ] {
+        let config = write(name, &content);
+        let arguments = ["--config.check", "--config.file", &config, "--web.config.file", &web];
+        let ended = run(&arguments, &environment(&[("GOLDRUSH_SERVICE_KEY", KEY)]));
+        assert_eq!((ended.status, ended.stderr.as_str()), (Some(0), ""), "{name}");
+    }
 }
 
 #[test]

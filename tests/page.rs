@@ -9,10 +9,10 @@ use std::io::Read as _;
 use browser::Browser;
 use common::{Api, Exporter, KEY, eventually, request};
 use goldrush_exporter::exposition::FAMILIES;
-use goldrush_exporter::trouble::Kind;
 use goldrush_exporter::simulator::{
     DEMO_KEY_PROD, DEMO_KEY_REVOKED, DEMO_KEY_STAGING, Endpoint, Options, PRIVATE_STRINGS, Scenario,
 };
+use goldrush_exporter::trouble::Kind;
 use serde_json::{Value, json};
 
 const TAB: char = '\u{E004}';

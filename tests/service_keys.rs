@@ -178,7 +178,7 @@ fn a_secret_that_hangs_holds_up_nothing_and_is_taken_up_when_it_can_be_read_agai
     let before = threads();
     // Whoever opens it waits for a writer, as for a server that does not answer.
     secret.hang();
-    exporter.stderr.line("no answer from the file system");
+    exporter.stderr.line("timed out after 2s waiting for the file system");
     let requests = || api.simulator.requests().len();
     let asked = requests();
     eventually("polling goes on at its pace", || requests() > asked + 400);
@@ -188,7 +188,11 @@ fn a_secret_that_hangs_holds_up_nothing_and_is_taken_up_when_it_can_be_read_agai
     assert_eq!(timeouts, [0.0; 4], "the API answers all the time");
     // One waits for the file, and one may write for a scraper.
     assert!(threads() <= before + 2, "{} threads, and {before} before", threads());
-    assert_eq!(exporter.stderr.text().matches("no answer from the file system").count(), 1, "said once");
+    assert_eq!(
+        exporter.stderr.text().matches("timed out after 2s waiting for the file system").count(),
+        1,
+        "said once"
+    );
 
     api.simulator.revoke_key(KEY);
     exporter.until_value(UNAUTHORIZED, 1.0);
@@ -221,7 +225,7 @@ fn what_is_larger_than_any_key_is_none() {
     secret.put(&"k".repeat(16 * 1024 + 1));
     let ended = run(&["--config.check"], &settings);
     assert_eq!(ended.status, Some(2));
-    assert!(ended.stderr.contains("cannot be read: it is larger than 16384 bytes"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("cannot be read: larger than 16384 bytes"), "{}", ended.stderr);
 }
 
 #[test]
@@ -282,4 +286,87 @@ fn a_key_that_replaces_one_that_was_no_service_key_is_tried_at_once() {
     let first = api.simulator.requests().into_iter().find(|request| request.status == Some(200)).unwrap();
     let waited = first.at - lists().next_back().unwrap().at;
     assert!(waited < Duration::from_secs(4), "the new key was tried {waited:?} after the last refusal");
+}
+
+/// What people put in the place of a key, and what they are told.
+const NOT_KEYS: [(&str, &str); 12] = [
+    ("\"sk_canary\"", "begins or ends with a quotation mark: write the key without quotes"),
+    ("'sk_canary'", "begins or ends with a quotation mark: write the key without quotes"),
+    ("GOLDRUSH_SERVICE_KEY=sk_canary", "has the form NAME=value: write the value alone"),
+    ("export GOLDRUSH_SERVICE_KEY=sk_canary", "has the form NAME=value: write the value alone"),
+    ("sk_canary\\n", "ends with a literal \\n"),
+    ("Bearer sk_canary", "begins like a header: write the key alone"),
+    ("sk_canary sk_canary", "contains white space: write the key alone, on one line"),
+    // Base64 of sk_canary.
+    ("c2tfY2FuYXJ5", "is a key in base64: write the key itself"),
+    ("c2tfY2FuYXJ5Cg==", "is a key in base64: write the key itself"),
+    ("${SK_CANARY}", "is a placeholder that has not been filled in"),
+    ("<sk_canary>", "is a placeholder that has not been filled in"),
+    ("{\"key\":\"sk_canary\"}", "is JSON: write the key alone"),
+];
+
+/// Runs commands with the text as a key from each kind of source.
+fn with_each_source(text: &str, check: impl Fn(&str, common::Ended)) {
+    let secret = Secret::new();
+    secret.put(&format!("{text}\n"));
+    let sources = [
+        environment(&[("GOLDRUSH_EXPORTER__ACCOUNTS__0__SERVICE_KEY_FILE", &secret.path())]),
+        environment(&[("GOLDRUSH_SERVICE_KEY", text)]),
+        environment(&[("GOLDRUSH_EXPORTER__ACCOUNTS__0__SERVICE_KEY_ENV", "PROD_KEY"), ("PROD_KEY", text)]),
+    ];
+    for source in sources {
+        check(text, run(&["--config.check"], &source));
+    }
+}
+
+#[test]
+fn what_is_not_a_key_by_its_shape_is_refused_and_not_shown() {
+    for (text, complaint) in NOT_KEYS {
+        with_each_source(text, |text, ended| {
+            assert_eq!(ended.status, Some(2), "{text}: {}", ended.stderr);
+            assert!(ended.stderr.contains(complaint), "{text}: {}", ended.stderr);
+            let said = format!("{}{}", ended.stdout, ended.stderr).to_lowercase();
+            assert!(!said.contains("canary") && !said.contains("c2tf"), "{text}: {said}");
+        });
+    }
+}
+
+#[test]
+fn what_is_probably_not_a_key_is_warned_of_and_not_shown() {
+    for (text, warning) in [
+        ("cqt_canary", "looks like a regular API key of GoldRush"),
+        ("ckey_canary", "looks like a regular API key of GoldRush"),
+        // Base64 of another-kind-of-canary.
+        ("YW5vdGhlci1raW5kLW9mLWNhbmFyeQ==", "looks like base64 of a text"),
+        ("/run/secrets/canary", "looks like the path of a file"),
+    ] {
+        with_each_source(text, |text, ended| {
+            assert_eq!(ended.status, Some(0), "{text}: {}", ended.stderr);
+            assert!(ended.stderr.contains(warning), "{text}: {}", ended.stderr);
+            assert!(!format!("{}{}", ended.stdout, ended.stderr).to_lowercase().contains("canary"), "{}", ended.stderr);
+            assert!(!ended.stderr.contains(text));
+        });
+    }
+    with_each_source(KEY, |_, ended| assert_eq!((ended.status, ended.stderr.as_str()), (Some(0), "")));
+}
+
+#[test]
+fn a_byte_order_mark_in_front_of_a_key_is_not_part_of_it() {
+    let api = Api::healthy(1);
+    let secret = Secret::new();
+    secret.put(&format!("\u{feff}{KEY}\r\n"));
+    secret.settled(&api, 1, &[]);
+}
+
+#[test]
+fn a_key_that_is_replaced_by_something_else_stays_in_use() {
+    let api = Api::healthy(1);
+    let secret = Secret::new();
+    let exporter = secret.settled(&api, 1, &[]);
+    secret.put("\"sk_canary\"");
+    exporter.stderr.line("begins or ends with a quotation mark");
+    secret.put("cqt_canary");
+    exporter.stderr.line("looks like a regular API key of GoldRush");
+    exporter.until_value("goldrush_auth_unauthorized{account=\"default\"}", 1.0);
+    assert!(!exporter.stderr.text().contains("canary"));
 }

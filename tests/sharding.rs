@@ -111,11 +111,8 @@ fn an_expected_pipeline_that_is_missing_is_missed_by_one_shard_only() {
 fn an_index_that_kubernetes_did_not_give_is_refused() {
     // A cluster older than 1.28 knows no pod-index label: the variable is there, and empty.
     for (index, problem) in [
-        ("", "GOLDRUSH_EXPORTER__SHARD__INDEX: shard.index: `` is not a whole number from 0 to 4294967295"),
-        (
-            "3",
-            "GOLDRUSH_EXPORTER__SHARD__INDEX: shard.index: `3` is not below shard.total; with a total of 3 it takes 0 to 2",
-        ),
+        ("", "GOLDRUSH_EXPORTER__SHARD__INDEX: shard.index: expected a whole number from 0 to 4294967295, found \"\""),
+        ("3", "GOLDRUSH_EXPORTER__SHARD__INDEX: shard.index: must be below shard.total (3): expected 0 to 2, found 3"),
     ] {
         let settings = [
             ("GOLDRUSH_EXPORTER__SHARD__INDEX", index),

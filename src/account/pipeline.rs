@@ -9,8 +9,9 @@ use crate::api::{
     DesiredStatus, DestinationError, DestinationHealth, ExecutionMode, ListedPipeline, Phase, PipelineId,
     PipelineMetrics, Probe, ProbeResponse, Reason, Status,
 };
+use crate::config::Policy;
 use crate::moment::Moment;
-use crate::thresholds::Thresholds;
+use crate::thresholds::{Threshold, Thresholds};
 
 /// One pipeline: what the list says of it, and the readings of its probes.
 #[derive(Debug, Clone)]
@@ -18,6 +19,8 @@ pub struct Pipeline {
     id: PipelineId,
     listed: ListedPipeline,
     listed_at: Moment,
+    /// Whose it is, and when it is in trouble; `None` is nobody and the defaults.
+    policy: Option<Arc<Policy>>,
     desired: Since<Option<DesiredStatus>>,
     probes: [ProbeState; Probe::COUNT],
     status: Option<Status>,
@@ -71,13 +74,14 @@ pub(super) struct Observed {
 }
 
 impl Pipeline {
-    pub(super) fn new(id: PipelineId, listed: ListedPipeline, at: Moment) -> Self {
+    pub(super) fn new(id: PipelineId, listed: ListedPipeline, policy: Option<Arc<Policy>>, at: Moment) -> Self {
         let mut desired = Since::default();
         desired.set(listed.desired_status(), at);
         Self {
             id,
             listed,
             listed_at: at,
+            policy,
             desired,
             probes: Default::default(),
             status: None,
@@ -96,8 +100,24 @@ impl Pipeline {
         }
     }
 
+    /// Another policy applies from now on.
+    pub(super) fn set_policy(&mut self, policy: Option<Arc<Policy>>) {
+        self.policy = policy;
+    }
+
+    /// The team that owns it.
+    pub fn team(&self) -> Option<&str> {
+        self.policy.as_ref()?.team.as_deref()
+    }
+
+    /// From where on a reading of it is trouble.
+    pub fn thresholds(&self) -> Thresholds {
+        self.policy.as_ref().map(|policy| policy.effective_thresholds()).unwrap_or_default()
+    }
+
     /// Takes in what a list says of it.
-    pub(super) fn relist(&mut self, listed: ListedPipeline, at: Moment) -> Option<Change> {
+    pub(super) fn relist(&mut self, listed: ListedPipeline, policy: Option<Arc<Policy>>, at: Moment) -> Option<Change> {
+        self.policy = policy;
         let is = listed.desired_status();
         let was = self.desired.set(is, at);
         self.listed_at = at;
@@ -109,13 +129,7 @@ impl Pipeline {
     }
 
     /// Takes in the response to a probe. `account_read_at` is when any probe of the account last succeeded before.
-    pub(super) fn observe(
-        &mut self,
-        response: ProbeResponse,
-        at: Moment,
-        account_read_at: Option<Moment>,
-        thresholds: &Thresholds,
-    ) -> Observed {
+    pub(super) fn observe(&mut self, response: ProbeResponse, at: Moment, account_read_at: Option<Moment>) -> Observed {
         let mut observed = Observed::default();
         let probe = response.probe();
         let error = response.error();
@@ -127,7 +141,7 @@ impl Pipeline {
         }
         match response {
             ProbeResponse::Status(Ok(new)) => self.observe_status(new, at, &mut observed),
-            ProbeResponse::Metrics(Ok(new)) => self.observe_metrics(new, at, thresholds, &mut observed),
+            ProbeResponse::Metrics(Ok(new)) => self.observe_metrics(new, at, &mut observed),
             ProbeResponse::DestinationHealth(Ok(new)) => self.observe_destination(new, at, &mut observed),
             ProbeResponse::Status(Err(_))
             | ProbeResponse::Metrics(Err(_))
@@ -150,12 +164,13 @@ impl Pipeline {
         self.status = Some(new);
     }
 
-    fn observe_metrics(&mut self, new: PipelineMetrics, at: Moment, limits: &Thresholds, observed: &mut Observed) {
+    fn observe_metrics(&mut self, new: PipelineMetrics, at: Moment, observed: &mut Observed) {
+        let limits = self.thresholds();
         let moved_before = self.moved_at_last_reading();
         self.note_progress(&new, at);
-        self.note_drops(&new, at, limits.dropped_share);
-        self.delay.observe(new.processing_delay_seconds, limits.delay.as_secs_f64(), at);
-        self.backlog.observe(new.pending_records, limits.backlog, at);
+        self.note_drops(&new, at, limits[Threshold::DroppedShare]);
+        self.delay.observe(new.processing_delay_seconds, limits[Threshold::Delay], at);
+        self.backlog.observe(new.pending_records, limits[Threshold::Backlog], at);
         let stopped = moved_before && self.last_progress != Some(at);
         observed.hints = self.metrics.as_ref().is_some_and(|old| suspicion::leapt(old, &new, stopped));
         self.metrics = Some(new);

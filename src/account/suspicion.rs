@@ -30,17 +30,16 @@ mod tests {
     use super::super::Pipeline;
     use crate::api::{DestinationHealth, PipelineId, PipelineMetrics, ProbeResponse, Status};
     use crate::moment::Moment;
-    use crate::thresholds::Thresholds;
 
     /// Whether each of these responses hints at trouble.
     fn hints(responses: impl IntoIterator<Item = ProbeResponse>) -> Vec<bool> {
         let at = Moment::now();
         let id = PipelineId::new("pipe_1").unwrap();
-        let mut pipeline = Pipeline::new(id, serde_json::from_str(r#"{"id": "pipe_1"}"#).unwrap(), at);
+        let mut pipeline = Pipeline::new(id, serde_json::from_str(r#"{"id": "pipe_1"}"#).unwrap(), None, at);
         let responses = responses.into_iter().zip(1..);
         let judged = responses.map(|(response, seconds)| {
             let at = at.after(Duration::from_secs(seconds));
-            pipeline.observe(response, at, None, &Thresholds::default()).hints
+            pipeline.observe(response, at, None).hints
         });
         judged.collect()
     }

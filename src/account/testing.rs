@@ -20,7 +20,7 @@ pub(crate) fn settings(expect: &[&str]) -> Settings {
         pipeline_ids: Filter::default(),
         expect: expect.iter().filter_map(|id| PipelineId::new(id)).collect(),
     };
-    Settings { poll: Poll::default(), account, shard: Shard::default(), max_pipelines: 20_000 }
+    Settings { poll: Poll::default(), account, shard: Shard::default(), policies: Vec::new(), max_pipelines: 20_000 }
 }
 
 /// An account of which nothing is known yet, without jitter.

@@ -1,22 +1,22 @@
-//! The environment's settings, laid over those of the file.
+//! The settings of the environment, merged over those of the file.
 
 use std::collections::BTreeMap;
 
 use ::config::{Map, Value, ValueKind};
 
-use super::error::ConfigError;
+use crate::settings::ConfigError;
 
-/// With two underscores: those with one are Kubernetes' own, which has some for every service.
+/// With two underscores: Kubernetes sets variables with one for every service.
 const PREFIX: &str = "GOLDRUSH_EXPORTER__";
 
-/// One step of a path; indices in order, not as texts.
+/// One step of a path; indices sort as numbers, not as texts.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum Step {
     Index(usize),
     Key(String),
 }
 
-/// What the environment says of one place of the configuration.
+/// What the environment sets at one path of the configuration, and below it.
 #[derive(Default)]
 struct Node<'a> {
     /// A variable's name and value.
@@ -24,7 +24,7 @@ struct Node<'a> {
     below: BTreeMap<Step, Node<'a>>,
 }
 
-/// Lays the variables over `value`; gives the variable behind every path that they have set.
+/// Merges the variables over `value`; returns the variable behind every path that they have set.
 ///
 /// An index within a list changes that element, one beyond its end appends, in the order of the indices.
 pub(super) fn merge(env: &[(String, String)], value: &mut Value) -> Result<BTreeMap<String, String>, ConfigError> {
@@ -36,16 +36,16 @@ pub(super) fn merge(env: &[(String, String)], value: &mut Value) -> Result<BTree
             node.below.entry(step.parse().map_or_else(|_| key(), Step::Index)).or_default()
         });
         if let Some((other, _)) = node.value.replace((variable, text)) {
-            return Err(refused(variable, format!("sets the same as {other}; one of them is enough")));
+            return Err(refused(variable, format!("sets the same as {other}; remove one of them")));
         }
     }
     let mut variables = BTreeMap::new();
-    root.lay_over(value, "", &mut variables)?;
+    root.merge_over(value, "", &mut variables)?;
     Ok(variables)
 }
 
 impl Node<'_> {
-    fn lay_over(
+    fn merge_over(
         &self,
         target: &mut Value,
         path: &str,
@@ -71,7 +71,7 @@ impl Node<'_> {
                     if index == elements.len() {
                         elements.push(Value::default());
                     }
-                    node.lay_over(&mut elements[index], &format!("{path}[{index}]"), variables)?;
+                    node.merge_over(&mut elements[index], &format!("{path}[{index}]"), variables)?;
                 }
                 (ValueKind::Table(settings), _) => {
                     let key = match step {
@@ -79,16 +79,16 @@ impl Node<'_> {
                         Step::Key(key) => key.clone(),
                     };
                     let below = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-                    node.lay_over(settings.entry(key).or_default(), &below, variables)?;
+                    node.merge_over(settings.entry(key).or_default(), &below, variables)?;
                 }
                 (ValueKind::Array(_), Step::Key(_)) => {
-                    let problem = format!("`{path}` is a list; its name takes an index, as in …__0");
+                    let problem = format!("{path} is a list; name an element by its index, as in …__0");
                     return Err(refused(node.variable(), problem));
                 }
                 _ => {
                     return Err(refused(
                         node.variable(),
-                        format!("`{path}` is set to a single value; it has no settings below"),
+                        format!("{path} is a single value and has no settings below it"),
                     ));
                 }
             }
@@ -96,7 +96,7 @@ impl Node<'_> {
         Ok(())
     }
 
-    /// The name of a variable that speaks of this place or of one below it.
+    /// The name of a variable that sets this path or one below it.
     fn variable(&self) -> &str {
         match self.value {
             Some((variable, _)) => variable,

@@ -1,32 +1,78 @@
-//! Which names are wanted: regular expressions that have to match the whole of a name.
+//! Filters by name: regular expressions that have to match the whole of a name.
+
+use std::fmt;
 
 use regex::Regex;
-use serde::de::{Deserialize, Deserializer, Error};
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::ser::{Serialize, Serializer};
 
-use super::sections::{Text, list};
+use crate::settings::{Text, list};
 
-/// Takes a text if it matches one of `include`, or there are none, and none of `exclude`.
-#[derive(Debug, Clone, Default, PartialEq, serde::Deserialize)]
-#[serde(default, deny_unknown_fields)]
+/// Matches a text that matches one of `include`, or any text if there are none, and none of `exclude`.
+#[derive(Debug, Clone, Default, PartialEq, serde::Serialize)]
 pub struct Filter {
-    #[serde(deserialize_with = "list")]
-    pub(super) include: Vec<Pattern>,
-    #[serde(deserialize_with = "list")]
-    pub(super) exclude: Vec<Pattern>,
+    include: Vec<Pattern>,
+    exclude: Vec<Pattern>,
 }
 
 impl Filter {
-    /// Whether the text is wanted.
+    /// Whether the whole text matches.
     pub fn matches(&self, text: &str) -> bool {
         let any = |patterns: &[Pattern]| patterns.iter().any(|pattern| pattern.whole.is_match(text));
         (self.include.is_empty() || any(&self.include)) && !any(&self.exclude)
     }
+
+    /// Whether every text matches, because there is no pattern.
+    pub fn is_empty(&self) -> bool {
+        self.include.is_empty() && self.exclude.is_empty()
+    }
 }
 
-/// A regular expression, as it was written and as it is used.
+#[derive(Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Lists {
+    #[serde(deserialize_with = "list")]
+    include: Vec<Pattern>,
+    #[serde(deserialize_with = "list")]
+    exclude: Vec<Pattern>,
+}
+
+/// Written as `{include: […], exclude: […]}`, or as a list of what to include.
+impl<'de> Deserialize<'de> for Filter {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(FilterVisitor)
+    }
+}
+
+struct FilterVisitor;
+
+impl<'de> Visitor<'de> for FilterVisitor {
+    type Value = Filter;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of regular expressions, or a section with include and exclude")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Filter, A::Error> {
+        let Lists { include, exclude } = Lists::deserialize(MapAccessDeserializer::new(map))?;
+        Ok(Filter { include, exclude })
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, include: A) -> Result<Filter, A::Error> {
+        let include = Deserialize::deserialize(SeqAccessDeserializer::new(include))?;
+        Ok(Filter { include, exclude: Vec::new() })
+    }
+
+    fn visit_unit<E>(self) -> Result<Filter, E> {
+        Ok(Filter::default())
+    }
+}
+
+/// A regular expression, as written and as compiled.
 #[derive(Debug, Clone)]
-pub(super) struct Pattern {
-    pub text: String,
+struct Pattern {
+    text: String,
     whole: Regex,
 }
 
@@ -37,10 +83,15 @@ impl PartialEq for Pattern {
 }
 
 impl Pattern {
-    fn new(text: String) -> Result<Self, regex::Error> {
-        // `a)|(b` is none by itself, but would be one between the brackets.
-        Regex::new(&text)?;
-        let whole = Regex::new(&format!("^(?:{text})$"))?;
+    fn new(text: String) -> Result<Self, String> {
+        // Before it is anchored: `a)|(b` is not a regular expression, but would become one between parentheses.
+        regex_syntax::parse(&text).map_err(|error| match error {
+            regex_syntax::Error::Parse(error) => error.kind().to_string(),
+            regex_syntax::Error::Translate(error) => error.kind().to_string(),
+            _ => "unknown error".to_owned(),
+        })?;
+        // All that is left to fail is its compiled size.
+        let whole = Regex::new(&format!("^(?:{text})$")).map_err(|_| "it is too large".to_owned())?;
         Ok(Self { text, whole })
     }
 }
@@ -48,11 +99,14 @@ impl Pattern {
 impl<'de> Deserialize<'de> for Pattern {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let Text(text) = Text::deserialize(deserializer)?;
-        Self::new(text.clone()).map_err(|error| {
-            // The crate's message draws the pattern, with an arrow below it; its last line says what is wrong.
-            let error = error.to_string();
-            let why = error.lines().last().unwrap_or_default().trim_start_matches("error: ");
-            D::Error::custom(format!("`{text}` is not a regular expression ({why}); it takes one such as analytics-.*"))
-        })
+        let refused =
+            |why| D::Error::custom(format!("{text:?} is not a regular expression such as analytics-.*: {why}"));
+        Self::new(text.clone()).map_err(refused)
+    }
+}
+
+impl Serialize for Pattern {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.text)
     }
 }

@@ -1,17 +1,17 @@
 //! Which of several exporters polls a pipeline.
 
-use super::sections;
 use crate::api::PipelineId;
+use crate::settings::whole;
 
 /// This exporter's part of the pipelines: part `index`, counted from 0, of `total`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Shard {
     /// Less than `total`.
-    #[serde(deserialize_with = "sections::whole::<0, _, _>")]
+    #[serde(deserialize_with = "whole::<0, _, _>")]
     pub index: u32,
     /// At least 1.
-    #[serde(deserialize_with = "sections::whole::<1, _, _>")]
+    #[serde(deserialize_with = "whole::<1, _, _>")]
     pub total: u32,
 }
 

@@ -1,9 +1,14 @@
-//! What a configuration may say, and what is said of one that may not.
+//! Which configurations are valid, and what the messages say about those that are not.
 
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
 
 use super::*;
+use crate::api::PipelineId;
+use crate::service_key::KeySource;
+use crate::thresholds::{Threshold, Thresholds};
 
 /// The example of the documentation.
 const YAML: &str = r#"
@@ -64,13 +69,10 @@ fn prefixed(env: &[(&str, &str)]) -> Vec<(String, String)> {
     env.iter().map(|(name, value)| (format!("GOLDRUSH_EXPORTER__{name}"), (*value).to_owned())).collect()
 }
 
-/// What loading a file of that name gives; the directory is cut out of messages.
+/// Loads a file of that name.
 fn load(name: &str, text: &str, env: &[(String, String)]) -> Result<Config, String> {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join(name);
-    std::fs::write(&path, text).unwrap();
-    let prefix = format!("{}/", directory.path().display());
-    Config::load(Some(&path), env).map_err(|error| error.to_string().replace(&prefix, ""))
+    let file = ConfigFile { path: name.into(), text: text.to_owned() };
+    Config::load(Some(&file), env).map_err(|error| error.to_string())
 }
 
 fn yaml(text: &str) -> Config {
@@ -200,22 +202,26 @@ fn other_variables_are_ignored() {
 fn a_file_that_is_none_is_refused() {
     const SECRET: &str = "sk_do_not_show";
     for (name, text, message) in [
-        ("c.json", "{}", "c.json: a configuration file takes a name that ends in .yaml, .yml or .toml"),
-        ("c", "", "c: a configuration file takes a name that ends in .yaml, .yml or .toml"),
+        ("c.json", "{}", "c.json: expected a file name that ends in .yaml, .yml or .toml"),
+        ("c", "", "c: expected a file name that ends in .yaml, .yml or .toml"),
         (
             "c.yaml",
             "poll:\n  status: [15s\n",
-            "c.yaml: cannot be read as YAML: while parsing a flow sequence, expected ',' or ']' at byte 21 line 3 column 1",
+            "c.yaml: cannot be read as YAML: while parsing a flow sequence, expected ',' or ']' at line 3, column 1",
         ),
         (
             "c.yaml",
             "poll: {status: 15s}\npoll: {status: 15s}\n",
-            "c.yaml: cannot be read as YAML: `poll` stands twice in one section at byte 38 line 2 column 19",
+            "c.yaml: cannot be read as YAML: duplicate key \"poll\" at line 2, column 19",
         ),
-        ("c.yaml", "a: 1\n---\nb: 2\n", "c.yaml: cannot be read as YAML: Got 2 YAML documents, expected 1"),
-        ("c.yaml", SECRET, "c.yaml: cannot be read as YAML: it takes sections of settings"),
-        ("c.yaml", "- sk_do_not_show", "c.yaml: cannot be read as YAML: it takes sections of settings"),
-        ("c.yaml", "{service_key: {{ sk_do_not_show }}}", "c.yaml: cannot be read as YAML: a key in it is not a text"),
+        ("c.yaml", "a: 1\n---\nb: 2\n", "c.yaml: cannot be read as YAML: expected one document, found 2"),
+        ("c.yaml", SECRET, "c.yaml: cannot be read as YAML: expected sections of settings"),
+        ("c.yaml", "- sk_do_not_show", "c.yaml: cannot be read as YAML: expected sections of settings"),
+        (
+            "c.yaml",
+            "{service_key: {{ sk_do_not_show }}}",
+            "c.yaml: cannot be read as YAML: a key is not text, or a number is malformed",
+        ),
         (
             "c.toml",
             "service_key = sk_do_not_show",
@@ -231,8 +237,22 @@ fn a_file_that_is_none_is_refused() {
         assert!(!error.contains(SECRET), "{error}");
         assert_eq!(error, message, "{text:?}");
     }
-    let error = Config::load(Some(Path::new("/nowhere/c.yaml")), &[]).unwrap_err();
-    assert_eq!(error.to_string(), "/nowhere/c.yaml: cannot be read: No such file or directory (os error 2)");
+}
+
+#[tokio::test]
+async fn a_file_is_read_with_or_without_a_byte_order_mark_or_named_in_the_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("c.yaml");
+    let load = async || ConfigSource::FileAndEnvironment(Some(path.clone())).load().await;
+    let error = load().await.unwrap_err().to_string();
+    assert_eq!(error, format!("{}: cannot be read: No such file or directory (os error 2)", path.display()));
+    std::fs::write(&path, [0xff, 0xfe]).unwrap();
+    let error = load().await.unwrap_err().to_string();
+    assert_eq!(error, format!("{}: cannot be read: not UTF-8", path.display()));
+    for text in ["api: {timeout: 3s}", "\u{feff}api: {timeout: 3s}"] {
+        std::fs::write(&path, text).unwrap();
+        assert_eq!(load().await.unwrap().api.timeout, Duration::from_secs(3), "{text:?}");
+    }
 }
 
 #[test]
@@ -241,105 +261,105 @@ fn what_is_wrong_in_a_file_is_named() {
     for (text, message) in [
         (
             "max_pipeline: 1",
-            "`max_pipeline` is not a setting; the configuration takes api, poll, accounts, shard, max_pipelines",
+            "max_pipeline: unknown setting (expected api, poll, accounts, policies, shard, max_pipelines)",
         ),
         (
             "poll: {statsu: 5s}",
-            "`poll.statsu` is not a setting; `poll` takes discovery, status, metrics, destination_health, transitional, stale_after, requests_per_second, max_in_flight",
+            "poll.statsu: unknown setting (expected discovery, status, metrics, destination_health, transitional, stale_after, requests_per_second, max_in_flight)",
         ),
         (
             "poll: {statsu: }",
-            "`poll.statsu` is not a setting; `poll` takes discovery, status, metrics, destination_health, transitional, stale_after, requests_per_second, max_in_flight",
+            "poll.statsu: unknown setting (expected discovery, status, metrics, destination_health, transitional, stale_after, requests_per_second, max_in_flight)",
         ),
         (
             "poll.status: 5s",
-            "`poll.status` is not a setting; the configuration takes api, poll, accounts, shard, max_pipelines",
+            "poll.status: unknown setting (expected api, poll, accounts, policies, shard, max_pipelines)",
         ),
         (
             "accounts[99999999999]: x",
-            "`accounts[99999999999]` is not a setting; the configuration takes api, poll, accounts, shard, max_pipelines",
+            "accounts[99999999999]: unknown setting (expected api, poll, accounts, policies, shard, max_pipelines)",
         ),
         (
             "accounts: [{naem: prod}]",
-            "`accounts[0].naem` is not a setting; `accounts[0]` takes name, service_key_file, service_key_env, projects, pipelines, pipeline_ids, expect",
+            "accounts[0].naem: unknown setting (expected name, service_key_file, service_key_env, projects, pipelines, pipeline_ids, expect)",
         ),
         (
             "accounts: [{projects: {includes: [a]}}]",
-            "`accounts[0].projects.includes` is not a setting; `accounts[0].projects` takes include, exclude",
+            "accounts[0].projects.includes: unknown setting (expected include, exclude)",
         ),
         (
             "accounts: [{name: prod, service_key: sk_do_not_show}]",
-            "`accounts[0].service_key` is not a setting, as no ServiceKey belongs into a configuration; service_key_file takes the path of a file that holds it, service_key_env the name of a variable",
+            "accounts[0].service_key: a ServiceKey does not belong in the configuration; set service_key_file to the path of a file that holds it, or service_key_env to the name of an environment variable",
         ),
         (
             "service_key: sk_do_not_show",
-            "`service_key` is not a setting, as no ServiceKey belongs into a configuration; service_key_file takes the path of a file that holds it, service_key_env the name of a variable",
+            "service_key: a ServiceKey does not belong in the configuration; set service_key_file to the path of a file that holds it, or service_key_env to the name of an environment variable",
         ),
         (
             "accounts: [{service_key_env: sk_do_not_show}]",
-            "accounts[0].service_key_env: it takes the name of an environment variable, of A-Z, 0-9 and _, not the ServiceKey itself",
+            "accounts[0].service_key_env: expected the name of an environment variable (A-Z, 0-9 and _), not the ServiceKey itself",
         ),
-        ("accounts: [sk_do_not_show]", "accounts[0]: it takes a section of settings"),
+        ("accounts: [sk_do_not_show]", "accounts[0]: expected a section of settings"),
         (
             "accounts: {service_key: sk_do_not_show}",
-            "accounts: it takes a list, in variables one for each element: …__0, …__1",
+            "accounts: expected a list (in environment variables, one for each element: …__0, …__1)",
         ),
         (
             "accounts: [{service_key_file: [sk_do_not_show]}]",
-            "accounts[0].service_key_file: it takes a text, in quotes if it looks like a number",
+            "accounts[0].service_key_file: expected text, in quotes if it looks like a number",
         ),
-        ("accounts: [{service_key_file: ''}]", "accounts[0].service_key_file: it takes the path of a file"),
-        ("poll: [60s]", "poll: it takes a section of settings"),
-        ("poll: 5", "poll: it takes a section of settings"),
-        ("poll: {status: 5 parsecs}", "poll.status: `5 parsecs` is not a duration; it takes one such as 15s or 5m"),
-        ("poll: {status: 15}", "poll.status: `15` is a duration without a unit; it takes one such as 15s or 5m"),
-        ("poll: {status: '15'}", "poll.status: `15` is a duration without a unit; it takes one such as 15s or 5m"),
-        ("poll: {stale_after: 0s}", "poll.stale_after: `0s` is no time at all; it takes one such as 15s or 5m"),
-        ("poll: {status: 1ns}", "poll.status: `1ns` is shorter than 10ms; it takes one such as 15s or 5m"),
-        ("api: {timeout: 9ms}", "api.timeout: `9ms` is shorter than 10ms; it takes one such as 15s or 5m"),
-        (
-            "poll: {stale_after: 400days}",
-            "poll.stale_after: `400days` is longer than 365 days; it takes one such as 15s or 5m",
-        ),
-        ("poll: {status: [5s]}", "poll.status: a list is not a duration; it takes one such as 15s or 5m"),
-        ("poll: {status: }", "poll.status: nothing is not a duration; it takes one such as 15s or 5m"),
-        ("api: {timeout: -1s}", "api.timeout: `-1s` is not a duration; it takes one such as 15s or 5m"),
-        ("poll: {requests_per_second: 0}", "poll.requests_per_second: `0` is not a number from 0.01 to 1000000"),
+        ("accounts: [{service_key_file: ''}]", "accounts[0].service_key_file: expected the path of a file"),
+        ("poll: [60s]", "poll: expected a section of settings"),
+        ("poll: 5", "poll: expected a section of settings"),
+        ("poll: {status: 5 parsecs}", "poll.status: expected a duration such as 15s or 5m, found \"5 parsecs\""),
+        ("poll: {status: 15}", "poll.status: 15 has no unit (expected a duration such as 15s or 5m)"),
+        ("poll: {status: '15'}", "poll.status: \"15\" has no unit (expected a duration such as 15s or 5m)"),
+        ("poll: {stale_after: 0s}", "poll.stale_after: must be greater than zero (a duration such as 15s or 5m)"),
+        ("poll: {status: 1ns}", "poll.status: must be at least 10ms, found \"1ns\""),
+        ("api: {timeout: 9ms}", "api.timeout: must be at least 10ms, found \"9ms\""),
+        ("poll: {stale_after: 400days}", "poll.stale_after: must be at most 365days, found \"400days\""),
+        ("poll: {status: [5s]}", "poll.status: expected a duration such as 15s or 5m, found a list"),
+        ("poll: {status: }", "poll.status: expected a duration such as 15s or 5m, found nothing"),
+        ("api: {timeout: -1s}", "api.timeout: expected a duration such as 15s or 5m, found \"-1s\""),
+        ("poll: {requests_per_second: 0}", "poll.requests_per_second: expected a number from 0.01 to 1000000, found 0"),
         (
             "poll: {requests_per_second: 0.009}",
-            "poll.requests_per_second: `0.009` is not a number from 0.01 to 1000000",
+            "poll.requests_per_second: expected a number from 0.01 to 1000000, found 0.009",
         ),
-        ("poll: {requests_per_second: many}", "poll.requests_per_second: `many` is not a number from 0.01 to 1000000"),
-        ("poll: {max_in_flight: 0}", "poll.max_in_flight: `0` is not a whole number from 1 to 4294967295"),
-        ("poll: {max_in_flight: 2.7}", "poll.max_in_flight: `2.7` is not a whole number from 1 to 4294967295"),
-        ("poll: {max_in_flight: on}", "poll.max_in_flight: `on` is not a whole number from 1 to 4294967295"),
+        (
+            "poll: {requests_per_second: many}",
+            "poll.requests_per_second: expected a number from 0.01 to 1000000, found \"many\"",
+        ),
+        ("poll: {max_in_flight: 0}", "poll.max_in_flight: expected a whole number from 1 to 4294967295, found 0"),
+        ("poll: {max_in_flight: 2.7}", "poll.max_in_flight: expected a whole number from 1 to 4294967295, found 2.7"),
+        ("poll: {max_in_flight: on}", "poll.max_in_flight: expected a whole number from 1 to 4294967295, found \"on\""),
         (
             "api: {max_response_bytes: 1023}",
-            "api.max_response_bytes: `1023` is not a whole number from 1024 to 4294967295",
+            "api.max_response_bytes: expected a whole number from 1024 to 4294967295, found 1023",
         ),
-        ("max_pipelines: 0", "max_pipelines: `0` is not a whole number from 1 to 4294967295"),
+        ("max_pipelines: 0", "max_pipelines: expected a whole number from 1 to 4294967295, found 0"),
         (
             "max_pipelines: 99999999999999999999",
-            "max_pipelines: `100000000000000000000` is not a whole number from 1 to 4294967295",
+            "max_pipelines: expected a whole number from 1 to 4294967295, found 100000000000000000000",
         ),
-        ("api: {allow_http: 1}", "api.allow_http: `1` is neither true nor false"),
-        ("shard: {total: 0}", "shard.total: `0` is not a whole number from 1 to 4294967295"),
-        ("shard: {index: 2, total: 2}", "shard.index: `2` is not below shard.total; with a total of 2 it takes 0 to 1"),
+        ("api: {allow_http: 1}", "api.allow_http: expected true or false, found 1"),
+        ("shard: {total: 0}", "shard.total: expected a whole number from 1 to 4294967295, found 0"),
+        ("shard: {index: 2, total: 2}", "shard.index: must be below shard.total (2): expected 0 to 1, found 2"),
         (
             "accounts: [{projects: {exclude: [a, '(']}}]",
-            "accounts[0].projects.exclude[1]: `(` is not a regular expression (unclosed group); it takes one such as analytics-.*",
+            "accounts[0].projects.exclude[1]: \"(\" is not a regular expression such as analytics-.*: unclosed group",
         ),
         (
             "accounts: [{projects: {exclude: ['a)|(b']}}]",
-            "accounts[0].projects.exclude[0]: `a)|(b` is not a regular expression (unopened group); it takes one such as analytics-.*",
+            "accounts[0].projects.exclude[0]: \"a)|(b\" is not a regular expression such as analytics-.*: unopened group",
         ),
         (
             "accounts: [{projects: {include: [5]}}]",
-            "accounts[0].projects.include[0]: it takes a text, in quotes if it looks like a number",
+            "accounts[0].projects.include[0]: expected text, in quotes if it looks like a number",
         ),
         (
             "accounts: [{projects: {include: a}}]",
-            "accounts[0].projects.include: it takes a list, in variables one for each element: …__0, …__1",
+            "accounts[0].projects.include: expected a list (in environment variables, one for each element: …__0, …__1)",
         ),
         (
             "api: {base_url: http://api.example/}",
@@ -351,34 +371,61 @@ fn what_is_wrong_in_a_file_is_named() {
         ),
         (
             "accounts: [{name: ''}]",
-            "accounts[0].name: it takes 1 to 100 characters, not all of them spaces, none a control character",
+            "accounts[0].name: expected 1 to 100 characters, not only spaces and without control characters",
         ),
-        ("accounts: [{name: 5}]", "accounts[0].name: it takes a text, in quotes if it looks like a number"),
+        ("accounts: [{name: 5}]", "accounts[0].name: expected text, in quotes if it looks like a number"),
         (
             "accounts: [{name: \"a\\nb\"}]",
-            "accounts[0].name: it takes 1 to 100 characters, not all of them spaces, none a control character",
+            "accounts[0].name: expected 1 to 100 characters, not only spaces and without control characters",
         ),
         (
             "accounts: [{name: prod, service_key_env: A}, {name: prod, service_key_env: B}]",
-            "two accounts are named `prod`; each takes a name of its own",
+            "duplicate account name \"prod\"",
         ),
         (
             "accounts: [{name: prod, service_key_env: A, service_key_file: b}]",
-            "accounts[0] (`prod`) has both service_key_file and service_key_env; it takes one of them",
+            "accounts[0]: \"prod\" has both service_key_file and service_key_env; remove one of them",
         ),
         (
             "accounts: [{name: a, service_key_env: A}, {name: b}]",
-            "accounts[1] (`b`) has no ServiceKey; with several accounts each takes service_key_file or service_key_env",
+            "accounts[1]: \"b\" has no ServiceKey; with several accounts, each needs service_key_file or service_key_env",
         ),
         (
             "accounts: [{name: a, service_key_env: A}, {service_key_env: B}]",
-            "accounts[1] has no name; with several accounts each takes one of its own",
+            "accounts[1]: no name; with several accounts, each needs one",
+        ),
+        ("accounts: [{expect: [a, b, a]}]", "accounts[0].expect[2]: duplicate pipeline id \"a\""),
+        (
+            "accounts: [{projects: 5}]",
+            "accounts[0].projects: expected a list of regular expressions, or a section with include and exclude",
         ),
         (
-            "accounts: [{expect: [a, b, a]}]",
-            "accounts[0].expect[2]: `a` stands there before; each pipeline is expected once",
+            "policies: [{delya: 5m}]",
+            "policies[0].delya: unknown setting (expected team, projects, pipelines, pipeline_ids, delay, delay_critical, backlog, stalled, no_progress, destination_check_age, dropped_share, deployment)",
         ),
-        ("accounts: [{expect: [a, ..]}]", "accounts[0].expect[1]: it takes the id of a pipeline, of 1 to 256 bytes"),
+        (
+            "policies: {delay: 5m}",
+            "policies: expected a list (in environment variables, one for each element: …__0, …__1)",
+        ),
+        ("policies: [[5m]]", "policies[0]: expected a section of settings"),
+        ("policies: [{delay: 5}]", "policies[0].delay: 5 has no unit (expected a duration such as 15s or 5m)"),
+        ("policies: [{stalled: 0s}]", "policies[0].stalled: must be greater than zero (a duration such as 15s or 5m)"),
+        ("policies: [{backlog: -1}]", "policies[0].backlog: expected a number from 0 to 1000000000000000, found -1"),
+        ("policies: [{dropped_share: 2}]", "policies[0].dropped_share: expected a number from 0 to 1, found 2"),
+        ("policies: [{team: 5}]", "policies[0].team: expected text, in quotes if it looks like a number"),
+        (
+            "policies: [{team: ' '}]",
+            "policies[0].team: expected 1 to 100 characters, not only spaces and without control characters",
+        ),
+        (
+            "policies: [{projects: ['(']}]",
+            "policies[0].projects[0]: \"(\" is not a regular expression such as analytics-.*: unclosed group",
+        ),
+        (
+            "policies: [{projects: [a]}, {delay: 5m}, {projects: [b]}]",
+            "policies[2]: unreachable: policies[1] has no matcher and applies to every pipeline; move it to the end",
+        ),
+        ("accounts: [{expect: [a, ..]}]", "accounts[0].expect[1]: expected a pipeline id of 1 to 256 bytes"),
     ] {
         let error = load("c.yaml", text, &[]).unwrap_err();
         assert!(!error.contains(SECRET), "{error}");
@@ -393,8 +440,8 @@ fn what_is_wrong_in_a_file_is_named() {
 fn no_stretching_that_can_be_configured_overflows_a_clock() {
     // More pipelines than fit into memory. They need three probes each, and at worst a list has as many pages.
     let pipelines = 5e6;
-    let required = 3.0 * pipelines / sections::SHORTEST.as_secs_f64() + pipelines / LONGEST.as_secs_f64();
-    let stretch = required / sections::RATES.start();
+    let required = 3.0 * pipelines / quantities::SHORTEST.as_secs_f64() + pipelines / LONGEST.as_secs_f64();
+    let stretch = required / quantities::RATES.start();
     assert!(Instant::now().checked_add(LONGEST.mul_f64(stretch)).is_some(), "{stretch}");
 }
 
@@ -404,63 +451,69 @@ fn what_is_wrong_in_the_environment_is_named() {
     for (env, message) in [
         (
             &[("POLL__STATSU", "5s")][..],
-            "POLL__STATSU: `poll.statsu` is not a setting; `poll` takes discovery, status, metrics, destination_health, transitional, stale_after, requests_per_second, max_in_flight",
+            "POLL__STATSU: poll.statsu: unknown setting (expected discovery, status, metrics, destination_health, transitional, stale_after, requests_per_second, max_in_flight)",
         ),
         (
             &[("POLLS__STATUS", "5s")],
-            "POLLS__STATUS: `polls` is not a setting; the configuration takes api, poll, accounts, shard, max_pipelines",
+            "POLLS__STATUS: polls: unknown setting (expected api, poll, accounts, policies, shard, max_pipelines)",
         ),
         (
             &[("POLL___STATUS", "5s")],
-            "POLL___STATUS: `poll._status` is not a setting; `poll` takes discovery, status, metrics, destination_health, transitional, stale_after, requests_per_second, max_in_flight",
+            "POLL___STATUS: poll._status: unknown setting (expected discovery, status, metrics, destination_health, transitional, stale_after, requests_per_second, max_in_flight)",
         ),
         (
             &[("POLL_STATUS", "5s")],
-            "POLL_STATUS: `poll_status` is not a setting; the configuration takes api, poll, accounts, shard, max_pipelines",
+            "POLL_STATUS: poll_status: unknown setting (expected api, poll, accounts, policies, shard, max_pipelines)",
         ),
         (
             &[("POLL__STATUS", "soon")],
-            "POLL__STATUS: poll.status: `soon` is not a duration; it takes one such as 15s or 5m",
+            "POLL__STATUS: poll.status: expected a duration such as 15s or 5m, found \"soon\"",
         ),
         (
             &[("POLL__STATUS", "15")],
-            "POLL__STATUS: poll.status: `15` is a duration without a unit; it takes one such as 15s or 5m",
+            "POLL__STATUS: poll.status: \"15\" has no unit (expected a duration such as 15s or 5m)",
         ),
         (
             &[("POLL__STATUS__MAX", "15s")],
-            "POLL__STATUS__MAX: `poll.status` is set to a single value; it has no settings below",
+            "POLL__STATUS__MAX: poll.status is a single value and has no settings below it",
         ),
-        (&[("POLL", "15s")], "POLL: poll: it takes a section of settings"),
+        (&[("POLL", "15s")], "POLL: poll: expected a section of settings"),
         (
             &[("POLL__0", "15s")],
-            "POLL__0: `poll.0` is not a setting; `poll` takes discovery, status, metrics, destination_health, transitional, stale_after, requests_per_second, max_in_flight",
+            "POLL__0: poll.0: unknown setting (expected discovery, status, metrics, destination_health, transitional, stale_after, requests_per_second, max_in_flight)",
         ),
-        (&[("MAX_PIPELINES", "ten")], "MAX_PIPELINES: max_pipelines: `ten` is not a whole number from 1 to 4294967295"),
+        (
+            &[("MAX_PIPELINES", "ten")],
+            "MAX_PIPELINES: max_pipelines: expected a whole number from 1 to 4294967295, found \"ten\"",
+        ),
         (
             &[("SHARD__INDEX", "1")],
-            "SHARD__INDEX: shard.index: `1` is not below shard.total; with a total of 1 it takes 0 to 0",
+            "SHARD__INDEX: shard.index: must be below shard.total (1): expected 0 to 0, found 1",
         ),
-        (&[("ACCOUNTS", "a")], "ACCOUNTS: accounts: it takes a list, in variables one for each element: …__0, …__1"),
-        (&[("ACCOUNTS__NAME", "a")], "ACCOUNTS__NAME: `accounts` is a list; its name takes an index, as in …__0"),
+        (
+            &[("ACCOUNTS", "a")],
+            "ACCOUNTS: accounts: expected a list (in environment variables, one for each element: …__0, …__1)",
+        ),
+        (&[("ACCOUNTS__NAME", "a")], "ACCOUNTS__NAME: accounts is a list; name an element by its index, as in …__0"),
         (
             &[("ACCOUNTS__1__NAME", "a"), ("ACCOUNTS__1__SERVICE_KEY_ENV", "B")],
-            "ACCOUNTS__1__NAME: two accounts are named `a`; each takes a name of its own",
+            "ACCOUNTS__1__NAME: duplicate account name \"a\"",
         ),
         (
             &[("ACCOUNTS__1__NAME", "b")],
-            "ACCOUNTS__1__NAME: accounts[1] (`b`) has no ServiceKey; with several accounts each takes service_key_file or service_key_env",
+            "ACCOUNTS__1__NAME: accounts[1]: \"b\" has no ServiceKey; with several accounts, each needs service_key_file or service_key_env",
         ),
         (
             &[("ACCOUNTS__0__SERVICE_KEY", "sk_do_not_show")],
-            "ACCOUNTS__0__SERVICE_KEY: `accounts[0].service_key` is not a setting, as no ServiceKey belongs into a configuration; service_key_file takes the path of a file that holds it, service_key_env the name of a variable",
+            "ACCOUNTS__0__SERVICE_KEY: accounts[0].service_key: a ServiceKey does not belong in the configuration; set service_key_file to the path of a file that holds it, or service_key_env to the name of an environment variable",
         ),
         (
             &[("ACCOUNTS__0__EXPECT__0", "")],
-            "ACCOUNTS__0__EXPECT__0: accounts[0].expect[0]: it takes the id of a pipeline, of 1 to 256 bytes",
+            "ACCOUNTS__0__EXPECT__0: accounts[0].expect[0]: expected a pipeline id of 1 to 256 bytes",
         ),
         (
             &[("POLL__STATUS", "5s"), ("poll__status", "6s")],
-            "poll__status: sets the same as GOLDRUSH_EXPORTER__POLL__STATUS; one of them is enough",
+            "poll__status: sets the same as GOLDRUSH_EXPORTER__POLL__STATUS; remove one of them",
         ),
     ] {
         assert_eq!(load("c.yaml", text, &prefixed(env)), Err(format!("GOLDRUSH_EXPORTER__{message}")), "{env:?}");
@@ -483,25 +536,28 @@ accounts:
     pipeline_ids: {include: [pipe_.*]}
     expect: ["yes", "1.10", "null"]
   - {name: "2", service_key_env: TWO}
+policies:
+  - {team: "on: call", projects: [a.*], pipeline_ids: {exclude: ["]"]}, delay: 1m 1ms, dropped_share: 0.5, backlog: 7}
+  - {}
 shard: {index: 2, total: 7}
 max_pipelines: 3"##;
     for config in [defaults(), yaml(YAML), yaml(odd)] {
-        assert_eq!(yaml(&config.to_string()), config, "{config}");
+        assert_eq!(yaml(&config.to_yaml()), config, "{}", config.to_yaml());
     }
     assert_eq!(
-        defaults().to_string(),
+        defaults().to_yaml(),
         r#"api:
   base_url: "https://api.covalenthq.com/platform/pipeline-api/"
   allow_http: false
-  timeout: 10s
+  timeout: "10s"
   max_response_bytes: 8388608
 poll:
-  discovery: 1m
-  status: 15s
-  metrics: 30s
-  destination_health: 30s
-  transitional: 5s
-  stale_after: 5m
+  discovery: "1m"
+  status: "15s"
+  metrics: "30s"
+  destination_health: "30s"
+  transitional: "5s"
+  stale_after: "5m"
   requests_per_second: 4
   max_in_flight: 8
 accounts:
@@ -511,7 +567,10 @@ accounts:
     pipelines: {include: [], exclude: []}
     pipeline_ids: {include: [], exclude: []}
     expect: []
-shard: {index: 0, total: 1}
+policies: []
+shard:
+  index: 0
+  total: 1
 max_pipelines: 20000
 "#
     );
@@ -522,6 +581,8 @@ fn a_filter_looks_at_the_whole_text() {
     let filter = |text: &str| yaml(&format!("accounts: [{{projects: {text}}}]")).accounts[0].projects.clone();
     for (lists, wanted, unwanted) in [
         ("{}", &["", "a"][..], &[][..]),
+        ("[a]", &["a"], &["ab", ""]),
+        ("[]", &["", "a"], &[]),
         ("{include: [a]}", &["a"], &["ab", "ba", "A", "a\n", "\na", ""]),
         ("{include: ['a|ab']}", &["a", "ab"], &["b", "abb"]),
         ("{include: ['(?i)a', 'b.*']}", &["A", "a", "bcd"], &["B", "B.b", "cb"]),
@@ -548,7 +609,87 @@ poll: {stale_after: 30s, status: 31s, transitional: 1m, discovery: 29s}";
             "poll.stale_after (30s) is not longer than poll.metrics (30s): its readings will come and go",
             "poll.stale_after (30s) is not longer than poll.destination_health (30s): its readings will come and go",
             "poll.transitional (1m) is longer than poll.status (31s): \
-             a pipeline that is DEPLOYING or STOPPING will be asked less often than others",
+             a pipeline that is DEPLOYING or STOPPING will be polled less often than others",
         ]
     );
+}
+
+#[test]
+fn the_first_policy_that_matches_applies() {
+    let text = "
+policies:
+  - {projects: [analytics-.*], team: data, delay: 10m, dropped_share: 0}
+  - {pipelines: {exclude: [test .*]}, pipeline_ids: [pipe_1], backlog: 5}
+  - {stalled: 1h, deployment: }";
+    // A setting that is left empty is not a value.
+    assert!(load("c.yaml", text, &[]).unwrap_err().ends_with("found nothing"));
+    let policies = yaml(&text.replace(", deployment: ", "")).policies;
+    let first = |project: &str, pipeline: &str, id: &str| {
+        let id = PipelineId::new(id).unwrap();
+        policies.iter().position(|policy| policy.matches(project, pipeline, &id))
+    };
+    assert_eq!(first("analytics-eu", "p", "pipe_1"), Some(0));
+    assert_eq!(first("other", "p", "pipe_1"), Some(1));
+    assert_eq!(first("other", "test p", "pipe_1"), Some(2));
+    assert_eq!(first("other", "p", "pipe_2"), Some(2));
+    assert_eq!(policies[0].team.as_deref(), Some("data"));
+    let defaults = Thresholds::default();
+    let changed = |index: usize| {
+        let thresholds = policies[index].effective_thresholds();
+        let all = Threshold::ALL.iter().filter(|threshold| thresholds[**threshold] != defaults[**threshold]);
+        all.map(|threshold| (*threshold, thresholds[*threshold])).collect::<Vec<_>>()
+    };
+    assert_eq!(changed(0), [(Threshold::Delay, 600.0), (Threshold::DroppedShare, 0.0)]);
+    assert_eq!(changed(1), [(Threshold::Backlog, 5.0)]);
+    assert_eq!(changed(2), [(Threshold::Stalled, 3600.0)]);
+    // The documented defaults.
+    let seconds = [Threshold::Delay, Threshold::DelayCritical, Threshold::Stalled, Threshold::NoProgress];
+    assert_eq!(seconds.map(|threshold| defaults[threshold]), [300.0, 1800.0, 600.0, 1800.0]);
+    let others = [Threshold::DestinationCheckAge, Threshold::Deployment, Threshold::Backlog, Threshold::DroppedShare];
+    assert_eq!(others.map(|threshold| defaults[threshold]), [900.0, 900.0, 10_000.0, 0.001]);
+}
+
+#[test]
+fn policies_can_be_set_by_variables() {
+    let env = prefixed(&[
+        ("POLICIES__0__PROJECTS__0", "a.*"),
+        ("POLICIES__0__TEAM", "data"),
+        ("POLICIES__0__DELAY", "10m"),
+        ("POLICIES__1__BACKLOG", "5"),
+    ]);
+    let text = "policies: [{projects: [a.*], team: data, delay: 10m}, {backlog: 5}]";
+    assert_eq!(Config::load(None, &env).unwrap(), yaml(text));
+}
+
+#[test]
+fn a_policy_whose_critical_delay_comes_first_is_warned_of() {
+    assert_eq!(
+        yaml("policies: [{delay: 1h}]").warnings(),
+        ["policies[0]: delay_critical (1800s) is shorter than delay (3600s): a pipeline that lags is critical at once"]
+    );
+    assert_eq!(yaml("policies: [{delay: 1h, delay_critical: 1h}]").warnings(), Vec::<String>::new());
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_printed_such_that_it_loads_again(
+        text in "([\\PC]|[-:{}\\[\\]#&*!|>'\"%@`, 0-9eExon.~_+]|true|null|\\.inf){1,20}",
+        seconds in 1..10_000_000_u32,
+        nanos in 0..1_000_000_000_u32,
+        number in 0.0..1.0,
+    ) {
+        prop_assume!(!text.trim().is_empty());
+        let mut config = defaults();
+        config.accounts[0].name = text.clone();
+        config.accounts[0].key = KeySource::File(text.clone().into());
+        config.poll.requests_per_second = number + 0.01;
+        config.poll.stale_after = Duration::new(seconds.into(), nanos);
+        let thresholds = [
+            (Threshold::Delay, config.poll.stale_after.as_secs_f64()),
+            (Threshold::DroppedShare, number),
+        ];
+        config.policies = vec![Policy { team: Some(text), thresholds: thresholds.into(), ..Policy::default() }];
+        let printed = config.to_yaml();
+        prop_assert_eq!(load("c.yaml", &printed, &[]), Ok(config), "{}", printed);
+    }
 }

@@ -339,12 +339,13 @@ pub const FAMILIES: &[Family] = &[
     ),
     pipeline(
         "goldrush_pipeline_trouble",
-        "1 for each thing that is wrong with the pipeline now; no series while nothing is.",
-        &["kind", "severity"],
+        "1 for each thing that is wrong with the pipeline now, with the team that owns it; no series while nothing is.",
+        &["kind", "severity", "team"],
         |p, s| {
+            let team = p.pipeline.team().unwrap_or_default();
             for trouble in p.troubles() {
                 let row = trouble.kind.row();
-                s.labelled(&[("kind", row.name), ("severity", row.severity.as_str())], Some(1.0));
+                s.labelled(&[("kind", row.name), ("severity", row.severity.as_str()), ("team", team)], Some(1.0));
             }
         },
     ),

@@ -10,6 +10,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::logging;
 use crate::moment::unix_seconds;
 
 /// The exporter's own metrics. HELP gets its final dot from prometheus-client.
@@ -25,6 +26,7 @@ pub struct Own {
     reload_success_time: Gauge<f64, AtomicU64>,
     shard_index: Gauge,
     total_shards: Gauge,
+    log_lines_dropped: Counter,
     config_in_use: AtomicBool,
     web_config_in_use: AtomicBool,
 }
@@ -69,8 +71,13 @@ impl Own {
             "Into how many parts the pipelines are split, each for an exporter",
             total_shards.clone(),
         );
+        let log_lines_dropped = Counter::default();
+        registry.register(
+            "goldrush_exporter_log_lines_dropped",
+            "Log lines that were not written, because nothing reads standard error",
+            log_lines_dropped.clone(),
+        );
         let mut costs = Registry::default();
-        costs.register("goldrush_exporter_scrapes", "Expositions that were begun, this one included", scrapes.clone());
         costs.register_with_unit(
             "goldrush_exporter_render_duration",
             "How long it took when the pipelines' metrics were last written, and compressed for those who accept it",
@@ -95,6 +102,7 @@ impl Own {
             reload_success_time,
             shard_index,
             total_shards,
+            log_lines_dropped,
             config_in_use: AtomicBool::new(false),
             web_config_in_use: AtomicBool::new(true),
         }
@@ -146,6 +154,7 @@ impl Own {
 
     /// The metrics as OpenMetrics text, without the end mark.
     pub(super) fn encode(&self) -> String {
+        self.log_lines_dropped.inner().fetch_max(logging::lines_dropped(), Ordering::Relaxed);
         let mut text = String::new();
         // Writing into memory fails only if a metric is not encodable, which the tests would show.
         for registry in [Some(&self.registry), self.costs.as_ref()].into_iter().flatten() {

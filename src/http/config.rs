@@ -221,9 +221,7 @@ impl WebFile {
 /// # Errors
 /// Why it cannot be read, in words.
 pub(super) async fn read_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
-    let file = path.to_owned();
-    let read = file_system::ask(path, move || file_system::read(&file, LARGEST_FILE));
-    read.await?.map_err(|error| error.to_string())
+    file_system::read(path, LARGEST_FILE).await.map_err(|error| error.to_string())
 }
 
 fn given(text: Option<Text>) -> Option<String> {

@@ -25,7 +25,7 @@ pub(super) struct Refusals {
 
 impl Refusals {
     pub fn new() -> Self {
-        Self { bucket: Mutex::new(Bucket::new(RATE, BURST, Instant::now())), unmentioned: AtomicU64::new(0) }
+        Self { bucket: Mutex::new(Bucket::new(RATE, BURST, Instant::now().into_std())), unmentioned: AtomicU64::new(0) }
     }
 
     /// Logs a handshake that failed.
@@ -33,7 +33,7 @@ impl Refusals {
         let Some(reason) = reason(error) else {
             return debug!(%peer, "the TLS handshake failed: {error}");
         };
-        if self.bucket.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now()).is_err() {
+        if self.bucket.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now().into_std()).is_err() {
             self.unmentioned.fetch_add(1, Ordering::Relaxed);
             return debug!(%peer, "the TLS handshake failed: {reason}");
         }

@@ -1,6 +1,10 @@
-//! What is wrong with settings, in one sentence: where, which setting, what it would take.
+//! What is wrong with a file of settings, in one sentence: where, which setting, what it expects.
+
+use std::fmt;
 
 use serde_path_to_error::Segment;
+
+use super::tree::Invalid;
 
 /// Why a configuration is refused. It names the file or variable and the setting, never a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -10,56 +14,33 @@ pub struct ConfigError {
     pub(crate) problem: String,
 }
 
-/// What serde found wrong, in our words: of the values that its own message may repeat, none is left.
-pub(crate) struct Flaw {
-    /// Of the setting, as in `accounts[0].name`.
+/// A setting, and why it cannot be deserialized. Displayed as one sentence.
+pub(crate) struct Problem {
+    /// The path of the setting, such as `accounts[0].name`.
     pub path: String,
-    /// The last part of the path, if there is no such setting.
-    pub unknown: Option<String>,
-    /// Whether a list is wanted there.
-    pub wants_list: bool,
-    /// The sentence.
-    pub problem: String,
+    /// The last part of the path, if it is the name of a setting.
+    pub key: Option<String>,
+    pub why: Invalid,
 }
 
-impl Flaw {
-    /// Explains serde's error.
-    pub fn of(error: serde_path_to_error::Error<::config::ConfigError>) -> Self {
-        let path = error.path().to_string();
-        let last = error.path().iter().next_back().cloned();
-        let message = innermost(error.into_inner()).to_string();
-        let known = message.strip_prefix("unknown field `").and_then(|rest| rest.rsplit_once("`, expected "));
-        let expected = message.strip_prefix("invalid type: ").and_then(|rest| rest.rsplit_once(", expected "));
-        let (mut unknown, mut wants_list) = (None, false);
-        let problem = match (known, last, expected) {
-            (Some((_, known)), Some(Segment::Map { key }), _) => {
-                let problem = unknown_setting(&path, &key, known);
-                unknown = Some(key);
-                problem
-            }
-            (_, _, Some((_, "a sequence"))) => {
-                wants_list = true;
-                format!("{path}: it takes a list")
-            }
-            (_, _, Some((_, expected))) => format!("{path}: it takes {expected}"),
-            _ => format!("{path}: {message}"),
+impl Problem {
+    pub fn of(error: serde_path_to_error::Error<Invalid>) -> Self {
+        let key = match error.path().iter().next_back() {
+            Some(Segment::Map { key }) => Some(key.clone()),
+            _ => None,
         };
-        Self { path, unknown, wants_list, problem }
+        Self { path: error.path().to_string(), key, why: error.into_inner() }
     }
 }
 
-/// `known` is the end of serde's sentence, with each setting in backticks.
-fn unknown_setting(path: &str, key: &str, known: &str) -> String {
-    let known: Vec<&str> = known.split('`').skip(1).step_by(2).collect();
-    let section = path.strip_suffix(key).unwrap_or_default().trim_end_matches('.');
-    let section = if section.is_empty() { "the configuration".to_owned() } else { format!("`{section}`") };
-    format!("`{path}` is not a setting; {section} takes {}", known.join(", "))
-}
-
-/// Without the config crate's own account of the path.
-fn innermost(error: ::config::ConfigError) -> ::config::ConfigError {
-    match error {
-        ::config::ConfigError::At { error, .. } => innermost(*error),
-        other => other,
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The path of the whole file is a dot.
+        let path = if self.path == "." { "the file" } else { &self.path };
+        match &self.why {
+            Invalid::UnknownSetting { known } => write!(f, "{path}: unknown setting (expected {})", known.join(", ")),
+            Invalid::Type { expected } => write!(f, "{path}: expected {expected}"),
+            Invalid::Value(problem) => write!(f, "{path}: {problem}"),
+        }
     }
 }

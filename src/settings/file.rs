@@ -1,46 +1,50 @@
 //! The text of a YAML or TOML file as a tree of values.
 //!
-//! The parsers' messages quote the file, and so perhaps a key that should not stand there. Only what is
-//! known to quote nothing is passed on.
+//! The config crate hands on its parsers' messages, which quote the file, and so perhaps a key that does not belong there.
+//! When it refuses a text, the same parser reads the text once more and says what is wrong as a type.
 
 use ::config::{File, FileFormat, Map, Source, Value};
+use yaml_rust2::{Yaml, YamlLoader};
 
-/// The tree of a text; of one that holds nothing, an empty one.
+/// The tree of a text; an empty one if the text holds nothing.
 pub(crate) fn parse(text: &str, format: FileFormat) -> Result<Value, String> {
-    // Not through config's builder, which takes the outermost keys for path expressions.
-    match File::from_str(text, format).collect() {
-        Ok(settings) => Ok(settings.into()),
-        Err(error) => match problem(&error) {
-            Some(problem) => Err(problem),
+    // Not through config's builder, which interprets the outermost keys as path expressions.
+    if let Ok(settings) = File::from_str(text, format).collect() {
+        return Ok(settings.into());
+    }
+    match format {
+        FileFormat::Toml => Err(format!("cannot be read as TOML: {}", toml_problem(text))),
+        _ => match yaml_problem(text) {
+            Some(problem) => Err(format!("cannot be read as YAML: {problem}")),
             None => Ok(Map::<String, Value>::new().into()),
         },
     }
 }
 
-/// What is wrong; `None` if all that is wrong is that there is nothing.
-fn problem(error: &::config::ConfigError) -> Option<String> {
-    use ::config::ConfigError;
-    let ConfigError::FileParse { cause, .. } = error else { return Some(error.to_string()) };
-    // A box in a box: YAML whose outermost value is no map.
-    match cause.downcast_ref().map(Box::as_ref) {
-        // `---` and nothing more; the type of `unexpected` has no public name.
-        Some(ConfigError::Type { unexpected, .. }) if unexpected.to_string() == "unit value" => return None,
-        Some(_) => return Some("it takes sections of settings".to_owned()),
-        None => {}
+/// Why the text is not YAML of settings; `None` if it only holds nothing.
+fn yaml_problem(text: &str) -> Option<String> {
+    match YamlLoader::load_from_str(text).as_deref() {
+        Ok([Yaml::Null]) => None,
+        Ok([Yaml::Hash(_)]) => Some("a key is not text, or a number is malformed".to_owned()),
+        Ok([_]) => Some("expected sections of settings".to_owned()),
+        Ok(documents) => Some(format!("expected one document, found {}", documents.len())),
+        Err(error) => {
+            let (line, column) = (error.marker().line(), error.marker().col() + 1);
+            Some(format!("{} at line {line}, column {column}", describe(error.info())))
+        }
     }
-    let text = cause.to_string();
-    if let [place, .., what] = text.lines().collect::<Vec<_>>().as_slice() {
-        // TOML's: where, three lines that quote the file, what.
-        return Some(format!("{what}{}", place.trim_start_matches("TOML parse error")));
-    }
-    if let Some((key, place)) = text.split_once(": duplicated key in mapping") {
-        // YAML's, with the key as Rust writes it.
-        let key = key.strip_prefix("String(\"").and_then(|key| key.strip_suffix("\")"));
-        let key = key.map_or_else(|| "a key".to_owned(), |key| format!("`{key}`"));
-        return Some(format!("{key} stands twice in one section{place}"));
-    }
-    if text.contains("unsupported hash key") {
-        return Some("a key in it is not a text".to_owned());
-    }
-    Some(text)
+}
+
+/// The YAML parser's words. It has no type for a duplicate key, and shows the key as Rust's `Debug` does.
+fn describe(info: &str) -> String {
+    let duplicate = info.strip_prefix("String(").and_then(|info| info.strip_suffix("): duplicated key in mapping"));
+    duplicate.map_or_else(|| info.to_owned(), |key| format!("duplicate key {key}"))
+}
+
+fn toml_problem(text: &str) -> String {
+    let Err(error) = toml::de::DeTable::parse(text) else { return "a number is malformed".to_owned() };
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    let line = before.lines().count().max(1) + usize::from(before.ends_with('\n'));
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    format!("{} at line {line}, column {column}", error.message().replace('\n', ", "))
 }

@@ -1,7 +1,7 @@
-//! Values taken as they stand.
+//! Values taken as they are written.
 //!
-//! The config crate turns `2.7` into 3 and `on` into 1 where a whole number is asked for, and serde's own
-//! messages repeat what they found. So every value is taken as it was written and checked here.
+//! The config crate turns `2.7` into 3 and `on` into 1 where a whole number is wanted. So every value is taken from the
+//! tree and checked here.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use ::config::{Value, ValueKind};
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-/// More would overflow clocks.
+/// Longer durations would overflow clocks.
 pub(crate) const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// A map of settings. One without any, as YAML gives it when all are commented out, leaves the defaults;
-/// a list is refused, which serde would take for the settings in order.
+/// A map of settings. An empty one, as YAML has it when all are commented out, leaves the defaults; a list, which serde
+/// would take for the settings in order, is refused.
 #[derive(Default)]
 pub(crate) struct Section<T>(pub T);
 
@@ -44,7 +44,7 @@ impl<'de, T: Deserialize<'de> + Default> Visitor<'de> for SectionVisitor<T> {
     }
 }
 
-/// A text that was written as one: `1.10` without quotes is a number and would lose its zero.
+/// A text that was written as text: `1.10` without quotes is a number and would lose its zero.
 pub(crate) struct Text(pub String);
 
 impl Deref for Text {
@@ -59,17 +59,39 @@ impl<'de> Deserialize<'de> for Text {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match Value::deserialize(deserializer)?.kind {
             ValueKind::String(text) => Ok(Self(text)),
-            _ => Err(D::Error::custom("it takes a text, in quotes if it looks like a number")),
+            _ => Err(D::Error::custom("expected text, in quotes if it looks like a number")),
         }
     }
 }
 
-/// A list; one without any elements may be left empty.
+/// A list; one without elements may be left empty.
 pub(crate) fn list<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
-    Option::<Vec<T>>::deserialize(deserializer).map(Option::unwrap_or_default)
+    deserializer.deserialize_any(ListVisitor(PhantomData))
 }
 
-/// A whole number; what is counted here never needs more than 32 bits.
+struct ListVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ListVisitor<T> {
+    type Value = Vec<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list (in environment variables, one for each element: …__0, …__1)")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Vec<T>, A::Error> {
+        let mut list = Vec::new();
+        while let Some(element) = elements.next_element()? {
+            list.push(element);
+        }
+        Ok(list)
+    }
+
+    fn visit_unit<E>(self) -> Result<Vec<T>, E> {
+        Ok(Vec::new())
+    }
+}
+
+/// A whole number; nothing that is counted here needs more than 32 bits.
 pub(crate) fn whole<'de, const LEAST: u32, N: TryFrom<u32>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<N, D::Error> {
@@ -80,7 +102,8 @@ pub(crate) fn whole<'de, const LEAST: u32, N: TryFrom<u32>, D: Deserializer<'de>
         _ => None,
     };
     let number = number.filter(|number| *number >= LEAST).and_then(|number| N::try_from(number).ok());
-    number.ok_or_else(|| D::Error::custom(format!("{shown} is not a whole number from {LEAST} to {}", u32::MAX)))
+    number
+        .ok_or_else(|| D::Error::custom(format!("expected a whole number from {LEAST} to {}, found {shown}", u32::MAX)))
 }
 
 pub(crate) fn boolean<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
@@ -90,7 +113,7 @@ pub(crate) fn boolean<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool
         ValueKind::String(text) => text.trim().parse().ok(),
         _ => None,
     };
-    boolean.ok_or_else(|| D::Error::custom(format!("{shown} is neither true nor false")))
+    boolean.ok_or_else(|| D::Error::custom(format!("expected true or false, found {shown}")))
 }
 
 /// A value, and how a message shows it.
@@ -100,7 +123,8 @@ pub(crate) fn value_of<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(Va
         ValueKind::Nil => "nothing".to_owned(),
         ValueKind::Table(_) => "a section".to_owned(),
         ValueKind::Array(_) => "a list".to_owned(),
-        scalar => format!("`{scalar}`"),
+        ValueKind::String(text) => format!("{text:?}"),
+        scalar => scalar.to_string(),
     };
     Ok((value, shown))
 }

@@ -13,7 +13,7 @@ use super::kinds::Kind;
 use crate::account::{Beginning, Concern, KeyState, Pipeline, View};
 use crate::api::{Phase, Probe, Reason};
 use crate::moment::{Moment, unix_seconds};
-use crate::thresholds::Thresholds;
+use crate::thresholds::{Threshold, Thresholds};
 
 /// A delay that changes by less than this is catching up, in seconds per second.
 const CATCHING_UP: f64 = -0.05;
@@ -129,7 +129,7 @@ impl<'a> Judge<'a> {
         if pipeline.is_off_duty() {
             return found;
         }
-        let thresholds = Thresholds::default();
+        let thresholds = pipeline.thresholds();
         if pipeline.phase().state() == Some(Phase::Failed) {
             // What a failed pipeline lags behind or has not written is no news.
             found.push(Trouble::new(Kind::Failed, pipeline.phase().began()));
@@ -149,12 +149,12 @@ impl<'a> Judge<'a> {
 
     fn progress(&self, pipeline: &Pipeline, thresholds: &Thresholds) -> Option<Trouble> {
         let metrics = pipeline.metrics().filter(|_| pipeline.is_working())?;
-        let idle = pipeline.idle()?;
+        let idle = pipeline.idle()?.as_secs_f64();
         let records_wait = metrics.pending_records.is_some_and(|pending| pending > 0.0);
         let topic_moves = pipeline.listed().topic.as_deref().is_some_and(|topic| self.moving.contains(topic));
-        let kind = if idle > thresholds.stalled && (records_wait || topic_moves) {
+        let kind = if idle > thresholds[Threshold::Stalled] && (records_wait || topic_moves) {
             Kind::Stalled
-        } else if idle > thresholds.no_progress {
+        } else if idle > thresholds[Threshold::NoProgress] {
             Kind::NoProgress
         } else {
             return None;
@@ -196,7 +196,7 @@ fn not_running(pipeline: &Pipeline, thresholds: &Thresholds) -> Option<Trouble> 
     let stopped = pipeline.running().began()?;
     let since = pipeline.desired().began().map_or(stopped, |wanted| stopped.later(wanted));
     let lasted = pipeline.probe(Probe::Status).read_at()?.since(since.at);
-    (lasted >= thresholds.deployment).then(|| Trouble::new(Kind::NotRunning, Some(since)))
+    (lasted.as_secs_f64() >= thresholds[Threshold::Deployment]).then(|| Trouble::new(Kind::NotRunning, Some(since)))
 }
 
 fn replicas(pipeline: &Pipeline) -> Option<Trouble> {
@@ -210,10 +210,10 @@ fn lag(pipeline: &Pipeline, thresholds: &Thresholds) -> Option<Trouble> {
     let level = pipeline.delay();
     let is_catching_up = level.slope().is_some_and(|slope| slope <= CATCHING_UP);
     // A bounded pipeline reads history: its delay is large by nature.
-    if delay <= thresholds.delay.as_secs_f64() || pipeline.is_bounded() || is_catching_up {
+    if delay <= thresholds[Threshold::Delay] || pipeline.is_bounded() || is_catching_up {
         return None;
     }
-    let is_critical = delay > thresholds.delay_critical.as_secs_f64();
+    let is_critical = delay > thresholds[Threshold::DelayCritical];
     let kind = if is_critical { Kind::DelayCritical } else { Kind::DelayHigh };
     Some(Trouble::new(kind, level.above_since()))
 }
@@ -222,7 +222,7 @@ fn backlog(pipeline: &Pipeline, thresholds: &Thresholds) -> Option<Trouble> {
     let pending = pipeline.metrics()?.pending_records?;
     let level = pipeline.backlog();
     let grows = level.slope().is_some_and(|slope| slope > 0.0);
-    (pending > thresholds.backlog && grows).then(|| Trouble::new(Kind::BacklogGrowing, level.above_since()))
+    (pending > thresholds[Threshold::Backlog] && grows).then(|| Trouble::new(Kind::BacklogGrowing, level.above_since()))
 }
 
 fn drops(pipeline: &Pipeline) -> Option<Trouble> {
@@ -239,6 +239,6 @@ fn destination(pipeline: &Pipeline, thresholds: &Thresholds) -> Option<Trouble> 
         return (began.at != read_at).then(|| Trouble::new(Kind::DestinationUnhealthy, Some(began)));
     }
     let age = unix_seconds(read_at.wall) - health.last_checked_at()?;
-    let is_old = age > thresholds.destination_check_age.as_secs_f64();
+    let is_old = age > thresholds[Threshold::DestinationCheckAge];
     (is_old && pipeline.is_working()).then(|| Trouble::new(Kind::DestinationCheckOld, None))
 }

@@ -245,6 +245,6 @@ fn it_finds_the_api_by_name_and_trusts_the_certificates_of_the_image_and_no_othe
     let accepted = check(&trusting);
     assert_eq!(
         accepted.stdout,
-        "account `default`: fine, 5 pipelines listed (key from file /run/secrets/service-key)\n"
+        "account \"default\": ok, 5 pipelines listed (key from file /run/secrets/service-key)\n"
     );
 }

@@ -514,7 +514,7 @@ fn command(name: &str, endpoint: Endpoint, timeout: &str, status: i32, tried: fn
 #[test]
 fn check() {
     let ended = command("check", Endpoint::List, "500ms", 3, |_| true);
-    assert_eq!(ended.stdout.lines().filter(|line| line.starts_with("account `a")).count(), FAULTS.len());
+    assert_eq!(ended.stdout.lines().filter(|line| line.starts_with("account \"a")).count(), FAULTS.len());
 }
 
 /// Without pauses, which it would wait for, and without a key that is refused for one of its questions only: what is

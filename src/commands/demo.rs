@@ -1,14 +1,42 @@
 //! `demo`: the simulator and the daemon in one process, with a fleet in which something is wrong.
 
+use std::io;
+
 use tokio::net::TcpListener;
 
-use super::{Failure, daemon_options, listeners, local_address, print};
+use super::serve::daemon_options;
+use super::{Status, listeners};
 use crate::cli::Flags;
-use crate::config::Config;
-use crate::daemon::{self, ConfigSource};
-use crate::http;
+use crate::config::{Config, ConfigError, ConfigSource};
+use crate::daemon;
+use crate::http::{self, ListenError};
+use crate::output::print;
 use crate::service_key::KeySource;
 use crate::simulator::{self, DEMO_KEY_PROD, DEMO_KEY_REVOKED, DEMO_KEY_STAGING, Scenario, Simulator};
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    #[error("demo has its own configuration: leave out --config.file, or use it with serve")]
+    ConfigFile,
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    #[error("cannot introduce the demo: {0}")]
+    Introduce(#[from] io::Error),
+    #[error(transparent)]
+    Daemon(#[from] daemon::Error),
+}
+
+impl From<&Error> for Status {
+    fn from(error: &Error) -> Self {
+        match error {
+            Error::ConfigFile | Error::Config(_) => Self::Configuration,
+            Error::Listen(_) | Error::Introduce(_) => Self::Failure,
+            Error::Daemon(error) => error.into(),
+        }
+    }
+}
 
 /// The accounts of the demo and their keys. One key has been revoked, to show what that looks like.
 const ACCOUNTS: [(&str, &str); 3] =
@@ -26,22 +54,23 @@ const SETTINGS: &[(&str, &str)] = &[
     ("ACCOUNTS__0__EXPECT__0", "pipe_000000000000000000000000000"),
 ];
 
-pub(super) async fn run(flags: &Flags) -> Result<(), Failure> {
+pub(super) async fn run(flags: &Flags) -> Result<Status, Error> {
     if flags.config_file.is_some() {
-        let message = "`demo` brings its own configuration: leave --config.file out, or `serve` with it".to_owned();
-        return Err(Failure { status: 2, message: Some(message) });
+        return Err(Error::ConfigFile);
     }
-    let listeners = listeners(flags).await?;
-    let api = http::listen("127.0.0.1:0").await.map_err(daemon::Error::from)?;
-    let options = daemon_options(ConfigSource::Fixed(Box::new(configuration(&api)?)), flags).await?;
-    introduce(&listeners, &options, &api)?;
+    let listeners = listeners::listen(flags).await?;
+    let api = http::listen("127.0.0.1:0").await?;
+    let config = configuration(&api)?;
+    let options = daemon_options(ConfigSource::Fixed(Box::new(config.clone())), flags).await?;
+    print(introduction(&listeners, &options, &api)?).await?;
     let simulator = Simulator::new(simulator::Options { scenario: Scenario::Demo, ..simulator::Options::default() });
     tokio::spawn(async move { simulator.serve(api, std::future::pending()).await });
-    Ok(daemon::run(options, listeners).await?)
+    daemon::run(options, config, listeners).await?;
+    Ok(Status::Success)
 }
 
-fn configuration(api: &TcpListener) -> Result<Config, Failure> {
-    let base_url = format!("http://{}{}", local_address(api)?, simulator::BASE_PATH);
+fn configuration(api: &TcpListener) -> Result<Config, Error> {
+    let base_url = format!("http://{}{}", api.local_addr()?, simulator::BASE_PATH);
     let mut settings = vec![("API__BASE_URL".to_owned(), base_url)];
     settings.extend(SETTINGS.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
     for (index, (name, _)) in ACCOUNTS.iter().enumerate() {
@@ -57,15 +86,19 @@ fn configuration(api: &TcpListener) -> Result<Config, Failure> {
     Ok(config)
 }
 
-fn introduce(listeners: &[TcpListener], options: &daemon::Options, api: &TcpListener) -> Result<(), Failure> {
+fn introduction(listeners: &[TcpListener], options: &daemon::Options, api: &TcpListener) -> io::Result<String> {
     let telemetry_path = &options.telemetry_path;
     let scheme = if options.access.is_tls() { "https" } else { "http" };
+    let mut text = String::new();
     for listener in listeners {
-        let address = local_address(listener)?;
-        let host = if address.ip().is_unspecified() { "localhost".to_owned() } else { address.ip().to_string() };
-        let host = if address.is_ipv6() && host != "localhost" { format!("[{host}]") } else { host };
+        let address = listener.local_addr()?;
+        let host = match address.ip() {
+            ip if ip.is_unspecified() => "localhost".to_owned(),
+            ip if ip.is_ipv6() => format!("[{ip}]"),
+            ip => ip.to_string(),
+        };
         let port = address.port();
-        print(&format!(
+        text.push_str(&format!(
             "A small fleet is being simulated, and something is wrong with it.\n\
              \n  Look:     {scheme}://{host}:{port}/\n  Metrics:  {scheme}://{host}:{port}{telemetry_path}\n\
              \n  Scrape it with Prometheus:\n\n\
@@ -73,9 +106,7 @@ fn introduce(listeners: &[TcpListener], options: &daemon::Options, api: &TcpList
              - targets: ['{host}:{port}']\n\n"
         ));
     }
-    print(&format!(
-        "  Change what goes on:  curl -X PUT http://{}/simulator/scenario/destination-down\n\n",
-        local_address(api)?
-    ));
-    Ok(())
+    let api = api.local_addr()?;
+    text.push_str(&format!("  Change the scenario:  curl -X PUT http://{api}/simulator/scenario/destination-down\n\n"));
+    Ok(text)
 }

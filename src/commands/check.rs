@@ -1,0 +1,73 @@
+//! `check`: requests the list of each account once, and says what is wrong.
+
+use std::io;
+
+use super::Status;
+use super::serve::access;
+use crate::api::{Client, ClientError};
+use crate::cli::Flags;
+use crate::config::{Account, Config, ConfigError, ConfigSource};
+use crate::logging;
+use crate::output::print;
+use crate::service_key::KeyHolder;
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error(transparent)]
+    Print(#[from] io::Error),
+}
+
+impl From<&Error> for Status {
+    fn from(error: &Error) -> Self {
+        match error {
+            Error::Config(_) => Self::Configuration,
+            Error::Client(_) | Error::Print(_) => Self::Failure,
+        }
+    }
+}
+
+/// Loads the configuration and that of the web server, and says what is probably a mistake.
+pub(super) async fn load(source: &ConfigSource, flags: &Flags) -> Result<Config, ConfigError> {
+    let config = source.load().await?;
+    let access = access(flags).await?;
+    for warning in config.warnings().into_iter().chain(access.warnings()) {
+        logging::say(&format!("warning: {warning}"));
+    }
+    Ok(config)
+}
+
+pub(super) async fn run(source: &ConfigSource, flags: &Flags) -> Result<Status, Error> {
+    let config = load(source, flags).await?;
+    let mut failed = None;
+    for account in &config.accounts {
+        let (status, text) = check(&config, account).await?;
+        print(format!("account {:?}: {text}\n", account.name)).await?;
+        if status != Status::Success {
+            failed = failed.into_iter().chain([status]).min();
+        }
+    }
+    Ok(failed.unwrap_or(Status::Success))
+}
+
+async fn check(config: &Config, account: &Account) -> Result<(Status, String), ClientError> {
+    let client = Client::new(config.api.clone())?;
+    let keys = match KeyHolder::load(account.key.clone()).await {
+        Ok(keys) => keys,
+        Err(error) => return Ok((Status::Configuration, error.to_string())),
+    };
+    Ok(match client.list_page(&keys.current().key, 1).await {
+        Ok(page) => {
+            let total = page.pagination.and_then(|pagination| pagination.total_count);
+            let count = total.unwrap_or_else(|| page.items.map_or(0.0, |items| items.len() as f64));
+            (Status::Success, format!("ok, {count} pipelines listed (key from {})", account.key))
+        }
+        Err(error) => {
+            let base_url = &config.api.base_url;
+            (Status::from(&error), format!("{} (key from {}, {base_url})", error.of_list(), account.key))
+        }
+    })
+}

@@ -1,0 +1,64 @@
+//! `simulate`: a simulated Pipeline API on loopback.
+
+use std::io;
+use std::net::SocketAddr;
+
+use super::Status;
+use crate::cli::Simulate;
+use crate::http::{self, ListenError};
+use crate::output::print;
+use crate::simulator::{self, Scenario, Simulator};
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    #[error("{0} (--simulator.listen-address) is not loopback: a simulation is for this machine only")]
+    NotLoopback(SocketAddr),
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    #[error(transparent)]
+    Print(io::Error),
+    #[error("cannot serve the simulation: {0}")]
+    Serve(io::Error),
+}
+
+impl From<&Error> for Status {
+    fn from(error: &Error) -> Self {
+        match error {
+            Error::NotLoopback(_) => Self::Configuration,
+            Error::Listen(_) | Error::Print(_) | Error::Serve(_) => Self::Failure,
+        }
+    }
+}
+
+pub(super) async fn run(options: Simulate) -> Result<Status, Error> {
+    let address = options.listen_address;
+    if !address.ip().is_loopback() {
+        return Err(Error::NotLoopback(address));
+    }
+    let listener = http::listen(&address.to_string()).await?;
+    let simulator = Simulator::new(simulator::Options {
+        pipelines: options.pipelines,
+        scenario: options.scenario,
+        max_page_size: options.page_size,
+        latency: options.latency,
+        service_key: options.service_key.clone(),
+        ..simulator::Options::default()
+    });
+    let address = listener.local_addr().map_err(Error::Serve)?;
+    let introduction = format!(
+        "A simulated Pipeline API serves http://{address}{base}\n\
+         Poll it:             GOLDRUSH_EXPORTER__API__BASE_URL=http://{address}{base} \\\n                     \
+                              GOLDRUSH_SERVICE_KEY={key} goldrush-exporter\n\
+         Change the scenario: curl -X PUT http://{address}/simulator/scenario/NAME\n\
+         Scenarios:           {names}\n",
+        base = simulator::BASE_PATH,
+        key = options.service_key,
+        names = Scenario::ALL.iter().map(|scenario| scenario.name()).collect::<Vec<_>>().join(" "),
+    );
+    print(introduction).await.map_err(Error::Print)?;
+    let stop = async {
+        let _ = tokio::signal::ctrl_c().await;
+    };
+    simulator.serve(listener, stop).await.map_err(Error::Serve)?;
+    Ok(Status::Success)
+}

@@ -1,0 +1,50 @@
+//! The exit statuses of the contract.
+
+use std::process::ExitCode;
+
+use crate::{api, daemon};
+
+/// How a command ended. The order is that of importance: of several failed accounts, the lowest counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Status {
+    /// It did what it should.
+    Success = 0,
+    /// It failed for a reason that no other status names.
+    Failure = 1,
+    /// The command line, the configuration or a key's source is wrong.
+    Configuration = 2,
+    /// The API responded 401 to a key.
+    Unauthorized = 3,
+    /// The API responded 403 to a key.
+    Forbidden = 4,
+    /// No complete response came.
+    Unreachable = 5,
+    /// The response was not a list.
+    Unreadable = 6,
+}
+
+impl From<&api::Error> for Status {
+    fn from(error: &api::Error) -> Self {
+        match error {
+            api::Error::Unauthorized(_) => Self::Unauthorized,
+            api::Error::Forbidden(_) => Self::Forbidden,
+            error if error.answered() => Self::Unreadable,
+            _ => Self::Unreachable,
+        }
+    }
+}
+
+impl From<&daemon::Error> for Status {
+    fn from(error: &daemon::Error) -> Self {
+        match error {
+            daemon::Error::Config(_) | daemon::Error::Key(..) => Self::Configuration,
+            daemon::Error::Client(_) | daemon::Error::Died(_) | daemon::Error::System(..) => Self::Failure,
+        }
+    }
+}
+
+impl From<Status> for ExitCode {
+    fn from(status: Status) -> Self {
+        Self::from(status as u8)
+    }
+}

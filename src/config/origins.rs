@@ -1,0 +1,42 @@
+//! Where a setting comes from, and what people try with ServiceKeys.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::settings::{ConfigError, Invalid, Problem};
+
+/// Which settings come from where.
+pub(super) struct Origins<'a> {
+    pub file: Option<&'a Path>,
+    /// The variable behind every path that the environment has set.
+    pub variables: BTreeMap<String, String>,
+}
+
+impl Origins<'_> {
+    /// Refuses the setting at `path`.
+    pub fn error(&self, path: &str, problem: String) -> ConfigError {
+        let covers =
+            |above: &str| path.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']));
+        // The deepest of the paths that cover this one sorts last.
+        let variable = self.variables.iter().rev().find(|(above, _)| covers(above));
+        let origin = match (variable, self.file) {
+            (Some((_, variable)), _) => variable.clone(),
+            (None, Some(file)) => file.display().to_string(),
+            (None, None) => "the configuration".to_owned(),
+        };
+        ConfigError { origin, problem }
+    }
+
+    /// Refuses a setting that cannot be deserialized.
+    pub fn explain(&self, problem: &Problem) -> ConfigError {
+        let Problem { path, key, why } = problem;
+        let text = match (why, key) {
+            (Invalid::UnknownSetting { .. }, Some(key)) if key.to_ascii_lowercase().ends_with("key") => format!(
+                "{path}: a ServiceKey does not belong in the configuration; set service_key_file to the path of a file \
+                 that holds it, or service_key_env to the name of an environment variable"
+            ),
+            _ => problem.to_string(),
+        };
+        self.error(path, text)
+    }
+}

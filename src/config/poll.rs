@@ -1,0 +1,84 @@
+//! `poll`: how often, and how fast.
+
+use std::time::Duration;
+
+use humantime::format_duration;
+use serde::{Deserialize, Serialize};
+
+use super::quantities::{duration, rate, show_duration, show_number};
+use crate::settings::whole;
+
+/// How often, and how fast. No duration is shorter than 10 ms.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Poll {
+    /// Between two lists of pipelines.
+    #[serde(deserialize_with = "duration", serialize_with = "show_duration")]
+    pub discovery: Duration,
+    /// Between two requests for one pipeline's status.
+    #[serde(deserialize_with = "duration", serialize_with = "show_duration")]
+    pub status: Duration,
+    /// Between two requests for one pipeline's metrics.
+    #[serde(deserialize_with = "duration", serialize_with = "show_duration")]
+    pub metrics: Duration,
+    /// Between two requests for one pipeline's destination health.
+    #[serde(deserialize_with = "duration", serialize_with = "show_duration")]
+    pub destination_health: Duration,
+    /// Instead of `status`, while a pipeline is DEPLOYING or STOPPING.
+    #[serde(deserialize_with = "duration", serialize_with = "show_duration")]
+    pub transitional: Duration,
+    /// An older reading is withdrawn.
+    #[serde(deserialize_with = "duration", serialize_with = "show_duration")]
+    pub stale_after: Duration,
+    /// Per account, never exceeded.
+    #[serde(deserialize_with = "rate", serialize_with = "show_number")]
+    pub requests_per_second: f64,
+    /// Concurrent requests per account.
+    #[serde(deserialize_with = "whole::<1, _, _>")]
+    pub max_in_flight: usize,
+}
+
+impl Default for Poll {
+    fn default() -> Self {
+        Self {
+            discovery: Duration::from_secs(60),
+            status: Duration::from_secs(15),
+            metrics: Duration::from_secs(30),
+            destination_health: Duration::from_secs(30),
+            transitional: Duration::from_secs(5),
+            stale_after: Duration::from_secs(5 * 60),
+            requests_per_second: 4.0,
+            max_in_flight: 8,
+        }
+    }
+}
+
+impl Poll {
+    /// What is possible but probably a mistake; one sentence each.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        let stale = format_duration(self.stale_after);
+        for (name, interval) in [
+            ("discovery", self.discovery),
+            ("status", self.status),
+            ("metrics", self.metrics),
+            ("destination_health", self.destination_health),
+        ] {
+            if self.stale_after <= interval {
+                let interval = format_duration(interval);
+                warnings.push(format!(
+                    "poll.stale_after ({stale}) is not longer than poll.{name} ({interval}): its readings will come and go"
+                ));
+            }
+        }
+        if self.transitional > self.status {
+            let transitional = format_duration(self.transitional);
+            let status = format_duration(self.status);
+            warnings.push(format!(
+                "poll.transitional ({transitional}) is longer than poll.status ({status}): \
+                 a pipeline that is DEPLOYING or STOPPING will be polled less often than others"
+            ));
+        }
+        warnings
+    }
+}

@@ -1,0 +1,82 @@
+//! Durations and rates as they are written in the configuration.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use ::config::ValueKind;
+use serde::de::{Deserializer, Error};
+use serde::ser::{Serialize, Serializer};
+
+use crate::settings::{LONGEST, value_of};
+
+/// Nothing that is polled changes faster, and with an interval this short, stretching the others does not overflow clocks.
+pub(super) const SHORTEST: Duration = Duration::from_millis(10);
+/// In requests per second. The lowest rate overflows no clock, the highest leaves a pause between requests.
+pub(super) const RATES: RangeInclusive<f64> = 0.01..=1_000_000.0;
+
+const EXAMPLE: &str = "a duration such as 15s or 5m";
+
+/// A duration in humantime's notation.
+pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let (value, shown) = value_of(deserializer)?;
+    parse_duration(value, &shown).map_err(D::Error::custom)
+}
+
+pub(super) fn parse_duration(value: ValueKind, shown: &str) -> Result<Duration, String> {
+    let no_unit = || Err(format!("{shown} has no unit (expected {EXAMPLE})"));
+    let text = match value {
+        ValueKind::String(text) => text,
+        ValueKind::I64(_) | ValueKind::Float(_) => return no_unit(),
+        _ => return Err(format!("expected {EXAMPLE}, found {shown}")),
+    };
+    match humantime::parse_duration(&text) {
+        Ok(Duration::ZERO) => Err(format!("must be greater than zero ({EXAMPLE})")),
+        Ok(duration) if duration < SHORTEST => Err(format!("must be at least 10ms, found {shown}")),
+        Ok(duration) if duration > LONGEST => Err(format!("must be at most 365days, found {shown}")),
+        Ok(duration) => Ok(duration),
+        Err(_) if text.trim().parse::<f64>().is_ok() => no_unit(),
+        Err(_) => Err(format!("expected {EXAMPLE}, found {shown}")),
+    }
+}
+
+/// A number of requests per second.
+pub(super) fn rate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    let (value, shown) = value_of(deserializer)?;
+    parse_number(value, &shown, RATES).map_err(D::Error::custom)
+}
+
+pub(super) fn parse_number(value: ValueKind, shown: &str, range: RangeInclusive<f64>) -> Result<f64, String> {
+    let number = match value {
+        ValueKind::Float(number) => Some(number),
+        ValueKind::I64(number) => Some(number as f64),
+        ValueKind::String(text) => text.trim().parse().ok(),
+        _ => None,
+    };
+    let number = number.filter(|number| range.contains(number));
+    number.ok_or_else(|| format!("expected a number from {} to {}, found {shown}", range.start(), range.end()))
+}
+
+pub(super) fn show_duration<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&humantime::format_duration(*duration))
+}
+
+pub(super) fn show_number<S: Serializer>(number: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    Shown::Number(*number).serialize(serializer)
+}
+
+/// A value as people write it.
+pub(super) enum Shown {
+    Seconds(f64),
+    /// Without a fraction if it is whole.
+    Number(f64),
+}
+
+impl Serialize for Shown {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match *self {
+            Self::Seconds(seconds) => show_duration(&Duration::from_secs_f64(seconds), serializer),
+            Self::Number(number) if number as u64 as f64 == number => serializer.serialize_u64(number as u64),
+            Self::Number(number) => serializer.serialize_f64(number),
+        }
+    }
+}

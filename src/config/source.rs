@@ -1,0 +1,65 @@
+//! Where the configuration comes from: read once at the start and once at each reload.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use tokio::task::{JoinError, spawn_blocking};
+
+use super::{Config, ConfigError};
+use crate::file_system;
+
+/// No configuration is larger.
+const LARGEST_FILE: u64 = 16 * 1024 * 1024;
+
+/// Where the configuration comes from.
+#[derive(Debug, Clone)]
+pub enum ConfigSource {
+    /// A file, if there is one, and the environment.
+    FileAndEnvironment(Option<PathBuf>),
+    /// A configuration that the program made itself (the demo's).
+    Fixed(Box<Config>),
+}
+
+impl ConfigSource {
+    /// Reads the configuration.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if it cannot be read or holds an invalid setting.
+    pub async fn load(&self) -> Result<Config, ConfigError> {
+        let file = match self {
+            Self::Fixed(config) => return Ok((**config).clone()),
+            Self::FileAndEnvironment(Some(path)) => Some(ConfigFile::read(path).await?),
+            Self::FileAndEnvironment(None) => None,
+        };
+        // Beside the runtime: compiling thousands of filters takes a while.
+        let loaded = spawn_blocking(move || Config::load(file.as_ref(), &environment())).await;
+        let failed =
+            |error: JoinError| ConfigError { origin: "the configuration".to_owned(), problem: error.to_string() };
+        loaded.map_err(failed)?
+    }
+}
+
+/// A variable that is not Unicode cannot be a setting.
+fn environment() -> Vec<(String, String)> {
+    let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+    std::env::vars_os().filter_map(text).collect()
+}
+
+/// The text of a configuration file.
+#[derive(Debug)]
+pub struct ConfigFile {
+    /// Its extension says what it is: YAML or TOML.
+    pub path: PathBuf,
+    /// What it holds.
+    pub text: String,
+}
+
+impl ConfigFile {
+    async fn read(path: &Path) -> Result<Self, ConfigError> {
+        let refused =
+            |why: String| ConfigError { origin: path.display().to_string(), problem: format!("cannot be read: {why}") };
+        let bytes = file_system::read(path, LARGEST_FILE).await.map_err(|error| refused(error.to_string()))?;
+        let text = std::str::from_utf8(&bytes).map_err(|_| refused("not UTF-8".to_owned()))?;
+        Ok(Self { path: path.to_owned(), text: text.to_owned() })
+    }
+}
