@@ -27,4 +27,5 @@ pub mod poll;
 pub mod run;
 pub mod service_key;
 pub mod simulator;
+pub mod trouble;
 pub mod web;

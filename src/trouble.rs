@@ -1,0 +1,3 @@
+//! What can be wrong with an account or a pipeline.
+
+pub mod kinds;

@@ -1,0 +1,726 @@
+//! The kinds of trouble: the second table of the program.
+//!
+//! One row says everything that is fixed about a kind. The judge raises it, `goldrush_pipeline_trouble` and
+//! `goldrush_account_trouble` expose it, the page shows its sentence, and the alert in `alerts/goldrush.rules.yml` is
+//! written from it. To add a kind: a row here and a function in the judge. `tests/alerts.rs` then names what is still
+//! missing: the generated rules, the runbook, the promtool cases, the row in the README.
+
+use crate::labels::closed_set;
+
+closed_set! {
+    /// The label `severity` of troubles and alerts.
+    pub enum Severity {
+        /// Pages a person.
+        Critical = "critical",
+        /// Opens a ticket.
+        Warning = "warning",
+    }
+}
+
+/// What a trouble is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    Account,
+    Pipeline,
+}
+
+impl Scope {
+    /// The gauge that shows troubles of this scope.
+    pub const fn gauge(self) -> &'static str {
+        match self {
+            Self::Account => "goldrush_account_trouble",
+            Self::Pipeline => "goldrush_pipeline_trouble",
+        }
+    }
+}
+
+/// Everything that is fixed about a kind.
+#[derive(Debug)]
+pub struct Row {
+    /// The label `kind`.
+    pub name: &'static str,
+    /// For people, without numbers: the page adds those that it has.
+    pub sentence: &'static str,
+    pub severity: Severity,
+    pub scope: Scope,
+    /// The setting that says from when on it is trouble, if there is one.
+    pub threshold: Option<&'static str>,
+    pub alert: &'static str,
+    pub rule: Rule,
+}
+
+/// Where the alert's rule comes from.
+#[derive(Debug)]
+pub enum Rule {
+    /// It is written from the table.
+    Generated(Generated),
+    /// It needs Prometheus's memory and is written by hand. The trouble exists without having lasted, the alert does not.
+    Written,
+}
+
+/// An alert on the gauges of troubles. Templates are Prometheus's own; white space in them does not matter.
+#[derive(Debug)]
+pub struct Generated {
+    /// Why the alert waits: the comment above `for`.
+    pub why: &'static str,
+    /// The rule's `for`.
+    pub wait: &'static str,
+    /// Bridges a restart of the exporter.
+    pub keep_firing_for: Option<&'static str>,
+    /// Kinds that replace this one and count as it, too: a change between them does not start `for` again.
+    pub also: &'static [Kind],
+    /// One alert for each combination of these labels.
+    pub per: &'static [&'static str],
+    pub summary: &'static str,
+    pub description: &'static str,
+    /// The uid of the dashboard to open.
+    pub dashboard: &'static str,
+}
+
+const PIPELINE: &[&str] = &["job", "account", "project", "pipeline_id", "pipeline", "team"];
+const ACCOUNT: &[&str] = &["job", "account"];
+const SUBJECT: &[&str] = &["job", "account", "about"];
+/// Each exporter has its own budget.
+const INSTANCE: &[&str] = &["job", "instance", "account"];
+const TEAM: &[&str] = &["job", "account", "team"];
+
+const FLEET_DASHBOARD: &str = "goldrush-fleet";
+const PIPELINE_DASHBOARD: &str = "goldrush-pipeline";
+const EXPORTER_DASHBOARD: &str = "goldrush-exporter";
+
+/// A template's query for a gauge of the alert's pipeline. Its result is empty once the reading has been withdrawn.
+macro_rules! of_pipeline {
+    ($metric:literal) => {
+        concat!(
+            r#"printf "max by (pipeline_id) ("#,
+            $metric,
+            r#"{job=%q,account=%q,pipeline_id=%q})" $labels.job $labels.account $labels.pipeline_id | query"#
+        )
+    };
+}
+
+/// A template's query for the time between two instants of the alert's pipeline: that a probe succeeded, and a gauge.
+macro_rules! before_reading {
+    ($probe:literal, $metric:literal) => {
+        concat!(
+            r#"printf "max(goldrush_pipeline_probe_last_success_timestamp_seconds"#,
+            r#"{job=%q,account=%q,pipeline_id=%q,probe=\""#,
+            $probe,
+            r#"\"} - ignoring (probe) "#,
+            $metric,
+            r#")" $labels.job $labels.account $labels.pipeline_id | query"#
+        )
+    };
+}
+
+/// A template's query for a gauge of the alert's account.
+macro_rules! of_account {
+    ($metric:literal) => {
+        concat!(
+            r#"printf "max by (account) ("#,
+            $metric,
+            r#"{job=%q,account=%q})" $labels.job $labels.account | query"#
+        )
+    };
+}
+
+macro_rules! kinds {
+    ($($kind:ident = $name:literal, $sentence:literal { $($field:ident: $value:expr,)+ })+) => {
+        /// What can be wrong; the worst first.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Kind { $(#[doc = $sentence] $kind,)+ }
+
+        impl Kind {
+            /// Every kind, the worst first.
+            pub const ALL: &'static [Self] = &[$(Self::$kind,)+];
+        }
+
+        static ROWS: [Row; Kind::ALL.len()] = [$(Row { name: $name, sentence: $sentence, $($field: $value,)+ },)+];
+    };
+}
+
+kinds! {
+    KeyUnauthorized = "key_unauthorized",
+    "The API refuses the ServiceKey (401): it is revoked or wrong, and the account is not being watched." {
+        severity: Severity::Critical,
+        scope: Scope::Account,
+        threshold: None,
+        alert: "GoldRushServiceKeyUnauthorized",
+        rule: Rule::Generated(Generated {
+            why: "A rotation is over within seconds, because the exporter reads the key file again at once. So is a single wrong 401.",
+            wait: "1m",
+            keep_firing_for: Some("3m"),
+            also: &[],
+            per: ACCOUNT,
+            summary: "The ServiceKey of account {{ $labels.account }} is refused (401)",
+            description: concat!(
+                "GoldRush answers 401 to account {{ $labels.account }}: the ServiceKey is missing, malformed or revoked. The \
+                 key in use was loaded at {{ with ",
+                of_account!("goldrush_service_key_loaded_timestamp_seconds"),
+                " }}{{ . | first | value | humanizeTimestamp }}{{ else }}an unknown time{{ end }}. None of its pipelines is \
+                 being watched. Put a valid ServiceKey into the account's key file; with systemd, restart the service.",
+            ),
+            dashboard: FLEET_DASHBOARD,
+        }),
+    }
+
+    KeyNotServiceKey = "key_not_service_key",
+    "The API returns 403 for the list: the credential is not a ServiceKey, and the account is not being watched." {
+        severity: Severity::Critical,
+        scope: Scope::Account,
+        threshold: None,
+        alert: "GoldRushCredentialNotServiceKey",
+        rule: Rule::Generated(Generated {
+            why: "Two lists: a single wrong 403 is over by then.",
+            wait: "2m",
+            keep_firing_for: Some("3m"),
+            also: &[],
+            per: ACCOUNT,
+            summary: "The credential of account {{ $labels.account }} is not a ServiceKey (403)",
+            description: concat!(
+                "GoldRush answers 403 to the list of pipelines of account {{ $labels.account }}: the credential is a \
+                 read-only API key. It was loaded at {{ with ",
+                of_account!("goldrush_service_key_loaded_timestamp_seconds"),
+                " }}{{ . | first | value | humanizeTimestamp }}{{ else }}an unknown time{{ end }}. Put a ServiceKey in its \
+                 place; with systemd, restart the service.",
+            ),
+            dashboard: FLEET_DASHBOARD,
+        }),
+    }
+
+    PaymentRequired = "payment_required",
+    "The API returns 402: the credits of the account are used up." {
+        severity: Severity::Critical,
+        scope: Scope::Account,
+        threshold: None,
+        alert: "GoldRushPaymentRequired",
+        rule: Rule::Generated(Generated {
+            why: "Two lists: a single wrong 402 is over by then.",
+            wait: "2m",
+            keep_firing_for: Some("3m"),
+            also: &[],
+            per: ACCOUNT,
+            summary: "GoldRush requires a payment for account {{ $labels.account }} (402)",
+            description: "GoldRush returns 402 to account {{ $labels.account }}: its credits are used up. Its pipelines are not \
+                          being watched, and GoldRush stops serving them, or has stopped already. Add credits, or buy a \
+                          larger plan.",
+            dashboard: FLEET_DASHBOARD,
+        }),
+    }
+
+    ListFailing = "list_failing", "The list of pipelines fails." {
+        severity: Severity::Critical,
+        scope: Scope::Account,
+        threshold: None,
+        alert: "GoldRushApiUnavailable",
+        rule: Rule::Generated(Generated {
+            why: "One failed list stands for a whole discovery interval (60 s). Ten in a row are an outage.",
+            wait: "10m",
+            keep_firing_for: Some("3m"),
+            also: &[Kind::PaymentRequired, Kind::ForeignResponse],
+            per: ACCOUNT,
+            summary: "The list of pipelines of account {{ $labels.account }} fails",
+            description: concat!(
+                "Last success of the list of account {{ $labels.account }}: {{ with ",
+                r#"printf "time() - min by (account) (goldrush_discovery_last_success_timestamp_seconds{job=%q,account=%q} "#,
+                r#"and on (job, instance, account) goldrush_up == 0)" $labels.job $labels.account | query"#,
+                " }}{{ . | first | value | humanizeDuration }} ago{{ else }}never{{ end }}.{{ with ",
+                r#"printf "topk(1, sum by (reason) (increase(goldrush_api_request_failures_total{job=%q,account=%q,"#,
+                r#"operation=\"list\"}[10m])) > 0)" $labels.job $labels.account | query"#,
+                r#" }} Most frequent reason: {{ . | first | label "reason" }}.{{ end }} Pipelines that are created, deleted "#,
+                "or paused now go unnoticed.",
+            ),
+            dashboard: EXPORTER_DASHBOARD,
+        }),
+    }
+
+    ForeignResponse = "foreign_response", "Something between the exporter and GoldRush responded." {
+        severity: Severity::Critical,
+        scope: Scope::Account,
+        threshold: None,
+        alert: "GoldRushForeignResponse",
+        rule: Rule::Generated(Generated {
+            why: "As GoldRushApiUnavailable, which it explains.",
+            wait: "10m",
+            keep_firing_for: Some("3m"),
+            also: &[],
+            per: ACCOUNT,
+            summary: "Something between the exporter and GoldRush responded for account {{ $labels.account }}",
+            description: "The list of pipelines of account {{ $labels.account }} gets responses that are not the API's: a proxy, \
+                          a gateway or a login page responds instead of GoldRush. They say nothing about the key or the \
+                          pipelines. Pipelines that are created, deleted or paused now go unnoticed.",
+            dashboard: EXPORTER_DASHBOARD,
+        }),
+    }
+
+    NoReadings = "no_readings",
+    "The list succeeds, but no probe of any pipeline does: the pipelines are not being watched." {
+        severity: Severity::Critical,
+        scope: Scope::Account,
+        threshold: None,
+        alert: "GoldRushNoReadings",
+        rule: Rule::Generated(Generated {
+            why: "The trouble begins when the last reading is as old as poll.stale_after (5m): 11 minutes in all.",
+            wait: "6m",
+            keep_firing_for: Some("3m"),
+            also: &[],
+            per: ACCOUNT,
+            summary: "No probe of any pipeline of account {{ $labels.account }} succeeds",
+            description: "No probe of account {{ $labels.account }} has succeeded for more than 5 minutes. Its pipelines (with \
+                          shards: those of one instance) are not being watched. What pages about them already goes on.",
+            dashboard: EXPORTER_DASHBOARD,
+        }),
+    }
+
+    ExpectedMissing = "expected_missing", "The list does not show an expected pipeline." {
+        severity: Severity::Critical,
+        scope: Scope::Account,
+        threshold: None,
+        alert: "GoldRushExpectedPipelineMissing",
+        rule: Rule::Generated(Generated {
+            why: "A list can skip a pipeline while others are created or deleted. Five lists in a row do not.",
+            wait: "5m",
+            keep_firing_for: Some("3m"),
+            also: &[],
+            per: SUBJECT,
+            summary: "Expected pipeline {{ $labels.about }} is missing",
+            description: "The configuration of account {{ $labels.account }} expects pipeline {{ $labels.about }}, and GoldRush \
+                          does not list it. It was deleted, or the key belongs to another group.",
+            dashboard: FLEET_DASHBOARD,
+        }),
+    }
+
+    GroupOverLimit = "group_over_limit", "A group is over the limit of its plan." {
+        severity: Severity::Critical,
+        scope: Scope::Account,
+        threshold: None,
+        alert: "GoldRushGroupOverLimit",
+        rule: Rule::Generated(Generated {
+            why: "Five lists.",
+            wait: "5m",
+            keep_firing_for: Some("3m"),
+            also: &[],
+            per: SUBJECT,
+            summary: "GoldRush group {{ $labels.about }} is over its limit",
+            description: concat!(
+                "Group {{ $labels.about }} (account {{ $labels.account }}) has used up its plan. GoldRush stops serving it, or \
+                 has stopped already.{{ with ",
+                of_account!("goldrush:pipelines:count"),
+                " }} Pipelines of the account: {{ . | first | value }}.{{ end }}",
+            ),
+            dashboard: FLEET_DASHBOARD,
+        }),
+    }
+
+    Failed = "failed", "The worker has failed and does not recover by itself." {
+        severity: Severity::Critical,
+        scope: Scope::Pipeline,
+        threshold: None,
+        alert: "GoldRushPipelineFailed",
+        rule: Rule::Generated(Generated {
+            why: "Four readings of the status.",
+            wait: "1m",
+            keep_firing_for: Some("4m"),
+            also: &[],
+            per: PIPELINE,
+            summary: r#"Pipeline "{{ $labels.pipeline }}" has failed"#,
+            description: concat!(
+                r#"Pipeline "{{ $labels.pipeline }}" ({{ $labels.pipeline_id }}, account {{ $labels.account }}) is FAILED. It "#,
+                "does not heal by itself.{{ with ",
+                of_pipeline!("goldrush_pipeline_start_time_seconds"),
+                " }} Its worker started at {{ . | first | value | humanizeTimestamp }}.{{ end }}",
+            ),
+            dashboard: PIPELINE_DASHBOARD,
+        }),
+    }
+
+    DestinationUnhealthy = "destination_unhealthy", "The destination is unhealthy." {
+        severity: Severity::Critical,
+        scope: Scope::Pipeline,
+        threshold: None,
+        alert: "GoldRushDestinationUnhealthy",
+        rule: Rule::Generated(Generated {
+            why: "The trouble begins with the second unhealthy reading in a row. See the promise above.",
+            wait: "30s",
+            keep_firing_for: Some("4m"),
+            also: &[],
+            per: PIPELINE,
+            summary: r#"The destination of pipeline "{{ $labels.pipeline }}" is unhealthy"#,
+            description: concat!(
+                r#"GoldRush cannot reach the destination of pipeline "{{ $labels.pipeline }}" ({{ $labels.pipeline_id }}, "#,
+                "account {{ $labels.account }}). {{ with ",
+                r#"printf "max by (reason) (goldrush_pipeline_destination_error{job=%q,account=%q,pipeline_id=%q})" "#,
+                "$labels.job $labels.account $labels.pipeline_id | query",
+                r#" }}Reason: {{ range $i, $error := . | sortByLabel "reason" }}{{ if $i }}, {{ end }}"#,
+                "{{ $error.Labels.reason }}{{ end }}.{{ else }}No reason is known.{{ end }} Records are buffered and written \
+                 later, as long as the buffer lasts.",
+            ),
+            dashboard: PIPELINE_DASHBOARD,
+        }),
+    }
+
+    NotRunning = "not_running", "The pipeline should run, but does not." {
+        severity: Severity::Critical,
+        scope: Scope::Pipeline,
+        threshold: None,
+        alert: "GoldRushPipelineNotRunning",
+        rule: Rule::Generated(Generated {
+            why: "A deployment takes minutes. A worker that deploys and fails in turns never stays FAILED.",
+            wait: "15m",
+            keep_firing_for: Some("4m"),
+            also: &[Kind::Failed],
+            per: PIPELINE,
+            summary: r#"Pipeline "{{ $labels.pipeline }}" should run and does not"#,
+            description: concat!(
+                r#"Pipeline "{{ $labels.pipeline }}" ({{ $labels.pipeline_id }}, account {{ $labels.account }}) is wanted "#,
+                "running. Its phase is {{ with ",
+                r#"printf "max by (phase) (goldrush_pipeline_phase{job=%q,account=%q,pipeline_id=%q}) == 1" "#,
+                "$labels.job $labels.account $labels.pipeline_id | query",
+                r#" }}{{ . | first | label "phase" }}{{ else }}not known{{ end }}, and it has not been RUNNING for 15 "#,
+                "minutes or more.",
+            ),
+            dashboard: PIPELINE_DASHBOARD,
+        }),
+    }
+
+    Stalled = "stalled", "Nothing moves, although there is something to do." {
+        severity: Severity::Critical,
+        scope: Scope::Pipeline,
+        threshold: Some("stalled"),
+        alert: "GoldRushPipelineStalled",
+        rule: Rule::Generated(Generated {
+            why: "Four readings of the metrics.",
+            wait: "2m",
+            keep_firing_for: Some("4m"),
+            also: &[],
+            per: PIPELINE,
+            summary: r#"Pipeline "{{ $labels.pipeline }}" has stalled"#,
+            description: concat!(
+                r#"Pipeline "{{ $labels.pipeline }}" ({{ $labels.pipeline_id }}, account {{ $labels.account }}) is RUNNING, "#,
+                "but offset, block height and record count have not moved{{ with ",
+                before_reading!("metrics", "goldrush_pipeline_last_progress_timestamp_seconds"),
+                " }} for {{ . | first | value | humanizeDuration }}. {{ with ",
+                r#"printf "max by (pipeline_id) (goldrush_pipeline_pending_records{job=%q,account=%q,pipeline_id=%q}) > 0" "#,
+                "$labels.job $labels.account $labels.pipeline_id | query",
+                " }}{{ . | first | value | humanize }} records wait in its buffer.{{ else }}Another pipeline reads on from \
+                 the same topic.{{ end }}{{ else }}. It cannot be read now.{{ end }}",
+            ),
+            dashboard: PIPELINE_DASHBOARD,
+        }),
+    }
+
+    DelayCritical = "delay_critical", "The pipeline lags far behind its chain and does not catch up." {
+        severity: Severity::Critical,
+        scope: Scope::Pipeline,
+        threshold: Some("delay_critical"),
+        alert: "GoldRushProcessingDelayCritical",
+        rule: Rule::Generated(Generated {
+            why: "A delay that shrinks within minutes needs no person.",
+            wait: "10m",
+            keep_firing_for: Some("4m"),
+            also: &[],
+            per: PIPELINE,
+            summary: r#"Pipeline "{{ $labels.pipeline }}" lags far behind its chain"#,
+            description: concat!(
+                r#"Records of pipeline "{{ $labels.pipeline }}" ({{ $labels.pipeline_id }}, account {{ $labels.account }}) "#,
+                "reach the destination with a delay {{ with ",
+                of_pipeline!("goldrush_pipeline_processing_delay_seconds"),
+                " }}of {{ . | first | value | humanizeDuration }}, and it does not shrink.{{ else }}that does not shrink. It \
+                 cannot be read now.{{ end }}",
+            ),
+            dashboard: PIPELINE_DASHBOARD,
+        }),
+    }
+
+    GroupTrialExpired = "group_trial_expired", "The free trial of a group has expired." {
+        severity: Severity::Warning,
+        scope: Scope::Account,
+        threshold: None,
+        alert: "GoldRushGroupTrialExpired",
+        rule: Rule::Generated(Generated {
+            why: "Five lists.",
+            wait: "5m",
+            keep_firing_for: None,
+            also: &[],
+            per: SUBJECT,
+            summary: "The free trial of GoldRush group {{ $labels.about }} has expired",
+            description: concat!(
+                "The free trial of group {{ $labels.about }} (account {{ $labels.account }}) is over. GoldRush stops serving \
+                 it, or has stopped already.{{ with ",
+                of_account!("goldrush:pipelines:count"),
+                " }} Pipelines of the account: {{ . | first | value }}.{{ end }}",
+            ),
+            dashboard: FLEET_DASHBOARD,
+        }),
+    }
+
+    PipelinesOverLimit = "pipelines_over_limit",
+    "There are more pipelines than max_pipelines: the others are not being watched." {
+        severity: Severity::Warning,
+        scope: Scope::Account,
+        threshold: None,
+        alert: "GoldRushPipelinesOverLimit",
+        rule: Rule::Generated(Generated {
+            why: "Five lists.",
+            wait: "5m",
+            keep_firing_for: None,
+            also: &[],
+            per: ACCOUNT,
+            summary: "Account {{ $labels.account }} has more pipelines than max_pipelines",
+            description: "Account {{ $labels.account }} has more pipelines than max_pipelines allows, so some of them are not \
+                          polled. No alert tells of those.",
+            dashboard: FLEET_DASHBOARD,
+        }),
+    }
+
+    RateLimited = "rate_limited", "The API returned 429: polling is paused." {
+        severity: Severity::Warning,
+        scope: Scope::Account,
+        threshold: None,
+        alert: "GoldRushRateLimited",
+        rule: Rule::Written,
+    }
+
+    BudgetTooSmall = "budget_too_small",
+    "The intervals need more requests than are allowed: all of them are stretched." {
+        severity: Severity::Warning,
+        scope: Scope::Account,
+        threshold: None,
+        alert: "GoldRushPollBudgetTooSmall",
+        rule: Rule::Generated(Generated {
+            why: "Pipelines that deploy are polled more often for a while.",
+            wait: "15m",
+            keep_firing_for: None,
+            also: &[],
+            per: INSTANCE,
+            summary: "The request budget of account {{ $labels.account }} is too small for its pipelines",
+            description: concat!(
+                "{{ $labels.instance }} needs {{ with ",
+                r#"printf "goldrush_poll_required_requests_per_second{job=%q,instance=%q,account=%q} "#,
+                r#"/ goldrush_poll_allowed_requests_per_second" $labels.job $labels.instance $labels.account | query"#,
+                " }}{{ . | first | value | humanizePercentage }}{{ else }}more than 100%{{ end }} of the requests per second \
+                 that it may send for account {{ $labels.account }}. All its intervals are stretched to that much.",
+            ),
+            dashboard: EXPORTER_DASHBOARD,
+        }),
+    }
+
+    DelayHigh = "delay_high", "The pipeline lags behind its chain and does not catch up." {
+        severity: Severity::Warning,
+        scope: Scope::Pipeline,
+        threshold: Some("delay"),
+        alert: "GoldRushProcessingDelayHigh",
+        rule: Rule::Generated(Generated {
+            why: "A delay that shrinks within minutes needs no person.",
+            wait: "10m",
+            keep_firing_for: Some("4m"),
+            also: &[Kind::DelayCritical],
+            per: PIPELINE,
+            summary: r#"Pipeline "{{ $labels.pipeline }}" lags behind its chain"#,
+            description: concat!(
+                r#"Records of pipeline "{{ $labels.pipeline }}" ({{ $labels.pipeline_id }}, account {{ $labels.account }}) "#,
+                "reach the destination with a delay {{ with ",
+                of_pipeline!("goldrush_pipeline_processing_delay_seconds"),
+                " }}of {{ . | first | value | humanizeDuration }}, and it does not shrink.{{ else }}that does not shrink. It \
+                 cannot be read now.{{ end }}",
+            ),
+            dashboard: PIPELINE_DASHBOARD,
+        }),
+    }
+
+    BacklogGrowing = "backlog_growing", "Records are waiting to be written, and the backlog is growing." {
+        severity: Severity::Warning,
+        scope: Scope::Pipeline,
+        threshold: Some("backlog"),
+        alert: "GoldRushBacklogGrowing",
+        rule: Rule::Generated(Generated {
+            why: "A burst is written within minutes.",
+            wait: "10m",
+            keep_firing_for: Some("5m"),
+            also: &[],
+            per: PIPELINE,
+            summary: r#"The backlog of pipeline "{{ $labels.pipeline }}" grows"#,
+            description: concat!(
+                "{{ with ",
+                of_pipeline!("goldrush_pipeline_pending_records"),
+                " }}{{ . | first | value | humanize }}{{ else }}Many{{ end }} records of pipeline ",
+                r#""{{ $labels.pipeline }}" ({{ $labels.pipeline_id }}, account {{ $labels.account }}) wait to be written, "#,
+                "and they become more. The destination takes less than the chain gives.",
+            ),
+            dashboard: PIPELINE_DASHBOARD,
+        }),
+    }
+
+    RecordsDropped = "records_dropped", "Records are dropped because they cannot be normalized or decoded." {
+        severity: Severity::Warning,
+        scope: Scope::Pipeline,
+        threshold: Some("dropped_share"),
+        alert: "GoldRushRecordsDropped",
+        rule: Rule::Generated(Generated {
+            why: "A few records, once, are not worth a ticket.",
+            wait: "5m",
+            keep_firing_for: None,
+            also: &[],
+            per: PIPELINE,
+            summary: r#"Pipeline "{{ $labels.pipeline }}" drops records"#,
+            description: concat!(
+                r#"Pipeline "{{ $labels.pipeline }}" ({{ $labels.pipeline_id }}, account {{ $labels.account }}) dropped "#,
+                "{{ with ",
+                r#"printf "max by (pipeline_id) (increase(goldrush_pipeline_dropped_records_total"#,
+                r#"{job=%q,account=%q,pipeline_id=%q}[15m])) > 0" "#,
+                "$labels.job $labels.account $labels.pipeline_id | query",
+                " }}{{ . | first | value | humanize }} records in 15 minutes{{ else }}records{{ end }} because they could not \
+                 be normalized or decoded. They do not reach the destination.",
+            ),
+            dashboard: PIPELINE_DASHBOARD,
+        }),
+    }
+
+    ReplicasNotReady = "replicas_not_ready", "Not all replicas are ready." {
+        severity: Severity::Warning,
+        scope: Scope::Pipeline,
+        threshold: None,
+        alert: "GoldRushReplicasNotReady",
+        rule: Rule::Generated(Generated {
+            why: "A replica that starts takes minutes.",
+            wait: "10m",
+            keep_firing_for: None,
+            also: &[],
+            per: PIPELINE,
+            summary: r#"Not all replicas of pipeline "{{ $labels.pipeline }}" are ready"#,
+            description: concat!(
+                "{{ with ",
+                r#"printf "max by (pipeline_id) (goldrush_pipeline_replicas{job=%q,account=%q,pipeline_id=%q} "#,
+                r#"- goldrush_pipeline_replicas_ready)" $labels.job $labels.account $labels.pipeline_id | query"#,
+                " }}{{ . | first | value }}{{ else }}Some{{ end }} of {{ with ",
+                of_pipeline!("goldrush_pipeline_replicas"),
+                " }}{{ . | first | value }}{{ else }}the{{ end }} replicas of pipeline ",
+                r#""{{ $labels.pipeline }}" ({{ $labels.pipeline_id }}, account {{ $labels.account }}) are not ready."#,
+            ),
+            dashboard: PIPELINE_DASHBOARD,
+        }),
+    }
+
+    NoProgress = "no_progress", "Nothing moves. The chain may be quiet." {
+        severity: Severity::Warning,
+        scope: Scope::Pipeline,
+        threshold: Some("no_progress"),
+        alert: "GoldRushPipelineNoProgress",
+        rule: Rule::Generated(Generated {
+            why: "Four readings of the metrics.",
+            wait: "2m",
+            keep_firing_for: None,
+            also: &[],
+            per: PIPELINE,
+            summary: r#"Pipeline "{{ $labels.pipeline }}" makes no progress"#,
+            description: concat!(
+                r#"Pipeline "{{ $labels.pipeline }}" ({{ $labels.pipeline_id }}, account {{ $labels.account }}) is RUNNING, "#,
+                "but offset, block height and record count have not moved{{ with ",
+                before_reading!("metrics", "goldrush_pipeline_last_progress_timestamp_seconds"),
+                " }} for {{ . | first | value | humanizeDuration }}{{ end }}. Its chain may be quiet.",
+            ),
+            dashboard: PIPELINE_DASHBOARD,
+        }),
+    }
+
+    Forbidden = "forbidden", "The API returns 403: the pipeline belongs to another group and is not being watched." {
+        severity: Severity::Warning,
+        scope: Scope::Pipeline,
+        threshold: None,
+        alert: "GoldRushPipelineForbidden",
+        rule: Rule::Generated(Generated {
+            why: "A pipeline that moves to another group leaves the list within minutes.",
+            wait: "10m",
+            keep_firing_for: None,
+            also: &[],
+            per: PIPELINE,
+            summary: r#"GoldRush refuses to show pipeline "{{ $labels.pipeline }}" (403)"#,
+            description: r#"Pipeline "{{ $labels.pipeline }}" ({{ $labels.pipeline_id }}, account {{ $labels.account }}) is listed,
+                            but answers 403: it belongs to another group. It is not being watched."#,
+            dashboard: PIPELINE_DASHBOARD,
+        }),
+    }
+
+    DestinationCheckOld = "destination_check_old",
+    "GoldRush last checked the destination long ago: its health may be out of date." {
+        severity: Severity::Warning,
+        scope: Scope::Pipeline,
+        threshold: Some("destination_check_age"),
+        alert: "GoldRushDestinationCheckOld",
+        rule: Rule::Generated(Generated {
+            why: "GoldRush does not document how often it checks.",
+            wait: "5m",
+            keep_firing_for: None,
+            also: &[],
+            per: PIPELINE,
+            summary: r#"The destination of pipeline "{{ $labels.pipeline }}" has not been checked for long"#,
+            description: concat!(
+                r#"GoldRush last checked the destination of pipeline "{{ $labels.pipeline }}" ({{ $labels.pipeline_id }}, "#,
+                "account {{ $labels.account }}) {{ with ",
+                before_reading!("destination_health", "goldrush_pipeline_destination_last_check_timestamp_seconds"),
+                " }}{{ . | first | value | humanizeDuration }} before the newest reading{{ else }}long ago{{ end }}. Its \
+                 health may be out of date.",
+            ),
+            dashboard: PIPELINE_DASHBOARD,
+        }),
+    }
+
+    ReadingsStale = "readings_stale", "A probe has no fresh reading." {
+        severity: Severity::Warning,
+        scope: Scope::Pipeline,
+        threshold: None,
+        alert: "GoldRushReadingsStale",
+        // One alert with a count: what makes readings stale mostly concerns many pipelines at once.
+        rule: Rule::Generated(Generated {
+            why: "The trouble begins when a reading is as old as poll.stale_after (5m): 10 minutes in all.",
+            wait: "5m",
+            keep_firing_for: None,
+            also: &[],
+            per: TEAM,
+            summary: "Readings are stale in account {{ $labels.account }}",
+            description: concat!(
+                "{{ with ",
+                r#"printf "count(group by (pipeline_id) (goldrush_pipeline_trouble"#,
+                r#"{job=%q,account=%q,team=%q,kind=\"readings_stale\"}))" "#,
+                "$labels.job $labels.account $labels.team | query",
+                " }}{{ . | first | value }}{{ end }} pipeline(s) of account {{ $labels.account }} have no fresh reading of \
+                 every probe. Alerts that need it are blind for them.{{ with ",
+                r#"printf "topk(1, group by (pipeline_id) (goldrush_pipeline_probe_success"#,
+                r#"{job=%q,account=%q,probe=\"status\"} == 1 unless on (job, account, pipeline_id) goldrush_pipeline_phase "#,
+                r#"and on (job, account, pipeline_id) goldrush_pipeline_trouble{team=%q,kind=\"readings_stale\"}))" "#,
+                "$labels.job $labels.account $labels.team | query",
+                r#" }} The answers about {{ . | first | label "pipeline_id" }}, for one, come without a phase.{{ else }}"#,
+                "{{ with ",
+                r#"printf "bottomk(1, min by (pipeline_id, probe) ((goldrush_pipeline_probe_last_success_timestamp_seconds"#,
+                r#"{job=%q,account=%q} or 0 * goldrush_pipeline_probe_success{job=%q,account=%q}) "#,
+                r#"and on (job, account, pipeline_id) goldrush_pipeline_trouble{team=%q,kind=\"readings_stale\"}))" "#,
+                "$labels.job $labels.account $labels.job $labels.account $labels.team | query",
+                r#" }} The worst is {{ . | first | label "probe" }} of {{ . | first | label "pipeline_id" }}, "#,
+                "{{ with . | first | value }}last read at {{ . | humanizeTimestamp }}{{ else }}never read since the exporter \
+                 started{{ end }}.{{ end }}{{ end }}",
+            ),
+            dashboard: EXPORTER_DASHBOARD,
+        }),
+    }
+
+    ProbeFailing = "probe_failing", "Requests about the pipeline fail again and again." {
+        severity: Severity::Warning,
+        scope: Scope::Pipeline,
+        threshold: None,
+        alert: "GoldRushApiErrors",
+        rule: Rule::Written,
+    }
+}
+
+impl Kind {
+    /// Everything that is fixed about this kind.
+    pub fn row(self) -> &'static Row {
+        &ROWS[self as usize]
+    }
+}
+
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.row().name)
+    }
+}
