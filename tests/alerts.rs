@@ -91,7 +91,9 @@ fn missing(rules: &str, cases: &[String]) -> Vec<String> {
     }
     for alert in alerts {
         if !BY_HAND.contains(&alert) && !Kind::ALL.iter().any(|kind| kind.row().alert == alert) {
-            missing.push(format!("{alert}: it is in goldrush.rules.yml, but neither in the table of kinds nor in BY_HAND"));
+            missing.push(format!(
+                "{alert}: it is in goldrush.rules.yml, but neither in the table of kinds nor in BY_HAND"
+            ));
         }
     }
     missing
@@ -175,7 +177,8 @@ fn pages_go_to_the_pager_and_tickets_do_not() {
 
 /// The README's table of kinds.
 fn kinds() -> String {
-    let mut table = "| kind | about | severity | threshold | meaning | alert |\n| --- | --- | --- | --- | --- | --- |\n".to_owned();
+    let mut table =
+        "| kind | about | severity | threshold | meaning | alert |\n| --- | --- | --- | --- | --- | --- |\n".to_owned();
     for row in Kind::ALL.iter().map(|kind| kind.row()) {
         let about = match row.scope {
             Scope::Account => "account",

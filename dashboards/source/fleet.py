@@ -61,8 +61,8 @@ TRIAGE = [
         thresholds=RED, links=[link("Runbook", runbook("GoldRushExporterDown"))],
     ),
     _count(
-        "Lists failing", accounts_with("list_failing", "foreign_response", "no_readings"), ORANGE, "GoldRushApiUnavailable",
-        "Accounts whose list of pipelines fails, or gets responses that are not the API's, or whose probes all fail.", height=3,
+        "API failing", accounts_with("list_failing", "foreign_response", "no_readings"), ORANGE, "GoldRushApiUnavailable",
+        "Accounts whose list of pipelines or whose every probe fails, or gets responses that are not the API's.", height=3,
     ),
     _count(
         "Billing trouble", accounts_with("group_over_limit", "group_trial_expired", "payment_required"), RED,
