@@ -246,7 +246,10 @@ impl Trouble {
         simulator.revoke_key("sk_revoked");
         simulator.add_read_only_key("key_read_only");
         simulator.update_group(0, |group| group.is_over_limit = true);
-        simulator.update_group(1, |group| group.is_free_trial_expired = true);
+        simulator.update_group(1, |group| {
+            group.is_free_trial_expired = true;
+            group.is_paid = false;
+        });
         let ids = simulator.pipeline_ids(0);
         let mut of_limited = simulator.pipeline_ids(1);
         let limited = of_limited.remove(0);
@@ -261,6 +264,7 @@ impl Trouble {
         is(0, Condition::Failed);
         answers(0, Endpoint::Metrics, "processing_delay_ms", json!(400_000)); // no matter any more
         is(1, Condition::Stalled);
+        answers(1, Endpoint::Metrics, "pending_records", json!(50)); // there is something to do
         is(2, down); // of the busiest chain, so that its backlog grows fast
         answers(3, Endpoint::Metrics, "processing_delay_ms", json!(400_000));
         is(4, Condition::DroppingRecords);
