@@ -129,7 +129,8 @@ pub struct Account {
     pipelines: BTreeMap<PipelineId, Arc<Pipeline>>,
     /// When any probe last succeeded.
     read_at: Option<Moment>,
-    in_flight: usize,
+    /// Sent, and not answered yet.
+    in_flight: HashSet<Request>,
     /// Goes before everything else: the next page of a list, a retry with a new key.
     urgent: VecDeque<Request>,
     /// Was refused, and is sent again if the key's source holds a new key.
@@ -154,7 +155,7 @@ impl Account {
             schedule: Schedule::new(Intervals::from(&settings.poll), now.monotonic),
             pipelines: BTreeMap::new(),
             read_at: None,
-            in_flight: 0,
+            in_flight: HashSet::new(),
             urgent: VecDeque::new(),
             refused: None,
             lost: HashSet::new(),
@@ -187,9 +188,9 @@ impl Account {
         for (id, pipeline) in &mut self.pipelines {
             let policy = settings.policy(id, pipeline.listed());
             Arc::make_mut(pipeline).set_policy(policy);
-            self.schedule.insert(id, now.monotonic);
+            self.schedule.insert(id, now.monotonic, |_| false);
         }
-        self.in_flight = 0;
+        self.in_flight.clear();
         self.urgent.clear();
         self.refused = None;
         self.lost.clear();
@@ -221,7 +222,7 @@ impl Account {
 
     /// What to do now. Each [`Next::Send`] takes from the budget.
     pub fn next(&mut self, now: Instant) -> Next {
-        if self.in_flight >= self.settings.poll.max_in_flight {
+        if self.in_flight.len() >= self.settings.poll.max_in_flight {
             return Next::Idle;
         }
         let Some(due) = self.next_due(now) else { return Next::Idle };
@@ -232,7 +233,7 @@ impl Account {
             return Next::WaitUntil(later);
         }
         let Some(request) = self.next_request(now) else { return Next::Idle };
-        self.in_flight += 1;
+        self.in_flight.insert(request.clone());
         Next::Send(request, Sent { at: now, generation: self.credential.generation() })
     }
 
@@ -265,7 +266,7 @@ impl Account {
 
     /// Whether everything has been asked [once](Self::ask_once).
     pub fn is_done(&self, now: Instant) -> bool {
-        let idle = self.in_flight == 0 && self.urgent.is_empty();
+        let idle = self.in_flight.is_empty() && self.urgent.is_empty();
         let asked = self.roster.was_listed() && self.schedule.unanswered() == 0;
         // With a key that has just been replaced, another list follows at once, and has the last word.
         let lists_again = self.credential.is_refused() && self.roster.due().is_some_and(|due| due <= now);
@@ -280,8 +281,8 @@ impl Account {
     /// Takes in the response to a request that [`next`](Self::next) has handed out.
     pub fn answered(&mut self, sent: Sent, response: Response, now: Moment) -> Vec<Event> {
         let mut events = Vec::new();
-        self.in_flight = self.in_flight.saturating_sub(1);
         let request = response.request();
+        self.in_flight.remove(&request);
         let failure = response.error().map(Error::reason);
         self.requests.count(request.operation(), now.monotonic.saturating_duration_since(sent.at), failure);
         self.keep_silent(response.error(), sent, now, &mut events);
@@ -438,7 +439,9 @@ impl Account {
             if self.roster.was_listed() {
                 events.push(Event::PipelineIsNew(PipelineName { id: id.clone(), name: listed.name.clone() }));
             }
-            self.schedule.insert(&id, now.monotonic);
+            // It may have been dropped and come back while a probe of it was in flight.
+            let in_flight = |probe| self.in_flight.contains(&Request::Probe(id.clone(), probe));
+            self.schedule.insert(&id, now.monotonic, in_flight);
             self.pipelines.insert(id.clone(), Arc::new(Pipeline::new(id, listed, policy, now)));
         }
     }

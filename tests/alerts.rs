@@ -2,12 +2,29 @@
 //! harmless case; and each goes to whom it must. `alerting.rs` runs them.
 
 mod common;
+#[path = "alerts/generated.rs"]
+mod generated;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use common::tools::tool;
+use goldrush_exporter::trouble::kinds::{Kind, Rule, Scope};
+
+/// Alerts about what is no kind of trouble: the exporter itself, and what only Prometheus remembers.
+const BY_HAND: &[&str] = &[
+    "GoldRushExporterDown",
+    "GoldRushExporterInstanceDown",
+    "GoldRushExporterAbsent",
+    "GoldRushExporterJobLost",
+    "GoldRushExporterRestarting",
+    "GoldRushShardMissing",
+    "GoldRushConfigReloadFailed",
+    "GoldRushPipelineCountDropped",
+    "GoldRushDestinationFlapping",
+    "GoldRushPipelineRestarting",
+];
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("alerts")
@@ -22,6 +39,85 @@ fn run(command: &mut Command) -> String {
     printed
 }
 
+fn rules() -> String {
+    std::fs::read_to_string(folder().join("goldrush.rules.yml")).unwrap()
+}
+
+#[test]
+fn the_generated_rules_are_what_the_table_gives() {
+    let marker = "the_generated_rules\n";
+    let rules = rules();
+    let written = &rules[..rules.find(marker).expect("the marker is in the file") + marker.len()];
+    let expected = format!("{written}{}", generated::groups());
+    if std::env::var_os("UPDATE_EXPECTED").is_some() {
+        std::fs::write(folder().join("goldrush.rules.yml"), expected).unwrap();
+    } else {
+        assert!(rules == expected, "goldrush.rules.yml is not what the table gives; its comment says how to write it");
+    }
+}
+
+/// One case of promtool's: the text from its name to the next one.
+fn cases() -> Vec<String> {
+    let files = std::fs::read_dir(folder().join("tests")).unwrap().map(|entry| entry.unwrap().path());
+    let texts = files.map(|path| std::fs::read_to_string(path).unwrap());
+    texts.flat_map(|text| text.split("  - name: ").skip(1).map(str::to_owned).collect::<Vec<_>>()).collect()
+}
+
+/// What is missing for the kinds of the table, given the rules and promtool's cases.
+fn missing(rules: &str, cases: &[String]) -> Vec<String> {
+    let mut missing = Vec::new();
+    let alerts: Vec<&str> = rules.split("- alert: ").skip(1).map(|rule| rule.lines().next().unwrap()).collect();
+    for kind in Kind::ALL {
+        let row = kind.row();
+        if !alerts.contains(&row.alert) {
+            missing.push(format!("{kind}: there is no alert {} in goldrush.rules.yml", row.alert));
+        }
+        if !folder().join(format!("runbooks/{}.md", row.alert)).exists() {
+            missing.push(format!("{kind}: there is no runbooks/{}.md", row.alert));
+        }
+        if !row.sentence.ends_with('.') {
+            missing.push(format!("{kind}: it has no sentence for the page"));
+        }
+        let trouble = format!("{}{{", row.scope.gauge());
+        let shows = |case: &&String| {
+            let of_kind = format!("kind=\"{kind}\"");
+            let shown = case.lines().any(|line| line.contains(&trouble) && line.contains(&of_kind));
+            let expected = format!("alertname: {}\n        exp_alerts:\n", row.alert);
+            (shown || matches!(row.rule, Rule::Written)) && case.contains(&expected)
+        };
+        if !cases.iter().any(|case| shows(&case)) {
+            missing.push(format!("{kind}: no case in alerts/tests shows {} fire because of it", row.alert));
+        }
+    }
+    for alert in alerts {
+        if !BY_HAND.contains(&alert) && !Kind::ALL.iter().any(|kind| kind.row().alert == alert) {
+            missing.push(format!(
+                "{alert}: it is in goldrush.rules.yml, but neither in the table of kinds nor in BY_HAND"
+            ));
+        }
+    }
+    missing
+}
+
+#[test]
+fn every_kind_has_its_alert_runbook_sentence_and_promtool_case() {
+    let (rules, cases) = (rules(), cases());
+    assert_eq!(missing(&rules, &cases), Vec::<String>::new());
+
+    // The check itself can fail.
+    let none: &[String] = &[];
+    assert_eq!(missing(&rules, none).len(), Kind::ALL.len());
+    let renamed = rules.replace("- alert: GoldRushPipelineFailed\n", "- alert: GoldRushPipelineBroken\n");
+    let found = missing(&renamed, &cases);
+    assert_eq!(
+        found,
+        [
+            "failed: there is no alert GoldRushPipelineFailed in goldrush.rules.yml",
+            "GoldRushPipelineBroken: it is in goldrush.rules.yml, but neither in the table of kinds nor in BY_HAND",
+        ]
+    );
+}
+
 #[test]
 fn the_rules_are_rules() {
     run(tool("promtool").args(["check", "rules", "goldrush.rules.yml"]));
@@ -31,7 +127,7 @@ fn the_rules_are_rules() {
 fn every_unit_test_of_the_rules_passes() {
     let files = std::fs::read_dir(folder().join("tests")).unwrap().map(|entry| entry.unwrap().path());
     let files: Vec<PathBuf> = files.filter(|path| path.to_string_lossy().ends_with(".test.yml")).collect();
-    assert!(files.len() >= 6, "{files:?}");
+    assert!(files.len() >= 4, "{files:?}");
     std::thread::scope(|scope| {
         let tests: Vec<_> = files
             .iter()
@@ -79,9 +175,31 @@ fn pages_go_to_the_pager_and_tickets_do_not() {
     }
 }
 
+/// The README's table of kinds.
+fn kinds() -> String {
+    let mut table =
+        "| kind | about | severity | threshold | meaning | alert |\n| --- | --- | --- | --- | --- | --- |\n".to_owned();
+    for row in Kind::ALL.iter().map(|kind| kind.row()) {
+        let about = match row.scope {
+            Scope::Account => "account",
+            Scope::Pipeline => "pipeline",
+        };
+        let (name, severity, sentence, alert) = (row.name, row.severity, row.sentence, row.alert);
+        let threshold = row.threshold.map(|setting| format!("`{setting}`")).unwrap_or_default();
+        table.push_str(&format!("| `{name}` | {about} | {severity} | {threshold} | {sentence} | `{alert}` |\n"));
+    }
+    table
+}
+
+#[test]
+fn the_readme_has_the_table_of_kinds() {
+    let table = kinds();
+    assert!(include_str!("../README.md").contains(&table), "put this into README.md:\n{table}");
+}
+
 #[test]
 fn the_readme_says_what_to_do_first_for_every_page() {
-    let rules = std::fs::read_to_string(folder().join("goldrush.rules.yml")).unwrap();
+    let rules = rules();
     let alerts = rules.split("- alert: ").skip(1);
     let pages = alerts.filter(|alert| alert.contains("severity: critical")).map(|alert| alert.lines().next().unwrap());
     let pages: BTreeSet<&str> = pages.collect();

@@ -117,10 +117,10 @@ const QUIET: &[&str] = &[
     "fleet / Failed / A",
     "fleet / Stalled / A",
     "fleet / Lagging / A",
-    "fleet / Stale or unknown / A",
+    "fleet / Readings stale / A",
     "fleet / Expected, missing / A",
     "fleet / Exporters down / A",
-    "fleet / Lists failing / A",
+    "fleet / API failing / A",
     "fleet / Billing trouble / A",
     "fleet / Not running / A",
     "fleet / Answer 403 / A",
@@ -130,7 +130,7 @@ const QUIET: &[&str] = &[
     "fleet / Accounts / B",
     "fleet / Groups / A",
     "fleet / Groups / B",
-    "fleet / Expected, but missing / A",
+    "fleet / Troubled accounts / A",
     "fleet / Destinations down by reason / A",
     "fleet / Dropped records, highest 10 / A",
     "fleet / All pipelines / J",
@@ -203,30 +203,38 @@ const TRIAGE: &[(&str, f64)] = &[
     ("Failed", 1.0),
     ("Stalled", 1.0),
     ("Lagging", 1.0),
-    ("Stale or unknown", 4.0),
+    ("Readings stale", 2.0),
     ("Expected, missing", 1.0),
     ("Exporters down", 0.0),
-    ("Lists failing", 2.0),
+    ("API failing", 1.0),
     ("Billing trouble", 2.0),
-    ("Not running", 1.0),
+    ("Not running", 2.0),
     ("Answer 403", 1.0),
     ("Drop records", 1.0),
     ("Pipelines", 17.0),
 ];
 
-/// And what its table says.
-const TROUBLES: &[&str] = &[
-    "answers 403",
-    "backlog grows",
-    "destination down: connection_refused",
-    "drops records",
+/// And what its tables say: the kinds of trouble.
+const PIPELINE_TROUBLES: &[&str] = &[
+    "backlog_growing",
+    "delay_high",
+    "destination_unhealthy",
     "failed",
-    "lagging",
-    "not running: DEPLOYING",
-    "readings stale or phase unknown",
-    "replicas not ready",
-    "restarts again and again",
+    "forbidden",
+    "not_running",
+    "readings_stale",
+    "records_dropped",
+    "replicas_not_ready",
     "stalled",
+];
+const ACCOUNT_TROUBLES: &[&str] = &[
+    "expected_missing",
+    "group_over_limit",
+    "group_trial_expired",
+    "key_not_service_key",
+    "key_unauthorized",
+    "no_readings",
+    "rate_limited",
 ];
 
 impl Trouble {
@@ -238,7 +246,10 @@ impl Trouble {
         simulator.revoke_key("sk_revoked");
         simulator.add_read_only_key("key_read_only");
         simulator.update_group(0, |group| group.is_over_limit = true);
-        simulator.update_group(1, |group| group.is_free_trial_expired = true);
+        simulator.update_group(1, |group| {
+            group.is_free_trial_expired = true;
+            group.is_paid = false;
+        });
         let ids = simulator.pipeline_ids(0);
         let mut of_limited = simulator.pipeline_ids(1);
         let limited = of_limited.remove(0);
@@ -253,6 +264,7 @@ impl Trouble {
         is(0, Condition::Failed);
         answers(0, Endpoint::Metrics, "processing_delay_ms", json!(400_000)); // no matter any more
         is(1, Condition::Stalled);
+        answers(1, Endpoint::Metrics, "pending_records", json!(50)); // there is something to do
         is(2, down); // of the busiest chain, so that its backlog grows fast
         answers(3, Endpoint::Metrics, "processing_delay_ms", json!(400_000));
         is(4, Condition::DroppingRecords);
@@ -275,8 +287,14 @@ impl Trouble {
 
         let accounts =
             [("troubled", KEY), ("limited", "sk_limited"), ("revoked", "sk_revoked"), ("readonly", "key_read_only")];
-        let expected = ("GOLDRUSH_EXPORTER__ACCOUNTS__0__EXPECT__0", "pipe_000000000000000000000000000");
-        let exporter = exporter(&api, &accounts, &[expected]);
+        let settings = [
+            ("GOLDRUSH_EXPORTER__ACCOUNTS__0__EXPECT__0", "pipe_000000000000000000000000000"),
+            // What takes minutes takes seconds here.
+            ("GOLDRUSH_EXPORTER__POLL__STALE_AFTER", "5s"),
+            ("GOLDRUSH_EXPORTER__POLICIES__0__STALLED", "5s"),
+            ("GOLDRUSH_EXPORTER__POLICIES__0__BACKLOG", "100"),
+        ];
+        let exporter = exporter(&api, &accounts, &settings);
         // Two that have been read for a while: one whose metrics fail from now on, one whose account is silenced.
         for id in [&ids[13], &limited] {
             exporter.until("all probes", |exposition| {
@@ -329,19 +347,17 @@ fn every_query_answers_on_a_real_prometheus() {
         assert!(all.iter().any(|query| query.place == *place), "there is no {place}");
     }
     // Each dashboard as somebody looks at it: what its variables stand for.
-    let values = |dashboard: &str, job, account, pipeline_id, thresholds: &Values<'static>| {
+    let values = |dashboard: &str, job, account, pipeline_id| {
         let pipeline_id = if dashboard == "fleet" { ".*" } else { pipeline_id };
         let chosen =
             [("job", job), ("instance", ".*"), ("account", account), ("project", ".*"), ("pipeline_id", pipeline_id)];
-        [MACROS, &chosen, thresholds].concat()
+        [MACROS, &chosen].concat()
     };
 
     // Nothing is wrong.
     let ids = well.simulator.pipeline_ids(0);
-    let defaults: &Values = &[("lag_above", "300"), ("stalled_after", "600"), ("stale_after", "300")];
-    let look = |query: &Query| {
-        query.speaks(&prometheus, &values(query.dashboard, "goldrush-healthy", "healthy", &ids[0], defaults))
-    };
+    let look =
+        |query: &Query| query.speaks(&prometheus, &values(query.dashboard, "goldrush-healthy", "healthy", &ids[0]));
     let listed = |list: &[&str], query: &Query| list.contains(&query.place.as_str());
     let mut loud: Vec<&Query> = all.iter().filter(|query| !listed(QUIET, query) && !listed(EITHER, query)).collect();
     until_nothing_is_left(|| {
@@ -351,8 +367,7 @@ fn every_query_answers_on_a_real_prometheus() {
 
     // Everything is wrong.
     let account = "(troubled|limited|revoked|readonly)";
-    let short: &Values = &[("lag_above", "300"), ("stalled_after", "3"), ("stale_after", "3")];
-    let in_trouble = |dashboard: &str, id| values(dashboard, "goldrush-troubled", account, id, short);
+    let in_trouble = |dashboard: &str, id| values(dashboard, "goldrush-troubled", account, id);
     let fleet = queries("fleet");
     until_nothing_is_left(|| {
         let wrong = |(title, expected): &(&str, f64)| {
@@ -360,14 +375,13 @@ fn every_query_answers_on_a_real_prometheus() {
             (shown != Some(*expected)).then(|| format!("{title}: {shown:?} instead of {expected}"))
         };
         let mut left: Vec<String> = TRIAGE.iter().filter_map(wrong).collect();
-        let table = fleet.iter().find(|query| query.place == "fleet / Troubled pipelines / A").unwrap();
-        let troubles: BTreeSet<String> = table
-            .ask(&prometheus, &in_trouble("fleet", ""))
-            .iter()
-            .map(|row| row["metric"]["trouble"].as_str().unwrap().to_owned())
-            .collect();
-        if !troubles.iter().map(String::as_str).eq(TROUBLES.iter().copied()) {
-            left.push(format!("Troubled pipelines: {troubles:?}"));
+        for (title, expected) in [("Troubled pipelines", PIPELINE_TROUBLES), ("Troubled accounts", ACCOUNT_TROUBLES)] {
+            let table = fleet.iter().find(|query| query.place == format!("fleet / {title} / A")).unwrap();
+            let rows = table.ask(&prometheus, &in_trouble("fleet", ""));
+            let kinds: BTreeSet<&str> = rows.iter().map(|row| row["metric"]["kind"].as_str().unwrap()).collect();
+            if !kinds.iter().eq(expected) {
+                left.push(format!("{title}: {kinds:?}"));
+            }
         }
         left
     });
@@ -390,7 +404,7 @@ fn every_query_answers_on_a_real_prometheus() {
     let names =
         |list: &[&str]| list.iter().map(|name| ((*name).to_owned(), (*name).to_owned())).collect::<BTreeSet<_>>();
     let offers = |dashboard_name: &str, variable| {
-        let values = values(dashboard_name, ".*", "healthy", "", defaults);
+        let values = values(dashboard_name, ".*", "healthy", "");
         offered(&prometheus, &dashboard(dashboard_name), variable, &values)
     };
     for name in NAMES {
@@ -416,7 +430,7 @@ fn every_query_answers_on_a_real_prometheus() {
     // An exporter is gone.
     drop(healthy);
     until_nothing_is_left(|| {
-        silent.retain(|query| !query.speaks(&prometheus, &values(query.dashboard, ".*", ".*", "", defaults)));
+        silent.retain(|query| !query.speaks(&prometheus, &values(query.dashboard, ".*", ".*", "")));
         silent.iter().map(|query| query.place.clone()).collect()
     });
     assert_eq!(trouble.api.simulator.scenario(), Scenario::Healthy, "each trouble was made by hand");

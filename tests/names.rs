@@ -24,7 +24,7 @@ fn nothing_is_named_that_does_not_exist() {
     let renamed = exposition.replace("goldrush_pipeline_destination_healthy", "goldrush_pipeline_destination_well");
     let found = problems(&renamed);
     for line in [
-        "alert GoldRushDestinationUnhealthy: there is no metric goldrush_pipeline_destination_healthy",
+        "alert GoldRushDestinationFlapping: there is no metric goldrush_pipeline_destination_healthy",
         "runbooks/GoldRushDestinationUnhealthy.md: there is no metric goldrush_pipeline_destination_healthy",
         "dashboards/fleet.json: panel All pipelines: there is no metric goldrush_pipeline_destination_healthy",
         "dashboards/pipeline.json: panel Destination: there is no metric goldrush_pipeline_destination_healthy",
@@ -34,6 +34,12 @@ fn nothing_is_named_that_does_not_exist() {
     ] {
         assert!(found.lines().any(|found| found == line), "{line}: not in\n{found}");
     }
+    let renamed = exposition.replace("kind=\"failed\"", "kind=\"broken\"");
+    let line = "alert GoldRushPipelineFailed: goldrush_pipeline_trouble never has kind=\"failed\"";
+    assert!(problems(&renamed).lines().any(|found| found == line), "{line}");
+    let renamed = exposition.replace("alert=\"GoldRushPipelineFailed\"", "alert=\"GoldRushPipelineBroken\"");
+    let line = "kind failed: there is no alert GoldRushPipelineBroken";
+    assert!(problems(&renamed).lines().any(|found| found == line), "{line}");
     let renamed = exposition.replace("goldrush_service_key_loaded", "goldrush_service_key_read");
     let line = "deploy/README.md: there is no metric goldrush_service_key_loaded_timestamp_seconds";
     assert!(problems(&renamed).lines().any(|found| found == line), "{line}");

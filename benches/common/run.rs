@@ -29,7 +29,7 @@ impl Run {
     pub fn new(pipelines: usize, intervals: Intervals, rate: f64) -> Self {
         let start = Instant::now();
         let mut schedule = Schedule::new(intervals, start);
-        (0..pipelines).for_each(|number| schedule.insert(&id(number), start));
+        (0..pipelines).for_each(|number| schedule.insert(&id(number), start, |_| false));
         Self {
             start,
             now: start,

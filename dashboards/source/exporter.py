@@ -41,9 +41,10 @@ HEALTH = [
         links=[link("Runbook", runbook("GoldRushConfigReloadFailed"))],
     ),
     stat(
-        "Accounts with trouble", f"sum(1 - min by (account) (goldrush_up{{{POLL}}}))", width=3,
-        thresholds=steps("green", (1, "red")), description="Accounts whose newest list of pipelines failed.",
-        links=[link("Runbook", runbook("GoldRushApiUnavailable"))],
+        "Accounts with trouble",
+        f"count(group by (account) (goldrush_account_trouble{{{POLL}}})) or 0 * count(goldrush_up{{{POLL}}})", width=3,
+        thresholds=steps("green", (1, "red")),
+        description="Accounts of which anything is wrong; the Fleet dashboard says what.",
     ),
     stat(
         "Failed requests",
@@ -124,27 +125,27 @@ HEALTH = [
 API = [
     row("Requests to the Pipeline API"),
     graph(
-        "Requests by endpoint", [target(_rate("goldrush_api_request_duration_seconds_count", "endpoint"), "{{endpoint}}")],
+        "Requests by operation", [target(_rate("goldrush_api_request_duration_seconds_count", "operation"), "{{operation}}")],
         unit="reqps", min=0, stacked=True, interval="1m", description="All requests, whatever their outcome.",
     ),
     graph(
         "Failures by reason",
-        [target(f'{_rate("goldrush_api_request_failures_total", "endpoint, reason")} > 0', "{{reason}} ({{endpoint}})")],
+        [target(f'{_rate("goldrush_api_request_failures_total", "operation, reason")} > 0', "{{reason}} ({{operation}})")],
         unit="reqps", min=0, stacked=True, interval="1m", description="Requests that gave no reading. Empty: none failed.",
         links=[link("Runbook", runbook("GoldRushApiErrors"))],
     ),
     graph(
         "Latency", [_quantile(0.5), _quantile(0.9), _quantile(0.99)], unit="s", min=0, interval="1m",
-        description="Quantiles over all endpoints, from the histogram's buckets.",
+        description="Quantiles over all operations, from the histogram's buckets.",
     ),
     heatmap(
         "Latency, distribution", f"sum by (le) (increase(goldrush_api_request_duration_seconds_bucket{{{POLL}}}[$__rate_interval]))",
         unit="s", description="Requests by duration.",
     ),
     graph(
-        "Latency by endpoint, mean",
-        [target(f'{_rate("goldrush_api_request_duration_seconds_sum", "endpoint")}'
-                f' / ({_rate("goldrush_api_request_duration_seconds_count", "endpoint")} > 0)', "{{endpoint}}")],
+        "Latency by operation, mean",
+        [target(f'{_rate("goldrush_api_request_duration_seconds_sum", "operation")}'
+                f' / ({_rate("goldrush_api_request_duration_seconds_count", "operation")} > 0)', "{{operation}}")],
         unit="s", min=0, width=8, interval="1m", description="Mean duration of the requests.",
     ),
     graph(

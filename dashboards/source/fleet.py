@@ -2,8 +2,8 @@
 
 from .goldrush import (
     ACCOUNT, CHOSEN, DESIRED_NAME_MAPPINGS, EXPORTER, FLEET, HEALTH_MAPPINGS, IDS, NO_YES_MAPPINGS, OF_PIPELINES,
-    PHASE_NAME_MAPPINGS, PHASES, PIPELINE, ROW_TO_PIPELINE, RUNBOOKS_VARIABLE, SERIES_TO_PIPELINE, THRESHOLD_VARIABLES,
-    alert_annotation, all_troubles, common_variables, firing_alerts, links, newest, number_of, runbook, runbook_of, severity,
+    PHASE_NAME_MAPPINGS, PHASES, PIPELINE, ROW_TO_PIPELINE, RUNBOOKS_VARIABLE, SERIES_TO_PIPELINE, SEVERITY, account_troubles,
+    accounts_with, alert_annotation, common_variables, firing_alerts, links, newest, pipeline_troubles, pipelines_with, runbook,
     to_runbook,
 )
 from .grafana import colored, dashboard, graph, link, override, row, stat, steps, table, target, values
@@ -11,52 +11,46 @@ from .grafana import colored, dashboard, graph, link, override, row, stat, steps
 RED, ORANGE, PURPLE = steps("green", (1, "red")), steps("green", (1, "orange")), steps("green", (1, "purple"))
 
 
-def _trouble(title, key, thresholds, description, **more):
-    """How many pipelines have a trouble, and what to do about it."""
+def _count(title, query, thresholds, alert, description, **more):
+    """How many have a trouble, and what to do about it."""
     return stat(
-        title, number_of(key), width=3, description=description, thresholds=thresholds,
-        links=[link("Runbook", runbook(runbook_of(key)))], **more,
-    )
-
-
-def _accounts(title, metric, alert, description):
-    return stat(
-        title, f"sum(max by (account) ({metric}{{{ACCOUNT}}}))", width=3, description=description, thresholds=RED,
-        links=[link("Runbook", runbook(alert))],
+        title, query, width=3, description=description, thresholds=thresholds, links=[link("Runbook", runbook(alert))], **more,
     )
 
 
 TRIAGE = [
     row("Triage"),
-    _accounts(
-        "Keys refused", "goldrush_auth_unauthorized", "GoldRushServiceKeyUnauthorized",
+    _count(
+        "Keys refused", accounts_with("key_unauthorized"), RED, "GoldRushServiceKeyUnauthorized",
         "Accounts whose ServiceKey is answered 401: missing, malformed or revoked. Nothing of such an account is watched.",
     ),
-    _accounts(
-        "Not a ServiceKey", "goldrush_auth_forbidden", "GoldRushCredentialNotServiceKey",
+    _count(
+        "Not a ServiceKey", accounts_with("key_not_service_key"), RED, "GoldRushCredentialNotServiceKey",
         "Accounts whose list of pipelines is answered 403: the credential is a read-only API key.",
     ),
-    _trouble("Destinations down", "destinations", RED, "Pipelines whose last destination check failed."),
-    _trouble("Failed", "failed", RED, "Pipelines in phase FAILED. They do not heal by themselves."),
-    _trouble(
-        "Stalled", "stalled", RED,
-        "RUNNING, but neither offset, height nor record count has moved for longer than “Stalled after”. A quiet topic looks "
-        "the same.",
+    _count(
+        "Destinations down", pipelines_with("destination_unhealthy"), RED, "GoldRushDestinationUnhealthy",
+        "Pipelines whose last two destination checks failed.",
     ),
-    _trouble(
-        "Lagging", "lagging", ORANGE,
-        "Processing delay above “Lagging above”. Bounded pipelines read history and do not count.",
+    _count(
+        "Failed", pipelines_with("failed"), RED, "GoldRushPipelineFailed",
+        "Pipelines in phase FAILED. They do not heal by themselves.",
     ),
-    _trouble(
-        "Stale or unknown", "stale", PURPLE,
-        "The newest reading is older than “Stale after”, there is none, or the phase is one that the exporter does not know. "
-        "The other numbers say nothing about these pipelines.",
+    _count(
+        "Stalled", pipelines_with("stalled"), RED, "GoldRushPipelineStalled",
+        "RUNNING, with something to do, but neither offset, height nor record count moves.",
     ),
-    stat(
-        "Expected, missing", f"sum(max by (account, pipeline_id) (goldrush_expected_pipeline_missing{{{ACCOUNT}}}))"
-        f" or 0 * count(goldrush_up{{{ACCOUNT}}})",
-        width=3, description="Pipelines that the configuration expects and the list does not show.",
-        thresholds=RED, links=[link("Runbook", runbook("GoldRushExpectedPipelineMissing"))],
+    _count(
+        "Lagging", pipelines_with("delay_high", "delay_critical"), ORANGE, "GoldRushProcessingDelayHigh",
+        "Processing delay above the threshold, and not catching up. Bounded pipelines read history and do not count.",
+    ),
+    _count(
+        "Readings stale", pipelines_with("readings_stale"), PURPLE, "GoldRushReadingsStale",
+        "Pipelines of which a probe has no fresh reading. The other numbers say little about them.",
+    ),
+    _count(
+        "Expected, missing", accounts_with("expected_missing"), RED, "GoldRushExpectedPipelineMissing",
+        "Pipelines that the configuration expects and the list does not show.",
     ),
     stat(
         "Exporters down",
@@ -66,23 +60,27 @@ TRIAGE = [
         description="Targets that were exporters within the time range and cannot be scraped now.",
         thresholds=RED, links=[link("Runbook", runbook("GoldRushExporterDown"))],
     ),
-    stat(
-        "Lists failing", f"sum(1 - max by (account) (goldrush_up{{{ACCOUNT}}}))", width=3, height=3,
-        description="Accounts whose newest list of pipelines failed, whatever the reason.",
-        thresholds=ORANGE, links=[link("Runbook", runbook("GoldRushApiUnavailable"))],
+    _count(
+        "API failing", accounts_with("list_failing", "foreign_response", "no_readings"), ORANGE, "GoldRushApiUnavailable",
+        "Accounts whose list of pipelines or whose every probe fails, or gets responses that are not the API's.", height=3,
     ),
-    stat(
-        "Billing trouble",
-        f"count(max by (account, group) (goldrush_group_over_limit{{{ACCOUNT}}} == 1"
-        f" or goldrush_group_free_trial_expired{{{ACCOUNT}}} == 1))"
-        f" or 0 * count(goldrush_group_over_limit{{{ACCOUNT}}})",
-        width=3, height=3, description="Groups over the limit of their plan or with an expired free trial.",
-        thresholds=RED, links=[link("Runbook", runbook("GoldRushGroupOverLimit"))],
+    _count(
+        "Billing trouble", accounts_with("group_over_limit", "group_trial_expired", "payment_required"), RED,
+        "GoldRushGroupOverLimit",
+        "Groups over the limit of their plan or with an expired free trial, and accounts without credits.", height=3,
     ),
-    _trouble("Not running", "not_running", ORANGE, "Wanted running, but in none of RUNNING, FAILED and UNKNOWN; bounded "
-             "pipelines that have ended do not count.", height=3),
-    _trouble("Answer 403", "forbidden", ORANGE, "Listed, but of another group: they cannot be watched.", height=3),
-    _trouble("Drop records", "dropping", ORANGE, "Dropped at least one record within 15 minutes.", height=3),
+    _count(
+        "Not running", pipelines_with("not_running"), ORANGE, "GoldRushPipelineNotRunning",
+        "Wanted running, but neither RUNNING nor FAILED; bounded pipelines that have ended do not count.", height=3,
+    ),
+    _count(
+        "Answer 403", pipelines_with("forbidden"), ORANGE, "GoldRushPipelineForbidden",
+        "Listed, but of another group: they cannot be watched.", height=3,
+    ),
+    _count(
+        "Drop records", pipelines_with("records_dropped"), ORANGE, "GoldRushRecordsDropped",
+        "Drop more of their records than the threshold.", height=3,
+    ),
     stat(
         "Pipelines",
         f"count(count by (account, pipeline_id) (goldrush_pipeline_forbidden{{{CHOSEN}}}))"
@@ -101,18 +99,18 @@ ID = ("pipeline_id", "pipeline_id", {"custom.minWidth": 80})
 
 TABLES = [
     table(
-        "Troubled pipelines", [target(all_troubles(), table=True)],
+        "Troubled pipelines", [target(pipeline_troubles(), table=True)],
         [
-            ("Value", "Severity", severity((2, "critical", "red"), (1, "warning", "orange"))),
+            SEVERITY,
             NAME,
-            ("trouble", "Trouble", {"custom.width": 230}),
+            ("kind", "Trouble", {"custom.width": 170}),
             ("account", "account", {"custom.width": 90}),
-            ("runbook", "runbook", {"links": to_runbook("runbook"), "custom.width": 230}),
+            ("alert", "alert", {"links": to_runbook("alert"), "custom.width": 240}),
             ID,
         ],
-        width=14, height=10, sort=[("Severity", True)],
-        description="One row for each pipeline and trouble. The name leads to the pipeline's dashboard. Paused pipelines and "
-                    "bounded ones that have ended are no trouble.",
+        width=14, height=10, sort=[("Severity", False)],
+        description="One row for each pipeline and trouble, as the exporter judges it. The name leads to the pipeline's "
+                    "dashboard, the alert to its runbook. It fires once the trouble has lasted.",
     ),
     firing_alerts(
         [
@@ -147,7 +145,7 @@ TABLES = [
             ("Value #D", "Pipelines", {"custom.width": 90}),
             ("Value #E", "List age", {"unit": "s", "decimals": 0, "custom.width": 110}),
         ],
-        width=11, height=6, sort=[("Key", True)],
+        width=8, height=6, sort=[("Key", True)],
         description="One ServiceKey each. “List age” is the age of the newest list that succeeded.",
     ),
     table(
@@ -165,19 +163,21 @@ TABLES = [
                 "mappings": NO_YES_MAPPINGS, "custom.cellOptions": {"type": "color-text"}, "custom.width": 100}),
             ("Value #C", "Paid", {"mappings": values((0, "no", "text"), (1, "yes", "text")), "custom.width": 60}),
         ],
-        width=8, height=6, sort=[("Over limit", True)],
+        width=7, height=6, sort=[("Over limit", True)],
         description="What the API says about the billing of the groups. Over limit or expired: the platform is about to stop "
                     "serving the group, or has stopped.",
     ),
     table(
-        "Expected, but missing",
-        [target(f"max by (account, pipeline_id) (goldrush_expected_pipeline_missing{{{ACCOUNT}}}) == 1", table=True)],
+        "Troubled accounts", [target(account_troubles(), table=True)],
         [
-            ("account", "account", {"custom.width": 100}),
-            ("pipeline_id", "pipeline_id", {}),
+            SEVERITY,
+            ("account", "account", {"custom.width": 80}),
+            ("kind", "Trouble", {"custom.width": 150}),
+            ("about", "About", {}),
+            ("alert", "alert", {"links": to_runbook("alert")}),
         ],
-        width=5, height=6, links=[link("Runbook", runbook("GoldRushExpectedPipelineMissing"))],
-        description="Pipelines that the configuration expects and the newest list does not show. Empty: none is missing.",
+        width=9, height=6, sort=[("Severity", False)],
+        description="One row for each account and trouble; “About” is the group or the expected pipeline, if it is about one.",
     ),
 ]
 
@@ -276,7 +276,7 @@ def build():
     return dashboard(
         FLEET, "GoldRush / Fleet", "All pipelines of the chosen accounts: what is wrong, and where.",
         [*TRIAGE, *TABLES, *TRENDS, *EVERY],
-        variables=[*common_variables(multi=True), *THRESHOLD_VARIABLES, RUNBOOKS_VARIABLE],
+        variables=[*common_variables(multi=True), RUNBOOKS_VARIABLE],
         annotations=[alert_annotation(OF_PIPELINES)],
         links=links(PIPELINE, EXPORTER),
     )

@@ -1,11 +1,11 @@
-"""What the dashboards share about GoldRush: labels, variables, phases, and what counts as trouble.
+"""What the dashboards share about GoldRush: labels, variables, phases, troubles.
 
 Replicas and shards of the exporter may show an account or a pipeline several times. So every query aggregates the labels of
 the scrape (job, instance) away, unless the panel is about the exporter itself.
 """
 
 from .grafana import (
-    annotation, choice_variable, constant_variable, dashboard_link, datasource_variable, query_variable, table, target, values,
+    annotation, constant_variable, dashboard_link, datasource_variable, query_variable, table, target, values,
 )
 
 FLEET, PIPELINE, EXPORTER = "goldrush-fleet", "goldrush-pipeline", "goldrush-exporter"
@@ -47,89 +47,34 @@ def newest(metric, chosen=CHOSEN, by=IDS):
     return f"max by ({by}) ({metric}{{{chosen}}})"
 
 
-def _where(metric, condition, *matchers, by=IDS):
-    """Pipelines of which the metric meets a condition. Compared first, so that there is little to aggregate in a large fleet;
-    with several exporters, one that sees it is enough."""
-    return f"max by ({by}) ({metric}{{{', '.join([CHOSEN, *matchers])}}} {condition})"
+# Where a kind of trouble is looked up: the alert about it, whose runbook helps.
+_ALERTS = "on (kind) group_left (alert) group by (kind, alert) (goldrush_trouble_kind_info)"
 
 
-def _phase(name):
-    return _where("goldrush_pipeline_phase", "== 1", f'phase="{name}"')
+def pipelines_with(*kinds):
+    """How many pipelines have one of these troubles: 0 if none has, nothing if no pipeline is known."""
+    return (
+        f'count(group by (account, pipeline_id) (goldrush_pipeline_trouble{{{CHOSEN}, kind=~"{"|".join(kinds)}"}}))'
+        f" or 0 * count({newest('goldrush_pipeline_forbidden')})"
+    )
 
 
-_BOUNDED = 'goldrush_pipeline_info{execution_mode="bounded"}'
-# Paused by the user, or bounded and at its end: that is no trouble.
-_PAUSED = _where("goldrush_pipeline_desired_status", "== 1", 'status="paused"')
-_ON_DUTY = f"unless {ON} ({_PAUSED} or ({_phase('STOPPED')} and {ON} {_BOUNDED}))"
-# What a failed worker said last stays: its failure is the trouble.
-_ALIVE = f"unless {ON} {_phase('FAILED')}"
-# How long nothing had moved when the metrics were last read.
-_IDLE = (
-    f"max by ({IDS}) (goldrush_pipeline_probe_last_success_timestamp_seconds{{{CHOSEN}, probe=\"metrics\"}})"
-    f" - {newest('goldrush_pipeline_last_progress_timestamp_seconds')}"
-)
-# How old the newest reading of each probe is, and probes that have never succeeded.
-_AGE = f"time() - {newest('goldrush_pipeline_probe_last_success_timestamp_seconds', by=f'{IDS}, probe')}"
-_NEVER_READ = (
-    f"{_where('goldrush_pipeline_probe_success', '== 0', by=f'{IDS}, probe')}"
-    " unless on (account, pipeline_id, probe) goldrush_pipeline_probe_last_success_timestamp_seconds"
-)
-
-# (key, text in the table, severity, runbook, query). Every query gives one series for each pipeline concerned, on duty or
-# not; a label `reason` is added to the text. They agree with the alerts of the same name, but show at once what an alert
-# waits for, and need no recording rule: a Prometheus without the rules shows them as well.
-TROUBLES = [
-    ("destinations", "destination down", 2, "GoldRushDestinationUnhealthy",
-     _where("goldrush_pipeline_destination_error", "== 1", by=f"{IDS}, reason")),
-    ("failed", "failed", 2, "GoldRushPipelineFailed", _phase("FAILED")),
-    ("stalled", "stalled", 2, "GoldRushPipelineStalled", f"{_IDLE} > $stalled_after and {ON} {_phase('RUNNING')}"),
-    # A bounded pipeline reads history, so its delay is large by nature.
-    ("lagging", "lagging", 1, "GoldRushProcessingDelayHigh",
-     f"{_where('goldrush_pipeline_processing_delay_seconds', '> $lag_above')} unless {ON} {_BOUNDED} {_ALIVE}"),
-    ("stale", "readings stale or phase unknown", 1, "GoldRushReadingsStale",
-     f"max by ({IDS}) ({_AGE} > $stale_after or ({_NEVER_READ}) or {_phase('UNKNOWN')})"
-     f" unless {ON} (goldrush_pipeline_forbidden == 1)"),
-    ("not_running", "not running", 1, "GoldRushPipelineNotRunning",
-     "label_replace("
-     + _where("goldrush_pipeline_phase", "== 1", 'phase!~"RUNNING|FAILED|UNKNOWN"', by=f"{IDS}, phase")
-     + ', "reason", "$1", "phase", "(.*)")'),
-    ("replicas", "replicas not ready", 1, "GoldRushReplicasNotReady",
-     f"max by ({IDS}) (goldrush_pipeline_replicas{{{CHOSEN}}} > goldrush_pipeline_replicas_ready)"
-     f" and {ON} {_phase('RUNNING')}"),
-    ("forbidden", "answers 403", 1, "GoldRushPipelineForbidden", _where("goldrush_pipeline_forbidden", "== 1")),
-    ("dropping", "drops records", 1, "GoldRushRecordsDropped",
-     f"max by ({IDS}) (increase(goldrush_pipeline_dropped_records_total{{{CHOSEN}}}[15m]) >= 1)"),
-    ("restarting", "restarts again and again", 1, "GoldRushPipelineRestarting",
-     f"max by ({IDS}) (changes(goldrush_pipeline_start_time_seconds{{{CHOSEN}}}[30m]) >= 3)"),
-    ("backlog", "backlog grows", 1, "GoldRushBacklogGrowing",
-     f"{_where('goldrush_pipeline_pending_records', '> 10000')}"
-     f" and max by ({IDS}) (deriv(goldrush_pipeline_pending_records{{{CHOSEN}}}[15m]) > 0) {_ALIVE}"),
-]
-
-_KNOWN = f"count({newest('goldrush_pipeline_forbidden')})"
+def accounts_with(*kinds):
+    """How often accounts have one of these troubles, each group or expected pipeline by itself."""
+    return (
+        f'count(group by (account, about) (goldrush_account_trouble{{{ACCOUNT}, kind=~"{"|".join(kinds)}"}}))'
+        f" or 0 * count(goldrush_up{{{ACCOUNT}}})"
+    )
 
 
-def number_of(key):
-    """How many pipelines have this trouble: 0 if none has, nothing if no pipeline is known."""
-    query = next(query for name, _, _, _, query in TROUBLES if name == key)
-    return f"count(\n  count by (account, pipeline_id) (\n    ({query}) {_ON_DUTY}\n  )\n) or 0 * {_KNOWN}"
+def pipeline_troubles():
+    """Every trouble of every pipeline, with its alert."""
+    return f"max by ({IDS}, kind, severity, alert) (goldrush_pipeline_trouble{{{CHOSEN}}} * {_ALERTS})"
 
 
-def runbook_of(key):
-    """The alert whose runbook helps."""
-    return next(alert for name, _, _, alert, _ in TROUBLES if name == key)
-
-
-def all_troubles():
-    """Every trouble of every pipeline; the value is the severity, `trouble` says what, `runbook` names the alert."""
-    parts = []
-    for _, text, severity, alert, query in TROUBLES:
-        # An empty reason must not leave a separator behind.
-        text = f'label_replace(label_replace(0 * ({query}) + {severity}, "trouble", "{text}", "", ""),' \
-               f' "trouble", "{text}: $1", "reason", "(.+)")'
-        parts.append(f'label_replace({text}, "runbook", "{alert}", "", "")')
-    any_trouble = "(\n  " + "\n  or ".join(parts) + f"\n) {_ON_DUTY}"
-    return f"max by ({IDS}, trouble, runbook) (\n{any_trouble}\n)"
+def account_troubles():
+    """Every trouble of every account, with its alert."""
+    return f"max by (account, about, kind, severity, alert) (goldrush_account_trouble{{{ACCOUNT}}} * {_ALERTS})"
 
 
 def runbook(alert):
@@ -154,11 +99,11 @@ def to_runbook(field):
     return [{"targetBlank": True, "title": "Runbook", "url": runbook(f"${{__data.fields.{field}}}")}]
 
 
-def severity(*mapping):
-    """The first column of a table of troubles."""
-    return {
-        "mappings": values(*mapping), "custom.cellOptions": {"mode": "basic", "type": "color-background"}, "custom.width": 80,
-    }
+# The first column of tables of troubles and alerts.
+SEVERITY = ("severity", "Severity", {
+    "mappings": values(("critical", "critical", "red"), ("warning", "warning", "orange")),
+    "custom.cellOptions": {"mode": "basic", "type": "color-background"}, "custom.width": 80,
+})
 
 
 RUNBOOKS_VARIABLE = constant_variable(
@@ -194,22 +139,6 @@ def pipeline_variable(multi):
     )
 
 
-THRESHOLD_VARIABLES = [
-    choice_variable(
-        "lag_above", "Lagging above", [("1m", "60"), ("5m", "300"), ("15m", "900"), ("30m", "1800")], "5m",
-        "From which processing delay on a pipeline counts as lagging.",
-    ),
-    choice_variable(
-        "stalled_after", "Stalled after", [("2m", "120"), ("5m", "300"), ("10m", "600"), ("30m", "1800")], "10m",
-        "How long nothing has to move in a RUNNING pipeline for it to count as stalled.",
-    ),
-    choice_variable(
-        "stale_after", "Stale after", [("1m", "60"), ("2m", "120"), ("5m", "300"), ("15m", "900")], "5m",
-        "From which age on a reading counts as stale. The exporter withdraws it after poll.stale_after (5m by default).",
-    ),
-]
-
-
 # Alerts of an account or of the exporter have no pipeline_id: an empty label matches as well.
 OF_ACCOUNTS = 'account=~"$account|"'
 OF_PIPELINES = f'{OF_ACCOUNTS}, project=~"$project|", pipeline_id=~"$pipeline_id|"'
@@ -238,7 +167,7 @@ def firing_alerts(columns, **more):
     return table(
         "Firing alerts", [target(f"max by ({fields}) ({_firing(OF_PIPELINES)})", table=True)],
         [
-            ("severity", "Severity", severity(("critical", "critical", "red"), ("warning", "warning", "orange"))),
+            SEVERITY,
             ("alertname", "alertname", {"links": to_runbook("alertname"), "custom.width": 240}),
             *columns,
         ],

@@ -245,16 +245,6 @@ def query_variable(name, label, query, *, multi=False, include_all=False, all_va
     return variable
 
 
-def choice_variable(name, label, choices, chosen, description):
-    """One of some (text, value)."""
-    options = [{"selected": text == chosen, "text": text, "value": value} for text, value in choices]
-    return {
-        "current": next(option for option in options if option["selected"]), "description": description, "hide": 0,
-        "includeAll": False, "label": label, "multi": False, "name": name, "options": options,
-        "query": ", ".join(f"{text} : {value}" for text, value in choices), "skipUrlSync": False, "type": "custom",
-    }
-
-
 def constant_variable(name, value, description):
     """A value that is set in the dashboard's settings only."""
     return {

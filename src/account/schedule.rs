@@ -168,8 +168,8 @@ impl Schedule {
         self.unanswered
     }
 
-    /// Adds a pipeline, whose three probes are due at once.
-    pub fn insert(&mut self, id: &PipelineId, now: Instant) {
+    /// Adds a pipeline, whose probes are due at once, but for those that are in flight.
+    pub fn insert(&mut self, id: &PipelineId, now: Instant, in_flight: impl Fn(Probe) -> bool) {
         if self.contains(id) {
             return;
         }
@@ -181,8 +181,10 @@ impl Schedule {
         let slots = Probe::ALL_VALUES.map(|probe| {
             let phase = (self.arrivals as f64 * GOLDEN_RATIO).fract();
             self.arrivals += 1;
-            let ticket = self.next_ticket();
-            self.queue.push(Reverse(Entry { due, ticket, index, probe }));
+            let ticket = if in_flight(probe) { ON_ITS_WAY } else { self.next_ticket() };
+            if ticket != ON_ITS_WAY {
+                self.queue.push(Reverse(Entry { due, ticket, index, probe }));
+            }
             self.required += self.frequency(probe, Pace::Normal);
             Slot { ticket, due, hastened: false, wanted: now, answered: false, phase, pace: Pace::Normal }
         });
@@ -394,7 +396,7 @@ mod tests {
     fn turns_keep_their_interval_and_are_spread_over_it() {
         let start = Instant::now();
         let mut schedule = Schedule::new(INTERVALS, start);
-        (0..60).for_each(|number| schedule.insert(&id(number), start));
+        (0..60).for_each(|number| schedule.insert(&id(number), start, |_| false));
         assert!((schedule.required() - 60.0 * (1.0 / 15.0 + 2.0 / 30.0)).abs() < 1e-9);
         let sent = drive(&mut schedule, start, 1e6, 600);
         for number in 0..60 {
@@ -412,7 +414,7 @@ mod tests {
     fn under_overload_all_intervals_stretch_alike() {
         let start = Instant::now();
         let mut schedule = Schedule::new(INTERVALS, start);
-        (0..100).for_each(|number| schedule.insert(&id(number), start));
+        (0..100).for_each(|number| schedule.insert(&id(number), start, |_| false));
         // 13.3 requests per second are needed and 4 are allowed.
         let sent = drive(&mut schedule, start, 4.0, 3600);
         assert_all_stretch_alike(&schedule, &sent, 4.0);
@@ -422,7 +424,7 @@ mod tests {
     fn a_fleet_in_which_everything_smells_starves_nobody() {
         let start = Instant::now();
         let mut schedule = Schedule::new(INTERVALS, start);
-        (0..100).for_each(|number| schedule.insert(&id(number), start));
+        (0..100).for_each(|number| schedule.insert(&id(number), start, |_| false));
         // 13.3 requests per second are needed and 4 are allowed.
         let (mut now, mut sent) = (start, Vec::new());
         while now < start + Duration::from_secs(3600) {
@@ -442,7 +444,7 @@ mod tests {
     fn after_a_pause_nothing_is_fired_at_once() {
         let start = Instant::now();
         let mut schedule = Schedule::new(INTERVALS, start);
-        (0..30).for_each(|number| schedule.insert(&id(number), start));
+        (0..30).for_each(|number| schedule.insert(&id(number), start, |_| false));
         drive(&mut schedule, start, 1e6, 60);
         let later = start + Duration::from_secs(660);
         assert!(schedule.oldest_due(later).unwrap() < start + Duration::from_secs(65));
@@ -454,7 +456,7 @@ mod tests {
     fn a_hint_gives_the_other_probes_one_extra_turn_and_moves_no_turn() {
         let start = Instant::now();
         let mut schedule = Schedule::new(INTERVALS, start);
-        (0..40).for_each(|number| schedule.insert(&id(number), start));
+        (0..40).for_each(|number| schedule.insert(&id(number), start, |_| false));
         drive(&mut schedule, start, 1e6, 100);
         let (mut now, mut sent, mut extra) = (start + Duration::from_secs(100), Vec::new(), Vec::new());
         // Every reading of one pipeline's metrics hints at trouble.
@@ -491,8 +493,8 @@ mod tests {
     fn pace_removal_and_again() {
         let start = Instant::now();
         let mut schedule = Schedule::new(INTERVALS, start);
-        schedule.insert(&id(1), start);
-        schedule.insert(&id(2), start);
+        schedule.insert(&id(1), start, |_| false);
+        schedule.insert(&id(2), start, |_| false);
         assert_eq!(schedule.unanswered(), 6);
         let status = schedule.pop(start).unwrap();
         schedule.again(&status.0, status.1, start);

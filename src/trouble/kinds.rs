@@ -54,7 +54,7 @@ pub struct Row {
 pub enum Rule {
     /// It is written from the table.
     Generated(Generated),
-    /// It needs Prometheus's memory and is written by hand. The trouble exists without having lasted, the alert does not.
+    /// It needs Prometheus's memory and is written by hand.
     Written,
 }
 
@@ -87,6 +87,13 @@ const TEAM: &[&str] = &["job", "account", "team"];
 const FLEET_DASHBOARD: &str = "goldrush-fleet";
 const PIPELINE_DASHBOARD: &str = "goldrush-pipeline";
 const EXPORTER_DASHBOARD: &str = "goldrush-exporter";
+
+/// The alert's pipeline, as every text names it.
+macro_rules! named {
+    () => {
+        r#""{{ $labels.pipeline }}" ({{ $labels.pipeline_id }}, account {{ $labels.account }})"#
+    };
+}
 
 /// A template's query for a gauge of the alert's pipeline. Its result is empty once the reading has been withdrawn.
 macro_rules! of_pipeline {
@@ -147,18 +154,20 @@ kinds! {
         threshold: None,
         alert: "GoldRushServiceKeyUnauthorized",
         rule: Rule::Generated(Generated {
-            why: "A rotation is over within seconds, because the exporter reads the key file again at once. So is a single wrong 401.",
+            why: "A rotation is over within seconds, because the exporter reads the key file again at once. So is a \
+                  single wrong 401.",
             wait: "1m",
             keep_firing_for: Some("3m"),
             also: &[],
             per: ACCOUNT,
             summary: "The ServiceKey of account {{ $labels.account }} is refused (401)",
             description: concat!(
-                "GoldRush answers 401 to account {{ $labels.account }}: the ServiceKey is missing, malformed or revoked. The \
-                 key in use was loaded at {{ with ",
+                "GoldRush answers 401 to account {{ $labels.account }}: the ServiceKey is missing, malformed or \
+                 revoked. The key in use was loaded at {{ with ",
                 of_account!("goldrush_service_key_loaded_timestamp_seconds"),
-                " }}{{ . | first | value | humanizeTimestamp }}{{ else }}an unknown time{{ end }}. None of its pipelines is \
-                 being watched. Put a valid ServiceKey into the account's key file; with systemd, restart the service.",
+                " }}{{ . | first | value | humanizeTimestamp }}{{ else }}an unknown time{{ end }}. None of its \
+                 pipelines is being watched. Put a valid ServiceKey into the account's key file; with systemd, \
+                 restart the service.",
             ),
             dashboard: FLEET_DASHBOARD,
         }),
@@ -181,8 +190,8 @@ kinds! {
                 "GoldRush answers 403 to the list of pipelines of account {{ $labels.account }}: the credential is a \
                  read-only API key. It was loaded at {{ with ",
                 of_account!("goldrush_service_key_loaded_timestamp_seconds"),
-                " }}{{ . | first | value | humanizeTimestamp }}{{ else }}an unknown time{{ end }}. Put a ServiceKey in its \
-                 place; with systemd, restart the service.",
+                " }}{{ . | first | value | humanizeTimestamp }}{{ else }}an unknown time{{ end }}. Put a ServiceKey \
+                 in its place; with systemd, restart the service.",
             ),
             dashboard: FLEET_DASHBOARD,
         }),
@@ -201,9 +210,9 @@ kinds! {
             also: &[],
             per: ACCOUNT,
             summary: "GoldRush requires a payment for account {{ $labels.account }} (402)",
-            description: "GoldRush returns 402 to account {{ $labels.account }}: its credits are used up. Its pipelines are not \
-                          being watched, and GoldRush stops serving them, or has stopped already. Add credits, or buy a \
-                          larger plan.",
+            description: "GoldRush returns 402 to account {{ $labels.account }}: its credits are used up. Its \
+                          pipelines are not being watched, and GoldRush stops serving them, or has stopped already. \
+                          Add credits, or buy a larger plan.",
             dashboard: FLEET_DASHBOARD,
         }),
     }
@@ -222,13 +231,14 @@ kinds! {
             summary: "The list of pipelines of account {{ $labels.account }} fails",
             description: concat!(
                 "Last success of the list of account {{ $labels.account }}: {{ with ",
-                r#"printf "time() - min by (account) (goldrush_discovery_last_success_timestamp_seconds{job=%q,account=%q} "#,
-                r#"and on (job, instance, account) goldrush_up == 0)" $labels.job $labels.account | query"#,
+                r#"printf "time() - min by (account) (goldrush_discovery_last_success_timestamp_seconds"#,
+                r#"{job=%q,account=%q} and on (job, instance, account) goldrush_up == 0)" "#,
+                "$labels.job $labels.account | query",
                 " }}{{ . | first | value | humanizeDuration }} ago{{ else }}never{{ end }}.{{ with ",
                 r#"printf "topk(1, sum by (reason) (increase(goldrush_api_request_failures_total{job=%q,account=%q,"#,
                 r#"operation=\"list\"}[10m])) > 0)" $labels.job $labels.account | query"#,
-                r#" }} Most frequent reason: {{ . | first | label "reason" }}.{{ end }} Pipelines that are created, deleted "#,
-                "or paused now go unnoticed.",
+                r#" }} Most frequent reason: {{ . | first | label "reason" }}.{{ end }} Pipelines that are created, "#,
+                "deleted or paused now go unnoticed.",
             ),
             dashboard: EXPORTER_DASHBOARD,
         }),
@@ -246,9 +256,10 @@ kinds! {
             also: &[],
             per: ACCOUNT,
             summary: "Something between the exporter and GoldRush responded for account {{ $labels.account }}",
-            description: "The list of pipelines of account {{ $labels.account }} gets responses that are not the API's: a proxy, \
-                          a gateway or a login page responds instead of GoldRush. They say nothing about the key or the \
-                          pipelines. Pipelines that are created, deleted or paused now go unnoticed.",
+            description: "The list of pipelines of account {{ $labels.account }} gets responses that are not the \
+                          API's: a proxy, a gateway or a login page responds instead of GoldRush. They say nothing \
+                          about the key or the pipelines. Pipelines that are created, deleted or paused now go \
+                          unnoticed.",
             dashboard: EXPORTER_DASHBOARD,
         }),
     }
@@ -266,8 +277,9 @@ kinds! {
             also: &[],
             per: ACCOUNT,
             summary: "No probe of any pipeline of account {{ $labels.account }} succeeds",
-            description: "No probe of account {{ $labels.account }} has succeeded for more than 5 minutes. Its pipelines (with \
-                          shards: those of one instance) are not being watched. What pages about them already goes on.",
+            description: "No probe of account {{ $labels.account }} has succeeded for more than 5 minutes. Its \
+                          pipelines (with shards: those of one instance) are not being watched. What pages about them \
+                          already goes on.",
             dashboard: EXPORTER_DASHBOARD,
         }),
     }
@@ -284,8 +296,8 @@ kinds! {
             also: &[],
             per: SUBJECT,
             summary: "Expected pipeline {{ $labels.about }} is missing",
-            description: "The configuration of account {{ $labels.account }} expects pipeline {{ $labels.about }}, and GoldRush \
-                          does not list it. It was deleted, or the key belongs to another group.",
+            description: "The configuration of account {{ $labels.account }} expects pipeline {{ $labels.about }}, \
+                          and GoldRush does not list it. It was deleted, or the key belongs to another group.",
             dashboard: FLEET_DASHBOARD,
         }),
     }
@@ -303,8 +315,8 @@ kinds! {
             per: SUBJECT,
             summary: "GoldRush group {{ $labels.about }} is over its limit",
             description: concat!(
-                "Group {{ $labels.about }} (account {{ $labels.account }}) has used up its plan. GoldRush stops serving it, or \
-                 has stopped already.{{ with ",
+                "Group {{ $labels.about }} (account {{ $labels.account }}) has used up its plan. GoldRush stops \
+                 serving it, or has stopped already.{{ with ",
                 of_account!("goldrush:pipelines:count"),
                 " }} Pipelines of the account: {{ . | first | value }}.{{ end }}",
             ),
@@ -325,8 +337,9 @@ kinds! {
             per: PIPELINE,
             summary: r#"Pipeline "{{ $labels.pipeline }}" has failed"#,
             description: concat!(
-                r#"Pipeline "{{ $labels.pipeline }}" ({{ $labels.pipeline_id }}, account {{ $labels.account }}) is FAILED. It "#,
-                "does not heal by itself.{{ with ",
+                "Pipeline ",
+                named!(),
+                " is FAILED. It does not heal by itself.{{ with ",
                 of_pipeline!("goldrush_pipeline_start_time_seconds"),
                 " }} Its worker started at {{ . | first | value | humanizeTimestamp }}.{{ end }}",
             ),
@@ -347,13 +360,14 @@ kinds! {
             per: PIPELINE,
             summary: r#"The destination of pipeline "{{ $labels.pipeline }}" is unhealthy"#,
             description: concat!(
-                r#"GoldRush cannot reach the destination of pipeline "{{ $labels.pipeline }}" ({{ $labels.pipeline_id }}, "#,
-                "account {{ $labels.account }}). {{ with ",
+                "GoldRush cannot reach the destination of pipeline ",
+                named!(),
+                ". {{ with ",
                 r#"printf "max by (reason) (goldrush_pipeline_destination_error{job=%q,account=%q,pipeline_id=%q})" "#,
                 "$labels.job $labels.account $labels.pipeline_id | query",
                 r#" }}Reason: {{ range $i, $error := . | sortByLabel "reason" }}{{ if $i }}, {{ end }}"#,
-                "{{ $error.Labels.reason }}{{ end }}.{{ else }}No reason is known.{{ end }} Records are buffered and written \
-                 later, as long as the buffer lasts.",
+                "{{ $error.Labels.reason }}{{ end }}.{{ else }}No reason is known.{{ end }} Records are buffered and \
+                 written later, as long as the buffer lasts.",
             ),
             dashboard: PIPELINE_DASHBOARD,
         }),
@@ -372,12 +386,13 @@ kinds! {
             per: PIPELINE,
             summary: r#"Pipeline "{{ $labels.pipeline }}" should run and does not"#,
             description: concat!(
-                r#"Pipeline "{{ $labels.pipeline }}" ({{ $labels.pipeline_id }}, account {{ $labels.account }}) is wanted "#,
-                "running. Its phase is {{ with ",
+                "Pipeline ",
+                named!(),
+                " is wanted running. Its phase is {{ with ",
                 r#"printf "max by (phase) (goldrush_pipeline_phase{job=%q,account=%q,pipeline_id=%q}) == 1" "#,
                 "$labels.job $labels.account $labels.pipeline_id | query",
-                r#" }}{{ . | first | label "phase" }}{{ else }}not known{{ end }}, and it has not been RUNNING for 15 "#,
-                "minutes or more.",
+                r#" }}{{ . | first | label "phase" }}{{ else }}not known{{ end }}, and it has not been RUNNING for "#,
+                "15 minutes or more.",
             ),
             dashboard: PIPELINE_DASHBOARD,
         }),
@@ -396,14 +411,16 @@ kinds! {
             per: PIPELINE,
             summary: r#"Pipeline "{{ $labels.pipeline }}" has stalled"#,
             description: concat!(
-                r#"Pipeline "{{ $labels.pipeline }}" ({{ $labels.pipeline_id }}, account {{ $labels.account }}) is RUNNING, "#,
-                "but offset, block height and record count have not moved{{ with ",
+                "Pipeline ",
+                named!(),
+                " is RUNNING, but offset, block height and record count have not moved{{ with ",
                 before_reading!("metrics", "goldrush_pipeline_last_progress_timestamp_seconds"),
                 " }} for {{ . | first | value | humanizeDuration }}. {{ with ",
-                r#"printf "max by (pipeline_id) (goldrush_pipeline_pending_records{job=%q,account=%q,pipeline_id=%q}) > 0" "#,
+                r#"printf "max by (pipeline_id) (goldrush_pipeline_pending_records"#,
+                r#"{job=%q,account=%q,pipeline_id=%q}) > 0" "#,
                 "$labels.job $labels.account $labels.pipeline_id | query",
-                " }}{{ . | first | value | humanize }} records wait in its buffer.{{ else }}Another pipeline reads on from \
-                 the same topic.{{ end }}{{ else }}. It cannot be read now.{{ end }}",
+                " }}{{ . | first | value | humanize }} records wait in its buffer.{{ else }}Another pipeline reads on \
+                 from the same topic.{{ end }}{{ else }}. It cannot be read now.{{ end }}",
             ),
             dashboard: PIPELINE_DASHBOARD,
         }),
@@ -422,11 +439,12 @@ kinds! {
             per: PIPELINE,
             summary: r#"Pipeline "{{ $labels.pipeline }}" lags far behind its chain"#,
             description: concat!(
-                r#"Records of pipeline "{{ $labels.pipeline }}" ({{ $labels.pipeline_id }}, account {{ $labels.account }}) "#,
-                "reach the destination with a delay {{ with ",
+                "Records of pipeline ",
+                named!(),
+                " reach the destination with a delay {{ with ",
                 of_pipeline!("goldrush_pipeline_processing_delay_seconds"),
-                " }}of {{ . | first | value | humanizeDuration }}, and it does not shrink.{{ else }}that does not shrink. It \
-                 cannot be read now.{{ end }}",
+                " }}of {{ . | first | value | humanizeDuration }}, and it does not shrink.{{ else }}that does not \
+                 shrink. It cannot be read now.{{ end }}",
             ),
             dashboard: PIPELINE_DASHBOARD,
         }),
@@ -445,8 +463,8 @@ kinds! {
             per: SUBJECT,
             summary: "The free trial of GoldRush group {{ $labels.about }} has expired",
             description: concat!(
-                "The free trial of group {{ $labels.about }} (account {{ $labels.account }}) is over. GoldRush stops serving \
-                 it, or has stopped already.{{ with ",
+                "The free trial of group {{ $labels.about }} (account {{ $labels.account }}) is over. GoldRush stops \
+                 serving it, or has stopped already.{{ with ",
                 of_account!("goldrush:pipelines:count"),
                 " }} Pipelines of the account: {{ . | first | value }}.{{ end }}",
             ),
@@ -467,8 +485,8 @@ kinds! {
             also: &[],
             per: ACCOUNT,
             summary: "Account {{ $labels.account }} has more pipelines than max_pipelines",
-            description: "Account {{ $labels.account }} has more pipelines than max_pipelines allows, so some of them are not \
-                          polled. No alert tells of those.",
+            description: "Account {{ $labels.account }} has more pipelines than max_pipelines allows, so some of them \
+                          are not polled. No alert tells of those.",
             dashboard: FLEET_DASHBOARD,
         }),
     }
@@ -498,8 +516,9 @@ kinds! {
                 "{{ $labels.instance }} needs {{ with ",
                 r#"printf "goldrush_poll_required_requests_per_second{job=%q,instance=%q,account=%q} "#,
                 r#"/ goldrush_poll_allowed_requests_per_second" $labels.job $labels.instance $labels.account | query"#,
-                " }}{{ . | first | value | humanizePercentage }}{{ else }}more than 100%{{ end }} of the requests per second \
-                 that it may send for account {{ $labels.account }}. All its intervals are stretched to that much.",
+                " }}{{ . | first | value | humanizePercentage }}{{ else }}more than 100%{{ end }} of the requests per \
+                 second that it may send for account {{ $labels.account }}. All its intervals are stretched to that \
+                 much.",
             ),
             dashboard: EXPORTER_DASHBOARD,
         }),
@@ -518,11 +537,12 @@ kinds! {
             per: PIPELINE,
             summary: r#"Pipeline "{{ $labels.pipeline }}" lags behind its chain"#,
             description: concat!(
-                r#"Records of pipeline "{{ $labels.pipeline }}" ({{ $labels.pipeline_id }}, account {{ $labels.account }}) "#,
-                "reach the destination with a delay {{ with ",
+                "Records of pipeline ",
+                named!(),
+                " reach the destination with a delay {{ with ",
                 of_pipeline!("goldrush_pipeline_processing_delay_seconds"),
-                " }}of {{ . | first | value | humanizeDuration }}, and it does not shrink.{{ else }}that does not shrink. It \
-                 cannot be read now.{{ end }}",
+                " }}of {{ . | first | value | humanizeDuration }}, and it does not shrink.{{ else }}that does not \
+                 shrink. It cannot be read now.{{ end }}",
             ),
             dashboard: PIPELINE_DASHBOARD,
         }),
@@ -544,8 +564,8 @@ kinds! {
                 "{{ with ",
                 of_pipeline!("goldrush_pipeline_pending_records"),
                 " }}{{ . | first | value | humanize }}{{ else }}Many{{ end }} records of pipeline ",
-                r#""{{ $labels.pipeline }}" ({{ $labels.pipeline_id }}, account {{ $labels.account }}) wait to be written, "#,
-                "and they become more. The destination takes less than the chain gives.",
+                named!(),
+                " wait to be written, and they become more. The destination takes less than the chain gives.",
             ),
             dashboard: PIPELINE_DASHBOARD,
         }),
@@ -564,13 +584,14 @@ kinds! {
             per: PIPELINE,
             summary: r#"Pipeline "{{ $labels.pipeline }}" drops records"#,
             description: concat!(
-                r#"Pipeline "{{ $labels.pipeline }}" ({{ $labels.pipeline_id }}, account {{ $labels.account }}) dropped "#,
-                "{{ with ",
+                "Pipeline ",
+                named!(),
+                " dropped {{ with ",
                 r#"printf "max by (pipeline_id) (increase(goldrush_pipeline_dropped_records_total"#,
                 r#"{job=%q,account=%q,pipeline_id=%q}[15m])) > 0" "#,
                 "$labels.job $labels.account $labels.pipeline_id | query",
-                " }}{{ . | first | value | humanize }} records in 15 minutes{{ else }}records{{ end }} because they could not \
-                 be normalized or decoded. They do not reach the destination.",
+                " }}{{ . | first | value | humanize }} records in 15 minutes{{ else }}records{{ end }} because they \
+                 could not be normalized or decoded. They do not reach the destination.",
             ),
             dashboard: PIPELINE_DASHBOARD,
         }),
@@ -595,7 +616,8 @@ kinds! {
                 " }}{{ . | first | value }}{{ else }}Some{{ end }} of {{ with ",
                 of_pipeline!("goldrush_pipeline_replicas"),
                 " }}{{ . | first | value }}{{ else }}the{{ end }} replicas of pipeline ",
-                r#""{{ $labels.pipeline }}" ({{ $labels.pipeline_id }}, account {{ $labels.account }}) are not ready."#,
+                named!(),
+                " are not ready.",
             ),
             dashboard: PIPELINE_DASHBOARD,
         }),
@@ -614,8 +636,9 @@ kinds! {
             per: PIPELINE,
             summary: r#"Pipeline "{{ $labels.pipeline }}" makes no progress"#,
             description: concat!(
-                r#"Pipeline "{{ $labels.pipeline }}" ({{ $labels.pipeline_id }}, account {{ $labels.account }}) is RUNNING, "#,
-                "but offset, block height and record count have not moved{{ with ",
+                "Pipeline ",
+                named!(),
+                " is RUNNING, but offset, block height and record count have not moved{{ with ",
                 before_reading!("metrics", "goldrush_pipeline_last_progress_timestamp_seconds"),
                 " }} for {{ . | first | value | humanizeDuration }}{{ end }}. Its chain may be quiet.",
             ),
@@ -635,8 +658,11 @@ kinds! {
             also: &[],
             per: PIPELINE,
             summary: r#"GoldRush refuses to show pipeline "{{ $labels.pipeline }}" (403)"#,
-            description: r#"Pipeline "{{ $labels.pipeline }}" ({{ $labels.pipeline_id }}, account {{ $labels.account }}) is listed,
-                            but answers 403: it belongs to another group. It is not being watched."#,
+            description: concat!(
+                "Pipeline ",
+                named!(),
+                " is listed, but answers 403: it belongs to another group. It is not being watched.",
+            ),
             dashboard: PIPELINE_DASHBOARD,
         }),
     }
@@ -655,11 +681,12 @@ kinds! {
             per: PIPELINE,
             summary: r#"The destination of pipeline "{{ $labels.pipeline }}" has not been checked for long"#,
             description: concat!(
-                r#"GoldRush last checked the destination of pipeline "{{ $labels.pipeline }}" ({{ $labels.pipeline_id }}, "#,
-                "account {{ $labels.account }}) {{ with ",
+                "GoldRush last checked the destination of pipeline ",
+                named!(),
+                " {{ with ",
                 before_reading!("destination_health", "goldrush_pipeline_destination_last_check_timestamp_seconds"),
-                " }}{{ . | first | value | humanizeDuration }} before the newest reading{{ else }}long ago{{ end }}. Its \
-                 health may be out of date.",
+                " }}{{ . | first | value | humanizeDuration }} before the newest reading{{ else }}long ago{{ end }}. \
+                 Its health may be out of date.",
             ),
             dashboard: PIPELINE_DASHBOARD,
         }),
@@ -683,21 +710,23 @@ kinds! {
                 r#"printf "count(group by (pipeline_id) (goldrush_pipeline_trouble"#,
                 r#"{job=%q,account=%q,team=%q,kind=\"readings_stale\"}))" "#,
                 "$labels.job $labels.account $labels.team | query",
-                " }}{{ . | first | value }}{{ end }} pipeline(s) of account {{ $labels.account }} have no fresh reading of \
-                 every probe. Alerts that need it are blind for them.{{ with ",
+                " }}{{ . | first | value }}{{ end }} pipeline(s) of account {{ $labels.account }} have no fresh \
+                 reading of every probe. Alerts that need it are blind for them.{{ with ",
                 r#"printf "topk(1, group by (pipeline_id) (goldrush_pipeline_probe_success"#,
-                r#"{job=%q,account=%q,probe=\"status\"} == 1 unless on (job, account, pipeline_id) goldrush_pipeline_phase "#,
+                r#"{job=%q,account=%q,probe=\"status\"} == 1 "#,
+                r#"unless on (job, account, pipeline_id) goldrush_pipeline_phase "#,
                 r#"and on (job, account, pipeline_id) goldrush_pipeline_trouble{team=%q,kind=\"readings_stale\"}))" "#,
                 "$labels.job $labels.account $labels.team | query",
-                r#" }} The answers about {{ . | first | label "pipeline_id" }}, for one, come without a phase.{{ else }}"#,
-                "{{ with ",
-                r#"printf "bottomk(1, min by (pipeline_id, probe) ((goldrush_pipeline_probe_last_success_timestamp_seconds"#,
-                r#"{job=%q,account=%q} or 0 * goldrush_pipeline_probe_success{job=%q,account=%q}) "#,
+                r#" }} The answers about {{ . | first | label "pipeline_id" }}, for one, come without a phase."#,
+                "{{ else }}{{ with ",
+                r#"printf "bottomk(1, min by (pipeline_id, probe) ("#,
+                r#"(goldrush_pipeline_probe_last_success_timestamp_seconds{job=%q,account=%q} "#,
+                r#"or 0 * goldrush_pipeline_probe_success{job=%q,account=%q}) "#,
                 r#"and on (job, account, pipeline_id) goldrush_pipeline_trouble{team=%q,kind=\"readings_stale\"}))" "#,
                 "$labels.job $labels.account $labels.job $labels.account $labels.team | query",
                 r#" }} The worst is {{ . | first | label "probe" }} of {{ . | first | label "pipeline_id" }}, "#,
-                "{{ with . | first | value }}last read at {{ . | humanizeTimestamp }}{{ else }}never read since the exporter \
-                 started{{ end }}.{{ end }}{{ end }}",
+                "{{ with . | first | value }}last read at {{ . | humanizeTimestamp }}{{ else }}never read since the \
+                 exporter started{{ end }}.{{ end }}{{ end }}",
             ),
             dashboard: EXPORTER_DASHBOARD,
         }),

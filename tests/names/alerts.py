@@ -6,6 +6,8 @@ from pathlib import Path
 
 import yaml
 
+from exposition import OPTIONAL_LABELS
+
 ALERTS = Path(__file__).resolve().parents[2] / "alerts"
 RULES = ALERTS / "goldrush.rules.yml"
 RUNBOOK_URL = "https://github.com/covalenthq/goldrush-exporter/blob/main/alerts/runbooks/"
@@ -90,7 +92,7 @@ def check_tests(alerts, exposition):
                     if set(expected.get("exp_annotations", {})) != set(alerts[name].get("annotations", {})):
                         yield f"{where}: {name} is expected without all of its text"
                     text = " ".join(alerts[name].get("annotations", {}).values())
-                    for label in set(re.findall(r"\$labels\.(\w+)", text)) - set(expected.get("exp_labels", {})):
+                    for label in set(re.findall(r"\$labels\.(\w+)", text)) - set(expected.get("exp_labels", {})) - OPTIONAL_LABELS:
                         yield f"{where}: the text of {name} uses the label {label}, which it does not have"
             for name, expectations in moments.items():
                 firing = [time for time, fires in expectations if fires]
@@ -106,8 +108,31 @@ def check_tests(alerts, exposition):
                 yield f"alert {name}: no test shows it {what}"
 
 
-def problems(rules, alerts, exposition, dashboards):
+def check_kinds(alerts, exposition):
+    """Problems between the rules and the kinds of trouble that a running exporter knows."""
+    if not exposition.kinds:
+        yield "the exporter shows no kind of trouble"
+    for kind, severity, name in sorted(exposition.kinds):
+        if name not in alerts:
+            yield f"kind {kind}: there is no alert {name}"
+        elif f'_trouble{{kind="{kind}"' in alerts[name]["expr"] and alerts[name]["labels"]["severity"] != severity:
+            yield f"kind {kind}: its severity is {severity}, and that of {name} is not"
+
+
+def check_groups(groups):
+    """Rules that need a recording rule of their own group: some rule engines write those later."""
+    for group in groups:
+        for record in (rule["record"] for rule in group["rules"] if "record" in rule):
+            for rule in group["rules"]:
+                if record in rule["expr"]:
+                    yield f"rule {rule.get('alert') or rule['record']}: {record} is of its own group"
+
+
+def problems(groups, alerts, exposition, dashboards):
     """Everything that does not fit. `alerts`: rules by name."""
+    rules = [rule for group in groups for rule in group["rules"]]
+    yield from check_kinds(alerts, exposition)
+    yield from check_groups(groups)
     names = [rule.get("alert") or rule["record"] for rule in rules]
     yield from (f"{name}: it is defined twice" for name in sorted({name for name in names if names.count(name) > 1}))
     for rule in rules:

@@ -38,12 +38,13 @@ def problems_of_text(path, alerts_by_name, exposition):
 
 def main():
     """Prints all problems; answers the exit status."""
-    rules = [rule for group in yaml.safe_load(alerts.RULES.read_text())["groups"] for rule in group["rules"]]
+    groups = yaml.safe_load(alerts.RULES.read_text())["groups"]
+    rules = [rule for group in groups for rule in group["rules"]]
     by_name = {rule["alert"]: rule for rule in rules if "alert" in rule}
     exposition = Exposition(sys.stdin.read(), {rule["record"] for rule in rules if "record" in rule})
     dashboards = Dashboards()
     problems = [] if exposition.values else ["there is no sample in the exposition"]
-    problems += alerts.problems(rules, by_name, exposition, dashboards)
+    problems += alerts.problems(groups, by_name, exposition, dashboards)
     problems += dashboards.problems(by_name, exposition)
     configurations = sorted(path for pattern in CONFIGURATIONS for path in ROOT.glob(pattern))
     for path in [*READMES, *(str(path.relative_to(ROOT)) for path in configurations)]:

@@ -9,7 +9,11 @@ TARGET_METRICS = {"up", "scrape_duration_seconds"}
 ALERT_METRICS = {"ALERTS", "ALERTS_FOR_STATE"}
 ALERT_LABELS = {"alertname", "alertstate", "severity"}
 # Labels whose values the exporter always shows in full: a wrong value in a rule would never match.
-CLOSED = {"phase", "status", "probe", "endpoint", "code"}
+CLOSED = {"phase", "status", "probe", "operation", "code"}
+# What only some configurations show: the team of a policy.
+OPTIONAL_LABELS = {"team"}
+# Every kind of trouble, whether something is wrong or not.
+KINDS = "goldrush_trouble_kind_info"
 
 STRING = re.compile(r'"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\'')
 NAME = re.compile(r"\b(?:goldrush|process)[_:][A-Za-z0-9_:]*|\bup\b(?=\s*[{=)]|\s*$)|\bscrape_\w+|\bALERTS(?:_FOR_STATE)?\b")
@@ -33,8 +37,13 @@ class Exposition:
                 labels = self.values[sample[1]]
                 for name, value in re.findall(r'(\w+)="((?:[^"\\]|\\.)*)"', sample[2] or ""):
                     labels[name].add(value)
-        self.labels = {label for labels in self.values.values() for label in labels} | TARGET_LABELS
+        self.labels = {label for labels in self.values.values() for label in labels} | TARGET_LABELS | OPTIONAL_LABELS
         self.records = records
+        # (kind, severity, alert) as the exporter says them.
+        self.kinds = {
+            tuple(re.search(rf'{label}="([^"]*)"', line)[1] for label in ("kind", "severity", "alert"))
+            for line in text.splitlines() if line.startswith(KINDS + "{")
+        }
 
     def problems(self, expression):
         """Names and labels in PromQL that do not exist."""
@@ -42,7 +51,7 @@ class Exposition:
         for name, selector in SELECTOR.findall(expression):
             recorded = name in self.records
             if name in self.values or name in TARGET_METRICS:
-                known = set(self.values.get(name, {})) | TARGET_LABELS
+                known = set(self.values.get(name, {})) | TARGET_LABELS | OPTIONAL_LABELS
             elif recorded or name in ALERT_METRICS:
                 known = self.labels | ALERT_LABELS
             else:
@@ -51,9 +60,10 @@ class Exposition:
             for label, operator, value in MATCHER.findall(selector):
                 if label not in known:
                     yield f"{name} has no label {label}"
-                elif label in CLOSED and not recorded and "$" not in value and "%" not in value:
+                elif label in CLOSED | {"kind"} and not recorded and "$" not in value and "%" not in value:
                     alternatives = value[1:-1].split("|") if "~" in operator else [value[1:-1]]
-                    for missing in set(alternatives) - self.values[name][label] - {""}:
+                    shown = self.values[KINDS if label == "kind" else name][label]
+                    for missing in set(alternatives) - shown - {""}:
                         yield f'{name} never has {label}="{missing}"'
         made = {label for label, _ in REPLACED.findall(expression)}
         grouped = (label.strip() for group in GROUPING.findall(STRING.sub('""', expression)) for label in group.split(","))
