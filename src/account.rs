@@ -247,8 +247,10 @@ impl Account {
     }
 
     fn next_request(&mut self, now: Instant) -> Option<Request> {
-        if let Some(request) = self.urgent.pop_front() {
-            return Some(request);
+        while let Some(request) = self.urgent.pop_front() {
+            if !self.in_flight.contains(&request) {
+                return Some(request);
+            }
         }
         if self.roster.due().is_some_and(|due| due <= now) && !self.has_listed_enough() {
             self.roster.begin(self.settings.max_pipelines, now);
@@ -257,7 +259,14 @@ impl Account {
         if self.credential.is_refused() {
             return None;
         }
-        self.schedule.pop(now).map(|(id, probe)| Request::Probe(id, probe))
+        loop {
+            let (id, probe) = self.schedule.pop(now)?;
+            let request = Request::Probe(id, probe);
+            // One that is in flight out of turn is this turn as well.
+            if !self.in_flight.contains(&request) {
+                return Some(request);
+            }
+        }
     }
 
     fn has_listed_enough(&self) -> bool {

@@ -275,9 +275,12 @@ impl Pipeline {
         self.last_progress
     }
 
-    /// How long nothing had moved when the metrics were last read.
+    /// How long nothing had moved when the metrics were last read, while it was meant to run and did.
     pub fn idle(&self) -> Option<Duration> {
-        Some(self.probe(Probe::Metrics).read_at()?.since(self.last_progress?))
+        let began =
+            [self.desired.began(), self.running.began()].into_iter().flatten().filter(|began| !began.or_earlier);
+        let since = began.map(|began| began.at).chain(self.last_progress).max_by_key(|at| at.monotonic);
+        Some(self.probe(Probe::Metrics).read_at()?.since(self.last_progress.and(since)?))
     }
 
     /// Whether records were dropped in the last minutes, a share above the threshold, and since when.

@@ -103,13 +103,15 @@ impl<'a> Judge<'a> {
     }
 
     /// The list succeeds, but of all pipelines on duty there is no fresh reading. It counts from the newest reading, or from
-    /// when the first of them went on duty if there is none, and not while the key was refused or the list failed.
+    /// when the first of them went on duty if there is none, and not while the key was refused or the list failed. When the
+    /// list fails later, it stays.
     fn no_readings(&self) -> Option<Trouble> {
         let listing = &self.view.listing;
         let KeyState::Accepted { since: accepted } = self.view.credential.state() else { return None };
-        if listing.failure().is_some() {
-            return None;
-        }
+        let (listed, until) = match (listing.failure(), listing.succeeds().began()) {
+            (Some(_), Some(failed)) => (None, failed.at),
+            (_, began) => (began, self.now),
+        };
         let watched =
             || self.view.pipelines.values().filter(|pipeline| !pipeline.is_off_duty() && !pipeline.is_forbidden());
         let read = watched().filter_map(|pipeline| pipeline.read_at()).max_by_key(|at| at.monotonic);
@@ -117,8 +119,8 @@ impl<'a> Judge<'a> {
             || watched().filter_map(|pipeline| pipeline.desired().began()).min_by_key(|began| began.at.monotonic);
         watched().next()?;
         let since = read.map(Beginning::from).or_else(wanted)?;
-        let could_read = listing.succeeds().began().map_or(accepted, |began| accepted.later(began));
-        let lasted = self.now.since(since.later(could_read).at);
+        let could_read = listed.map_or(accepted, |began| accepted.later(began));
+        let lasted = until.since(since.later(could_read).at);
         (lasted > self.view.stale_after).then(|| Trouble::new(Kind::NoReadings, Some(since)))
     }
 
@@ -175,16 +177,15 @@ impl<'a> Judge<'a> {
                 (Kind::ReadingsStale, probe.read_at().map_or(fails_since, Beginning::from))
             })
         });
-        let worst = probes.chain(self.without_phase(pipeline)).min_by_key(|(kind, began)| (*kind, began.at.monotonic));
+        let worst = probes.chain(without_phase(pipeline)).min_by_key(|(kind, began)| (*kind, began.at.monotonic));
         worst.map(|(kind, since)| Trouble::new(kind, Some(since)))
     }
+}
 
-    /// The status is read, and has said nothing about the worker for long.
-    fn without_phase(&self, pipeline: &Pipeline) -> Option<(Kind, Beginning)> {
-        let began = pipeline.phase().began().filter(|_| pipeline.phase().state().is_none())?;
-        let lasted = pipeline.probe(Probe::Status).read_at()?.since(began.at);
-        (lasted > self.view.stale_after).then_some((Kind::ReadingsStale, began))
-    }
+/// The status is read, and has said nothing about the worker twice in a row.
+fn without_phase(pipeline: &Pipeline) -> Option<(Kind, Beginning)> {
+    let began = pipeline.phase().began().filter(|_| pipeline.phase().state().is_none())?;
+    (pipeline.probe(Probe::Status).read_at()? != began.at).then_some((Kind::ReadingsStale, began))
 }
 
 /// Not `RUNNING` for longer than a deployment takes. A wish that is unknown counts as wanted.

@@ -338,13 +338,31 @@ fn an_outage_is_not_trouble_of_each_pipeline() {
 }
 
 #[test]
-fn a_status_that_says_nothing_about_the_worker_for_long() {
+fn a_status_that_says_nothing_about_the_worker_twice() {
     let mut scene = Scene::new();
     scene.lists(0, "a", json!({}));
-    for seconds in [0, 300, 301] {
-        scene.reads(seconds, "a", Probe::Status, json!({}));
-        assert_eq!(scene.troubles(9_000, "a"), if seconds > 300 { vec![("readings_stale", Some(0))] } else { vec![] });
-    }
+    scene.reads(0, "a", Probe::Status, json!({}));
+    assert_eq!(scene.troubles(9_000, "a"), []);
+    scene.reads(15, "a", Probe::Status, json!({}));
+    scene.fails(30, "a", Probe::Status, timeout());
+    assert_eq!(scene.troubles(9_000, "a"), [("readings_stale", Some(0))]);
+}
+
+#[test]
+fn a_pipeline_that_is_resumed_has_time_to_move() {
+    let mut scene = Scene::new();
+    scene.lists(0, "a", json!({}));
+    scene.status(0, "a", "RUNNING", 2);
+    let still = || json!({"last_offset": 7, "pending_records": 50});
+    scene.metrics(0, "a", still());
+    scene.lists(30, "a", json!({"status": "paused"}));
+    scene.status(30, "a", "PAUSED", 0);
+    scene.lists(3_000, "a", json!({}));
+    scene.status(3_060, "a", "RUNNING", 2);
+    scene.metrics(3_600, "a", still());
+    assert_eq!(scene.troubles(3_600, "a"), []);
+    scene.metrics(3_661, "a", still());
+    assert_eq!(scene.troubles(3_661, "a"), [("stalled", Some(0))]);
 }
 
 #[test]
@@ -365,6 +383,15 @@ fn a_refused_key_is_one_trouble_and_not_one_per_pipeline() {
     assert_eq!(scene.troubles(1_005, "a"), [], "the credential is to blame");
     scene.lists_again(1_010);
     assert_eq!(scene.account(1_011), [], "nothing could be read while the key was refused");
+}
+
+#[test]
+fn an_outage_of_the_list_as_well_is_no_lack_of_readings() {
+    let mut scene = Scene::new();
+    scene.lists(0, "a", json!({}));
+    scene.status(10, "a", "RUNNING", 2);
+    scene.list_fails(60, timeout());
+    assert_eq!(scene.account(9_000), [("list_failing", Some(60))]);
 }
 
 #[test]
@@ -416,7 +443,8 @@ fn an_account_of_whose_pipelines_nothing_is_read() {
     scene.status(630, "paused", "PAUSED", 0);
     assert_eq!(scene.account(640), [("no_readings", Some(320))], "a paused pipeline is not a witness");
     scene.list_fails(640, timeout());
-    assert_eq!(scene.account(641), [("list_failing", Some(640))], "then that is the news");
+    let both = [("list_failing", Some(640)), ("no_readings", Some(320))];
+    assert_eq!(scene.account(641), both, "what cannot be read has not healed");
     scene.lists_again(650);
     assert_eq!(scene.account(950), [], "it counts from when the list succeeds again");
     assert_eq!(scene.account(951), [("no_readings", Some(320))]);
