@@ -5,7 +5,9 @@ mod common;
 
 mod compose;
 mod container;
+mod helm;
 mod kubernetes;
+mod manifests;
 mod notify;
 mod release;
 mod supply_chain;
