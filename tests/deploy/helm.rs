@@ -594,6 +594,12 @@ fn the_package_holds_what_ships_and_works_alone() {
     let ships: BTreeSet<&str> =
         committed.filter(|path| !path.starts_with("ci/") && *path != ".helmignore").chain([".helmignore"]).collect();
     assert_eq!(packed, ships);
+    // The release's script packs the same without Helm; it packs what is committed.
+    say("deploy/release/chart", &[folder.path().to_str().unwrap()]);
+    let listed = say("tar", &["-tzf", archive]);
+    let released: BTreeSet<&str> =
+        listed.lines().filter(|path| !path.ends_with('/')).map(|path| path.split_once('/').unwrap().1).collect();
+    assert_eq!(released, ships);
     let everything = json!({"prometheusRule": {"enabled": true}, "dashboards": {"enabled": true}});
     let cases = BTreeMap::from([("it".to_owned(), everything)]);
     assert_eq!(rendered(archive, &cases), rendered(CHART, &cases));

@@ -9,6 +9,7 @@ mod helm;
 mod kubernetes;
 mod manifests;
 mod notify;
+mod packages;
 mod release;
 mod supply_chain;
 mod systemd;

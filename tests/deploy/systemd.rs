@@ -90,6 +90,9 @@ fn the_package_holds_program_unit_configuration_and_licence() {
         ("-rw-r--r--", "etc/default/goldrush-exporter"),
         ("-rw-r--r--", "usr/share/doc/goldrush-exporter/copyright"),
         ("-rw-r--r--", "usr/share/doc/goldrush-exporter/README.md"),
+        ("-rw-r--r--", "usr/share/man/man1/goldrush-exporter.1.gz"),
+        ("-rw-r--r--", "usr/share/man/man1/goldrush-exporter-check.1.gz"),
+        ("-rw-r--r--", "usr/share/bash-completion/completions/goldrush-exporter"),
         ("-rw-r--r--", "usr/share/doc/goldrush-exporter/examples/alerts/goldrush.rules.yml"),
         ("-rw-r--r--", "usr/share/doc/goldrush-exporter/examples/dashboards/provisioning/dashboards/goldrush.yml"),
         ("lrwxrwxrwx", "usr/share/doc/goldrush-exporter/alerts -> examples/alerts"),
@@ -105,7 +108,9 @@ fn the_package_holds_program_unit_configuration_and_licence() {
     let control = folder.path().to_str().unwrap();
     say("dpkg-deb", &["--control", deb, control]);
     let conffiles = std::fs::read_to_string(folder.path().join("conffiles")).unwrap();
-    assert_eq!(conffiles.trim(), "/etc/goldrush-exporter/goldrush-exporter.yml\n/etc/default/goldrush-exporter");
+    let mut conffiles: Vec<&str> = conffiles.lines().collect();
+    conffiles.sort_unstable();
+    assert_eq!(conffiles, ["/etc/default/goldrush-exporter", "/etc/goldrush-exporter/goldrush-exporter.yml"]);
     for script in ["postinst", "prerm", "postrm"] {
         say("sh", &["-n", &format!("{control}/{script}")]);
     }
@@ -125,7 +130,7 @@ fn a_service_that_does_not_start_does_not_stop_dpkg() {
     let calls = |script: &str, arguments: &[&str]| {
         let _ = std::fs::remove_file(root.join("calls"));
         let mut command = Command::new("/bin/sh");
-        command.arg(format!("{ROOT}/deploy/systemd/debian/{script}")).args(arguments);
+        command.arg(format!("{ROOT}/deploy/packages/deb/{script}")).args(arguments);
         let said = run(command.env("PATH", root).env("DPKG_ROOT", root));
         assert!(said.success, "{script} {arguments:?}: {}", said.stderr);
         std::fs::read_to_string(root.join("calls")).unwrap_or_default()
@@ -170,7 +175,7 @@ fn the_package_can_be_installed_removed_and_its_program_runs() {
         assert_eq!(dead_links(Path::new(&documentation), readme), Vec::<String>::new(), "{readme}");
     }
     // The folders beside it are not in the package, and it says so.
-    let folders = ["docker", "compose", "systemd", "kubernetes", "release"];
+    let folders = ["docker", "compose", "systemd", "packages", "kubernetes", "helm/goldrush-exporter", "release"];
     assert_eq!(dead_links(Path::new(&documentation), "deploy/README.md"), folders);
     let program = format!("{root}/usr/bin/goldrush-exporter");
     let mut command = Command::new(&program);
