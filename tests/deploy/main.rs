@@ -5,8 +5,11 @@ mod common;
 
 mod compose;
 mod container;
+mod helm;
 mod kubernetes;
+mod manifests;
 mod notify;
+mod packages;
 mod release;
 mod supply_chain;
 mod systemd;

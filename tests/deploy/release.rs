@@ -87,7 +87,20 @@ fn the_archive_does_not_depend_on_who_makes_it() {
 #[test]
 fn the_checksums_are_those_of_the_files() {
     let sums = std::fs::read_to_string(release().join("SHA256SUMS")).unwrap();
-    assert_eq!(sums.lines().count(), 3, "{sums}");
+    let names: Vec<&str> = sums.lines().map(|line| line.split_once("  ").unwrap().1).collect();
+    let version = env!("CARGO_PKG_VERSION");
+    let archive = format!("goldrush-exporter-{version}-{TARGET}");
+    let mut all = [
+        format!("{archive}.tar.gz"),
+        format!("{archive}.cdx.json"),
+        format!("{archive}.spdx.json"),
+        format!("goldrush-exporter_{version}-1_amd64.deb"),
+        format!("goldrush-exporter-{version}-1.x86_64.rpm"),
+        format!("goldrush-exporter_{version}-r1_x86_64.apk"),
+        "goldrush-exporter-1.0.0.tgz".to_owned(),
+    ];
+    all.sort_unstable();
+    assert_eq!(names.iter().copied().collect::<BTreeSet<_>>(), all.iter().map(String::as_str).collect());
     say("sh", &["-c", &format!("cd '{}' && sha256sum --check --strict SHA256SUMS", release().display())]);
 }
 
@@ -105,4 +118,40 @@ fn the_bill_of_materials_names_what_is_built_in() {
     let missing: Vec<&String> = linked.difference(&named).collect();
     assert!(linked.len() > 50 && missing.is_empty(), "missing: {missing:?}");
     assert!(!bill.to_string().contains(env!("CARGO_MANIFEST_DIR")));
+}
+
+#[test]
+fn the_bill_of_materials_is_the_same_in_spdx() {
+    let cyclonedx: Value = serde_json::from_slice(&std::fs::read(released(".cdx.json")).unwrap()).unwrap();
+    let spdx = released(".spdx.json");
+    say("pyspdxtools", &["--infile", spdx.to_str().unwrap()]);
+    let spdx: Value = serde_json::from_slice(&std::fs::read(spdx).unwrap()).unwrap();
+    let names = |parts: &Value, version: &str| -> BTreeSet<String> {
+        let parts = parts.as_array().unwrap().iter();
+        parts.map(|part| format!("{} {}", part["name"].as_str().unwrap(), part[version].as_str().unwrap())).collect()
+    };
+    let mut parts = names(&cyclonedx["components"], "version");
+    parts.insert(format!("goldrush-exporter {}", env!("CARGO_PKG_VERSION")));
+    assert_eq!(names(&spdx["packages"], "versionInfo"), parts);
+}
+
+#[test]
+fn the_signature_holds_for_the_checksums_and_for_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    say("minisign", &["-G", "-W", "-p", &path("public"), "-s", &path("secret")]);
+    std::fs::write(path("file"), "of the release").unwrap();
+    let sum = |folder: &str| say("sh", &["-c", &format!("cd '{folder}' && sha256sum file >SHA256SUMS")]);
+    sum(folder.path().to_str().unwrap());
+    say("deploy/release/sign", &[&path(""), &path("secret")]);
+    let verify = || run(program("minisign").args(["-V", "-p", &path("public"), "-m", &path("SHA256SUMS")]));
+    let verified = verify();
+    assert!(verified.success, "{}", verified.stderr);
+    let comment = format!("Trusted comment: goldrush-exporter {}", env!("CARGO_PKG_VERSION"));
+    assert!((verified.stdout + &verified.stderr).contains(&comment));
+    std::fs::write(path("file"), "of somebody else").unwrap();
+    let refused = run(program("deploy/release/sign").args([path(""), path("secret")]));
+    assert!(!refused.success, "what does not match its checksum is not signed");
+    sum(folder.path().to_str().unwrap());
+    assert!(!verify().success, "other checksums have another signature");
 }

@@ -39,7 +39,7 @@ fn the_unit_hands_over_the_key_and_waits_for_the_exporter() {
         "Type=notify",
         "LoadCredential=service-key:/etc/goldrush-exporter/service-key",
         "DynamicUser=yes",
-        "ExecReload=/bin/kill -HUP $MAINPID",
+        "AssertPathExists=/etc/goldrush-exporter/service-key",
         "WatchdogSec=30s",
         "Restart=always",
     ] {
@@ -90,6 +90,9 @@ fn the_package_holds_program_unit_configuration_and_licence() {
         ("-rw-r--r--", "etc/default/goldrush-exporter"),
         ("-rw-r--r--", "usr/share/doc/goldrush-exporter/copyright"),
         ("-rw-r--r--", "usr/share/doc/goldrush-exporter/README.md"),
+        ("-rw-r--r--", "usr/share/man/man1/goldrush-exporter.1.gz"),
+        ("-rw-r--r--", "usr/share/man/man1/goldrush-exporter-check.1.gz"),
+        ("-rw-r--r--", "usr/share/bash-completion/completions/goldrush-exporter"),
         ("-rw-r--r--", "usr/share/doc/goldrush-exporter/examples/alerts/goldrush.rules.yml"),
         ("-rw-r--r--", "usr/share/doc/goldrush-exporter/examples/dashboards/provisioning/dashboards/goldrush.yml"),
         ("lrwxrwxrwx", "usr/share/doc/goldrush-exporter/alerts -> examples/alerts"),
@@ -100,12 +103,14 @@ fn the_package_holds_program_unit_configuration_and_licence() {
     let field = |name: &str| say("dpkg-deb", &["--field", deb, name]).trim().to_owned();
     assert_eq!((field("Package").as_str(), field("Architecture").as_str()), ("goldrush-exporter", "amd64"));
     assert!(field("Version").starts_with(version), "{}", field("Version"));
-    assert_eq!(field("Depends"), "", "the program is static");
+    assert_eq!(field("Depends"), "ca-certificates", "the program is static");
     let folder = tempfile::tempdir().unwrap();
     let control = folder.path().to_str().unwrap();
     say("dpkg-deb", &["--control", deb, control]);
     let conffiles = std::fs::read_to_string(folder.path().join("conffiles")).unwrap();
-    assert_eq!(conffiles.trim(), "/etc/goldrush-exporter/goldrush-exporter.yml\n/etc/default/goldrush-exporter");
+    let mut conffiles: Vec<&str> = conffiles.lines().collect();
+    conffiles.sort_unstable();
+    assert_eq!(conffiles, ["/etc/default/goldrush-exporter", "/etc/goldrush-exporter/goldrush-exporter.yml"]);
     for script in ["postinst", "prerm", "postrm"] {
         say("sh", &["-n", &format!("{control}/{script}")]);
     }
@@ -125,7 +130,7 @@ fn a_service_that_does_not_start_does_not_stop_dpkg() {
     let calls = |script: &str, arguments: &[&str]| {
         let _ = std::fs::remove_file(root.join("calls"));
         let mut command = Command::new("/bin/sh");
-        command.arg(format!("{ROOT}/deploy/systemd/debian/{script}")).args(arguments);
+        command.arg(format!("{ROOT}/deploy/packages/deb/{script}")).args(arguments);
         let said = run(command.env("PATH", root).env("DPKG_ROOT", root));
         assert!(said.success, "{script} {arguments:?}: {}", said.stderr);
         std::fs::read_to_string(root.join("calls")).unwrap_or_default()
@@ -134,9 +139,16 @@ fn a_service_that_does_not_start_does_not_stop_dpkg() {
     assert_eq!(calls("postinst", &["configure", "0.0.9-1"]), format!("systemctl --system daemon-reload\n{restart}"));
     // It has no ServiceKey yet.
     assert_eq!(calls("postinst", &["configure", ""]), "systemctl --system daemon-reload\n");
-    assert_eq!(calls("prerm", &["remove"]), "systemctl --system disable --now goldrush-exporter.service\n");
+    assert_eq!(calls("prerm", &["remove"]), "deb-systemd-invoke stop goldrush-exporter.service\n");
     assert_eq!(calls("prerm", &["upgrade", "0.2.0-1"]), "");
     assert_eq!(calls("postrm", &["remove"]), "systemctl --system daemon-reload\n");
+}
+
+/// It takes about a minute the first time, half of it to lay out a Debian.
+#[test]
+fn the_package_works_under_a_systemd_that_is_pid_1() {
+    let said = run(program("tests/deploy/boot").arg(released("_amd64.deb")));
+    assert!(said.success && said.stdout.ends_with("boot: done\n"), "{}{}", said.stdout, said.stderr);
 }
 
 #[test]
@@ -153,7 +165,7 @@ fn the_package_can_be_installed_removed_and_its_program_runs() {
         std::fs::write(format!("{admin}/{file}"), "").unwrap();
     }
     let dpkg = |arguments: &[&str]| {
-        let options = ["--root", root, "--force-not-root,script-chrootless,architecture", "--log=/dev/null"];
+        let options = ["--root", root, "--force-not-root,script-chrootless,architecture,depends", "--log=/dev/null"];
         let said = run(program("dpkg").args(options).args(arguments));
         assert!(said.success, "{arguments:?}: {}{}", said.stdout, said.stderr);
     };
@@ -163,7 +175,7 @@ fn the_package_can_be_installed_removed_and_its_program_runs() {
         assert_eq!(dead_links(Path::new(&documentation), readme), Vec::<String>::new(), "{readme}");
     }
     // The folders beside it are not in the package, and it says so.
-    let folders = ["docker", "compose", "systemd", "kubernetes", "release"];
+    let folders = ["docker", "compose", "systemd", "packages", "kubernetes", "helm/goldrush-exporter", "release"];
     assert_eq!(dead_links(Path::new(&documentation), "deploy/README.md"), folders);
     let program = format!("{root}/usr/bin/goldrush-exporter");
     let mut command = Command::new(&program);

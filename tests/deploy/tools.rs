@@ -7,6 +7,9 @@ use std::sync::LazyLock;
 /// The top of the repository.
 pub const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
+/// Where tests/run has installed what the tests need.
+pub const TOOLS: &str = "target/test-tools";
+
 /// What the release is built for here.
 pub const TARGET: &str = "x86_64-unknown-linux-gnu";
 
