@@ -211,7 +211,7 @@ const TRIAGE: &[(&str, f64)] = &[
     ("Not running", 2.0),
     ("Answer 403", 1.0),
     ("Drop records", 1.0),
-    ("Pipelines", 17.0),
+    ("Pipelines", 18.0),
 ];
 
 /// And what its tables say: the kinds of trouble.
@@ -243,7 +243,7 @@ impl Trouble {
         let simulator = &api.simulator;
         simulator.add_service_key("sk_limited", 1);
         simulator.add_service_key("sk_expired", 2);
-        simulator.pipeline_ids(2).iter().for_each(|id| simulator.remove_pipeline(id));
+        simulator.pipeline_ids(2).iter().skip(1).for_each(|id| simulator.remove_pipeline(id));
         simulator.add_service_key("sk_revoked", 0);
         simulator.revoke_key("sk_revoked");
         simulator.add_read_only_key("key_read_only");
