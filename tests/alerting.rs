@@ -403,6 +403,8 @@ fn the_page_and_the_alerts_name_the_same_troubles() {
     let set = |index: usize, endpoint, field: &str, value| {
         watch.api.simulator.update_pipeline(&ids[index], |pipeline| pipeline.answer_with(endpoint, field, value));
     };
+    // What follows from a dead destination is on the page, and silenced: there shall be nothing of it here.
+    (0..ids.len()).for_each(|index| set(index, Endpoint::Metrics, "pending_records", json!(0)));
     watch.condition(&ids[0], Condition::Failed);
     watch.condition(&ids[1], Condition::DestinationDown(REFUSED));
     watch.condition(&ids[2], Condition::Foreign);
