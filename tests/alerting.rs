@@ -3,13 +3,13 @@
 
 mod common;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use common::alertmanager::{Alertmanager, Message, Receiver};
 use common::prometheus::Prometheus;
 use common::{Api, Exporter, KEY, eventually, of};
-use goldrush_exporter::simulator::{Condition, Scenario};
+use goldrush_exporter::simulator::{Condition, Endpoint, Scenario};
 use regex::{Captures, Regex};
 use serde_json::{Value, json};
 
@@ -67,7 +67,12 @@ struct Watch {
 impl Watch {
     /// Of a fleet of three well pipelines. Returns when Prometheus has seen them.
     fn begin() -> Self {
-        let api = Api::healthy(3);
+        Self::of(3)
+    }
+
+    /// Of so many well pipelines.
+    fn of(pipelines: usize) -> Self {
+        let api = Api::healthy(pipelines);
         let receiver = Receiver::start();
         let secrets = tempfile::tempdir().unwrap();
         for (name, content) in [
@@ -90,7 +95,7 @@ impl Watch {
         let rules = hastened(&shipped("goldrush.rules.yml"));
         // Prometheus takes seconds to begin to scrape, which is minutes in these rules: they come after that.
         let prometheus = Prometheus::configured(&config, &[("goldrush.rules.yml", "groups: []")]);
-        prometheus.until("count(goldrush_pipeline_destination_healthy == 1) == 3");
+        prometheus.until(&format!("count(goldrush_pipeline_destination_healthy == 1) == {pipelines}"));
         prometheus.reload("goldrush.rules.yml", &rules);
         eventually("Prometheus finds Alertmanager again", || {
             prometheus.api("alertmanagers", &[])["activeAlertmanagers"]
@@ -386,4 +391,68 @@ fn an_exporter_that_vanishes_from_service_discovery_pages_and_ends_no_other_page
     watch.prometheus.until(&still);
     watch.condition(&id, Condition::Well);
     watch.paged("resolve", &unhealthy);
+}
+
+/// Pipeline, or what it is about, or nothing; and the alert.
+type Wrong = BTreeSet<(String, String)>;
+
+#[test]
+fn the_page_and_the_alerts_name_the_same_troubles() {
+    let watch = Watch::of(9);
+    let ids = watch.api.simulator.pipeline_ids(0);
+    let set = |index: usize, endpoint, field: &str, value| {
+        watch.api.simulator.update_pipeline(&ids[index], |pipeline| pipeline.answer_with(endpoint, field, value));
+    };
+    // What follows from a dead destination is on the page, and silenced: there shall be nothing of it here.
+    (0..ids.len()).for_each(|index| set(index, Endpoint::Metrics, "pending_records", json!(0)));
+    watch.condition(&ids[0], Condition::Failed);
+    watch.condition(&ids[1], Condition::DestinationDown(REFUSED));
+    watch.condition(&ids[2], Condition::Foreign);
+    watch.condition(&ids[3], Condition::DroppingRecords);
+    set(4, Endpoint::Metrics, "processing_delay_ms", json!(400_000));
+    set(5, Endpoint::Metrics, "processing_delay_ms", json!(4_000_000));
+    set(6, Endpoint::Status, "ready", json!(0));
+    set(7, Endpoint::Status, "status", json!("STOPPED"));
+    watch.api.simulator.update_group(0, |group| group.is_over_limit = true);
+    let mut group = String::new();
+    watch.api.simulator.update_group(0, |it| group = it.name.clone());
+    let expected: Wrong = [
+        (&ids[0], "GoldRushPipelineFailed"),
+        (&ids[1], "GoldRushDestinationUnhealthy"),
+        (&ids[2], "GoldRushPipelineForbidden"),
+        (&ids[3], "GoldRushRecordsDropped"),
+        (&ids[4], "GoldRushProcessingDelayHigh"),
+        (&ids[5], "GoldRushProcessingDelayCritical"),
+        (&ids[6], "GoldRushReplicasNotReady"),
+        (&ids[7], "GoldRushPipelineNotRunning"),
+        (&group, "GoldRushGroupOverLimit"),
+    ]
+    .into_iter()
+    .map(|(about, alert)| (about.clone(), alert.to_owned()))
+    .collect();
+
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let page = || -> Wrong {
+        let report: Value = serde_json::from_str(&watch.exporter.get("/api/v1/pipelines").text()).unwrap();
+        let of = |subjects: &Value, about: &dyn Fn(&Value, &Value) -> String| -> Wrong {
+            let subjects = subjects.as_array().unwrap().iter();
+            let troubles = |subject: &Value| {
+                let troubles = subject["troubles"].as_array().unwrap().clone();
+                troubles.into_iter().map(|it| (about(subject, &it), text(&it["alert"]))).collect::<Vec<_>>()
+            };
+            subjects.flat_map(troubles).collect()
+        };
+        let accounts = of(&report["accounts"], &|_, trouble| text(&trouble["about"]));
+        let pipelines = of(&report["pipelines"], &|pipeline, _| text(&pipeline["pipeline_id"]));
+        accounts.into_iter().chain(pipelines).collect()
+    };
+    // Those that are not silenced by a worse one of the same cause.
+    let active = || -> Wrong {
+        let alerts = watch.alertmanager.all_alerts().into_iter().filter(|it| it["status"]["state"] == "active");
+        let about = |labels: &Value| text(&labels["pipeline_id"]) + &text(&labels["about"]);
+        alerts.map(|alert| (about(&alert["labels"]), text(&alert["labels"]["alertname"]))).collect()
+    };
+    eventually("the page names all", || page() == expected);
+    eventually("the alerts name all", || active() == expected);
+    assert_eq!(page(), expected);
 }

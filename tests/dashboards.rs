@@ -211,7 +211,7 @@ const TRIAGE: &[(&str, f64)] = &[
     ("Not running", 2.0),
     ("Answer 403", 1.0),
     ("Drop records", 1.0),
-    ("Pipelines", 17.0),
+    ("Pipelines", 18.0),
 ];
 
 /// And what its tables say: the kinds of trouble.
@@ -239,14 +239,16 @@ const ACCOUNT_TROUBLES: &[&str] = &[
 
 impl Trouble {
     fn start() -> Self {
-        let api = Api::start(Options { pipelines: 16, groups: 2, service_key: KEY.to_owned(), ..Options::default() });
+        let api = Api::start(Options { pipelines: 16, groups: 3, service_key: KEY.to_owned(), ..Options::default() });
         let simulator = &api.simulator;
         simulator.add_service_key("sk_limited", 1);
+        simulator.add_service_key("sk_expired", 2);
+        simulator.pipeline_ids(2).iter().skip(1).for_each(|id| simulator.remove_pipeline(id));
         simulator.add_service_key("sk_revoked", 0);
         simulator.revoke_key("sk_revoked");
         simulator.add_read_only_key("key_read_only");
         simulator.update_group(0, |group| group.is_over_limit = true);
-        simulator.update_group(1, |group| {
+        simulator.update_group(2, |group| {
             group.is_free_trial_expired = true;
             group.is_paid = false;
         });
@@ -285,8 +287,13 @@ impl Trouble {
         });
         is(14, Condition::NullMetrics);
 
-        let accounts =
-            [("troubled", KEY), ("limited", "sk_limited"), ("revoked", "sk_revoked"), ("readonly", "key_read_only")];
+        let accounts = [
+            ("troubled", KEY),
+            ("limited", "sk_limited"),
+            ("expired", "sk_expired"),
+            ("revoked", "sk_revoked"),
+            ("readonly", "key_read_only"),
+        ];
         let settings = [
             ("GOLDRUSH_EXPORTER__ACCOUNTS__0__EXPECT__0", "pipe_000000000000000000000000000"),
             // What takes minutes takes seconds here.
@@ -366,7 +373,7 @@ fn every_query_answers_on_a_real_prometheus() {
     });
 
     // Everything is wrong.
-    let account = "(troubled|limited|revoked|readonly)";
+    let account = "(troubled|limited|expired|revoked|readonly)";
     let in_trouble = |dashboard: &str, id| values(dashboard, "goldrush-troubled", account, id);
     let fleet = queries("fleet");
     until_nothing_is_left(|| {
@@ -408,7 +415,10 @@ fn every_query_answers_on_a_real_prometheus() {
         offered(&prometheus, &dashboard(dashboard_name), variable, &values)
     };
     for name in NAMES {
-        assert_eq!(offers(name, "account"), names(&["healthy", "limited", "readonly", "revoked", "troubled"]));
+        assert_eq!(
+            offers(name, "account"),
+            names(&["expired", "healthy", "limited", "readonly", "revoked", "troubled"])
+        );
     }
     for name in ["fleet", "pipeline"] {
         assert_eq!(offers(name, "project"), names(&["analytics-prod", "trading-prod"]));

@@ -38,6 +38,11 @@ impl Alertmanager {
         serde_json::from_str(&request(self.address(), "GET", &path, &[]).text()).unwrap()
     }
 
+    /// All alerts that it has.
+    pub fn all_alerts(&self) -> Vec<Value> {
+        serde_json::from_str(&request(self.address(), "GET", "/api/v2/alerts", &[]).text()).unwrap()
+    }
+
     /// Takes an alert with these labels, which ends at that time, or is not over.
     pub fn take(&self, labels: Value, ends_at: Option<jiff::Timestamp>) {
         let mut alert = json!({"labels": labels, "annotations": {"summary": "from the test"}});
