@@ -129,7 +129,7 @@ pub fn exposition(data: &[u8]) {
     let (account, name, project, topic, group) = (text(), text(), text(), text(), text());
     let numbers = parts.next().unwrap_or_default().chunks_exact(8);
     let numbers: Vec<f64> = numbers.map(|bytes| f64::from_le_bytes(bytes.try_into().unwrap_or_default())).collect();
-    let number = |index: usize| numbers.get(index).copied().filter(|number| number.is_finite());
+    let number = |index: usize| numbers.get(index).copied().filter(|number| number.abs() <= 1e24);
     let fleet = Fleet::default();
     let handle = fleet.account(&account);
     let now = Moment::now();

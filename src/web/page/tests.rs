@@ -116,7 +116,7 @@ fn the_page_says_what_is_wrong_and_since_when() {
         "<bdi>The destination is unhealthy: connection refused (dial tcp [redacted] connection refused)</bdi> \
          <span class=\"since\">for \
          <time datetime=\"2023-11-14T22:13:54Z\" title=\"2023-11-14T22:13:54Z\">60 s</time></span>",
-        "<bdi class=\"title\">Base &quot;Swap&quot; &lt;/script&gt;\n🚀</bdi>",
+        "<bdi class=\"title\">Base &quot;Swap&quot; &lt;/script&gt; 🚀</bdi>",
         "<bdi>Data &lt;b&gt;</bdi>",
         // A pipeline without a name is known by its id.
         "<bdi class=\"title\">pipe_2</bdi>",
