@@ -108,7 +108,7 @@ fn an_api_key_that_is_no_service_key_is_4() {
     api.simulator.add_read_only_key("read_only");
     let mut settings = api.environment();
     settings.push(("GOLDRUSH_SERVICE_KEY".to_owned(), "read_only".to_owned()));
-    both_end_with(&settings, 4, "put a ServiceKey in its place");
+    both_end_with(&settings, 4, "replace it with a ServiceKey (error_message: This credential is not a ServiceKey)");
     list_fault(&api, Fault::Answer { status: 404, headers: vec![], body: Vec::new() });
     both_end_with(&settings, 6, "check api.base_url");
 }
@@ -131,6 +131,8 @@ fn an_unreadable_answer_is_6() {
     let api = Api::healthy(1);
     let html = b"<html>".to_vec();
     list_fault(&api, Fault::Answer { status: 200, headers: vec![], body: html.clone() });
+    both_end_with(&api.environment(), 6, "something between the exporter and GoldRush responded 200");
+    list_fault(&api, Fault::Answer { status: 200, headers: vec![], body: b"{}".to_vec() });
     both_end_with(&api.environment(), 6, "not what the API documents");
     list_fault(&api, Fault::Answer { status: 502, headers: vec![], body: html });
     both_end_with(&api.environment(), 6, "the API returned 502");

@@ -347,7 +347,7 @@ fn what_is_wrong_in_a_file_is_named() {
         ),
         (
             "api: {base_url: api.example}",
-            "api.base_url is not a URL (relative URL without a base); it takes one such as https://api.covalenthq.com/platform/pipeline-api/",
+            "api.base_url is not a URL (relative URL without a base); expects one such as https://api.covalenthq.com/platform/pipeline-api/",
         ),
         (
             "accounts: [{name: ''}]",

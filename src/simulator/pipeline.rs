@@ -79,7 +79,7 @@ impl SimulatedPipeline {
             topic: topic.into(),
             destination_type: destination_type.into(),
             execution_mode: if bounded { "bounded" } else { "unbounded" }.into(),
-            execution_start_from: if index % 3 == 0 { "" } else { "44745000" }.into(),
+            execution_start_from: if index.is_multiple_of(3) { "" } else { "44745000" }.into(),
             execution_stop_from: if bounded { "99999999999" } else { "" }.into(),
             intent: "running".into(),
             created_at,

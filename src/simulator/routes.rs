@@ -140,10 +140,9 @@ impl Simulator {
             Some(Fault::Delay(delay)) => sleep(delay, &stop).await?,
             Some(Fault::RepeatedPage) => repeated_page = true,
             Some(Fault::ShuffledPages) => shuffled = true,
+            Some(Fault::PageSizeRefused(_)) if !names_a_page_size(&parts.uri) => {}
             Some(Fault::PageSizeRefused(status)) => {
-                if parts.uri.query().is_some_and(|query| query.contains("page_size=")) {
-                    return Ok(json_answer(status_of(status), &answers::failure(Value::Null, "Invalid limit")));
-                }
+                return Ok(json_answer(status_of(status), &answers::failure(Value::Null, "Invalid limit")));
             }
             Some(fault) => return faulty(fault, stop).await,
             None => {}
@@ -245,6 +244,10 @@ async fn faulty(fault: Fault, stop: Stop) -> Result<Response, Refusal> {
             return Err(Refusal::Stopping);
         }
     })
+}
+
+fn names_a_page_size(uri: &Uri) -> bool {
+    uri.query().is_some_and(|query| query.contains("page_size="))
 }
 
 fn status_of(status: u16) -> StatusCode {
