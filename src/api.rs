@@ -26,6 +26,7 @@ mod request;
 mod retry_after;
 mod text;
 mod transport;
+mod trust;
 mod unknown;
 mod vocabulary;
 

@@ -1,7 +1,7 @@
 //! A simulated Pipeline REST API to run against: demo, tests and benchmarks share it.
 //!
 //! [`Simulator`] is the handle: it serves the API, changes what goes on behind it, and tells what it was asked.
-//! `world` is the model (groups, keys, pipelines), `living` moves a pipeline's numbers, `scenario` and `demo` say what is
+//! `world` is the model of groups, keys and pipelines, `living` moves a pipeline's numbers, `scenario` and `demo` say what is
 //! wrong, `fault` breaks chosen requests, `answers` writes the JSON, `routes` and `control` speak HTTP.
 
 mod answers;
@@ -9,9 +9,11 @@ mod catalogue;
 mod control;
 mod demo;
 mod fault;
+mod group;
 mod identity;
 mod journal;
 mod living;
+mod pipeline;
 mod refusal;
 mod routes;
 mod scenario;
@@ -36,10 +38,14 @@ use tokio::time::Instant;
 pub use catalogue::PRIVATE_STRINGS;
 pub use demo::{DEMO_KEY_PROD, DEMO_KEY_REVOKED, DEMO_KEY_STAGING};
 pub use fault::{Fault, FaultMatcher};
-pub use journal::{Endpoint, RequestCounts, RequestRecord};
+pub use group::SimulatedGroup;
+pub use journal::{RequestCounts, RequestRecord};
 pub use living::Condition;
+pub use pipeline::SimulatedPipeline;
 pub use scenario::{Scenario, UnknownScenario};
-pub use world::{Group, Pipeline};
+
+// Tests say which endpoint they mean.
+pub use crate::api::Operation as Endpoint;
 
 use fault::Faults;
 use journal::Journal;
@@ -195,12 +201,12 @@ impl Simulator {
     }
 
     /// Changes a pipeline, if there is one with this id. `f` must not call the simulator.
-    pub fn update_pipeline(&self, id: &str, f: impl FnOnce(&mut Pipeline)) {
+    pub fn update_pipeline(&self, id: &str, f: impl FnOnce(&mut SimulatedPipeline)) {
         self.world(|world, now| world.update_pipeline(now, id, f));
     }
 
     /// Adds a pipeline at the end of its group's list; one with the same id is replaced.
-    pub fn add_pipeline(&self, pipeline: Pipeline) {
+    pub fn add_pipeline(&self, pipeline: SimulatedPipeline) {
         self.world(|world, now| world.add_pipeline(now, pipeline));
     }
 
@@ -215,7 +221,7 @@ impl Simulator {
     }
 
     /// Changes a group, if there is one with this index. `f` must not call the simulator.
-    pub fn update_group(&self, group: usize, f: impl FnOnce(&mut Group)) {
+    pub fn update_group(&self, group: usize, f: impl FnOnce(&mut SimulatedGroup)) {
         self.world(|world, _| world.update_group(group, f));
     }
 

@@ -137,7 +137,7 @@ fn no_key_and_wrong_configuration_are_2() {
 fn a_revoked_key_is_3() {
     let api = Api::healthy(2);
     api.simulator.revoke_key(KEY);
-    both_end_with(&api.environment(), 3, "the API answered 401");
+    both_end_with(&api.environment(), 3, "the API returned 401");
 }
 
 #[test]
@@ -146,7 +146,7 @@ fn an_api_key_that_is_no_service_key_is_4() {
     api.simulator.add_read_only_key("read_only");
     let mut settings = api.environment();
     settings.push(("GOLDRUSH_SERVICE_KEY".to_owned(), "read_only".to_owned()));
-    both_end_with(&settings, 4, "put a ServiceKey in its place");
+    both_end_with(&settings, 4, "replace it with a ServiceKey (error_message: This credential is not a ServiceKey)");
     list_fault(&api, Fault::Answer { status: 404, headers: vec![], body: Vec::new() });
     both_end_with(&settings, 6, "check api.base_url");
 }
@@ -157,11 +157,11 @@ fn an_api_that_cannot_be_reached_is_5() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let mut settings = api.environment();
     settings.push(("GOLDRUSH_EXPORTER__API__BASE_URL".to_owned(), format!("http://{free}/")));
-    both_end_with(&settings, 5, "no connection to the host of api.base_url");
+    both_end_with(&settings, 5, "cannot connect to the host of api.base_url");
     let mut settings = api.environment();
     settings.push(("GOLDRUSH_EXPORTER__API__TIMEOUT".to_owned(), "300ms".to_owned()));
     list_fault(&api, Fault::Hang);
-    both_end_with(&settings, 5, "no whole answer within api.timeout (300ms)");
+    both_end_with(&settings, 5, "timed out after 300ms (api.timeout)");
 }
 
 #[test]
@@ -169,9 +169,11 @@ fn an_unreadable_answer_is_6() {
     let api = Api::healthy(1);
     let html = b"<html>".to_vec();
     list_fault(&api, Fault::Answer { status: 200, headers: vec![], body: html.clone() });
+    both_end_with(&api.environment(), 6, "something between the exporter and GoldRush responded 200");
+    list_fault(&api, Fault::Answer { status: 200, headers: vec![], body: b"{}".to_vec() });
     both_end_with(&api.environment(), 6, "not what the API documents");
     list_fault(&api, Fault::Answer { status: 502, headers: vec![], body: html });
-    both_end_with(&api.environment(), 6, "the API answered 502");
+    both_end_with(&api.environment(), 6, "the API returned 502");
 }
 
 #[test]
@@ -189,7 +191,7 @@ fn the_lowest_status_of_several_accounts_counts() {
         ("KEY_A", "read_only"),
         ("KEY_B", "no_such_key"),
     ]));
-    both_end_with(&settings, 3, "account \"a\": the API answered 403");
+    both_end_with(&settings, 3, "account \"a\": the API returned 403");
 }
 
 #[test]

@@ -39,7 +39,7 @@ fn a_revoked_key_shows_at_once_and_then_only_the_list_is_asked_until_it_is_accep
     api.simulator.add_service_key(KEY, 0);
     exporter.until_value(UNAUTHORIZED, 0.0);
     eventually("probing resumes", || api.simulator.request_counts().status > after.status);
-    assert_eq!(exporter.stderr.text().matches("the API answered 401").count(), 1, "said once");
+    assert_eq!(exporter.stderr.text().matches("the API returned 401").count(), 1, "said once");
 }
 
 fn api_lists(api: &Api) -> u64 {

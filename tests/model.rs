@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::time::Instant;
 
 use common::{Api, Exporter, Exposition, FAST, KEY, PATIENCE, environment, of};
-use goldrush_exporter::simulator::{Endpoint, Fault, FaultMatcher, Options, Pipeline};
+use goldrush_exporter::simulator::{Endpoint, Fault, FaultMatcher, Options, SimulatedPipeline};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use serde_json::json;
@@ -130,7 +130,7 @@ impl Model {
         };
         let moved = self.truths.get(&id).is_none_or(|before| before.account != truth.account);
         self.truths.insert(id.clone(), truth.clone());
-        let tell = |pipeline: &mut Pipeline| {
+        let tell = |pipeline: &mut SimulatedPipeline| {
             pipeline.name = NAMES[truth.name].to_owned();
             pipeline.project = PROJECTS[truth.project].into();
             for field in ["replicas", "ready"] {
@@ -142,7 +142,7 @@ impl Model {
         };
         if moved {
             self.api.simulator.remove_pipeline(&id);
-            let mut pipeline = Pipeline::new(id, truth.account);
+            let mut pipeline = SimulatedPipeline::new(id, truth.account);
             tell(&mut pipeline);
             self.api.simulator.add_pipeline(pipeline);
         } else {

@@ -70,6 +70,21 @@ fn a_page_that_repeats_for_ever_ends_the_list_at_its_first_repetition() {
 }
 
 #[test]
+fn a_page_size_that_is_refused_is_left_out_at_once_and_from_then_on() {
+    for status in [400, 422] {
+        let api = paged(5, 2);
+        api.simulator.set_fault(list(), Some(Fault::PageSizeRefused(status)));
+        let exporter = Exporter::with(&api, &[NO_PROBES, &[("GOLDRUSH_EXPORTER__POLL__DISCOVERY", "1h")]].concat());
+        let exposition = exporter.until_value(UP, 1.0);
+        assert_eq!(shown(&exposition), sorted(api.simulator.pipeline_ids(0)));
+        let requests = api.simulator.requests();
+        let lists = requests.iter().filter(|request| request.endpoint == Some(Endpoint::List));
+        let sizes: Vec<bool> = lists.map(|request| request.path.contains("page_size=")).collect();
+        assert_eq!(sizes, [true, false, false, false], "{status}");
+    }
+}
+
+#[test]
 fn a_list_that_fails_halfway_takes_no_pipeline_away() {
     let api = paged(6, 2);
     let exporter = Exporter::of(&api);

@@ -110,7 +110,7 @@ fn a_key_that_is_replaced_after_its_refusal_is_taken_up() {
     exporter.until("the wrong key is read", |exposition| exposition.value(LOADED) > loaded);
     eventually("the wrong key is refused", || refused(&api).iter().any(|request| request.key.is_none()));
     assert_eq!(exporter.scrape().value(UNAUTHORIZED), Some(1.0));
-    let told = || exporter.stderr.text().matches("the API answered 401").count();
+    let told = || exporter.stderr.text().matches("the API returned 401").count();
     eventually("the log tells of each refused key", || told() >= 2);
     api.simulator.add_service_key(NEW_KEY, 0);
     secret.put(NEW_KEY);

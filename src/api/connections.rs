@@ -16,6 +16,7 @@ use super::client::Settings;
 use super::error::{Error, Waiting};
 use super::lookup::LookUp;
 use super::transport::chain;
+use super::trust;
 
 #[cfg(test)]
 mod tests;
@@ -177,31 +178,10 @@ fn build(settings: &Settings, look_up: &LookUp) -> Result<reqwest::Client, Clien
     if let Some(file) = &limits.trusted {
         builder = builder.tls_certs_only(read_certificates(file)?);
     }
-    builder.build().map_err(|error| ClientError(without_trust().unwrap_or_else(|| chain(&error))))
+    builder.build().map_err(|error| ClientError(trust::complaint().unwrap_or_else(|| chain(&error))))
 }
 
 fn read_certificates(file: &std::path::Path) -> Result<Vec<Certificate>, ClientError> {
     let pem = std::fs::read(file).map_err(|error| ClientError(format!("{}: {error}", file.display())))?;
     Certificate::from_pem_bundle(&pem).map_err(|error| ClientError(format!("{}: {}", file.display(), chain(&error))))
-}
-
-/// What is wrong with the variables that name the trusted certificates, if something is.
-fn without_trust() -> Option<String> {
-    ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().find_map(|name| {
-        let path = PathBuf::from(std::env::var_os(name)?);
-        unusable(name, &path)
-    })
-}
-
-fn unusable(name: &str, path: &std::path::Path) -> Option<String> {
-    let wants_folder = name == "SSL_CERT_DIR";
-    let problem = match std::fs::metadata(path) {
-        Err(error) => error.to_string(),
-        Ok(found) if found.is_dir() != wants_folder => {
-            (if wants_folder { "is not a directory" } else { "is a directory, not a PEM file" }).to_owned()
-        }
-        Ok(found) if found.is_file() && found.len() == 0 => "is empty".to_owned(),
-        Ok(_) => "holds no certificate that can be used (expects PEM)".to_owned(),
-    };
-    Some(format!("{name} ({}): {problem}", path.display()))
 }

@@ -388,8 +388,14 @@ mod tests {
 
     use super::*;
 
+    /// A few seconds' worth; `PROPTEST_CASES` for more.
+    fn cases() -> ProptestConfig {
+        let asked = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
+        ProptestConfig::with_cases(asked.unwrap_or(4000))
+    }
+
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(4000))]
+        #![proptest_config(cases())]
         #[test]
         fn one_damaged_value_changes_no_other_reading(data in proptest::collection::vec(any::<u8>(), 0..300)) {
             damage(&data);

@@ -89,10 +89,7 @@ impl Head {
 
     /// What it means with a body that did not come to its end within the limits for refusals.
     pub(super) fn unread(&self) -> Error {
-        match self.status {
-            401..=404 | 429 => self.foreign_because("a body that is long or slow"),
-            _ => self.bare(),
-        }
+        self.foreign_because("a body that is long or slow")
     }
 
     fn foreign_because(&self, content: &'static str) -> Error {

@@ -12,29 +12,30 @@ const LONGEST: usize = 200;
 
 /// The words that are shown, in any case. Names and secrets are not among them; a new word must not be one either.
 const VOCABULARY: &str = "
-    a access account action active after again all already an and another answer answered any api argument as
-    at attempt auth authenticate authentication authorization authorized auto bad bandwidth be because been before
-    being bound broken broker brokers bucket buffer busy but by call can can't cancel canceled cancelled cannot
-    capacity certificate change check client close closed closing cluster code column columns command commit
+    a access account action active after again all already an and another answer answered any api argument as at
+    attempt auth authenticate authentication authorization authorized auto bad bandwidth be because been before
+    being belongs bound broken broker brokers bucket buffer busy but by call can can't cancel canceled cancelled
+    cannot capacity certificate change check client close closed closing cluster code column columns command commit
     committed conflict connect connected connecting connection connections constraint content context could couldn't
-    create credential credentials data database deadline decode dead delete denied deny destination dial did didn't
-    disabled disconnected disk dns do does doesn't down driver dropped due duplicate during eof empty end ended endpoint
-    enough error errors exceed exceeded exceeds exception execute exist exists expected expired fail failed failing
-    failure fatal fetch field file for forbidden format foreign found from full function gateway get given gone
-    handshake has have header healthy host hostname http https identifier if in incompatible incorrect insert
-    insufficient internal invalid io is isn't issuer it its key kafka large last leader length level limit limited line
-    login long lookup lost many match maximum memory message method mismatch missing mode name network new no
-    node none not null object of offline offset on only open operation or order out over overload overloaded packet
-    parse partition password payload peer permission permitted pipe please policy pool port postgres privilege
-    privileges protocol provided query queue quota range rate reach reached read reading ready reason receive received
-    record records recovery reduce refused region reject rejected relation remaining remote replica request requests
-    required reset resolution resolve resource response retry retries returned role root row rows running sasl schema
-    secret self-signed send sent server service session shard shutdown shutting signature signed size slow socket
-    space ssl start starting state status stopped storage stream string such syntax system table tables task tcp
-    temporarily temporary terminated than that the there this throttled throttling time timed timeout timestamp tls to
-    token too topic topics transaction trusted try trying type types unable unauthorized unavailable unexpected
-    unique unknown unreachable until upstream url usage use user using valid value values verify version violates
-    violation wait waiting warning was webhook when while with within without wrong write writing x509 yet you your
+    create credential credentials credits data database dead deadline decode delete denied deny destination dial did
+    didn't disabled disconnected disk dns do does doesn't down driver dropped due duplicate during empty end ended
+    endpoint enough eof error errors exceed exceeded exceeds exception execute exist exists expected expired fail
+    failed failing failure fatal fetch field file for forbidden foreign format found from full function gateway get
+    given gone group handshake has have header healthy host hostname http https identifier if in incompatible
+    incorrect insert insufficient internal invalid io is isn't issuer it its kafka key large last leader length
+    level limit limited line login long lookup lost malformed many match maximum memory message method mismatch
+    missing mode name network new no node none not null object of offline offset on only open operation or order out
+    over overload overloaded packet parse partition password payload payment peer permission permitted pipe plan
+    please policy pool port postgres privilege privileges protocol provided query queue quota range rate reach
+    reached read reading ready reason receive received record records recovery reduce refused region reject rejected
+    relation remaining remote replica request requests required reset resolution resolve resource response retries
+    retry returned revoked role root row rows running sasl schema secret self-signed send sent server service
+    servicekey session shard shutdown shutting signature signed size slow socket space ssl start starting state
+    status stopped storage stream string subscription such syntax system table tables task tcp temporarily temporary
+    terminated than that the there this throttled throttling time timed timeout timestamp tls to token too topic
+    topics transaction trial trusted try trying type types unable unauthorized unavailable unexpected unique unknown
+    unreachable until upgrade upstream url usage use user using valid value values verify version violates violation
+    wait waiting warning was webhook when while with within without write writing wrong x509 yet you your
 ";
 
 static WORDS: LazyLock<HashSet<&str>> = LazyLock::new(|| VOCABULARY.split_ascii_whitespace().collect());

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::connections::LONGEST_CONNECT;
 use super::error::{Error, Waiting};
 use super::lookup::LookUpError;
+use super::trust;
 
 /// What an error of reqwest's means, after a request that had `timeout` and was `waiting`.
 pub(super) fn sort(error: &reqwest::Error, waiting: Waiting, timeout: Duration) -> Error {
@@ -21,7 +22,11 @@ pub(super) fn sort(error: &reqwest::Error, waiting: Waiting, timeout: Duration) 
     }
     let text = chain(error);
     if error.is_connect() {
-        return if causes(error).any(is_tls) { Error::Tls(text) } else { Error::Connect(text) };
+        if !causes(error).any(is_tls) {
+            return Error::Connect(text);
+        }
+        let trust = trust::complaint().map(|trust| format!("; {trust}")).unwrap_or_default();
+        return Error::Tls(text + &trust);
     }
     if is_unprocessed(error) {
         return Error::Unsent(text);

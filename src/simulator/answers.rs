@@ -7,11 +7,22 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::catalogue;
-use super::living::{Condition, Life, Phase};
-use super::world::{Group, Page, Pipeline};
+use super::group::SimulatedGroup;
+use super::living::{Condition, Life};
+use super::pipeline::SimulatedPipeline;
+use crate::api::Phase;
 
 /// How often the platform checks a destination, in seconds.
 const CHECK_INTERVAL: i64 = 5;
+
+/// Which part of the list is asked for.
+#[derive(Clone, Copy)]
+pub(super) struct Page {
+    pub(super) number: usize,
+    pub(super) size: usize,
+    /// Whether the order is another one each time.
+    pub(super) shuffled: bool,
+}
 
 /// The envelope around `data`.
 pub(super) fn success(data: Value) -> Value {
@@ -48,7 +59,7 @@ pub(super) fn page(items: Vec<Value>, page: Page, total: usize, has_more: bool) 
 }
 
 /// A pipeline object.
-pub(super) fn pipeline(pipeline: &Pipeline, group: &Group, over_limit: bool) -> Value {
+pub(super) fn pipeline(pipeline: &SimulatedPipeline, group: &SimulatedGroup, over_limit: bool) -> Value {
     json!({
         "id": pipeline.id(),
         "name": pipeline.name,
@@ -95,16 +106,16 @@ pub(super) fn pipeline(pipeline: &Pipeline, group: &Group, over_limit: bool) -> 
 }
 
 /// `data` of a pipeline's status.
-pub(super) fn status(pipeline: &Pipeline, life: &Life, epoch: i64) -> Value {
+pub(super) fn status(pipeline: &SimulatedPipeline, life: &Life, epoch: i64) -> Value {
     let phase = life.phase();
     let (replicas, ready) = match phase {
         Phase::Running => (pipeline.replicas, pipeline.replicas),
         Phase::Deploying | Phase::Failed => (pipeline.replicas, 0),
-        Phase::Paused | Phase::Stopped => (0, 0),
+        Phase::Paused | Phase::Stopping | Phase::Stopped | Phase::Unknown => (0, 0),
     };
     json!({
         "uid": uid(pipeline),
-        "status": phase.name(),
+        "status": phase.as_str(),
         "replicas": replicas,
         "ready": ready,
         "start_time": rfc3339(epoch + life.worker_started().floor() as i64),
@@ -113,7 +124,7 @@ pub(super) fn status(pipeline: &Pipeline, life: &Life, epoch: i64) -> Value {
 }
 
 /// `data` of a pipeline's metrics.
-pub(super) fn metrics(pipeline: &Pipeline, life: &Life) -> Value {
+pub(super) fn metrics(pipeline: &SimulatedPipeline, life: &Life) -> Value {
     let uid = uid(pipeline);
     if life.condition() == Condition::NullMetrics {
         return json!({
@@ -157,7 +168,7 @@ pub(super) fn destination_health(condition: Condition, now: Duration, epoch: i64
     })
 }
 
-fn uid(pipeline: &Pipeline) -> String {
+fn uid(pipeline: &SimulatedPipeline) -> String {
     format!("covalent-{}-{}", pipeline.destination_type, pipeline.id().replace('_', "-"))
 }
 

@@ -47,14 +47,16 @@ const CHAINS: &[Chain] = &[
 
 /// The rest of a topic and what a name calls it.
 const FEEDS: &[(&str, &str)] = &[
-    ("ref.block.swap.v3", "Swap"),
-    ("ref.block.transfer.v2", "Transfer"),
-    ("ref.block.log.v1", "Logs"),
-    ("ref.block.transaction.v2", "Transaction"),
-    ("ref.block.pair.v1", "New Pair"),
+    ("ref.block.swaps", "Swaps"),
+    ("ref.block.transfers", "Transfers"),
+    ("ref.block.logs", "Logs"),
+    ("ref.block.transactions", "Transactions"),
+    ("ref.block.traces", "Traces"),
+    ("ref.block.receipts", "Receipts"),
+    ("ref.block.blocks", "Blocks"),
 ];
 
-/// A kind of destination. Only the string `postgres` is documented (Pipeline REST API reference: list).
+/// A kind of destination: the documented six. Which object store it is, only the private configuration says.
 struct Destination {
     kind: &'static str,
     label: &'static str,
@@ -97,20 +99,13 @@ const DESTINATIONS: &[Destination] = &[
         ],
     },
     Destination {
-        kind: "s3",
-        label: "S3",
+        kind: "object_storage",
+        label: "Object Storage",
         url: "s3://canary-host.private.example/pipelines",
         errors: &[
             "AccessDenied: User: arn:aws:iam::123456789012:user/canary_db_user is not authorized to perform: s3:PutObject (status code: 403)",
             "SlowDown: Please reduce your request rate. (status code: 503)",
             "NoSuchBucket: The specified bucket does not exist (status code: 404)",
-        ],
-    },
-    Destination {
-        kind: "gcs",
-        label: "GCS",
-        url: "gs://canary-host.private.example/pipelines",
-        errors: &[
             "googleapi: Error 403: canary_db_user@project.iam.gserviceaccount.com does not have storage.objects.create access, forbidden",
             "googleapi: Error 404: The specified bucket does not exist., notFound",
         ],

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::catalogue;
 use super::living::Condition;
-use super::world::Pipeline;
+use super::pipeline::SimulatedPipeline;
 
 /// The ServiceKey of the demo's production group.
 pub const DEMO_KEY_PROD: &str = "sk_demo_prod_0000000000000001";
@@ -49,18 +49,18 @@ const fn row(
 
 #[rustfmt::skip] // a table
 const FLEET: &[Row] = &[
-    row(PROD, "From Base Swap to Postgres", "analytics-prod", "base.mainnet.ref.block.swap.v3", "postgres", Trouble::ConnectionRefused),
-    row(PROD, "Ethereum transfers to ClickHouse", "analytics-prod", "eth.mainnet.ref.block.transfer.v2", "clickhouse", Trouble::Other(Condition::Failed)),
-    row(PROD, "Solana \"hot\" swaps → Kafka 🚀", "trading-prod", "solana.mainnet.ref.block.swap.v3", "kafka", Trouble::None),
-    row(PROD, "Polygon logs to S3", "analytics-prod", "matic.mainnet.ref.block.log.v1", "s3", Trouble::Other(Condition::DroppingRecords)),
-    row(PROD, "BNB new pairs webhook", "trading-prod", "bsc.mainnet.ref.block.pair.v1", "webhook", Trouble::PausedByUser),
-    row(PROD, "Arbitrum swaps to SQS", "trading-prod", "arbitrum.mainnet.ref.block.swap.v3", "sqs", Trouble::Other(Condition::Lagging)),
-    row(PROD, "HyperCore fills to ClickHouse", "trading-prod", "hypercore.mainnet.ref.block.transaction.v2", "clickhouse", Trouble::None),
-    row(PROD, "Optimism transfers (moved to another team)", "wallets-prod", "optimism.mainnet.ref.block.transfer.v2", "postgres", Trouble::Other(Condition::Foreign)),
-    row(STAGING, "Base logs to GCS", "analytics-staging", "base.mainnet.ref.block.log.v1", "gcs", Trouble::Other(Condition::Restarting { period: Duration::from_secs(180), deploying: Duration::from_secs(40) })),
-    row(STAGING, "Backfill: Ethereum swaps 2023", "analytics-staging", "eth.mainnet.ref.block.swap.v3", "postgres", Trouble::FinishedBounded),
-    row(STAGING, r"C:\staging\kafka mirror", "wallets-staging", "base.mainnet.ref.block.transfer.v2", "kafka", Trouble::Other(Condition::NullMetrics)),
-    row(STAGING, "Zürich wallets\nsecond line", "wallets-staging", "eth.mainnet.ref.block.transaction.v2", "clickhouse", Trouble::None),
+    row(PROD, "From Base Swap to Postgres", "analytics-prod", "base.mainnet.ref.block.swaps", "postgres", Trouble::ConnectionRefused),
+    row(PROD, "Ethereum transfers to ClickHouse", "analytics-prod", "eth.mainnet.ref.block.transfers", "clickhouse", Trouble::Other(Condition::Failed)),
+    row(PROD, "Solana \"hot\" swaps → Kafka 🚀", "trading-prod", "solana.mainnet.ref.block.swaps", "kafka", Trouble::None),
+    row(PROD, "Polygon logs to S3", "analytics-prod", "matic.mainnet.ref.block.logs", "object_storage", Trouble::Other(Condition::DroppingRecords)),
+    row(PROD, "BNB receipts webhook", "trading-prod", "bsc.mainnet.ref.block.receipts", "webhook", Trouble::PausedByUser),
+    row(PROD, "Arbitrum swaps to SQS", "trading-prod", "arbitrum.mainnet.ref.block.swaps", "sqs", Trouble::Other(Condition::Lagging)),
+    row(PROD, "HyperCore fills to ClickHouse", "trading-prod", "hypercore.mainnet.ref.block.fills", "clickhouse", Trouble::None),
+    row(PROD, "Optimism transfers (moved to another team)", "wallets-prod", "optimism.mainnet.ref.block.transfers", "postgres", Trouble::Other(Condition::Foreign)),
+    row(STAGING, "Base logs to GCS", "analytics-staging", "base.mainnet.ref.block.logs", "object_storage", Trouble::Other(Condition::Restarting { period: Duration::from_secs(180), deploying: Duration::from_secs(40) })),
+    row(STAGING, "Backfill: Ethereum swaps 2023", "analytics-staging", "eth.mainnet.ref.block.swaps", "postgres", Trouble::FinishedBounded),
+    row(STAGING, r"C:\staging\kafka mirror", "wallets-staging", "base.mainnet.ref.block.transfers", "kafka", Trouble::Other(Condition::NullMetrics)),
+    row(STAGING, "Zürich wallets\nsecond line", "wallets-staging", "eth.mainnet.ref.block.transactions", "clickhouse", Trouble::None),
 ];
 
 fn rows(group: usize) -> impl Iterator<Item = &'static Row> {
@@ -68,11 +68,11 @@ fn rows(group: usize) -> impl Iterator<Item = &'static Row> {
 }
 
 /// The pipelines of one of the demo's groups.
-pub(super) fn pipelines(seed: u64, group: usize) -> Vec<Pipeline> {
+pub(super) fn pipelines(seed: u64, group: usize) -> Vec<SimulatedPipeline> {
     rows(group)
         .enumerate()
         .map(|(index, row)| {
-            let mut pipeline = Pipeline::generated(seed, group, index);
+            let mut pipeline = SimulatedPipeline::generated(seed, group, index);
             row.name.clone_into(&mut pipeline.name);
             pipeline.project = row.project.into();
             pipeline.topic = row.topic.into();

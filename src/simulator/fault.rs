@@ -4,19 +4,19 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::journal::Endpoint;
+use crate::api::Operation;
 
 /// Which requests a fault applies to; what is `None` matches everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FaultMatcher {
     /// Only requests to this endpoint.
-    pub endpoint: Option<Endpoint>,
+    pub endpoint: Option<Operation>,
     /// Only requests about the pipeline with this id.
     pub pipeline: Option<String>,
 }
 
 impl FaultMatcher {
-    fn matches(&self, endpoint: Option<Endpoint>, pipeline: Option<&str>) -> bool {
+    fn matches(&self, endpoint: Option<Operation>, pipeline: Option<&str>) -> bool {
         (self.endpoint.is_none() || self.endpoint == endpoint)
             && (self.pipeline.is_none() || self.pipeline.as_deref() == pipeline)
     }
@@ -50,6 +50,10 @@ pub enum Fault {
         /// `error_message`.
         message: String,
     },
+    /// Something in front of the API responds with an HTML page and this status; an impossible one becomes 500.
+    Foreign(u16),
+    /// A page whose size is asked for is refused with this status and an envelope. Everything else is answered as usual.
+    PageSizeRefused(u16),
     /// The headers and the beginning of a body arrive, the rest never does.
     StalledBody,
     /// The headers and the beginning of a body arrive, then the connection breaks.
@@ -76,7 +80,7 @@ impl Faults {
     }
 
     /// The fault for a request: of several that match, the one set last.
-    pub(super) fn find(&self, endpoint: Option<Endpoint>, pipeline: Option<&str>) -> Option<Fault> {
+    pub(super) fn find(&self, endpoint: Option<Operation>, pipeline: Option<&str>) -> Option<Fault> {
         self.0.iter().rev().find(|(matcher, _)| matcher.matches(endpoint, pipeline)).map(|(_, fault)| fault.clone())
     }
 }
@@ -87,15 +91,15 @@ mod tests {
 
     #[test]
     fn the_fault_set_last_wins_and_can_be_taken_away() {
-        let metrics = FaultMatcher { endpoint: Some(Endpoint::Metrics), pipeline: None };
+        let metrics = FaultMatcher { endpoint: Some(Operation::Metrics), pipeline: None };
         let mut faults = Faults::default();
         faults.set(FaultMatcher::default(), Some(Fault::Hang));
         faults.set(metrics.clone(), Some(Fault::BrokenBody));
         let find = |faults: &Faults, endpoint| faults.find(Some(endpoint), Some("pipe_1"));
-        assert!(matches!(find(&faults, Endpoint::Metrics), Some(Fault::BrokenBody)));
-        assert!(matches!(find(&faults, Endpoint::Status), Some(Fault::Hang)));
+        assert!(matches!(find(&faults, Operation::Metrics), Some(Fault::BrokenBody)));
+        assert!(matches!(find(&faults, Operation::Status), Some(Fault::Hang)));
         faults.set(metrics, None);
         faults.set(FaultMatcher::default(), None);
-        assert!(find(&faults, Endpoint::Metrics).is_none());
+        assert!(find(&faults, Operation::Metrics).is_none());
     }
 }

@@ -1,49 +1,16 @@
 //! What the simulated API was asked, in bounded memory.
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::time::Duration;
 
 use serde::Serialize;
+
+use crate::api::Operation;
 
 /// How many requests are remembered in full.
 const REMEMBERED_REQUESTS: usize = 10_000;
 /// How many violations are remembered in words; beyond them only the count grows.
 const REMEMBERED_VIOLATIONS: usize = 1_000;
-
-/// The endpoints that an exporter may ask (Pipeline REST API reference).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Endpoint {
-    /// `GET /`
-    List,
-    /// `GET /{pipeline_id}/status/`
-    Status,
-    /// `GET /{pipeline_id}/metrics/`
-    Metrics,
-    /// `GET /{pipeline_id}/destination-health/`
-    DestinationHealth,
-}
-
-impl Endpoint {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::List, Self::Status, Self::Metrics, Self::DestinationHealth];
-
-    /// Its name, as in the exporter's `endpoint` label.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::List => "list",
-            Self::Status => "status",
-            Self::Metrics => "metrics",
-            Self::DestinationHealth => "destination_health",
-        }
-    }
-}
-
-impl fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
 
 /// One request to the API.
 #[derive(Clone, Debug)]
@@ -55,7 +22,7 @@ pub struct RequestRecord {
     /// Its path with its query.
     pub path: String,
     /// The endpoint, or `None` for a path that is none of the four.
-    pub endpoint: Option<Endpoint>,
+    pub endpoint: Option<Operation>,
     /// The pipeline asked about.
     pub pipeline: Option<String>,
     /// The index of the key it carried, in the order in which keys were added; `None` for a missing or unknown one.
@@ -67,13 +34,13 @@ pub struct RequestRecord {
 /// How many requests arrived since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct RequestCounts {
-    /// To [`Endpoint::List`].
+    /// To [`Operation::List`].
     pub list: u64,
-    /// To [`Endpoint::Status`].
+    /// To [`Operation::Status`].
     pub status: u64,
-    /// To [`Endpoint::Metrics`].
+    /// To [`Operation::Metrics`].
     pub metrics: u64,
-    /// To [`Endpoint::DestinationHealth`].
+    /// To [`Operation::DestinationHealth`].
     pub destination_health: u64,
     /// To API paths that are none of the four.
     pub other: u64,
@@ -87,12 +54,12 @@ impl RequestCounts {
         self.list + self.status + self.metrics + self.destination_health + self.other
     }
 
-    fn count(&mut self, endpoint: Option<Endpoint>) {
+    fn count(&mut self, endpoint: Option<Operation>) {
         *match endpoint {
-            Some(Endpoint::List) => &mut self.list,
-            Some(Endpoint::Status) => &mut self.status,
-            Some(Endpoint::Metrics) => &mut self.metrics,
-            Some(Endpoint::DestinationHealth) => &mut self.destination_health,
+            Some(Operation::List) => &mut self.list,
+            Some(Operation::Status) => &mut self.status,
+            Some(Operation::Metrics) => &mut self.metrics,
+            Some(Operation::DestinationHealth) => &mut self.destination_health,
             None => &mut self.other,
         } += 1;
     }
@@ -158,7 +125,7 @@ mod tests {
             at: Duration::ZERO,
             method: "GET".to_owned(),
             path: "/".to_owned(),
-            endpoint: Some(Endpoint::List),
+            endpoint: Some(Operation::List),
             pipeline: None,
             key: None,
             status: None,

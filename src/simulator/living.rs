@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use super::catalogue::Chain;
+use crate::api::Phase;
 
 /// Reading speed, as a multiple of the chain's, of a worker that has something to catch up with.
 const CATCH_UP: f64 = 3.0;
@@ -63,28 +64,6 @@ impl Condition {
             Self::DestinationDown(_) => Some((CATCH_UP, 0.0)),
             Self::Lagging => Some((CATCH_UP, LAGGING)),
             _ => Some((CATCH_UP, DRAIN)),
-        }
-    }
-}
-
-/// The phase of a worker (Pipeline REST API reference: status).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
-    Deploying,
-    Running,
-    Paused,
-    Failed,
-    Stopped,
-}
-
-impl Phase {
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Self::Deploying => "DEPLOYING",
-            Self::Running => "RUNNING",
-            Self::Paused => "PAUSED",
-            Self::Failed => "FAILED",
-            Self::Stopped => "STOPPED",
         }
     }
 }

@@ -13,13 +13,13 @@ use futures_util::{StreamExt, stream};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::answers;
+use super::answers::{self, Page};
 use super::fault::Fault;
-use super::journal::{Endpoint, RequestRecord};
+use super::journal::RequestRecord;
 use super::refusal::Refusal;
 use super::scenario::Scenario;
-use super::world::Page;
 use super::{App, BASE_PATH, Simulator, Stop};
+use crate::api::Operation;
 
 /// `page_size` if the request does not say.
 const DEFAULT_PAGE_SIZE: usize = 100;
@@ -41,7 +41,7 @@ pub(super) async fn elsewhere(State(app): State<App>, request: Request) -> Statu
 /// What a request is about.
 struct Target<'a> {
     /// `None` for a path that is none of the four.
-    endpoint: Option<Endpoint>,
+    endpoint: Option<Operation>,
     pipeline: Option<&'a str>,
 }
 
@@ -51,10 +51,10 @@ impl<'a> Target<'a> {
         let segments: Vec<_> = rest.into_iter().flatten().collect();
         // A path ends in a slash, so an empty segment comes last.
         let (endpoint, pipeline) = match segments[..] {
-            [""] => (Some(Endpoint::List), None),
-            [id, "status", ""] => (Some(Endpoint::Status), Some(id)),
-            [id, "metrics", ""] => (Some(Endpoint::Metrics), Some(id)),
-            [id, "destination-health", ""] => (Some(Endpoint::DestinationHealth), Some(id)),
+            [""] => (Some(Operation::List), None),
+            [id, "status", ""] => (Some(Operation::Status), Some(id)),
+            [id, "metrics", ""] => (Some(Operation::Metrics), Some(id)),
+            [id, "destination-health", ""] => (Some(Operation::DestinationHealth), Some(id)),
             _ => (None, None),
         };
         Self { endpoint, pipeline }
@@ -62,7 +62,7 @@ impl<'a> Target<'a> {
 
     /// Whether the query holds nothing but a page of the list; of a pipeline there is none.
     fn asks_properly(&self, query: Option<&str>) -> bool {
-        let known: &[&str] = if self.endpoint == Some(Endpoint::List) { &["page_number", "page_size"] } else { &[] };
+        let known: &[&str] = if self.endpoint == Some(Operation::List) { &["page_number", "page_size"] } else { &[] };
         let is_known = |pair: &str| known.contains(&pair.split('=').next().unwrap_or_default());
         query.is_none_or(|query| query.split('&').all(is_known))
     }
@@ -140,6 +140,10 @@ impl Simulator {
             Some(Fault::Delay(delay)) => sleep(delay, &stop).await?,
             Some(Fault::RepeatedPage) => repeated_page = true,
             Some(Fault::ShuffledPages) => shuffled = true,
+            Some(Fault::PageSizeRefused(_)) if !names_a_page_size(&parts.uri) => {}
+            Some(Fault::PageSizeRefused(status)) => {
+                return Ok(json_answer(status_of(status), &answers::failure(Value::Null, "Invalid limit")));
+            }
             Some(fault) => return faulty(fault, stop).await,
             None => {}
         }
@@ -155,7 +159,7 @@ impl Simulator {
             return Err(Refusal::Method);
         }
         let data = match (target.endpoint, target.pipeline) {
-            (Some(Endpoint::List), _) => {
+            (Some(Operation::List), _) => {
                 let mut page = self.page(&parts.uri)?;
                 page.shuffled = shuffled;
                 if repeated_page {
@@ -211,9 +215,8 @@ async fn faulty(fault: Fault, stop: Stop) -> Result<Response, Refusal> {
     let beginning = stream::iter([io::Result::Ok(BEGINNING)]);
     Ok(match fault {
         Fault::Answer { status, headers, body } => {
-            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
             let mut response = Response::new(Body::from(body));
-            *response.status_mut() = status;
+            *response.status_mut() = status_of(status);
             for (name, value) in headers {
                 if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
                     response.headers_mut().append(name, value);
@@ -221,6 +224,7 @@ async fn faulty(fault: Fault, stop: Stop) -> Result<Response, Refusal> {
             }
             response
         }
+        Fault::Foreign(status) => html(status_of(status), "Attention Required!"),
         Fault::RateLimited { retry_after } => rate_limited(json!(429), retry_after),
         Fault::EnvelopeError { code, message } => json_answer(StatusCode::OK, &answers::failure(code, &message)),
         Fault::StalledBody => streamed(Body::from_stream(beginning.chain(stream::pending()).take_until(stop))),
@@ -235,11 +239,19 @@ async fn faulty(fault: Fault, stop: Stop) -> Result<Response, Refusal> {
         Fault::EndlessBody => {
             streamed(Body::from_stream(beginning.chain(stream::repeat_with(|| Ok(SPACE))).take_until(stop)))
         }
-        Fault::Hang | Fault::Delay(_) | Fault::RepeatedPage | Fault::ShuffledPages => {
+        Fault::Hang | Fault::Delay(_) | Fault::PageSizeRefused(_) | Fault::RepeatedPage | Fault::ShuffledPages => {
             stop.await;
             return Err(Refusal::Stopping);
         }
     })
+}
+
+fn names_a_page_size(uri: &Uri) -> bool {
+    uri.query().is_some_and(|query| query.contains("page_size="))
+}
+
+fn status_of(status: u16) -> StatusCode {
+    StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
 fn refused(refusal: &Refusal, number: u64) -> Response {
@@ -248,10 +260,7 @@ fn refused(refusal: &Refusal, number: u64) -> Response {
     let code = if number.is_multiple_of(2) { json!(status) } else { json!(status.to_string()) };
     match refusal {
         Refusal::RateLimited { retry_after } => rate_limited(code, Some(retry_after.to_string())),
-        _ => json_answer(
-            StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
-            &answers::failure(code, refusal.message()),
-        ),
+        _ => json_answer(status_of(status), &answers::failure(code, refusal.message())),
     }
 }
 
@@ -307,8 +316,8 @@ mod tests {
             let target = Target::of(&path);
             (target.endpoint, target.pipeline.map(str::to_owned))
         };
-        assert_eq!(of(""), (Some(Endpoint::List), None));
-        assert_eq!(of("pipe_1/destination-health/"), (Some(Endpoint::DestinationHealth), Some("pipe_1".to_owned())));
+        assert_eq!(of(""), (Some(Operation::List), None));
+        assert_eq!(of("pipe_1/destination-health/"), (Some(Operation::DestinationHealth), Some("pipe_1".to_owned())));
         for other in ["pipe_1/", "pipe_1/status", "pipe_1/logs/", "/", "pipe_1/status//"] {
             assert_eq!(of(other), (None, None), "{other}");
         }

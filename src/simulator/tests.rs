@@ -301,7 +301,7 @@ async fn fields_can_be_replaced_left_out_and_restored() {
 
     simulator.remove_pipeline(&id);
     assert_eq!(ask(&simulator, KEY, &path).await.0, 404);
-    simulator.add_pipeline(Pipeline::new("pipe_new", 0));
+    simulator.add_pipeline(SimulatedPipeline::new("pipe_new", 0));
     assert_eq!(data(&simulator, "pipe_new/status/").await["status"], json!("RUNNING"));
     assert_eq!(simulator.pipeline_ids(0).len(), 20);
 }

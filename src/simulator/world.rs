@@ -1,6 +1,5 @@
 //! The model of the platform: groups, keys and pipelines, and who may ask for what.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -8,14 +7,16 @@ use jiff::Timestamp;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::answers;
+use super::answers::{self, Page};
 use super::catalogue;
 use super::demo;
+use super::group::SimulatedGroup;
 use super::identity;
-use super::journal::Endpoint;
 use super::living::{Condition, Life};
+use super::pipeline::SimulatedPipeline;
 use super::refusal::Refusal;
 use super::scenario::Scenario;
+use crate::api::Operation;
 use crate::rate::Bucket;
 
 /// Requests per second, and the burst, that [`Scenario::RateLimited`] allows a key.
@@ -23,171 +24,8 @@ const ALLOWED_PER_SECOND: f64 = 2.0;
 /// How long a key is refused once it asked for more.
 const REFUSED_FOR: Duration = Duration::from_secs(2);
 
-/// One simulated pipeline, as its owner configured it.
-#[derive(Clone, Debug)]
-pub struct Pipeline {
-    id: String,
-    group: usize,
-    /// `name`: written by a user, any Unicode.
-    pub name: String,
-    /// `project`
-    pub project: Cow<'static, str>,
-    /// `description`
-    pub description: Cow<'static, str>,
-    /// `topic`: `<chain>.<network>.<rest>`. Its chain when the pipeline is added decides how fast the numbers move.
-    pub topic: Cow<'static, str>,
-    /// `destination_type`
-    pub destination_type: Cow<'static, str>,
-    /// `execution_mode`: `bounded` or `unbounded`
-    pub execution_mode: Cow<'static, str>,
-    /// `execution_start_from`
-    pub execution_start_from: Cow<'static, str>,
-    /// `execution_stop_from`
-    pub execution_stop_from: Cow<'static, str>,
-    /// `status` of the pipeline object: what the user wants, `running` or `paused`.
-    pub intent: Cow<'static, str>,
-    /// `created_at`
-    pub created_at: Timestamp,
-    /// `updated_at`
-    pub updated_at: Timestamp,
-    /// How many workers it should have.
-    pub replicas: u32,
-    /// What is the matter with it in every scenario; if nothing is, the scenario decides.
-    pub condition: Condition,
-    overrides: Vec<Override>,
-}
-
-/// A field that is answered differently from what the model says.
-#[derive(Clone, Debug)]
-struct Override {
-    endpoint: Endpoint,
-    field: String,
-    /// `None` leaves the field out.
-    value: Option<Value>,
-}
-
-impl Pipeline {
-    /// A plausible pipeline of a group, with an id of the caller's choice.
-    pub fn new(id: impl Into<String>, group: usize) -> Self {
-        Self::described(id.into(), group, 0)
-    }
-
-    /// The `index`th pipeline of a group of a generated fleet.
-    pub(super) fn generated(seed: u64, group: usize, index: usize) -> Self {
-        Self::described(identity::pipeline_id(seed, group, index), group, index)
-    }
-
-    fn described(id: String, group: usize, index: usize) -> Self {
-        let (topic, destination_type, name) = catalogue::outline(index);
-        let bounded = index % 10 == 9;
-        // 14 November 2023 and later: any time in the past does.
-        let created_at = Timestamp::UNIX_EPOCH + Duration::from_secs(1_700_000_000 + index as u64 % 1_000 * 3_600);
-        Self {
-            id,
-            group,
-            name,
-            project: catalogue::project(group, index).into(),
-            description: "Made by the simulator".into(),
-            topic: topic.into(),
-            destination_type: destination_type.into(),
-            execution_mode: if bounded { "bounded" } else { "unbounded" }.into(),
-            execution_start_from: "44745000".into(),
-            execution_stop_from: if bounded { "99999999999" } else { "" }.into(),
-            intent: "running".into(),
-            created_at,
-            updated_at: created_at + Duration::from_secs(86_400),
-            replicas: if index % 6 == 5 { 3 } else { 1 },
-            condition: Condition::Well,
-            overrides: Vec::new(),
-        }
-    }
-
-    /// Its id, which never changes.
-    pub fn id(&self) -> &str {
-        &self.id
-    }
-
-    /// The index of its group, which never changes.
-    pub const fn group(&self) -> usize {
-        self.group
-    }
-
-    /// From now on an endpoint answers this value for a field of this pipeline: null, a wrong type, an unknown phase …
-    pub fn answer_with(&mut self, endpoint: Endpoint, field: &str, value: Value) {
-        self.set_override(endpoint, field, Some(value));
-    }
-
-    /// From now on an endpoint leaves a field of this pipeline out.
-    pub fn omit(&mut self, endpoint: Endpoint, field: &str) {
-        self.set_override(endpoint, field, None);
-    }
-
-    /// Takes back every [`answer_with`](Self::answer_with) and [`omit`](Self::omit).
-    pub fn answer_as_usual(&mut self) {
-        self.overrides.clear();
-    }
-
-    fn set_override(&mut self, endpoint: Endpoint, field: &str, value: Option<Value>) {
-        self.overrides.retain(|existing| existing.endpoint != endpoint || existing.field != field);
-        self.overrides.push(Override { endpoint, field: field.to_owned(), value });
-    }
-
-    fn apply_overrides(&self, endpoint: Endpoint, mut answer: Value) -> Value {
-        let overrides = self.overrides.iter().filter(|change| change.endpoint == endpoint);
-        for change in overrides {
-            if let Some(object) = answer.as_object_mut() {
-                match &change.value {
-                    Some(value) => object.insert(change.field.clone(), value.clone()),
-                    None => object.remove(&change.field),
-                };
-            }
-        }
-        answer
-    }
-}
-
-/// One simulated group: the owner of pipelines and ServiceKeys.
-#[derive(Clone, Debug)]
-pub struct Group {
-    /// `id`
-    pub id: String,
-    /// `name`
-    pub name: String,
-    /// `slug`
-    pub slug: String,
-    /// `is_paid`
-    pub is_paid: bool,
-    /// `is_over_limit`; a scenario can set it as well.
-    pub is_over_limit: bool,
-    /// `is_free_trial_expired`
-    pub is_free_trial_expired: bool,
-    /// Ids of its pipelines, in the order of the list.
-    order: Vec<String>,
-    /// How many pipelines it started with: what "the first third" of a scenario refers to.
-    initial_size: usize,
-    /// How many pipelines it ever had.
-    ever: usize,
-}
-
-impl Group {
-    fn new(seed: u64, index: usize) -> Self {
-        let environment = catalogue::environment(index);
-        Self {
-            id: identity::group_id(seed, index),
-            name: format!("Simulated {environment}"),
-            slug: format!("simulated-{environment}"),
-            is_paid: true,
-            is_over_limit: false,
-            is_free_trial_expired: false,
-            order: Vec::new(),
-            initial_size: 0,
-            ever: 0,
-        }
-    }
-}
-
 struct Entry {
-    pipeline: Pipeline,
+    pipeline: SimulatedPipeline,
     /// Its place among all pipelines that its group ever had.
     index: usize,
     life: Life,
@@ -240,22 +78,13 @@ pub(super) struct Caller {
     group: usize,
 }
 
-/// Which part of the list is asked for.
-#[derive(Clone, Copy)]
-pub(super) struct Page {
-    pub(super) number: usize,
-    pub(super) size: usize,
-    /// Whether the order is another one each time.
-    pub(super) shuffled: bool,
-}
-
 /// Everything there is on the simulated platform.
 pub(super) struct World {
     seed: u64,
     /// The wall clock at the simulator's start, in seconds.
     epoch: i64,
     scenario: Scenario,
-    groups: Vec<Group>,
+    groups: Vec<SimulatedGroup>,
     pipelines: HashMap<String, Entry>,
     keys: Vec<Key>,
     key_by_text: HashMap<String, usize>,
@@ -281,7 +110,7 @@ impl World {
         for group in 0..groups {
             world.fill_group(
                 group,
-                (0..pipelines).map(|index| Pipeline::generated(seed, group, index)),
+                (0..pipelines).map(|index| SimulatedPipeline::generated(seed, group, index)),
                 Duration::ZERO,
             );
         }
@@ -299,7 +128,7 @@ impl World {
             self.install_demo(now);
         }
         for entry in self.pipelines.values_mut() {
-            let size = initial_size(&self.groups, entry.pipeline.group);
+            let size = initial_size(&self.groups, entry.pipeline.group());
             entry.life.change(now, condition(scenario, &entry.pipeline, entry.index, size));
         }
     }
@@ -318,21 +147,21 @@ impl World {
         self.revoke_key(demo::DEMO_KEY_REVOKED);
     }
 
-    fn fill_group(&mut self, index: usize, pipelines: impl ExactSizeIterator<Item = Pipeline>, now: Duration) {
+    fn fill_group(&mut self, index: usize, pipelines: impl ExactSizeIterator<Item = SimulatedPipeline>, now: Duration) {
         self.ensure_group(index).initial_size = pipelines.len();
         for pipeline in pipelines {
             self.add_pipeline(now, pipeline);
         }
     }
 
-    fn ensure_group(&mut self, index: usize) -> &mut Group {
+    fn ensure_group(&mut self, index: usize) -> &mut SimulatedGroup {
         while self.groups.len() <= index {
-            self.groups.push(Group::new(self.seed, self.groups.len()));
+            self.groups.push(SimulatedGroup::new(self.seed, self.groups.len()));
         }
         &mut self.groups[index]
     }
 
-    pub(super) fn update_group(&mut self, index: usize, f: impl FnOnce(&mut Group)) {
+    pub(super) fn update_group(&mut self, index: usize, f: impl FnOnce(&mut SimulatedGroup)) {
         if let Some(group) = self.groups.get_mut(index) {
             f(group);
         }
@@ -343,37 +172,37 @@ impl World {
     }
 
     /// Adds a pipeline at the end of its group's list; one with the same id is replaced.
-    pub(super) fn add_pipeline(&mut self, now: Duration, pipeline: Pipeline) {
-        self.remove_pipeline(&pipeline.id);
+    pub(super) fn add_pipeline(&mut self, now: Duration, pipeline: SimulatedPipeline) {
+        self.remove_pipeline(pipeline.id());
         let scenario = self.scenario;
-        let group = self.ensure_group(pipeline.group);
+        let group = self.ensure_group(pipeline.group());
         let index = group.ever;
         group.ever += 1;
-        group.order.push(pipeline.id.clone());
+        group.order.push(pipeline.id().to_owned());
         let life = Life::new(
-            identity::hash(&pipeline.id),
+            identity::hash(pipeline.id()),
             catalogue::chain_of(&pipeline.topic),
             condition(scenario, &pipeline, index, group.initial_size),
             now,
         );
         let entry = Entry { index, life, pipeline };
-        self.pipelines.insert(entry.pipeline.id.clone(), entry);
+        self.pipelines.insert(entry.pipeline.id().to_owned(), entry);
     }
 
     pub(super) fn remove_pipeline(&mut self, id: &str) {
         if let Some(entry) = self.pipelines.remove(id)
-            && let Some(group) = self.groups.get_mut(entry.pipeline.group)
+            && let Some(group) = self.groups.get_mut(entry.pipeline.group())
         {
             group.order.retain(|existing| existing != id);
         }
     }
 
-    pub(super) fn update_pipeline(&mut self, now: Duration, id: &str, f: impl FnOnce(&mut Pipeline)) {
+    pub(super) fn update_pipeline(&mut self, now: Duration, id: &str, f: impl FnOnce(&mut SimulatedPipeline)) {
         let Some(entry) = self.pipelines.get_mut(id) else {
             return;
         };
         f(&mut entry.pipeline);
-        let size = initial_size(&self.groups, entry.pipeline.group);
+        let size = initial_size(&self.groups, entry.pipeline.group());
         let condition = condition(self.scenario, &entry.pipeline, entry.index, size);
         entry.life.change(now, condition);
     }
@@ -458,7 +287,7 @@ impl World {
             .filter_map(|entry| {
                 let pipeline = &entry.pipeline;
                 let object = answers::pipeline(pipeline, group?, self.scenario.over_limit(caller.group));
-                Some(pipeline.apply_overrides(Endpoint::List, object))
+                Some(pipeline.apply_overrides(Operation::List, object))
             })
             .collect();
         answers::page(items, page, order.len(), end < order.len())
@@ -469,32 +298,32 @@ impl World {
         &mut self,
         now: Duration,
         caller: Caller,
-        endpoint: Endpoint,
+        operation: Operation,
         id: &str,
     ) -> Result<Value, Refusal> {
         let entry =
             self.pipelines.get_mut(id).filter(|_| self.scenario != Scenario::Empty).ok_or(Refusal::UnknownPipeline)?;
         let (pipeline, life) = (&entry.pipeline, &mut entry.life);
-        if pipeline.group != caller.group || life.condition() == Condition::Foreign {
+        if pipeline.group() != caller.group || life.condition() == Condition::Foreign {
             return Err(Refusal::ForeignPipeline);
         }
         life.advance(now);
-        let answer = match endpoint {
-            Endpoint::Status => answers::status(pipeline, life, self.epoch),
-            Endpoint::Metrics => answers::metrics(pipeline, life),
-            Endpoint::DestinationHealth => answers::destination_health(life.condition(), now, self.epoch),
-            Endpoint::List => return Err(Refusal::UnknownPath), // it is not about one pipeline
+        let answer = match operation {
+            Operation::Status => answers::status(pipeline, life, self.epoch),
+            Operation::Metrics => answers::metrics(pipeline, life),
+            Operation::DestinationHealth => answers::destination_health(life.condition(), now, self.epoch),
+            Operation::List => return Err(Refusal::UnknownPath), // it is not about one pipeline
         };
-        Ok(pipeline.apply_overrides(endpoint, answer))
+        Ok(pipeline.apply_overrides(operation, answer))
     }
 }
 
-fn initial_size(groups: &[Group], index: usize) -> usize {
+fn initial_size(groups: &[SimulatedGroup], index: usize) -> usize {
     groups.get(index).map_or(0, |group| group.initial_size)
 }
 
 /// The condition of a pipeline: its own, or else the pause its user wants, or else what the scenario does to it.
-fn condition(scenario: Scenario, pipeline: &Pipeline, index: usize, size: usize) -> Condition {
+fn condition(scenario: Scenario, pipeline: &SimulatedPipeline, index: usize, size: usize) -> Condition {
     match pipeline.condition {
         Condition::Well if pipeline.intent == "paused" => Condition::Paused,
         Condition::Well => scenario.condition(pipeline, index, size),

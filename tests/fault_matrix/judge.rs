@@ -138,7 +138,7 @@ impl Judge {
     pub fn look(&mut self, scrape: &Scrape, accounts: &[String], lax: impl Fn(&str, &str, Endpoint) -> bool) {
         for account in accounts {
             for pipeline in PIPELINES {
-                for endpoint in Endpoint::ALL {
+                for endpoint in Endpoint::ALL.iter().copied() {
                     self.look_at(scrape, account, pipeline, endpoint, lax(account, pipeline, endpoint));
                 }
             }

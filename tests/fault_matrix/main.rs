@@ -200,7 +200,7 @@ impl Cell {
             return;
         }
         for pipeline in PIPELINES {
-            for endpoint in Endpoint::ALL {
+            for endpoint in Endpoint::ALL.iter().copied() {
                 let own = endpoint == self.endpoint && (pipeline == PIPELINES[0] || endpoint == Endpoint::List);
                 if !own && scrape.success(account, pipeline, endpoint) != Some(true) {
                     wrong.push(format!("{name}: {endpoint} of {pipeline} has failed"));
@@ -266,7 +266,7 @@ fn matrix(endpoints: &[Endpoint], timeout: &str, tried: fn(&Fault) -> bool) {
     });
     let during = Scrape::of(&exporter);
     for cell in cells.iter().filter(|cell| cell.is_confined()) {
-        for endpoint in Endpoint::ALL {
+        for endpoint in Endpoint::ALL.iter().copied() {
             let last = |scrape: &Scrape| scrape.last_success(&cell.account, PIPELINES[1], endpoint);
             let own = endpoint == Endpoint::List && cell.endpoint == endpoint && cell.reason().is_some();
             assert!(own || last(&during) > last(&before), "{}: {endpoint} of the bystander goes on", cell.fault.name);
@@ -416,7 +416,7 @@ fn line(name: &str, reason: &str, line: fn(&Certificates) -> Line) {
 
     api.set_line(&line(&certificates));
     let connections = api.connections();
-    let all = || PIPELINES.iter().flat_map(|pipeline| Endpoint::ALL.map(|endpoint| (*pipeline, endpoint)));
+    let all = || PIPELINES.iter().flat_map(|pipeline| Endpoint::ALL.iter().map(|endpoint| (*pipeline, *endpoint)));
     let look = |scrape: &Scrape| judge.look(scrape, &accounts, |_, _, _| false);
     until(&exporter, name, look, |scrape| {
         let struck = |(pipeline, endpoint): &(&str, Endpoint)| {
@@ -534,7 +534,7 @@ fn is_answered(fault: &Fault) -> bool {
 
 #[test]
 fn timeouts() {
-    matrix(&Endpoint::ALL, SHORT, |fault| !is_answered(fault));
+    matrix(Endpoint::ALL, SHORT, |fault| !is_answered(fault));
 }
 
 #[test]

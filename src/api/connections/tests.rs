@@ -1,7 +1,6 @@
 //! Connections that lie: a TCP relay on loopback in front of an HTTP/2 server, with everything that a connection can do.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -303,11 +302,10 @@ async fn a_new_certificate_authority_is_trusted_without_a_restart() {
 
 #[tokio::test]
 async fn a_trust_store_that_is_gone_leaves_the_connections_as_they_are() {
-    let scene = Scene::new(Duration::from_secs(30), ConnectionLimits { max_age: SHORT, ..patient() }).await;
+    let scene = Scene::new(Duration::from_secs(30), ConnectionLimits { max_age: Duration::ZERO, ..patient() }).await;
     std::fs::remove_file(scene.folder.path().join("trusted.pem")).unwrap();
     let error = scene.client.renew().unwrap_err().to_string();
     assert!(error.contains("trusted.pem: No such file"), "{error}");
-    tokio::time::sleep(SHORT).await;
     scene.request().await.unwrap();
     assert_eq!(scene.server.accepted.load(Ordering::SeqCst), 1);
 }
@@ -330,18 +328,6 @@ async fn requests_in_flight_survive_a_renewal() {
     let (first, ()) = tokio::join!(scene.request(), async { scene.client.renew().unwrap() });
     first.unwrap();
     scene.request().await.unwrap();
-}
-
-#[test]
-fn what_is_wrong_with_the_variables_is_said_in_words() {
-    let folder = tempfile::tempdir().unwrap();
-    let empty = folder.path().join("empty.pem");
-    std::fs::write(&empty, "").unwrap();
-    let said = |name: &str, path: &Path| unusable(name, path).unwrap();
-    assert!(said("SSL_CERT_FILE", folder.path()).ends_with("is a directory, not a PEM file"));
-    assert!(said("SSL_CERT_FILE", &empty).ends_with("empty.pem): is empty"));
-    assert!(said("SSL_CERT_FILE", Path::new("/nowhere")).contains("No such file"));
-    assert!(said("SSL_CERT_DIR", &empty).ends_with("is not a directory"));
 }
 
 /// Any fault that new connections heal is over within a minute, polling included: `status` is polled every 15 s.

@@ -1,0 +1,44 @@
+//! One simulated group: who owns pipelines and ServiceKeys, and who is billed for them.
+
+use super::catalogue;
+use super::identity;
+
+/// One simulated group: the owner of pipelines and ServiceKeys.
+#[derive(Clone, Debug)]
+pub struct SimulatedGroup {
+    /// `id`
+    pub id: String,
+    /// `name`
+    pub name: String,
+    /// `slug`
+    pub slug: String,
+    /// `is_paid`
+    pub is_paid: bool,
+    /// `is_over_limit`; a scenario can set it as well.
+    pub is_over_limit: bool,
+    /// `is_free_trial_expired`
+    pub is_free_trial_expired: bool,
+    /// Ids of its pipelines, in the order of the list.
+    pub(super) order: Vec<String>,
+    /// How many pipelines it started with: what "the first third" of a scenario refers to.
+    pub(super) initial_size: usize,
+    /// How many pipelines it ever had.
+    pub(super) ever: usize,
+}
+
+impl SimulatedGroup {
+    pub(super) fn new(seed: u64, index: usize) -> Self {
+        let environment = catalogue::environment(index);
+        Self {
+            id: identity::group_id(seed, index),
+            name: format!("Simulated {environment}"),
+            slug: format!("simulated-{environment}"),
+            is_paid: true,
+            is_over_limit: false,
+            is_free_trial_expired: false,
+            order: Vec::new(),
+            initial_size: 0,
+            ever: 0,
+        }
+    }
+}
