@@ -413,6 +413,7 @@ impl Account {
             Ok(page) => page,
             Err(error) => return self.list_failed(error, now, events),
         };
+        self.requests.count_unknown(page.unknown_fields());
         match self.roster.take(page) {
             None => {}
             Some(Err(error)) => {

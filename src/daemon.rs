@@ -4,6 +4,7 @@ mod service_manager;
 
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::{AbortHandle, JoinSet, spawn_blocking};
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
@@ -152,7 +153,7 @@ pub async fn run(options: Options, config: Config, listeners: Vec<TcpListener>) 
     let mut reloads = FuturesUnordered::new();
     let reload = |polling: &Polling, asked: Option<ReloadRequest>| {
         service_manager::reloading();
-        let change = Change::prepare(options.config.clone(), polling.config.clone());
+        let change = Change::prepare(options.config.clone(), polling.config.clone(), polling.clients());
         async { (change.await, asked) }
     };
     loop {
@@ -217,8 +218,9 @@ struct Change {
 }
 
 impl Change {
-    /// Reads the configuration and the keys. Nothing is in effect yet.
-    async fn prepare(source: ConfigSource, old: Config) -> Result<Self, Error> {
+    /// Reads the configuration and the keys. Nothing is in effect yet, but that accounts which stay begin with fresh
+    /// connections and read the trusted certificates again: `clients` are those that run, by account.
+    async fn prepare(source: ConfigSource, old: Config, clients: HashMap<String, Client>) -> Result<Self, Error> {
         let config = source.load().await?;
         config.warnings().iter().for_each(|warning| warn!("{warning}"));
         let shared_settings_stay = old.api == config.api
@@ -229,6 +231,10 @@ impl Change {
         let stays = |account: &config::Account| shared_settings_stay && old.accounts.contains(account);
         let changed = config.accounts.iter().filter(|account| !stays(account));
         let prepared = try_join_all(changed.map(|account| prepare(&config, account))).await?;
+        let staying = config.accounts.iter().filter(|account| stays(account));
+        let staying: Vec<Client> = staying.filter_map(|account| clients.get(&account.name).cloned()).collect();
+        let renewed = spawn_blocking(move || staying.iter().try_for_each(Client::renew)).await;
+        renewed.map_err(|error| Error::System("renew the connections", io::Error::other(error)))??;
         Ok(Self { config, prepared })
     }
 }
@@ -237,6 +243,7 @@ impl Change {
 struct Running {
     task: AbortHandle,
     pulse: Pulse,
+    client: Client,
     /// Closes when nothing is left of the task.
     gone: oneshot::Receiver<Infallible>,
 }
@@ -251,11 +258,17 @@ struct Polling {
 
 impl Polling {
     fn spawn(&mut self, name: String, poller: Poller) {
-        let pulse = poller.pulse();
-        self.spawn_task(name, pulse, poller.run());
+        let (pulse, client) = (poller.pulse(), poller.client());
+        self.spawn_task(name, pulse, client, poller.run());
     }
 
-    fn spawn_task(&mut self, name: String, pulse: Pulse, poll: impl Future<Output = ()> + Send + 'static) {
+    fn spawn_task(
+        &mut self,
+        name: String,
+        pulse: Pulse,
+        client: Client,
+        poll: impl Future<Output = ()> + Send + 'static,
+    ) {
         let account = name.clone();
         let (held, gone) = oneshot::channel();
         let task = self.tasks.spawn(async move {
@@ -264,7 +277,7 @@ impl Polling {
             poll.await;
             account
         });
-        self.running.insert(name, Running { task, pulse, gone });
+        self.running.insert(name, Running { task, pulse, client, gone });
     }
 
     /// Stops the pollers of these accounts, and waits for them: one that is in the middle of an answer would write
@@ -276,6 +289,11 @@ impl Polling {
         if timeout(STOPPING, gone).await.is_err() {
             warn!("a poller that is replaced does not stop: it is stuck");
         }
+    }
+
+    /// The client of each account.
+    fn clients(&self) -> HashMap<String, Client> {
+        self.running.iter().map(|(name, running)| (name.clone(), running.client.clone())).collect()
     }
 
     /// An account whose poller is stuck, if there is one.
@@ -408,7 +426,7 @@ mod tests {
         let (go_on, goes_on) = std::sync::mpsc::channel();
         let written = Arc::new(std::sync::atomic::AtomicBool::new(false));
         let writes = written.clone();
-        polling.spawn_task("default".to_owned(), poller.pulse(), async move {
+        polling.spawn_task("default".to_owned(), poller.pulse(), poller.client(), async move {
             begun.send(()).unwrap();
             goes_on.recv().unwrap();
             writes.store(true, std::sync::atomic::Ordering::SeqCst);

@@ -43,6 +43,11 @@ impl Poller {
         Self { client, keys, account, log, pulse: Pulse::new(), in_flight: FuturesUnordered::new() }
     }
 
+    /// The client that it sends requests with; a clone shares its connections.
+    pub fn client(&self) -> Client {
+        self.client.clone()
+    }
+
     /// Shows whether the poller's loop still turns.
     pub fn pulse(&self) -> Pulse {
         self.pulse.clone()

@@ -135,6 +135,7 @@ impl<'a> Judge<'a> {
         if pipeline.phase().state() == Some(Phase::Failed) {
             // What a failed pipeline lags behind or has not written is no news.
             found.push(Trouble::new(Kind::Failed, pipeline.phase().began()));
+            found.extend(not_running(pipeline, &thresholds).filter(|_| fails_in_turns(pipeline)));
         } else {
             found.extend(not_running(pipeline, &thresholds));
             found.extend(replicas(pipeline));
@@ -198,6 +199,11 @@ fn not_running(pipeline: &Pipeline, thresholds: &Thresholds) -> Option<Trouble> 
     let since = pipeline.desired().began().map_or(stopped, |wanted| stopped.later(wanted));
     let lasted = pipeline.probe(Probe::Status).read_at()?.since(since.at);
     (lasted.as_secs_f64() >= thresholds[Threshold::Deployment]).then(|| Trouble::new(Kind::NotRunning, Some(since)))
+}
+
+/// It did not run before it failed: a worker that deploys and fails in turns never stays FAILED.
+fn fails_in_turns(pipeline: &Pipeline) -> bool {
+    pipeline.phase().began() != pipeline.running().began()
 }
 
 fn replicas(pipeline: &Pipeline) -> Option<Trouble> {

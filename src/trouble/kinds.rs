@@ -376,13 +376,13 @@ kinds! {
     NotRunning = "not_running", "The pipeline should run, but does not." {
         severity: Severity::Critical,
         scope: Scope::Pipeline,
-        threshold: None,
+        threshold: Some("deployment"),
         alert: "GoldRushPipelineNotRunning",
         rule: Rule::Generated(Generated {
-            why: "A deployment takes minutes. A worker that deploys and fails in turns never stays FAILED.",
-            wait: "15m",
+            why: "The exporter waits until a deployment would be over: the threshold deployment, 15m.",
+            wait: "1m",
             keep_firing_for: Some("4m"),
-            also: &[Kind::Failed],
+            also: &[],
             per: PIPELINE,
             summary: r#"Pipeline "{{ $labels.pipeline }}" should run and does not"#,
             description: concat!(
@@ -392,7 +392,7 @@ kinds! {
                 r#"printf "max by (phase) (goldrush_pipeline_phase{job=%q,account=%q,pipeline_id=%q}) == 1" "#,
                 "$labels.job $labels.account $labels.pipeline_id | query",
                 r#" }}{{ . | first | label "phase" }}{{ else }}not known{{ end }}, and it has not been RUNNING for "#,
-                "15 minutes or more.",
+                "longer than a deployment takes.",
             ),
             dashboard: PIPELINE_DASHBOARD,
         }),

@@ -115,6 +115,8 @@ fn failed_since_it_failed_and_nothing_else_that_follows_from_it() {
     scene.status(30, "a", "FAILED", 0);
     scene.metrics(30, "a", json!({"processing_delay_ms": 9_000_000, "pending_records": 99_999}));
     assert_eq!(scene.troubles(40, "a"), [("failed", Some(20))]);
+    scene.status(5_000, "a", "FAILED", 0);
+    assert_eq!(scene.troubles(5_000, "a"), [("failed", Some(20))], "one cause");
     scene.lists(40, "b", json!({}));
     scene.status(50, "b", "FAILED", 0);
     assert_eq!(scene.troubles(60, "b"), [("failed", Some(-50))], "at first sight: it may have failed before");
@@ -156,7 +158,8 @@ fn wanted_running_but_not_running_for_longer_than_a_deployment_takes() {
     }
     assert_eq!(scene.troubles(5_000, "a"), [], "it lasts as long as it has been read, and not until now");
     scene.status(960, "a", "FAILED", 0);
-    assert_eq!(scene.troubles(960, "a"), [("failed", Some(960))]);
+    let both = [("failed", Some(960)), ("not_running", Some(60))];
+    assert_eq!(scene.troubles(960, "a"), both, "it fails in turns, so that failed alone never lasts");
     scene.status(970, "a", "DEPLOYING", 0);
     assert_eq!(scene.troubles(971, "a"), [("not_running", Some(60))], "phases that alternate do not start it again");
     scene.status(975, "a", "SOMETHING_NEW", 0);
