@@ -21,7 +21,7 @@ closed_set! {
         DestinationCheckAge = "destination_check_age",
         /// Share of the records that the pipeline drops.
         DroppedShare = "dropped_share",
-        /// Time in a transitional phase.
+        /// Time that a pipeline which should run may take until it does.
         Deployment = "deployment",
     }
 }
