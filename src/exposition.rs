@@ -119,7 +119,6 @@ impl Exposition {
     /// If writing panicked, or the runtime is shutting down.
     pub async fn scrape(self: &Arc<Self>, format: Format, encoding: Encoding) -> Result<Body, JoinError> {
         let asked = Moment::now();
-        self.own.count_scrape();
         // Read before the fleet: whoever sees a reload as done sees the fleet after it.
         let exposition = self.clone();
         let own = tokio::task::spawn_blocking(move || exposition.write_own(format)).await?;

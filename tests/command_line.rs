@@ -258,7 +258,8 @@ fn a_port_that_is_taken_is_said() {
 fn the_demo_shows_every_family_and_says_where_to_look() {
     let exporter = Exporter::start(&["demo"], &[]);
     exporter.until("every family", |exposition| {
-        let own = ["goldrush_exporter_build_info", "goldrush_exporter_scrapes_total", "process_cpu_seconds_total"];
+        let own =
+            ["goldrush_exporter_build_info", "goldrush_exporter_render_duration_seconds", "process_cpu_seconds_total"];
         let names = FAMILIES.iter().map(|family| family.name).chain(own);
         names.into_iter().all(|name| exposition.0.contains(&format!("# TYPE {name} ")))
     });

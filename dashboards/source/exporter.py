@@ -209,9 +209,9 @@ BUDGET = [
 PROCESS = [
     row("Exposition and process"),
     graph(
-        "Scrapes", [target(_rate("goldrush_exporter_scrapes_total", "job, instance", SELF), WHICH)], unit="reqps", min=0,
-        width=8, table=False, interval="1m",
-        description="Expositions written. More than the scrape interval explains: several scrape it.",
+        "Log lines dropped", [target(_rate("goldrush_exporter_log_lines_dropped_total", "job, instance", SELF), WHICH)],
+        unit="cps", min=0, width=8, table=False, interval="1m",
+        description="Lines that were not written because nothing reads the exporter's standard error.",
     ),
     graph(
         "Render duration",

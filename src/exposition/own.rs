@@ -19,7 +19,6 @@ pub struct Own {
     registry: Registry,
     /// What the exporter itself costs; `None` with `--web.disable-exporter-metrics`.
     costs: Option<Registry>,
-    scrapes: Counter,
     render_duration: Gauge<f64, AtomicU64>,
     exposition_bytes: Gauge,
     reload_successful: Gauge,
@@ -43,7 +42,6 @@ impl Own {
             ])
             .set(1);
         registry.register("goldrush_exporter_build_info", "What this exporter was built from; always 1", build_info);
-        let scrapes = Counter::default();
         let render_duration = Gauge::default();
         let exposition_bytes = Gauge::default();
         let reload_successful = Gauge::default();
@@ -95,7 +93,6 @@ impl Own {
         Self {
             registry,
             costs: Some(costs),
-            scrapes,
             render_duration,
             exposition_bytes,
             reload_successful,
@@ -138,10 +135,6 @@ impl Own {
     fn show_reload(&self) {
         let all = self.config_in_use.load(Ordering::Relaxed) && self.web_config_in_use.load(Ordering::Relaxed);
         self.reload_successful.set(all.into());
-    }
-
-    pub(super) fn count_scrape(&self) {
-        self.scrapes.inc();
     }
 
     pub(super) fn note_render(&self, duration: Duration) {
