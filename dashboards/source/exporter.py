@@ -209,9 +209,8 @@ BUDGET = [
 PROCESS = [
     row("Exposition and process"),
     graph(
-        "Log lines dropped", [target(_rate("goldrush_exporter_log_lines_dropped_total", "job, instance", SELF), WHICH)],
-        unit="cps", min=0, width=8, table=False, interval="1m",
-        description="Lines that were not written because nothing reads the exporter's standard error.",
+        "Samples", [target(f"max by (job, instance) (scrape_samples_scraped{{{SELF}}})", WHICH)], unit="short", decimals=0,
+        min=0, width=8, table=False, description="Samples of one scrape: what sample_limit is compared with.",
     ),
     graph(
         "Render duration",

@@ -5,7 +5,7 @@ from collections import defaultdict
 
 # What Prometheus adds by itself.
 TARGET_LABELS = {"job", "instance"}
-TARGET_METRICS = {"up", "scrape_duration_seconds"}
+TARGET_METRICS = {"up", "scrape_duration_seconds", "scrape_samples_scraped"}
 ALERT_METRICS = {"ALERTS", "ALERTS_FOR_STATE"}
 ALERT_LABELS = {"alertname", "alertstate", "severity"}
 # Labels whose values the exporter always shows in full: a wrong value in a rule would never match.
@@ -22,6 +22,8 @@ MATCHER = re.compile(r'(\w+)\s*(=~|!~|!=|=)\s*("(?:[^"\\]|\\.)*")')
 GROUPING = re.compile(r"\b(?:by|without|on|ignoring|group_left|group_right)\s*\(([^)]*)\)")
 
 # The end of label_replace: the label that it makes, and the one that it reads.
+# The label that count_values makes.
+COUNTED = re.compile(r'count_values(?:\s+by\s*\([^)]*\))?\s*\(\s*"(\w+)"')
 REPLACED = re.compile(r',\s*"(\w+)",\s*"(?:[^"\\]|\\.)*",\s*"(\w*)",\s*"(?:[^"\\]|\\.)*"\s*\)')
 
 
@@ -65,7 +67,7 @@ class Exposition:
                     shown = self.values[KINDS if label == "kind" else name][label]
                     for missing in set(alternatives) - shown - {""}:
                         yield f'{name} never has {label}="{missing}"'
-        made = {label for label, _ in REPLACED.findall(expression)}
+        made = {label for label, _ in REPLACED.findall(expression)} | set(COUNTED.findall(expression))
         grouped = (label.strip() for group in GROUPING.findall(STRING.sub('""', expression)) for label in group.split(","))
         for label in [*grouped, *(label for _, label in REPLACED.findall(expression))]:
             if label and label not in self.labels | ALERT_LABELS | made:
