@@ -299,6 +299,7 @@ impl Trouble {
             // What takes minutes takes seconds here.
             ("GOLDRUSH_EXPORTER__POLL__STALE_AFTER", "5s"),
             ("GOLDRUSH_EXPORTER__POLICIES__0__STALLED", "5s"),
+            ("GOLDRUSH_EXPORTER__POLICIES__0__DEPLOYMENT", "1s"),
             ("GOLDRUSH_EXPORTER__POLICIES__0__BACKLOG", "100"),
         ];
         let exporter = exporter(&api, &accounts, &settings);
