@@ -182,10 +182,10 @@ fn comparable(mut object: Value) -> Value {
     }
     // A cluster may have several releases of the chart.
     for pointer in ["/spec/selector", "/spec/selector/matchLabels", "/spec/template/metadata/labels"] {
-        if let Some(of) = object.pointer_mut(pointer) {
-            if of.get("app.kubernetes.io/name").is_some() {
-                labels(of);
-            }
+        if let Some(of) = object.pointer_mut(pointer)
+            && of.get("app.kubernetes.io/name").is_some()
+        {
+            labels(of);
         }
     }
     // kustomize gives a changed configuration a new name, Helm notes its checksum.
@@ -397,12 +397,12 @@ fn keys_come_from_secrets_that_exist_or_are_made() {
     assert_eq!(source("external-secrets")["name"], external["spec"]["target"]["name"]);
     assert_eq!(source("external-secrets")["items"][0]["key"], external["spec"]["data"][0]["secretKey"]);
     assert_eq!(external["spec"]["data"][0]["remoteRef"], json!({"key": "goldrush/prod", "property": "service-key"}));
-    let secret = one(&objects["service-key"], "Secret");
-    assert_eq!(source("service-key")["name"], secret["metadata"]["name"]);
+    let secret = one(&objects["inline-key"], "Secret");
+    assert_eq!(source("inline-key")["name"], secret["metadata"]["name"]);
     assert_eq!(secret["stringData"], json!({"try": "sk_only_to_try_things_out"}));
     for (name, objects) in &objects {
         let secrets = objects.iter().filter(|object| object["kind"] == "Secret").count();
-        assert_eq!(secrets, usize::from(name == "service-key"), "{name}");
+        assert_eq!(secrets, usize::from(name == "inline-key"), "{name}");
         let others = objects.iter().filter(|object| object["kind"] != "Secret");
         assert!(others.into_iter().all(|object| !object.to_string().contains("sk_only")), "{name}");
     }
