@@ -426,13 +426,11 @@ fn every_query_answers_on_a_real_prometheus() {
         let mut pipelines = BTreeSet::new();
         for id in &ids {
             well.simulator.update_pipeline(id, |pipeline| {
-                pipelines.insert((pipeline.name.clone(), id.clone()));
+                // A line break in a name becomes a space.
+                pipelines.insert((pipeline.name.replace('\n', " "), id.clone()));
             });
         }
-        assert!(
-            pipelines.iter().any(|(name, _)| name.contains('"'))
-                && pipelines.iter().any(|(name, _)| name.contains('\n'))
-        );
+        assert!(pipelines.iter().any(|(name, _)| name.contains('"')));
         assert_eq!(offers(name, "pipeline_id"), pipelines);
     }
     assert_eq!(offers("exporter", "job"), names(&["goldrush-healthy", "goldrush-troubled"]));
