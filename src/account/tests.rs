@@ -189,6 +189,123 @@ fn once_is_over_when_everything_has_been_asked_or_the_list_fails() {
     assert_eq!(refused.failure(), Error::of_status(401));
 }
 
+#[test]
+fn a_403_for_the_old_key_says_nothing_about_what_the_new_one_may_see() {
+    let start = Moment::now();
+    let mut account = account_of_one(start);
+    let (_, sent) = sends(&mut account, start.monotonic).remove(0);
+    account.key_replaced(start.wall, start.monotonic);
+    let late = Response::Probe(id("pipe_1"), failed(Error::of_status(403).unwrap()));
+    assert_eq!(account.answered(sent, late, start.after(seconds(1))), []);
+    assert!(!account.view(start).pipelines[&id("pipe_1")].is_forbidden());
+    let again = sends(&mut account, start.monotonic + seconds(1));
+    assert!(again.iter().any(|(request, _)| *request == probe("pipe_1", Probe::Status)), "{again:?}");
+}
+
+#[test]
+fn a_request_that_was_refused_is_not_sent_again_once_the_key_is_accepted_after_all() {
+    let start = Moment::now();
+    let mut account = account_of_one(start);
+    account.probed("pipe_1", failed(Error::of_status(401).unwrap()), start);
+    account.lists(&[], start.after(seconds(1)));
+    let later = start.monotonic + seconds(2);
+    account.key_replaced(start.wall, later);
+    assert_eq!(sends(&mut account, later), [], "its pipeline is gone");
+}
+
+#[test]
+fn the_last_page_that_was_sent_before_a_refusal_does_not_delay_the_next_list() {
+    let start = Moment::now();
+    let mut account = account_of_one(start);
+    account.roster.begin(100, start.monotonic);
+    account.probed("pipe_1", failed(Error::of_status(401).unwrap()), start.after(seconds(1)));
+    let page = json!({"items": [{"id": "pipe_1"}], "pagination": {"has_more": false}});
+    let sent = Sent { at: start.monotonic, generation: 1 };
+    account.answered(sent, Response::Page(1, Ok(serde_json::from_value(page).unwrap())), start.after(seconds(2)));
+    assert!(account.view(start).credential.is_refused());
+    assert!(account.roster.due().is_some_and(|due| due <= start.monotonic + seconds(3)), "{:?}", account.roster.due());
+}
+
+#[test]
+fn a_truncated_list_and_a_404_drop_a_pipeline_together() {
+    let start = Moment::now();
+    let mut account = account(&[], start);
+    account.settings.max_pipelines = 2;
+    let [a, b, c] = ["a", "b", "c"].map(|id| json!({"id": id}));
+    account.lists(&[a.clone(), b.clone(), c.clone()], start);
+    account.lists(&[b.clone(), c.clone(), json!({"id": "d"})], start);
+    assert!(account.pipelines.contains_key(&id("a")), "a truncated list may hide it");
+    account.probed("a", failed(Error::of_status(404).unwrap()), start);
+    account.lists(&[b, c, json!({"id": "d"})], start);
+    assert!(!account.pipelines.contains_key(&id("a")));
+}
+
+#[test]
+fn a_list_that_waits_for_its_next_page_for_long_is_not_known_to_succeed() {
+    let start = Moment::now();
+    let mut account = account_of_one(start);
+    account.roster.begin(100, start.monotonic);
+    let page = json!({"items": [{"id": "pipe_1"}], "pagination": {"has_more": true}});
+    let sent = Sent { at: start.monotonic, generation: 1 };
+    account.answered(sent, Response::Page(1, Ok(serde_json::from_value(page).unwrap())), start);
+    account.probed("pipe_1", failed(Error::RateLimited { retry_after: Some(seconds(3_600)) }), start);
+    let is_up = |account: &mut Account, after| {
+        let now = start.after(seconds(after));
+        account.view(now).is_up(now)
+    };
+    assert!(is_up(&mut account, 300));
+    assert!(!is_up(&mut account, 301));
+}
+
+#[test]
+fn once_asks_for_a_page_without_a_size_if_the_size_is_refused() {
+    let start = Moment::now();
+    let mut account = account(&[], start);
+    account.ask_once();
+    let refused = Error::PageSizeRefused { status: 422, said: Default::default() };
+    account.hears(Response::Page(1, Err(refused)), start);
+    assert!(!account.is_done(start.monotonic));
+    assert_eq!(sends(&mut account, start.monotonic).len(), 1);
+}
+
+#[test]
+fn a_view_says_when_it_will_look_different_without_a_response() {
+    let start = Moment::now();
+    let mut account = account(&[], start);
+    account.lists(&[], start);
+    account.settings.poll.stale_after = seconds(100);
+    account.hears(Response::Page(1, Err(Error::RateLimited { retry_after: Some(seconds(3_600)) })), start);
+    account.lists(&[], start.after(seconds(1)));
+    let now = start.after(seconds(120));
+    let changes_in = account.view(now).changes_in(now).unwrap();
+    let before = now.after(changes_in - Duration::from_nanos(1));
+    let after = now.after(changes_in);
+    assert!(account.view(before).is_up(before), "{changes_in:?}");
+    assert!(!account.view(after).is_up(after), "{changes_in:?}");
+}
+
+#[test]
+fn what_is_no_longer_expected_is_not_missing() {
+    let start = Moment::now();
+    let mut account = account(&["pipe_1", "pipe_2"], start);
+    account.lists(&[], start);
+    account.reconfigure(settings(&["pipe_2"]), start.wall, start);
+    let view = account.view(start);
+    let missing: Vec<_> = view.listing.concerns().map(|(concern, _)| concern.clone()).collect();
+    assert_eq!(missing, [Concern::Missing(id("pipe_2"))]);
+    assert_eq!(view.listing.latest().unwrap().expected, [(id("pipe_2"), true)]);
+}
+
+#[test]
+fn a_retry_that_is_under_way_already_does_not_hide_what_is_due_next() {
+    let start = Moment::now();
+    let mut account = account_of_one(start);
+    let sent = sends(&mut account, start.monotonic);
+    account.urgent.push_back(sent[0].0.clone());
+    let later = start.monotonic + seconds(1);
+    assert_eq!(account.next(later), Next::WaitUntil(start.monotonic + seconds(60)), "the next list");
+}
+
 /// What the world does to an account.
 #[derive(Debug, Clone)]
 enum Step {
