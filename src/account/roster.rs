@@ -384,14 +384,15 @@ impl Roster {
     }
 
     /// When the next list begins: stretched like the probes' intervals, but no further than its share of the budget asks
-    /// for, and never for more than half of the time.
+    /// for, and after one that took long, as long again: lists take half of the time at most. One that a pause held up
+    /// for hours does not hold up the next.
     fn next(&self, started: Instant, supply: Supply, now: Instant) -> Instant {
         let discovery = supply.discovery.as_secs_f64();
         let stretched = discovery * (supply.required / supply.allowed).max(1.0);
         let share = f64::from(self.pages()) / (LIST_SHARE * supply.allowed);
         let interval = seconds(stretched.min(share).max(discovery));
         let took = now.saturating_duration_since(started);
-        (started + interval).max(now + took)
+        (started + interval).max(now + took.min(interval))
     }
 }
 

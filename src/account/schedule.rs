@@ -209,12 +209,8 @@ impl Schedule {
 
     /// When the next probe is due; at or before `now` if one is due already.
     pub fn next_due(&mut self, now: Instant) -> Option<Instant> {
-        self.drop_void();
-        let due = self.queue.peek()?.0.due;
         let time = self.virtual_time(now);
-        if time > due + SLACK {
-            self.frozen += time - due - SLACK;
-        }
+        let due = self.queue.peek()?.0.due;
         Some(now + due.saturating_sub(time))
     }
 
@@ -283,7 +279,6 @@ impl Schedule {
     /// had only from what has been saved up for them: however much of a fleet smells, nobody starves.
     pub fn hasten_others(&mut self, id: &PipelineId, than: Probe, now: Instant) {
         let time = self.virtual_time(now);
-        self.drop_void();
         let others_wait = self.queue.peek().is_some_and(|Reverse(entry)| entry.due < time);
         let Some(&index) = self.indexes.get(id) else { return };
         let Some(pipeline) = self.pipelines[index as usize].as_mut() else { return };
@@ -315,8 +310,14 @@ impl Schedule {
         Some((index, &mut pipeline.slots[probe as usize]))
     }
 
-    fn virtual_time(&self, now: Instant) -> Virtual {
-        now.saturating_duration_since(self.start).saturating_sub(self.frozen)
+    /// It has stood still while the most overdue probe had to wait, be it for a key.
+    fn virtual_time(&mut self, now: Instant) -> Virtual {
+        self.drop_void();
+        let time = now.saturating_duration_since(self.start).saturating_sub(self.frozen);
+        let Some(Reverse(entry)) = self.queue.peek() else { return time };
+        let latest = (entry.due + SLACK).min(time);
+        self.frozen += time - latest;
+        latest
     }
 
     fn frequency(&self, probe: Probe, pace: Pace) -> f64 {

@@ -1,6 +1,6 @@
 //! What an account does with responses: the cases that matter, then any sequence of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use serde_json::json;
@@ -258,6 +258,29 @@ fn a_list_that_waits_for_its_next_page_for_long_is_not_known_to_succeed() {
 }
 
 #[test]
+fn a_list_that_a_pause_has_held_up_does_not_hold_up_the_next() {
+    let start = Moment::now();
+    let mut account = account_of_one(start);
+    account.roster.begin(100, start.monotonic);
+    let sent = Sent { at: start.monotonic, generation: 1 };
+    account.answered(sent, page(1, 3, true), start);
+    let hour = start.after(seconds(3_600));
+    account.answered(Sent { at: hour.monotonic, generation: 1 }, page(2, 1, false), hour);
+    assert_eq!(account.roster.due(), Some(hour.monotonic + seconds(60)));
+}
+
+#[test]
+fn a_pipeline_that_is_new_after_an_hour_without_a_key_is_probed_at_once() {
+    let start = Moment::now();
+    let mut account = account_of_one(start);
+    account.probed("pipe_1", failed(Error::of_status(401).unwrap()), start);
+    let hour = start.after(seconds(3_600));
+    account.lists(&[json!({"id": "pipe_1"}), json!({"id": "new"})], hour);
+    let sent = sends(&mut account, hour.monotonic);
+    assert!(sent.iter().any(|(request, _)| *request == probe("new", Probe::Metrics)), "{sent:?}");
+}
+
+#[test]
 fn once_asks_for_a_page_without_a_size_if_the_size_is_refused() {
     let start = Moment::now();
     let mut account = account(&[], start);
@@ -330,7 +353,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 fn error(how: u8) -> Error {
-    match how % 8 {
+    match how % 9 {
         0 => Error::of_status(401).unwrap(),
         1 => Error::of_status(403).unwrap(),
         2 => Error::of_status(404).unwrap(),
@@ -338,18 +361,22 @@ fn error(how: u8) -> Error {
         4 => Error::RateLimited { retry_after: None },
         5 => Error::of_status(503).unwrap(),
         6 => Error::Decode("x".to_owned()),
+        7 => Error::Unsent("x".to_owned()),
         _ => Error::Disconnected("x".to_owned()),
     }
 }
 
+/// A page of so many pipelines.
+fn page(number: u32, pipelines: u8, has_more: bool) -> Response {
+    let items: Vec<_> = (0..pipelines).map(|n| json!({"id": format!("pipe_{n}"), "status": "running"})).collect();
+    let page = json!({"items": items, "pagination": {"has_more": has_more}});
+    Response::Page(number, Ok(serde_json::from_value(page).unwrap()))
+}
+
 fn respond(request: Request, how: u8) -> Response {
     match request {
-        Request::Page(number) if how < 160 => {
-            // Pipelines come and go with `how`; pages may promise more.
-            let items: Vec<_> = (0..how % 7).map(|n| json!({"id": format!("pipe_{n}"), "status": "running"})).collect();
-            let page = json!({"items": items, "pagination": {"has_more": how % 5 == 0 && number < 3}});
-            Response::Page(number, Ok(serde_json::from_value(page).unwrap()))
-        }
+        // Pipelines come and go with `how`; pages may promise more.
+        Request::Page(number) if how < 160 => page(number, how % 7, how % 5 == 0 && number < 3),
         Request::Page(number) => Response::Page(number, Err(error(how))),
         Request::Probe(id, probe) if how < 160 => {
             let data = match probe {
@@ -366,69 +393,212 @@ fn respond(request: Request, how: u8) -> Response {
     }
 }
 
+/// No request is in flight for longer.
+const TIMEOUT: Duration = Duration::from_secs(20);
+/// How a response says that: see [`respond`].
+const TIMES_OUT: u8 = 188;
+
+/// An account, what was sent for it, and what must hold of it.
+struct World {
+    configured: Settings,
+    account: Account,
+    now: Moment,
+    in_flight: Vec<(Request, Sent)>,
+    sent_at: Vec<Instant>,
+    paused_until: Instant,
+    /// When each probe last succeeded.
+    read: BTreeMap<(PipelineId, Probe), Moment>,
+    /// When the newest 401 came for the key in use, unless something that was sent later has been accepted.
+    refused: Option<Instant>,
+    /// When a list last began, unless something has happened since that calls for another one at once.
+    listed: Option<Instant>,
+    /// Responses that came in.
+    heard: u64,
+    counted: Vec<u64>,
+}
+
+impl World {
+    fn new(rate: f64) -> Self {
+        let now = Moment::now();
+        let mut configured = settings(&["pipe_0"]);
+        configured.poll.requests_per_second = rate;
+        Self {
+            account: Account::new(configured.clone(), now.wall, fastrand::Rng::with_seed(7), now),
+            configured,
+            now,
+            in_flight: Vec::new(),
+            sent_at: Vec::new(),
+            paused_until: now.monotonic,
+            read: BTreeMap::new(),
+            refused: None,
+            listed: None,
+            heard: 0,
+            counted: Vec::new(),
+        }
+    }
+
+    /// Sends what is due. Returns until when nothing is.
+    fn send(&mut self) -> Option<Instant> {
+        let now = self.now.monotonic;
+        loop {
+            match self.account.next(now) {
+                Next::Send(request, sent) => self.sent(request, sent),
+                Next::WaitUntil(wake) => {
+                    assert!(wake > now);
+                    return Some(wake);
+                }
+                Next::Idle => {
+                    assert!(!self.in_flight.is_empty(), "nothing would ever be sent again");
+                    return None;
+                }
+            }
+        }
+    }
+
+    fn sent(&mut self, request: Request, sent: Sent) {
+        let now = self.now.monotonic;
+        assert!(now >= self.paused_until, "a pause is kept");
+        assert!(self.in_flight.len() < self.configured.poll.max_in_flight);
+        assert!(!self.in_flight.iter().any(|(other, _)| *other == request), "{request:?} is in flight");
+        if self.refused.is_some() {
+            assert!(matches!(request, Request::Page(_)), "{request:?} with a dead key");
+        }
+        if request == Request::Page(1) {
+            let before = self.listed.replace(now);
+            let wait = before.map(|before| now - before);
+            assert!(wait.is_none_or(|wait| wait >= Duration::from_millis(500)), "a list after {wait:?}");
+        }
+        self.in_flight.push((request, sent));
+        self.sent_at.push(now);
+    }
+
+    fn hear(&mut self, which: usize, respond: impl FnOnce(Request) -> Response) {
+        let (request, sent) = self.in_flight.swap_remove(which % self.in_flight.len());
+        let response = respond(request);
+        let now = self.now.monotonic;
+        let error = response.error();
+        if let Some(wait) = error.and_then(Error::retry_after) {
+            self.paused_until = self.paused_until.max(now + wait);
+        }
+        if let (Response::Probe(id, probe), None) = (&response, error) {
+            self.read.insert((id.clone(), probe.probe()), self.now);
+        }
+        if error.is_some_and(Error::is_unsent) {
+            self.listed = None;
+        }
+        let is_of_current_key = sent.generation == self.account.credential.generation();
+        match response.verdict() {
+            KeyVerdict::Unauthorized if is_of_current_key => {
+                if self.refused.is_none_or(|refused| sent.at >= refused) {
+                    self.refused = Some(now);
+                }
+            }
+            KeyVerdict::Accepted | KeyVerdict::NotServiceKey if is_of_current_key => {
+                if self.refused.is_some_and(|refused| sent.at >= refused) {
+                    self.listed = None;
+                }
+                self.refused = self.refused.filter(|refused| sent.at < *refused);
+            }
+            _ => {}
+        }
+        self.heard += 1;
+        self.account.answered(sent, response, self.now);
+        if self.refused.is_some() {
+            assert!(self.account.credential.is_refused());
+        }
+    }
+
+    fn step(&mut self, step: Step) {
+        match step {
+            Step::Pass(millis) => {
+                let time = Duration::from_millis(millis);
+                while time > TIMEOUT && !self.in_flight.is_empty() {
+                    self.hear(0, |request| respond(request, TIMES_OUT));
+                }
+                self.now = self.now.after(time);
+            }
+            Step::Respond(which, how) if !self.in_flight.is_empty() => {
+                self.hear(which, |request| respond(request, how));
+            }
+            Step::Respond(..) => {}
+            Step::NewKey => {
+                self.account.key_replaced(self.now.wall, self.now.monotonic);
+                self.paused_until = self.now.monotonic;
+                self.refused = None;
+                self.listed = None;
+            }
+            Step::Reload => {
+                self.account.reconfigure(self.configured.clone(), self.now.wall, self.now);
+                self.in_flight.clear();
+                self.listed = None;
+            }
+        }
+    }
+
+    fn check(&mut self) {
+        let view = self.account.view(self.now);
+        assert_eq!(self.account.schedule.len(), view.pipelines.len());
+        for (id, pipeline) in &view.pipelines {
+            for (probe, state) in pipeline.probes() {
+                let at = state.read_at();
+                assert!(at.is_none() || at == self.read.get(&(id.clone(), probe)).copied());
+                if state.is_fresh(self.now, view.stale_after) {
+                    assert!(self.now.since(at.unwrap()) <= view.stale_after);
+                }
+            }
+        }
+        let requests = &view.requests;
+        let durations: Vec<u64> = requests.durations.iter().flat_map(|histogram| histogram.counts).collect();
+        assert_eq!(durations.iter().sum::<u64>(), self.heard, "each response is counted once");
+        let failures = requests.failures.as_flattened().iter().copied();
+        let counted: Vec<u64> = durations.into_iter().chain(failures).collect();
+        assert!(counted.iter().zip(&self.counted).all(|(now, before)| now >= before), "a counter fell");
+        self.counted = counted;
+    }
+
+    /// From now on all is well, with three pipelines. After a while, that is what readers see.
+    fn heals(&mut self) {
+        let healed = self.now.after(seconds(900));
+        while self.now.monotonic < healed.monotonic {
+            let wake = self.send();
+            while !self.in_flight.is_empty() {
+                self.hear(0, |request| match request {
+                    Request::Page(number) => page(number, 3, false),
+                    Request::Probe(id, probe) => Response::Probe(id, reading(probe, json!({}))),
+                });
+            }
+            if let Some(wake) = wake {
+                self.now = self.now.after(wake - self.now.monotonic);
+            }
+        }
+        let view = self.account.view(self.now);
+        assert!(matches!(view.credential.state(), KeyState::Accepted { .. }), "{:?}", view.credential);
+        assert!(view.is_up(self.now) && view.listing.concerns().next().is_none());
+        let ids: Vec<&str> = view.pipelines.keys().map(PipelineId::as_str).collect();
+        assert_eq!(ids, ["pipe_0", "pipe_1", "pipe_2"]);
+        for (probe, state) in view.pipelines.values().flat_map(|pipeline| pipeline.probes()) {
+            assert_eq!(state.failure(), None);
+            let age = state.read_at().map(|at| self.now.since(at));
+            assert!(age.is_some_and(|age| age < seconds(70)), "{probe:?} was last read {age:?} ago");
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
-    /// Whatever the API does and whenever: the budget holds, no probe is in flight twice, a dead key is not hammered, a
-    /// pause is kept, and what is shown is fresh.
+    /// Whatever the API does and whenever: the budget holds, no request is in flight twice, a dead key is not hammered, a
+    /// pause is kept, what is shown is fresh, counters never fall; and when all is well again, all is seen to be well.
     #[test]
     fn any_sequence_of_responses_keys_and_times_keeps_the_invariants(steps in steps(), rate in 0.5_f64..20.0) {
-        let start = Moment::now();
-        let mut now = start;
-        let mut configured = settings(&["pipe_0"]);
-        configured.poll.requests_per_second = rate;
-        let mut account = Account::new(configured.clone(), start.wall, fastrand::Rng::with_seed(7), start);
-        let mut in_flight: Vec<(Request, Sent)> = Vec::new();
-        let mut sent_at: Vec<Instant> = Vec::new();
-        let mut paused_until = start.monotonic;
-        let mut read: BTreeMap<(PipelineId, Probe), Moment> = BTreeMap::new();
+        let mut world = World::new(rate);
         for step in steps {
-            while let Next::Send(request, sent) = account.next(now.monotonic) {
-                prop_assert!(now.monotonic >= paused_until, "a pause is kept");
-                prop_assert!(in_flight.len() < configured.poll.max_in_flight);
-                if let Request::Probe(..) = request {
-                    prop_assert!(!in_flight.iter().any(|(other, _)| *other == request), "{request:?} is in flight");
-                }
-                in_flight.push((request, sent));
-                sent_at.push(now.monotonic);
-            }
-            match step {
-                Step::Pass(millis) => now = now.after(Duration::from_millis(millis)),
-                Step::Respond(which, how) if !in_flight.is_empty() => {
-                    let (request, sent) = in_flight.swap_remove(which % in_flight.len());
-                    let response = respond(request, how);
-                    if let Some(Error::RateLimited { retry_after: Some(wait) }) = response.error() {
-                        paused_until = paused_until.max(now.monotonic + *wait);
-                    }
-                    if let (Response::Probe(id, probe), None) = (&response, response.error()) {
-                        read.insert((id.clone(), probe.probe()), now);
-                    }
-                    account.answered(sent, response, now);
-                }
-                Step::Respond(..) => {}
-                Step::NewKey => {
-                    account.key_replaced(now.wall, now.monotonic);
-                    paused_until = now.monotonic;
-                }
-                Step::Reload => {
-                    account.reconfigure(configured.clone(), now.wall, now);
-                    in_flight.clear();
-                }
-            }
-            let view = account.view(now);
-            prop_assert_eq!(account.schedule.len(), view.pipelines.len());
-            for (id, pipeline) in &view.pipelines {
-                for (probe, state) in pipeline.probes() {
-                    let at = state.read_at();
-                    prop_assert!(at.is_none() || at == read.get(&(id.clone(), probe)).copied());
-                    if state.is_fresh(now, view.stale_after) {
-                        prop_assert!(now.since(at.unwrap()) <= view.stale_after);
-                    }
-                }
-            }
-            let names: BTreeSet<_> = view.pipelines.keys().collect();
-            prop_assert_eq!(names.len(), view.pipelines.len());
+            world.send();
+            world.step(step);
+            world.check();
         }
+        world.heals();
+        let sent_at = world.sent_at;
         for (index, from) in sent_at.iter().enumerate() {
             for (count, to) in sent_at[index..].iter().enumerate() {
                 let allowed = rate * (*to - *from).as_secs_f64() + 1.0 + 0.05 * rate;

@@ -1,5 +1,7 @@
 //! Each kind where it must be, and the nearest harmless case where it must not.
 
+mod outages;
+
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
@@ -122,6 +124,9 @@ fn failed_since_it_failed_and_nothing_else_that_follows_from_it() {
     assert_eq!(scene.troubles(60, "b"), [("failed", Some(-50))], "at first sight: it may have failed before");
     scene.status(70, "b", "RUNNING", 2);
     assert_eq!(scene.troubles(80, "b"), []);
+    scene.lists(90, "bounded", json!({"execution_mode": "bounded"}));
+    scene.status(90, "bounded", "FAILED", 0);
+    assert_eq!(scene.troubles(90, "bounded"), [("failed", Some(-90))], "FAILED is not its end");
 }
 
 #[test]
@@ -209,6 +214,8 @@ fn no_progress_is_a_stall_when_there_is_something_to_do() {
     assert_eq!(scene.troubles(600, "waits"), []);
     scene.metrics(601, "waits", still(3));
     assert_eq!(scene.troubles(700, "waits"), [("stalled", Some(0))]);
+    scene.metrics(1_801, "waits", still(3));
+    assert_eq!(scene.troubles(1_801, "waits"), [("stalled", Some(0))], "and not without progress as well");
     scene.metrics(1_800, "quiet", still(0));
     assert_eq!(scene.troubles(1_900, "quiet"), []);
     scene.metrics(1_801, "quiet", still(0));
@@ -307,6 +314,14 @@ fn dropped_records() {
         scene.metrics(seconds, "a", metrics(seconds * 100, 15));
     }
     assert_eq!(scene.troubles(900, "a"), [], "it has stopped");
+    scene.metrics(930, "a", json!({"records_consumed": 10, "normalization_errors": 0}));
+    scene.metrics(960, "a", json!({"records_consumed": 4_000, "normalization_errors": 1}));
+    assert_eq!(scene.troubles(960, "a"), [], "the worker has started again");
+    for (seconds, dropped) in [(0, 5), (30, 15)] {
+        scene.lists(0, "b", json!({}));
+        scene.metrics(seconds, "b", json!({"normalization_errors": dropped}));
+    }
+    assert_eq!(scene.troubles(30, "b"), [("records_dropped", Some(30))], "of how many is not known");
 }
 
 #[test]
