@@ -54,6 +54,9 @@ use roster::{Roster, Supply, Taken};
 /// A pause that grows by less than this is not worth another line in the log: each response of one wave may lengthen it.
 const SAME_PAUSE: Duration = Duration::from_millis(250);
 
+/// An outage at the start keeps the exporter unready for no longer than this: its own metrics show the outage.
+const READY_AT_LAST: Duration = Duration::from_secs(60);
+
 /// What an account works with.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
@@ -133,7 +136,7 @@ pub struct Account {
     in_flight: HashSet<Request>,
     /// Goes before everything else: the next page of a list, a retry with a new key.
     urgent: VecDeque<Request>,
-    /// Was refused, and is sent again if the key's source holds a new key.
+    /// Was refused, and is sent again with the next key, unless this one is accepted before.
     refused: Option<Request>,
     /// Were not processed by the server, and are sent once more.
     lost: HashSet<Request>,
@@ -179,6 +182,7 @@ impl Account {
         }
         self.credential.replace(key_loaded_at);
         self.roster.abandon_walk(now.monotonic);
+        self.roster.expect_only(&settings.account.expect);
         self.budget.set_rate(settings.poll.requests_per_second);
         self.schedule = Schedule::new(Intervals::from(&settings.poll), now.monotonic);
         self.pipelines.retain(|id, pipeline| settings.includes(id, pipeline.listed()));
@@ -199,7 +203,6 @@ impl Account {
 
     /// What readers see.
     pub fn view(&mut self, now: Moment) -> View {
-        let waits = if self.credential.is_refused() { None } else { self.schedule.oldest_due(now.monotonic) };
         View {
             stale_after: self.settings.poll.stale_after,
             started: self.started,
@@ -209,7 +212,7 @@ impl Account {
             budget: BudgetView {
                 required: self.required(),
                 allowed: self.budget.rate(),
-                lag: waits.map(|due| now.monotonic.saturating_duration_since(due)),
+                next_due: if self.credential.is_refused() { None } else { self.schedule.oldest_due() },
                 paused_until: self
                     .budget
                     .paused_until(now.monotonic)
@@ -220,21 +223,34 @@ impl Account {
         }
     }
 
+    /// Whether it has been listed once, or has been refused, or has waited for it long enough.
+    pub fn is_ready(&self, now: Moment) -> bool {
+        self.roster.was_listed()
+            || self.credential.is_refused()
+            || self.credential.is_not_a_service_key()
+            || now.since(self.started) >= READY_AT_LAST
+    }
+
     /// What to do now. Each [`Next::Send`] takes from the budget.
     pub fn next(&mut self, now: Instant) -> Next {
         if self.in_flight.len() >= self.settings.poll.max_in_flight {
             return Next::Idle;
         }
-        let Some(due) = self.next_due(now) else { return Next::Idle };
-        if due > now {
-            return Next::WaitUntil(due);
+        let in_flight = &self.in_flight;
+        self.urgent.retain(|request| !in_flight.contains(request));
+        loop {
+            let Some(due) = self.next_due(now) else { return Next::Idle };
+            if due > now {
+                return Next::WaitUntil(due);
+            }
+            if let Err(later) = self.budget.take(now) {
+                return Next::WaitUntil(later);
+            }
+            if let Some(request) = self.next_request(now) {
+                self.in_flight.insert(request.clone());
+                return Next::Send(request, Sent { at: now, generation: self.credential.generation() });
+            }
         }
-        if let Err(later) = self.budget.take(now) {
-            return Next::WaitUntil(later);
-        }
-        let Some(request) = self.next_request(now) else { return Next::Idle };
-        self.in_flight.insert(request.clone());
-        Next::Send(request, Sent { at: now, generation: self.credential.generation() })
     }
 
     fn next_due(&mut self, now: Instant) -> Option<Instant> {
@@ -247,10 +263,8 @@ impl Account {
     }
 
     fn next_request(&mut self, now: Instant) -> Option<Request> {
-        while let Some(request) = self.urgent.pop_front() {
-            if !self.in_flight.contains(&request) {
-                return Some(request);
-            }
+        if let Some(request) = self.urgent.pop_front() {
+            return Some(request);
         }
         if self.roster.due().is_some_and(|due| due <= now) && !self.has_listed_enough() {
             self.roster.begin(self.settings.max_pipelines, now);
@@ -277,8 +291,8 @@ impl Account {
     pub fn is_done(&self, now: Instant) -> bool {
         let idle = self.in_flight.is_empty() && self.urgent.is_empty();
         let asked = self.roster.was_listed() && self.schedule.unanswered() == 0;
-        // With a key that has just been replaced, another list follows at once, and has the last word.
-        let lists_again = self.credential.is_refused() && self.roster.due().is_some_and(|due| due <= now);
+        // With a new key, or without a page size that was refused, another list follows at once, and has the last word.
+        let lists_again = self.roster.due().is_some_and(|due| due <= now);
         idle && (asked || (self.roster.failure().is_some() && !lists_again))
     }
 
@@ -297,8 +311,8 @@ impl Account {
         self.keep_silent(response.error(), sent, now, &mut events);
         let verdict = response.verdict();
         let is_of_current_key = sent.generation == self.credential.generation();
-        // The old key was still on its way when it was replaced: nothing is known about the new one.
-        let is_late = !is_of_current_key && matches!(verdict, KeyVerdict::Unauthorized | KeyVerdict::NotServiceKey);
+        // The old key was still on its way when it was replaced: what it may not see says nothing about the new one.
+        let is_late = !is_of_current_key && matches!(failure, Some(Reason::Unauthorized | Reason::Forbidden));
         if is_late || self.is_lost(&request, response.error()) {
             self.ask_again(request, now.monotonic);
             return events;
@@ -345,6 +359,9 @@ impl Account {
             }
             KeyVerdict::Nothing => false,
         };
+        if !self.credential.is_refused() {
+            self.refused = None;
+        }
         if was_refused {
             events.push(Event::KeyAcceptedAgain);
             // The key may be another group's: see what it shows.
@@ -414,7 +431,7 @@ impl Account {
             Err(error) => return self.list_failed(error, now, events),
         };
         self.requests.count_unknown(page.unknown_fields());
-        match self.roster.take(page) {
+        match self.roster.take(page, now.monotonic) {
             None => {}
             Some(Err(error)) => {
                 self.requests.count_failure(Operation::List, error.reason());
@@ -436,8 +453,7 @@ impl Account {
     fn take_listed(&mut self, id: PipelineId, listed: ListedPipeline, now: Moment, events: &mut Vec<Event>) {
         self.requests.count_unknown(listed.unknown_fields());
         if !self.settings.includes(&id, &listed) {
-            self.pipelines.remove(&id);
-            self.schedule.remove(&id);
+            self.forget(&id);
             return;
         }
         let policy = self.settings.policy(&id, &listed);
@@ -456,17 +472,26 @@ impl Account {
         }
     }
 
+    fn forget(&mut self, id: &PipelineId) -> Option<Arc<Pipeline>> {
+        self.schedule.remove(id);
+        self.lost.retain(|request| !matches!(request, Request::Probe(lost, _) if lost == id));
+        self.pipelines.remove(id)
+    }
+
     fn list_complete(&mut self, whole: bool, truncated: bool, now: Moment, events: &mut Vec<Event>) {
-        let known = self.pipelines.iter().map(|(id, pipeline)| (id, pipeline.is_known_to_the_api()));
+        let known = self.pipelines.iter().map(|(id, pipeline)| (id, pipeline.existence()));
         for id in self.roster.gone(whole, truncated, known) {
-            self.schedule.remove(&id);
-            let name = self.pipelines.remove(&id).and_then(|pipeline| pipeline.name());
+            let name = self.forget(&id).and_then(|pipeline| pipeline.name());
             events.push(Event::PipelineIsGone(PipelineName { id, name }));
         }
         let settings = &self.settings;
         let expect = settings.account.expect.iter().filter(|id| settings.shard.owns(id));
         let expected = self.roster.expected(whole, truncated, expect, |id| self.pipelines.contains_key(id));
         let completed = self.roster.complete(expected, truncated, self.supply(), now);
+        if self.credential.is_refused() {
+            // Its pages were sent before the refusal: the next list shows whether the key is accepted again.
+            self.roster.back_off(now.monotonic);
+        }
         self.requests.count_unknown(std::iter::repeat_n(UnknownField::Id, completed.without_id));
         if completed.was_failing {
             events.push(Event::ListSucceeds { pipelines: self.pipelines.len() });

@@ -251,9 +251,10 @@ fn write_fleet(
         }
     }
     let changes = accounts.iter().filter_map(|view| view.view.changes_in(now));
-    // A lag grows all the time: a second's resolution is enough for it.
-    let lags = accounts.iter().any(|view| view.view.budget.lag.is_some());
-    changes.chain(lags.then_some(REST)).min()
+    // From when a probe is overdue, the lag grows all the time: a second's resolution is enough for it.
+    let due = accounts.iter().filter_map(|view| view.view.budget.next_due);
+    let lags = due.map(|due| due.saturating_duration_since(now.monotonic).max(REST));
+    changes.chain(lags).min()
 }
 
 /// The fleet's part alone, written once and not kept.

@@ -79,7 +79,7 @@ impl Fleet {
 
     /// Whether every account has had its first response to the list, or has waited long enough for it.
     pub fn is_ready(&self, now: Moment) -> bool {
-        self.accounts().iter().all(|account| account.view(now).is_ready(now))
+        self.accounts().iter().all(|account| account.read(|account| account.is_ready(now)))
     }
 }
 

@@ -64,7 +64,7 @@ impl Run {
                 if answered(&turn, at - self.start) {
                     self.schedule.hasten_others(id, *probe, self.now);
                 }
-                self.schedule.oldest_due(self.now);
+                self.schedule.oldest_due();
             }
             let next_answer = self.in_flight.front().map(|(at, _)| *at + LATENCY);
             let mut wake = self.schedule.next_due(self.now);

@@ -21,7 +21,7 @@ pub struct Pipeline {
     listed_at: Moment,
     /// Whose it is, and when it is in trouble; `None` is nobody and the defaults.
     policy: Option<Arc<Policy>>,
-    desired: Since<Option<DesiredStatus>>,
+    wanted: Since<bool>,
     probes: [ProbeState; Probe::COUNT],
     status: Option<Status>,
     phase: Since<Option<Phase>>,
@@ -65,6 +65,17 @@ pub enum Change {
     },
 }
 
+/// Whether the API still knows a pipeline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Existence {
+    /// A probe succeeded, and none was answered 404.
+    Answers,
+    /// A probe was answered 404.
+    NotFound,
+    /// All probes failed for other reasons, or none was sent.
+    Unclear,
+}
+
 /// What a response has changed.
 #[derive(Debug, Default)]
 pub(super) struct Observed {
@@ -75,14 +86,14 @@ pub(super) struct Observed {
 
 impl Pipeline {
     pub(super) fn new(id: PipelineId, listed: ListedPipeline, policy: Option<Arc<Policy>>, at: Moment) -> Self {
-        let mut desired = Since::default();
-        desired.set(listed.desired_status(), at);
+        let mut wanted = Since::default();
+        wanted.set(listed.desired_status() != Some(DesiredStatus::Paused), at);
         Self {
             id,
             listed,
             listed_at: at,
             policy,
-            desired,
+            wanted,
             probes: Default::default(),
             status: None,
             phase: Since::default(),
@@ -118,8 +129,9 @@ impl Pipeline {
     /// Takes in what a list says of it.
     pub(super) fn relist(&mut self, listed: ListedPipeline, policy: Option<Arc<Policy>>, at: Moment) -> Option<Change> {
         self.policy = policy;
+        let was = self.listed.desired_status();
         let is = listed.desired_status();
-        let was = self.desired.set(is, at);
+        self.wanted.set(is != Some(DesiredStatus::Paused), at);
         self.listed_at = at;
         // Mostly nothing has changed. Then the texts that are there already stay, which others share.
         if self.listed != listed {
@@ -260,9 +272,10 @@ impl Pipeline {
         self.destination.as_ref()
     }
 
-    /// When each of its parts came.
+    /// When each of its parts came, and when it went on duty.
     pub(super) fn moments(&self) -> impl Iterator<Item = Moment> {
-        self.probes.iter().flat_map(ProbeState::moments).chain([self.listed_at])
+        let wanted = self.wanted.began().map(|began| began.at);
+        self.probes.iter().flat_map(ProbeState::moments).chain([self.listed_at]).chain(wanted)
     }
 
     /// When the newest reading of any of its probes came.
@@ -277,8 +290,7 @@ impl Pipeline {
 
     /// How long nothing had moved when the metrics were last read, while it was meant to run and did.
     pub fn idle(&self) -> Option<Duration> {
-        let began =
-            [self.desired.began(), self.running.began()].into_iter().flatten().filter(|began| !began.or_earlier);
+        let began = [self.wanted.began(), self.running.began()].into_iter().flatten().filter(|began| !began.or_earlier);
         let since = began.map(|began| began.at).chain(self.last_progress).max_by_key(|at| at.monotonic);
         Some(self.probe(Probe::Metrics).read_at()?.since(self.last_progress.and(since)?))
     }
@@ -288,9 +300,9 @@ impl Pipeline {
         &self.drops
     }
 
-    /// What the user wanted last, and since when.
-    pub fn desired(&self) -> &Since<Option<DesiredStatus>> {
-        &self.desired
+    /// Whether the user wanted it to run, and since when. A wish that is unknown counts as that.
+    pub fn wanted(&self) -> &Since<bool> {
+        &self.wanted
     }
 
     /// What the worker did last, and since when.
@@ -335,8 +347,7 @@ impl Pipeline {
 
     /// Paused, or bounded and at its end, as far as is known last: it has nothing to do.
     pub fn is_off_duty(&self) -> bool {
-        let paused = self.desired.state() == Some(DesiredStatus::Paused);
-        paused || (self.is_bounded() && self.phase.state() == Some(Phase::Stopped))
+        !self.wanted.state() || (self.is_bounded() && self.phase.state() == Some(Phase::Stopped))
     }
 
     /// Meant to run, and `RUNNING` when its status was last read.
@@ -355,12 +366,13 @@ impl Pipeline {
         forbidden.filter_map(ProbeState::fails_since).min_by_key(|began| began.at.monotonic)
     }
 
-    /// Whether the API still knows it, as far as its probes tell: the newest attempt of one succeeded, and none was
-    /// answered 404.
-    pub(super) fn is_known_to_the_api(&self) -> bool {
-        let is_tried = |probe: &&ProbeState| probe.was_tried();
-        let not_found = self.probes.iter().any(|probe| probe.failure() == Some(Reason::NotFound));
-        !not_found && self.probes.iter().filter(is_tried).any(|probe| probe.failure().is_none())
+    /// Whether the API still knows it, as far as the newest attempts of its probes tell.
+    pub(super) fn existence(&self) -> Existence {
+        if self.probes.iter().any(|probe| probe.failure() == Some(Reason::NotFound)) {
+            return Existence::NotFound;
+        }
+        let answers = self.probes.iter().any(|probe| probe.was_tried() && probe.failure().is_none());
+        if answers { Existence::Answers } else { Existence::Unclear }
     }
 
     /// Why the newest attempt of a probe failed, if it did.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, Instant};
 
 use super::backoff::Backoff;
+use super::pipeline::Existence;
 use super::walk::{Step, Walk};
 use super::{Beginning, Since};
 use crate::api::{Error, Group, ListPage, ListedPipeline, PipelineId, Reason};
@@ -111,7 +112,12 @@ impl Listing {
         self.concerns.iter().map(|(concern, began)| (concern, *began))
     }
 
-    /// Whether the newest list succeeded. One that should have followed long ago, but for a pause, is not known to.
+    /// When the next list was to begin, or the one under way to go on.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// Whether the newest list succeeded. One that should have gone on long ago, but for a pause, is not known to.
     pub fn is_up(&self, now: Moment, stale_after: Duration) -> bool {
         let is_overdue = self.due.is_some_and(|due| now.monotonic.saturating_duration_since(due) > stale_after);
         self.latest.is_some() && self.failure.is_none() && !is_overdue
@@ -159,7 +165,7 @@ pub(super) struct Taken {
 pub(super) struct Roster {
     listing: Listing,
     walk: Option<Walk>,
-    /// When the next walk begins.
+    /// When the next walk begins, or since when the one under way could go on.
     due: Instant,
     /// When the newest walk began.
     started: Option<Instant>,
@@ -188,7 +194,7 @@ impl Roster {
 
     /// What readers see.
     pub(super) fn listing(&self) -> Listing {
-        Listing { due: self.walk.is_none().then_some(self.due), ..self.listing.clone() }
+        Listing { due: Some(self.due), ..self.listing.clone() }
     }
 
     /// Why the newest list failed, if it did.
@@ -245,38 +251,47 @@ impl Roster {
         self.due = now;
     }
 
+    /// Nothing else is expected from now on.
+    pub(super) fn expect_only(&mut self, expect: &[PipelineId]) {
+        if let Some(list) = &mut self.listing.latest {
+            list.expected.retain(|(id, _)| expect.contains(id));
+        }
+        self.listing.concerns.retain(|concern, _| !matches!(concern, Concern::Missing(id) if !expect.contains(id)));
+    }
+
     /// Takes a page of the walk that is under way; `None` if none is.
     ///
     /// # Errors
     /// What is wrong with the page.
-    pub(super) fn take(&mut self, page: ListPage) -> Option<Result<Taken, Error>> {
+    pub(super) fn take(&mut self, page: ListPage, now: Instant) -> Option<Result<Taken, Error>> {
         let taken = self.walk.as_mut()?.take(page);
+        self.due = now;
         Some(taken.map(|(listed, step)| Taken { listed, step }))
     }
 
-    /// The walk has come to its end. Returns the pipelines that are gone; `known` are those that were known before, and
-    /// whether the API still knows each, as far as its probes tell.
+    /// The walk has come to its end. Returns the pipelines that are gone; `known` are those that were known before.
     pub(super) fn gone<'a>(
         &mut self,
         whole: bool,
         truncated: bool,
-        known: impl Iterator<Item = (&'a PipelineId, bool)>,
+        known: impl Iterator<Item = (&'a PipelineId, Existence)>,
     ) -> Vec<PipelineId> {
         let Some(walk) = &self.walk else { return Vec::new() };
+        let unseen = known.filter(|(id, _)| !walk.seen.contains(*id));
         if truncated || walk.without_id > 0 {
-            // What a list hides is not gone.
-            return Vec::new();
+            // What a list hides is not gone, unless the probes say so as well.
+            let gone = unseen.filter(|(_, existence)| *existence == Existence::NotFound);
+            return gone.map(|(id, _)| id.clone()).collect();
         }
-        let unseen: Vec<_> = known.filter(|(id, _)| !walk.seen.contains(*id)).collect();
         self.missed.retain(|id| !walk.seen.contains(id));
         let mut gone = Vec::new();
-        for (id, is_known_to_the_api) in unseen {
+        for (id, existence) in unseen {
             let missed_before = !self.missed.insert(id.clone());
             // Between two pages, one may be deleted and another one made: then the count fits, and yet paging has
             // skipped a third. One that answers is still there, unless it is missing again.
             let is_gone = match (whole, missed_before) {
                 (true, true) => true,
-                (true, false) | (false, true) => !is_known_to_the_api,
+                (true, false) | (false, true) => existence != Existence::Answers,
                 (false, false) => false,
             };
             if is_gone {
@@ -369,14 +384,15 @@ impl Roster {
     }
 
     /// When the next list begins: stretched like the probes' intervals, but no further than its share of the budget asks
-    /// for, and never for more than half of the time.
+    /// for, and after one that took long, as long again: lists take half of the time at most. One that a pause held up
+    /// for hours does not hold up the next.
     fn next(&self, started: Instant, supply: Supply, now: Instant) -> Instant {
         let discovery = supply.discovery.as_secs_f64();
         let stretched = discovery * (supply.required / supply.allowed).max(1.0);
         let share = f64::from(self.pages()) / (LIST_SHARE * supply.allowed);
         let interval = seconds(stretched.min(share).max(discovery));
         let took = now.saturating_duration_since(started);
-        (started + interval).max(now + took)
+        (started + interval).max(now + took.min(interval))
     }
 }
 
@@ -405,7 +421,8 @@ mod tests {
 
     fn list(roster: &mut Roster, json: &str, expect: &[PipelineId], now: Moment) -> Vec<(PipelineId, bool)> {
         roster.begin(100, now.monotonic);
-        let Taken { step, .. } = roster.take(serde_json::from_str(json).unwrap()).unwrap().unwrap();
+        let page = serde_json::from_str(json).unwrap();
+        let Taken { step, .. } = roster.take(page, now.monotonic).unwrap().unwrap();
         let Step::End { whole, truncated } = step else { panic!("{step:?}") };
         let expected = roster.expected(whole, truncated, expect.iter(), |_| false);
         roster.complete(expected.clone(), truncated, SMALL, now);
@@ -439,7 +456,7 @@ mod tests {
         roster.begin(100, later);
         roster.request(SMALL, later);
         assert_eq!(roster.due(), None, "one is under way, and another one follows");
-        let Taken { .. } = roster.take(serde_json::from_str(r#"{"items":[]}"#).unwrap()).unwrap().unwrap();
+        roster.take(serde_json::from_str(r#"{"items":[]}"#).unwrap(), later).unwrap().unwrap();
         roster.complete(Vec::new(), false, SMALL, now.after(Duration::from_secs(30)));
         assert_eq!(
             roster.due(),
@@ -470,16 +487,17 @@ mod tests {
         let now = Moment::now();
         let id = PipelineId::new("pipe_1").unwrap();
         let empty = r#"{"items":[],"pagination":{"has_more":false}}"#;
-        let gone = |roster: &mut Roster, answers| {
+        let gone = |roster: &mut Roster, existence| {
             roster.begin(100, now.monotonic);
-            roster.take(serde_json::from_str(empty).unwrap()).unwrap().unwrap();
-            let gone = roster.gone(true, false, [(&id, answers)].into_iter());
+            roster.take(serde_json::from_str(empty).unwrap(), now.monotonic).unwrap().unwrap();
+            let gone = roster.gone(true, false, [(&id, existence)].into_iter());
             roster.complete(Vec::new(), false, SMALL, now);
             gone.len()
         };
-        assert_eq!(gone(&mut roster(now.monotonic), false), 1);
+        assert_eq!(gone(&mut roster(now.monotonic), Existence::NotFound), 1);
+        assert_eq!(gone(&mut roster(now.monotonic), Existence::Unclear), 1);
         let mut roster = roster(now.monotonic);
-        assert_eq!(gone(&mut roster, true), 0, "paging may have skipped it");
-        assert_eq!(gone(&mut roster, true), 1, "twice is enough");
+        assert_eq!(gone(&mut roster, Existence::Answers), 0, "paging may have skipped it");
+        assert_eq!(gone(&mut roster, Existence::Answers), 1, "twice is enough");
     }
 }

@@ -209,21 +209,17 @@ impl Schedule {
 
     /// When the next probe is due; at or before `now` if one is due already.
     pub fn next_due(&mut self, now: Instant) -> Option<Instant> {
-        self.drop_void();
-        let due = self.queue.peek()?.0.due;
         let time = self.virtual_time(now);
-        if time > due + SLACK {
-            self.frozen += time - due - SLACK;
-        }
+        let due = self.queue.peek()?.0.due;
         Some(now + due.saturating_sub(time))
     }
 
-    /// When the most overdue probe should have been sent, if one is overdue.
-    pub fn oldest_due(&mut self, now: Instant) -> Option<Instant> {
+    /// When the next probe would be sent if nothing were in the way: in the past if it is overdue.
+    pub fn oldest_due(&mut self) -> Option<Instant> {
         self.drop_void();
         let Reverse(entry) = self.queue.peek()?;
         let pipeline = self.pipelines[entry.index as usize].as_ref()?;
-        Some(pipeline.slots[entry.probe as usize].wanted).filter(|wanted| *wanted < now)
+        Some(pipeline.slots[entry.probe as usize].wanted)
     }
 
     /// Takes the next probe, if one is due. It comes back with [`done`](Self::done) or [`again`](Self::again).
@@ -283,7 +279,6 @@ impl Schedule {
     /// had only from what has been saved up for them: however much of a fleet smells, nobody starves.
     pub fn hasten_others(&mut self, id: &PipelineId, than: Probe, now: Instant) {
         let time = self.virtual_time(now);
-        self.drop_void();
         let others_wait = self.queue.peek().is_some_and(|Reverse(entry)| entry.due < time);
         let Some(&index) = self.indexes.get(id) else { return };
         let Some(pipeline) = self.pipelines[index as usize].as_mut() else { return };
@@ -315,8 +310,14 @@ impl Schedule {
         Some((index, &mut pipeline.slots[probe as usize]))
     }
 
-    fn virtual_time(&self, now: Instant) -> Virtual {
-        now.saturating_duration_since(self.start).saturating_sub(self.frozen)
+    /// It has stood still while the most overdue probe had to wait, be it for a key.
+    fn virtual_time(&mut self, now: Instant) -> Virtual {
+        self.drop_void();
+        let time = now.saturating_duration_since(self.start).saturating_sub(self.frozen);
+        let Some(Reverse(entry)) = self.queue.peek() else { return time };
+        let latest = (entry.due + SLACK).min(time);
+        self.frozen += time - latest;
+        latest
     }
 
     fn frequency(&self, probe: Probe, pace: Pace) -> f64 {
@@ -447,7 +448,7 @@ mod tests {
         (0..30).for_each(|number| schedule.insert(&id(number), start, |_| false));
         drive(&mut schedule, start, 1e6, 60);
         let later = start + Duration::from_secs(660);
-        assert!(schedule.oldest_due(later).unwrap() < start + Duration::from_secs(65));
+        assert!(schedule.oldest_due().unwrap() < start + Duration::from_secs(65));
         let sent = drive(&mut schedule, later, 1e6, 2);
         assert!(sent.len() < 20, "{} probes in two seconds, where 4 per second are needed", sent.len());
     }

@@ -1,6 +1,6 @@
 //! What an account does with responses: the cases that matter, then any sequence of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use serde_json::json;
@@ -189,6 +189,146 @@ fn once_is_over_when_everything_has_been_asked_or_the_list_fails() {
     assert_eq!(refused.failure(), Error::of_status(401));
 }
 
+#[test]
+fn a_403_for_the_old_key_says_nothing_about_what_the_new_one_may_see() {
+    let start = Moment::now();
+    let mut account = account_of_one(start);
+    let (_, sent) = sends(&mut account, start.monotonic).remove(0);
+    account.key_replaced(start.wall, start.monotonic);
+    let late = Response::Probe(id("pipe_1"), failed(Error::of_status(403).unwrap()));
+    assert_eq!(account.answered(sent, late, start.after(seconds(1))), []);
+    assert!(!account.view(start).pipelines[&id("pipe_1")].is_forbidden());
+    let again = sends(&mut account, start.monotonic + seconds(1));
+    assert!(again.iter().any(|(request, _)| *request == probe("pipe_1", Probe::Status)), "{again:?}");
+}
+
+#[test]
+fn a_request_that_was_refused_is_not_sent_again_once_the_key_is_accepted_after_all() {
+    let start = Moment::now();
+    let mut account = account_of_one(start);
+    account.probed("pipe_1", failed(Error::of_status(401).unwrap()), start);
+    account.lists(&[], start.after(seconds(1)));
+    let later = start.monotonic + seconds(2);
+    account.key_replaced(start.wall, later);
+    assert_eq!(sends(&mut account, later), [], "its pipeline is gone");
+}
+
+#[test]
+fn the_last_page_that_was_sent_before_a_refusal_does_not_delay_the_next_list() {
+    let start = Moment::now();
+    let mut account = account_of_one(start);
+    account.roster.begin(100, start.monotonic);
+    account.probed("pipe_1", failed(Error::of_status(401).unwrap()), start.after(seconds(1)));
+    let page = json!({"items": [{"id": "pipe_1"}], "pagination": {"has_more": false}});
+    let sent = Sent { at: start.monotonic, generation: 1 };
+    account.answered(sent, Response::Page(1, Ok(serde_json::from_value(page).unwrap())), start.after(seconds(2)));
+    assert!(account.view(start).credential.is_refused());
+    assert!(account.roster.due().is_some_and(|due| due <= start.monotonic + seconds(3)), "{:?}", account.roster.due());
+}
+
+#[test]
+fn a_truncated_list_and_a_404_drop_a_pipeline_together() {
+    let start = Moment::now();
+    let mut account = account(&[], start);
+    account.settings.max_pipelines = 2;
+    let [a, b, c] = ["a", "b", "c"].map(|id| json!({"id": id}));
+    account.lists(&[a.clone(), b.clone(), c.clone()], start);
+    account.lists(&[b.clone(), c.clone(), json!({"id": "d"})], start);
+    assert!(account.pipelines.contains_key(&id("a")), "a truncated list may hide it");
+    account.probed("a", failed(Error::of_status(404).unwrap()), start);
+    account.lists(&[b, c, json!({"id": "d"})], start);
+    assert!(!account.pipelines.contains_key(&id("a")));
+}
+
+#[test]
+fn a_list_that_waits_for_its_next_page_for_long_is_not_known_to_succeed() {
+    let start = Moment::now();
+    let mut account = account_of_one(start);
+    account.roster.begin(100, start.monotonic);
+    let page = json!({"items": [{"id": "pipe_1"}], "pagination": {"has_more": true}});
+    let sent = Sent { at: start.monotonic, generation: 1 };
+    account.answered(sent, Response::Page(1, Ok(serde_json::from_value(page).unwrap())), start);
+    account.probed("pipe_1", failed(Error::RateLimited { retry_after: Some(seconds(3_600)) }), start);
+    let is_up = |account: &mut Account, after| {
+        let now = start.after(seconds(after));
+        account.view(now).is_up(now)
+    };
+    assert!(is_up(&mut account, 300));
+    assert!(!is_up(&mut account, 301));
+}
+
+#[test]
+fn a_list_that_a_pause_has_held_up_does_not_hold_up_the_next() {
+    let start = Moment::now();
+    let mut account = account_of_one(start);
+    account.roster.begin(100, start.monotonic);
+    let sent = Sent { at: start.monotonic, generation: 1 };
+    account.answered(sent, page(1, 3, true), start);
+    let hour = start.after(seconds(3_600));
+    account.answered(Sent { at: hour.monotonic, generation: 1 }, page(2, 1, false), hour);
+    assert_eq!(account.roster.due(), Some(hour.monotonic + seconds(60)));
+}
+
+#[test]
+fn a_pipeline_that_is_new_after_an_hour_without_a_key_is_probed_at_once() {
+    let start = Moment::now();
+    let mut account = account_of_one(start);
+    account.probed("pipe_1", failed(Error::of_status(401).unwrap()), start);
+    let hour = start.after(seconds(3_600));
+    account.lists(&[json!({"id": "pipe_1"}), json!({"id": "new"})], hour);
+    let sent = sends(&mut account, hour.monotonic);
+    assert!(sent.iter().any(|(request, _)| *request == probe("new", Probe::Metrics)), "{sent:?}");
+}
+
+#[test]
+fn once_asks_for_a_page_without_a_size_if_the_size_is_refused() {
+    let start = Moment::now();
+    let mut account = account(&[], start);
+    account.ask_once();
+    let refused = Error::PageSizeRefused { status: 422, said: Default::default() };
+    account.hears(Response::Page(1, Err(refused)), start);
+    assert!(!account.is_done(start.monotonic));
+    assert_eq!(sends(&mut account, start.monotonic).len(), 1);
+}
+
+#[test]
+fn a_view_says_when_it_will_look_different_without_a_response() {
+    let start = Moment::now();
+    let mut account = account(&[], start);
+    account.lists(&[], start);
+    account.settings.poll.stale_after = seconds(100);
+    account.hears(Response::Page(1, Err(Error::RateLimited { retry_after: Some(seconds(3_600)) })), start);
+    account.lists(&[], start.after(seconds(1)));
+    let now = start.after(seconds(120));
+    let changes_in = account.view(now).changes_in(now).unwrap();
+    let before = now.after(changes_in - Duration::from_nanos(1));
+    let after = now.after(changes_in);
+    assert!(account.view(before).is_up(before), "{changes_in:?}");
+    assert!(!account.view(after).is_up(after), "{changes_in:?}");
+}
+
+#[test]
+fn what_is_no_longer_expected_is_not_missing() {
+    let start = Moment::now();
+    let mut account = account(&["pipe_1", "pipe_2"], start);
+    account.lists(&[], start);
+    account.reconfigure(settings(&["pipe_2"]), start.wall, start);
+    let view = account.view(start);
+    let missing: Vec<_> = view.listing.concerns().map(|(concern, _)| concern.clone()).collect();
+    assert_eq!(missing, [Concern::Missing(id("pipe_2"))]);
+    assert_eq!(view.listing.latest().unwrap().expected, [(id("pipe_2"), true)]);
+}
+
+#[test]
+fn a_retry_that_is_under_way_already_does_not_hide_what_is_due_next() {
+    let start = Moment::now();
+    let mut account = account_of_one(start);
+    let sent = sends(&mut account, start.monotonic);
+    account.urgent.push_back(sent[0].0.clone());
+    let later = start.monotonic + seconds(1);
+    assert_eq!(account.next(later), Next::WaitUntil(start.monotonic + seconds(60)), "the next list");
+}
+
 /// What the world does to an account.
 #[derive(Debug, Clone)]
 enum Step {
@@ -213,7 +353,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 fn error(how: u8) -> Error {
-    match how % 8 {
+    match how % 9 {
         0 => Error::of_status(401).unwrap(),
         1 => Error::of_status(403).unwrap(),
         2 => Error::of_status(404).unwrap(),
@@ -221,18 +361,22 @@ fn error(how: u8) -> Error {
         4 => Error::RateLimited { retry_after: None },
         5 => Error::of_status(503).unwrap(),
         6 => Error::Decode("x".to_owned()),
+        7 => Error::Unsent("x".to_owned()),
         _ => Error::Disconnected("x".to_owned()),
     }
 }
 
+/// A page of so many pipelines.
+fn page(number: u32, pipelines: u8, has_more: bool) -> Response {
+    let items: Vec<_> = (0..pipelines).map(|n| json!({"id": format!("pipe_{n}"), "status": "running"})).collect();
+    let page = json!({"items": items, "pagination": {"has_more": has_more}});
+    Response::Page(number, Ok(serde_json::from_value(page).unwrap()))
+}
+
 fn respond(request: Request, how: u8) -> Response {
     match request {
-        Request::Page(number) if how < 160 => {
-            // Pipelines come and go with `how`; pages may promise more.
-            let items: Vec<_> = (0..how % 7).map(|n| json!({"id": format!("pipe_{n}"), "status": "running"})).collect();
-            let page = json!({"items": items, "pagination": {"has_more": how % 5 == 0 && number < 3}});
-            Response::Page(number, Ok(serde_json::from_value(page).unwrap()))
-        }
+        // Pipelines come and go with `how`; pages may promise more.
+        Request::Page(number) if how < 160 => page(number, how % 7, how % 5 == 0 && number < 3),
         Request::Page(number) => Response::Page(number, Err(error(how))),
         Request::Probe(id, probe) if how < 160 => {
             let data = match probe {
@@ -249,69 +393,212 @@ fn respond(request: Request, how: u8) -> Response {
     }
 }
 
+/// No request is in flight for longer.
+const TIMEOUT: Duration = Duration::from_secs(20);
+/// How a response says that: see [`respond`].
+const TIMES_OUT: u8 = 188;
+
+/// An account, what was sent for it, and what must hold of it.
+struct World {
+    configured: Settings,
+    account: Account,
+    now: Moment,
+    in_flight: Vec<(Request, Sent)>,
+    sent_at: Vec<Instant>,
+    paused_until: Instant,
+    /// When each probe last succeeded.
+    read: BTreeMap<(PipelineId, Probe), Moment>,
+    /// When the newest 401 came for the key in use, unless something that was sent later has been accepted.
+    refused: Option<Instant>,
+    /// When a list last began, unless something has happened since that calls for another one at once.
+    listed: Option<Instant>,
+    /// Responses that came in.
+    heard: u64,
+    counted: Vec<u64>,
+}
+
+impl World {
+    fn new(rate: f64) -> Self {
+        let now = Moment::now();
+        let mut configured = settings(&["pipe_0"]);
+        configured.poll.requests_per_second = rate;
+        Self {
+            account: Account::new(configured.clone(), now.wall, fastrand::Rng::with_seed(7), now),
+            configured,
+            now,
+            in_flight: Vec::new(),
+            sent_at: Vec::new(),
+            paused_until: now.monotonic,
+            read: BTreeMap::new(),
+            refused: None,
+            listed: None,
+            heard: 0,
+            counted: Vec::new(),
+        }
+    }
+
+    /// Sends what is due. Returns until when nothing is.
+    fn send(&mut self) -> Option<Instant> {
+        let now = self.now.monotonic;
+        loop {
+            match self.account.next(now) {
+                Next::Send(request, sent) => self.sent(request, sent),
+                Next::WaitUntil(wake) => {
+                    assert!(wake > now);
+                    return Some(wake);
+                }
+                Next::Idle => {
+                    assert!(!self.in_flight.is_empty(), "nothing would ever be sent again");
+                    return None;
+                }
+            }
+        }
+    }
+
+    fn sent(&mut self, request: Request, sent: Sent) {
+        let now = self.now.monotonic;
+        assert!(now >= self.paused_until, "a pause is kept");
+        assert!(self.in_flight.len() < self.configured.poll.max_in_flight);
+        assert!(!self.in_flight.iter().any(|(other, _)| *other == request), "{request:?} is in flight");
+        if self.refused.is_some() {
+            assert!(matches!(request, Request::Page(_)), "{request:?} with a dead key");
+        }
+        if request == Request::Page(1) {
+            let before = self.listed.replace(now);
+            let wait = before.map(|before| now - before);
+            assert!(wait.is_none_or(|wait| wait >= Duration::from_millis(500)), "a list after {wait:?}");
+        }
+        self.in_flight.push((request, sent));
+        self.sent_at.push(now);
+    }
+
+    fn hear(&mut self, which: usize, respond: impl FnOnce(Request) -> Response) {
+        let (request, sent) = self.in_flight.swap_remove(which % self.in_flight.len());
+        let response = respond(request);
+        let now = self.now.monotonic;
+        let error = response.error();
+        if let Some(wait) = error.and_then(Error::retry_after) {
+            self.paused_until = self.paused_until.max(now + wait);
+        }
+        if let (Response::Probe(id, probe), None) = (&response, error) {
+            self.read.insert((id.clone(), probe.probe()), self.now);
+        }
+        if error.is_some_and(Error::is_unsent) {
+            self.listed = None;
+        }
+        let is_of_current_key = sent.generation == self.account.credential.generation();
+        match response.verdict() {
+            KeyVerdict::Unauthorized if is_of_current_key => {
+                if self.refused.is_none_or(|refused| sent.at >= refused) {
+                    self.refused = Some(now);
+                }
+            }
+            KeyVerdict::Accepted | KeyVerdict::NotServiceKey if is_of_current_key => {
+                if self.refused.is_some_and(|refused| sent.at >= refused) {
+                    self.listed = None;
+                }
+                self.refused = self.refused.filter(|refused| sent.at < *refused);
+            }
+            _ => {}
+        }
+        self.heard += 1;
+        self.account.answered(sent, response, self.now);
+        if self.refused.is_some() {
+            assert!(self.account.credential.is_refused());
+        }
+    }
+
+    fn step(&mut self, step: Step) {
+        match step {
+            Step::Pass(millis) => {
+                let time = Duration::from_millis(millis);
+                while time > TIMEOUT && !self.in_flight.is_empty() {
+                    self.hear(0, |request| respond(request, TIMES_OUT));
+                }
+                self.now = self.now.after(time);
+            }
+            Step::Respond(which, how) if !self.in_flight.is_empty() => {
+                self.hear(which, |request| respond(request, how));
+            }
+            Step::Respond(..) => {}
+            Step::NewKey => {
+                self.account.key_replaced(self.now.wall, self.now.monotonic);
+                self.paused_until = self.now.monotonic;
+                self.refused = None;
+                self.listed = None;
+            }
+            Step::Reload => {
+                self.account.reconfigure(self.configured.clone(), self.now.wall, self.now);
+                self.in_flight.clear();
+                self.listed = None;
+            }
+        }
+    }
+
+    fn check(&mut self) {
+        let view = self.account.view(self.now);
+        assert_eq!(self.account.schedule.len(), view.pipelines.len());
+        for (id, pipeline) in &view.pipelines {
+            for (probe, state) in pipeline.probes() {
+                let at = state.read_at();
+                assert!(at.is_none() || at == self.read.get(&(id.clone(), probe)).copied());
+                if state.is_fresh(self.now, view.stale_after) {
+                    assert!(self.now.since(at.unwrap()) <= view.stale_after);
+                }
+            }
+        }
+        let requests = &view.requests;
+        let durations: Vec<u64> = requests.durations.iter().flat_map(|histogram| histogram.counts).collect();
+        assert_eq!(durations.iter().sum::<u64>(), self.heard, "each response is counted once");
+        let failures = requests.failures.as_flattened().iter().copied();
+        let counted: Vec<u64> = durations.into_iter().chain(failures).collect();
+        assert!(counted.iter().zip(&self.counted).all(|(now, before)| now >= before), "a counter fell");
+        self.counted = counted;
+    }
+
+    /// From now on all is well, with three pipelines. After a while, that is what readers see.
+    fn heals(&mut self) {
+        let healed = self.now.after(seconds(900));
+        while self.now.monotonic < healed.monotonic {
+            let wake = self.send();
+            while !self.in_flight.is_empty() {
+                self.hear(0, |request| match request {
+                    Request::Page(number) => page(number, 3, false),
+                    Request::Probe(id, probe) => Response::Probe(id, reading(probe, json!({}))),
+                });
+            }
+            if let Some(wake) = wake {
+                self.now = self.now.after(wake - self.now.monotonic);
+            }
+        }
+        let view = self.account.view(self.now);
+        assert!(matches!(view.credential.state(), KeyState::Accepted { .. }), "{:?}", view.credential);
+        assert!(view.is_up(self.now) && view.listing.concerns().next().is_none());
+        let ids: Vec<&str> = view.pipelines.keys().map(PipelineId::as_str).collect();
+        assert_eq!(ids, ["pipe_0", "pipe_1", "pipe_2"]);
+        for (probe, state) in view.pipelines.values().flat_map(|pipeline| pipeline.probes()) {
+            assert_eq!(state.failure(), None);
+            let age = state.read_at().map(|at| self.now.since(at));
+            assert!(age.is_some_and(|age| age < seconds(70)), "{probe:?} was last read {age:?} ago");
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
-    /// Whatever the API does and whenever: the budget holds, no probe is in flight twice, a dead key is not hammered, a
-    /// pause is kept, and what is shown is fresh.
+    /// Whatever the API does and whenever: the budget holds, no request is in flight twice, a dead key is not hammered, a
+    /// pause is kept, what is shown is fresh, counters never fall; and when all is well again, all is seen to be well.
     #[test]
     fn any_sequence_of_responses_keys_and_times_keeps_the_invariants(steps in steps(), rate in 0.5_f64..20.0) {
-        let start = Moment::now();
-        let mut now = start;
-        let mut configured = settings(&["pipe_0"]);
-        configured.poll.requests_per_second = rate;
-        let mut account = Account::new(configured.clone(), start.wall, fastrand::Rng::with_seed(7), start);
-        let mut in_flight: Vec<(Request, Sent)> = Vec::new();
-        let mut sent_at: Vec<Instant> = Vec::new();
-        let mut paused_until = start.monotonic;
-        let mut read: BTreeMap<(PipelineId, Probe), Moment> = BTreeMap::new();
+        let mut world = World::new(rate);
         for step in steps {
-            while let Next::Send(request, sent) = account.next(now.monotonic) {
-                prop_assert!(now.monotonic >= paused_until, "a pause is kept");
-                prop_assert!(in_flight.len() < configured.poll.max_in_flight);
-                if let Request::Probe(..) = request {
-                    prop_assert!(!in_flight.iter().any(|(other, _)| *other == request), "{request:?} is in flight");
-                }
-                in_flight.push((request, sent));
-                sent_at.push(now.monotonic);
-            }
-            match step {
-                Step::Pass(millis) => now = now.after(Duration::from_millis(millis)),
-                Step::Respond(which, how) if !in_flight.is_empty() => {
-                    let (request, sent) = in_flight.swap_remove(which % in_flight.len());
-                    let response = respond(request, how);
-                    if let Some(Error::RateLimited { retry_after: Some(wait) }) = response.error() {
-                        paused_until = paused_until.max(now.monotonic + *wait);
-                    }
-                    if let (Response::Probe(id, probe), None) = (&response, response.error()) {
-                        read.insert((id.clone(), probe.probe()), now);
-                    }
-                    account.answered(sent, response, now);
-                }
-                Step::Respond(..) => {}
-                Step::NewKey => {
-                    account.key_replaced(now.wall, now.monotonic);
-                    paused_until = now.monotonic;
-                }
-                Step::Reload => {
-                    account.reconfigure(configured.clone(), now.wall, now);
-                    in_flight.clear();
-                }
-            }
-            let view = account.view(now);
-            prop_assert_eq!(account.schedule.len(), view.pipelines.len());
-            for (id, pipeline) in &view.pipelines {
-                for (probe, state) in pipeline.probes() {
-                    let at = state.read_at();
-                    prop_assert!(at.is_none() || at == read.get(&(id.clone(), probe)).copied());
-                    if state.is_fresh(now, view.stale_after) {
-                        prop_assert!(now.since(at.unwrap()) <= view.stale_after);
-                    }
-                }
-            }
-            let names: BTreeSet<_> = view.pipelines.keys().collect();
-            prop_assert_eq!(names.len(), view.pipelines.len());
+            world.send();
+            world.step(step);
+            world.check();
         }
+        world.heals();
+        let sent_at = world.sent_at;
         for (index, from) in sent_at.iter().enumerate() {
             for (count, to) in sent_at[index..].iter().enumerate() {
                 let allowed = rate * (*to - *from).as_secs_f64() + 1.0 + 0.05 * rate;

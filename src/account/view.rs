@@ -2,14 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Credential, Histogram, ListSummary, Listing, Pipeline};
 use crate::api::{Operation, PipelineId, Reason, UnknownField};
 use crate::moment::Moment;
-
-/// An outage at the start keeps the exporter unready for no longer than this: its own metrics show the outage.
-const READY_AT_LAST: Duration = Duration::from_secs(60);
 
 /// An account as it is now. Cheap to make for each scrape: pipelines are shared until one changes.
 #[derive(Debug, Clone)]
@@ -74,21 +71,20 @@ pub struct BudgetView {
     pub required: f64,
     /// Requests per second that the configuration allows.
     pub allowed: f64,
-    /// How late the most overdue probe is; `None` while no probe waits.
-    pub lag: Option<Duration>,
+    /// When the next probe would be sent if nothing were in the way; `None` while no probe is to be sent.
+    pub next_due: Option<Instant>,
     /// Until when the API has asked for silence.
     pub paused_until: Option<Moment>,
 }
 
-impl View {
-    /// Whether it has been listed once, or has been refused, or has waited for it long enough.
-    pub fn is_ready(&self, now: Moment) -> bool {
-        self.listing.latest().is_some()
-            || self.credential.is_refused()
-            || self.credential.is_not_a_service_key()
-            || now.since(self.started) >= READY_AT_LAST
+impl BudgetView {
+    /// How late the most overdue probe is.
+    pub fn lag(&self, now: Moment) -> Duration {
+        self.next_due.map(|due| now.monotonic.saturating_duration_since(due)).unwrap_or_default()
     }
+}
 
+impl View {
     /// Whether the newest list succeeded.
     pub fn is_up(&self, now: Moment) -> bool {
         self.listing.is_up(now, self.stale_after)
@@ -99,14 +95,20 @@ impl View {
         self.listing.latest().filter(|list| list.at.is_fresh(now, self.stale_after))
     }
 
-    /// How long after `now` the account will look different without a response: when the first of its readings becomes
-    /// stale, or a pause ends. The lag is not meant: while a probe waits, it grows all the time.
+    /// How long after `now` the account will look different without a response: when something becomes older than
+    /// `stale_after`, or a pause ends. The lag is not meant: while a probe waits, it grows all the time.
     pub fn changes_in(&self, now: Moment) -> Option<Duration> {
         // A reading is shown up to and including `stale_after`.
         let shown_for = self.stale_after.saturating_add(Duration::from_nanos(1));
         let list = self.listing.latest().map(|list| list.at);
-        let readings = list.into_iter().chain(self.pipelines.values().flat_map(|pipeline| pipeline.moments()));
-        let left = readings.map(|at| shown_for.saturating_sub(now.since(at)));
+        // Readings that are missing are trouble of the account so long after the first of them could have come.
+        let readable = [self.listing.succeeds().began(), self.credential.state().since()];
+        let readable = readable.into_iter().flatten().map(|began| began.at);
+        let of_account = list.into_iter().chain(readable);
+        let moments = of_account.chain(self.pipelines.values().flat_map(|pipeline| pipeline.moments()));
+        let since_list_due = self.listing.due().map(|due| now.monotonic.saturating_duration_since(due));
+        let ages = moments.map(|at| now.since(at)).chain(since_list_due);
+        let left = ages.map(|age| shown_for.saturating_sub(age));
         let paused = self.budget.paused_until.map(|until| until.monotonic.saturating_duration_since(now.monotonic));
         left.chain(paused).filter(|left| !left.is_zero()).min()
     }

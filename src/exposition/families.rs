@@ -326,7 +326,7 @@ pub const FAMILIES: &[Family] = &[
         |a, s| s.value(Some(a.view.budget.allowed)),
     ),
     account("goldrush_poll_lag_seconds", "How late the most overdue probe is.", &[], |a, s| {
-        s.value(Some(a.view.budget.lag.unwrap_or_default().as_secs_f64()));
+        s.value(Some(a.view.budget.lag(a.now).as_secs_f64()));
     }),
     account(
         "goldrush_poll_paused_until_timestamp_seconds",

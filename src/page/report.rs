@@ -384,7 +384,7 @@ impl<'a> Judged<'a> {
             budget: BudgetReport {
                 required_requests_per_second: Number(budget.required),
                 allowed_requests_per_second: Number(budget.allowed),
-                lag_seconds: Number(budget.lag.unwrap_or_default().as_secs_f64()),
+                lag_seconds: Number(budget.lag(self.now).as_secs_f64()),
                 paused_until_timestamp_seconds: budget.paused_until.map(|until| Number(unix_seconds(until.wall))),
                 paused_for: budget.paused_until.map(|until| until.since(self.now)),
             },

@@ -6,7 +6,7 @@
 //!
 //! Rates over time (restarts, flapping, the share of failing requests) need a longer memory and are left to Prometheus.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::time::Duration;
 
 use super::kinds::Kind;
@@ -41,22 +41,36 @@ impl Trouble {
 pub struct Judge<'a> {
     view: &'a View,
     now: Moment,
-    /// On these topics a pipeline moves.
-    moving: HashSet<&'a str>,
+    /// The topics on which a pipeline moves, and when one of them was last read.
+    moving: HashMap<&'a str, Moment>,
 }
 
 impl<'a> Judge<'a> {
     /// Looks at the whole account once: whether a topic is quiet is seen by its other pipelines.
     pub fn new(view: &'a View, now: Moment) -> Self {
-        let moving = view
-            .pipelines
-            .values()
-            .filter(|pipeline| pipeline.is_working() && pipeline.idle().is_some_and(|idle| idle < MOVING))
+        let mut moving = HashMap::new();
+        for pipeline in view.pipelines.values() {
+            let moves = pipeline.is_working() && pipeline.idle().is_some_and(|idle| idle < MOVING);
             // A bounded one moves through history, however quiet the topic is now.
-            .filter(|pipeline| !pipeline.is_bounded())
-            .filter_map(|pipeline| pipeline.listed().topic.as_deref().filter(|topic| !topic.is_empty()))
-            .collect();
+            let witness = Some(pipeline).filter(|pipeline| moves && !pipeline.is_bounded());
+            let topic = witness.and_then(|pipeline| pipeline.listed().topic.as_deref());
+            let read_at = pipeline.probe(Probe::Metrics).read_at();
+            if let (Some(topic), Some(read_at)) = (topic.filter(|topic| !topic.is_empty()), read_at) {
+                let newest = moving.entry(topic).or_insert(read_at);
+                if read_at.monotonic > newest.monotonic {
+                    *newest = read_at;
+                }
+            }
+        }
         Self { view, now, moving }
+    }
+
+    /// Whether another pipeline moved on the same topic when both were last read. One that has not been read for long
+    /// says nothing about a later reading of this one: the topic may have become quiet since.
+    fn topic_moves(&self, pipeline: &Pipeline) -> bool {
+        let moved_at = pipeline.listed().topic.as_deref().and_then(|topic| self.moving.get(topic));
+        let read_at = pipeline.probe(Probe::Metrics).read_at();
+        moved_at.zip(read_at).is_some_and(|(moved, read)| read.since(*moved) <= self.view.stale_after)
     }
 
     /// What is wrong with the account itself, the worst first.
@@ -116,7 +130,7 @@ impl<'a> Judge<'a> {
             || self.view.pipelines.values().filter(|pipeline| !pipeline.is_off_duty() && !pipeline.is_forbidden());
         let read = watched().filter_map(|pipeline| pipeline.read_at()).max_by_key(|at| at.monotonic);
         let wanted =
-            || watched().filter_map(|pipeline| pipeline.desired().began()).min_by_key(|began| began.at.monotonic);
+            || watched().filter_map(|pipeline| pipeline.wanted().began()).min_by_key(|began| began.at.monotonic);
         watched().next()?;
         let since = read.map(Beginning::from).or_else(wanted)?;
         let could_read = listed.map_or(accepted, |began| accepted.later(began));
@@ -154,8 +168,7 @@ impl<'a> Judge<'a> {
         let metrics = pipeline.metrics().filter(|_| pipeline.is_working())?;
         let idle = pipeline.idle()?.as_secs_f64();
         let records_wait = metrics.pending_records.is_some_and(|pending| pending > 0.0);
-        let topic_moves = pipeline.listed().topic.as_deref().is_some_and(|topic| self.moving.contains(topic));
-        let kind = if idle > thresholds[Threshold::Stalled] && (records_wait || topic_moves) {
+        let kind = if idle > thresholds[Threshold::Stalled] && (records_wait || self.topic_moves(pipeline)) {
             Kind::Stalled
         } else if idle > thresholds[Threshold::NoProgress] {
             Kind::NoProgress
@@ -196,7 +209,7 @@ fn not_running(pipeline: &Pipeline, thresholds: &Thresholds) -> Option<Trouble> 
         return None;
     }
     let stopped = pipeline.running().began()?;
-    let since = pipeline.desired().began().map_or(stopped, |wanted| stopped.later(wanted));
+    let since = pipeline.wanted().began().map_or(stopped, |wanted| stopped.later(wanted));
     let lasted = pipeline.probe(Probe::Status).read_at()?.since(since.at);
     (lasted.as_secs_f64() >= thresholds[Threshold::Deployment]).then(|| Trouble::new(Kind::NotRunning, Some(since)))
 }

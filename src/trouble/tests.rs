@@ -1,5 +1,7 @@
 //! Each kind where it must be, and the nearest harmless case where it must not.
 
+mod outages;
+
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
@@ -122,6 +124,9 @@ fn failed_since_it_failed_and_nothing_else_that_follows_from_it() {
     assert_eq!(scene.troubles(60, "b"), [("failed", Some(-50))], "at first sight: it may have failed before");
     scene.status(70, "b", "RUNNING", 2);
     assert_eq!(scene.troubles(80, "b"), []);
+    scene.lists(90, "bounded", json!({"execution_mode": "bounded"}));
+    scene.status(90, "bounded", "FAILED", 0);
+    assert_eq!(scene.troubles(90, "bounded"), [("failed", Some(-90))], "FAILED is not its end");
 }
 
 #[test]
@@ -173,6 +178,19 @@ fn wanted_running_but_not_running_for_longer_than_a_deployment_takes() {
 }
 
 #[test]
+fn a_wish_that_is_unknown_for_a_while_does_not_start_the_time_of_a_deployment_again() {
+    let mut scene = Scene::new();
+    scene.lists(0, "a", json!({}));
+    scene.status(10, "a", "STOPPED", 0);
+    scene.status(1_000, "a", "STOPPED", 0);
+    for wish in ["sleeping", "running"] {
+        scene.lists(1_010, "a", json!({"status": wish}));
+        scene.status(1_020, "a", "STOPPED", 0);
+        assert_eq!(scene.troubles(1_020, "a"), [("not_running", Some(-10))], "{wish}");
+    }
+}
+
+#[test]
 fn replicas_that_are_not_ready() {
     let mut scene = Scene::new();
     scene.lists(0, "a", json!({}));
@@ -196,6 +214,8 @@ fn no_progress_is_a_stall_when_there_is_something_to_do() {
     assert_eq!(scene.troubles(600, "waits"), []);
     scene.metrics(601, "waits", still(3));
     assert_eq!(scene.troubles(700, "waits"), [("stalled", Some(0))]);
+    scene.metrics(1_801, "waits", still(3));
+    assert_eq!(scene.troubles(1_801, "waits"), [("stalled", Some(0))], "and not without progress as well");
     scene.metrics(1_800, "quiet", still(0));
     assert_eq!(scene.troubles(1_900, "quiet"), []);
     scene.metrics(1_801, "quiet", still(0));
@@ -208,6 +228,27 @@ fn no_progress_is_a_stall_when_there_is_something_to_do() {
     assert_eq!(scene.troubles(1_900, "other"), []);
     scene.lists(1_803, "other", json!({"execution_mode": "bounded"}));
     assert_eq!(scene.troubles(1_900, "quiet"), [("no_progress", Some(0))], "a bounded one moves through history");
+}
+
+#[test]
+fn a_pipeline_that_has_not_been_read_for_long_is_no_witness_against_another() {
+    let mut scene = Scene::new();
+    for id in ["witness", "quiet"] {
+        scene.lists(0, id, json!({}));
+        scene.status(0, id, "RUNNING", 2);
+    }
+    for (at, offset) in [(0, 1), (30, 2), (600, 3)] {
+        scene.metrics(at, "witness", json!({"last_offset": offset}));
+    }
+    let still = || json!({"last_offset": 7, "pending_records": 0});
+    for at in [0, 601, 900] {
+        scene.metrics(at, "quiet", still());
+    }
+    assert_eq!(scene.troubles(900, "quiet"), [("stalled", Some(0))]);
+    assert_eq!(scene.troubles(90_000, "quiet"), [("stalled", Some(0))], "neither can be read: it has not healed");
+    // The chain may have become quiet since.
+    scene.metrics(901, "quiet", still());
+    assert_eq!(scene.troubles(901, "quiet"), []);
 }
 
 #[test]
@@ -273,6 +314,14 @@ fn dropped_records() {
         scene.metrics(seconds, "a", metrics(seconds * 100, 15));
     }
     assert_eq!(scene.troubles(900, "a"), [], "it has stopped");
+    scene.metrics(930, "a", json!({"records_consumed": 10, "normalization_errors": 0}));
+    scene.metrics(960, "a", json!({"records_consumed": 4_000, "normalization_errors": 1}));
+    assert_eq!(scene.troubles(960, "a"), [], "the worker has started again");
+    for (seconds, dropped) in [(0, 5), (30, 15)] {
+        scene.lists(0, "b", json!({}));
+        scene.metrics(seconds, "b", json!({"normalization_errors": dropped}));
+    }
+    assert_eq!(scene.troubles(30, "b"), [("records_dropped", Some(30))], "of how many is not known");
 }
 
 #[test]
