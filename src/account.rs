@@ -96,6 +96,15 @@ impl Settings {
     }
 }
 
+/// A key that was read again.
+#[derive(Debug, Clone, Copy)]
+pub struct ReadAgain {
+    /// When.
+    pub loaded_at: SystemTime,
+    /// It is not the key that was in use.
+    pub is_another: bool,
+}
+
 /// What to do next.
 #[derive(Debug, PartialEq)]
 pub enum Next {
@@ -171,13 +180,13 @@ impl Account {
     }
 
     /// Other settings and a key that was read anew, for another driver: what is known stays, as far as it is still polled,
-    /// and requests in flight are forgotten. A pause that the API has asked for goes on, and so does a refusal:
-    /// probes are not the way to find out whether the key is good now.
-    pub fn reconfigure(&mut self, settings: Settings, key_loaded_at: SystemTime, now: Moment) {
-        if settings.account.key != self.settings.account.key {
+    /// and requests in flight are forgotten. A pause that the API has asked for goes on unless the key `is_another`, and so
+    /// does a refusal: probes are not the way to find out whether the key is good now.
+    pub fn reconfigure(&mut self, settings: Settings, key: ReadAgain, now: Moment) {
+        if key.is_another {
             self.budget.resume();
         }
-        self.credential.replace(key_loaded_at);
+        self.credential.replace(key.loaded_at);
         self.roster.abandon_walk(now.monotonic);
         self.budget.set_rate(settings.poll.requests_per_second);
         self.schedule = Schedule::new(Intervals::from(&settings.poll), now.monotonic);
@@ -411,6 +420,8 @@ impl Account {
     fn take_page(&mut self, page: Result<ListPage, Error>, now: Moment, events: &mut Vec<Event>) {
         let page = match page {
             Ok(page) => page,
+            // Not a failure yet: the next request does not name a size. Pages of another size make another list.
+            Err(Error::PageSizeRefused(_)) => return self.roster.abandon_walk(now.monotonic),
             Err(error) => return self.list_failed(error, now, events),
         };
         self.requests.count_unknown(page.unknown_fields());
@@ -483,10 +494,6 @@ impl Account {
 
     fn list_failed(&mut self, error: Error, now: Moment, events: &mut Vec<Event>) {
         let is_news = self.roster.fail(error.clone(), self.supply(), now);
-        if matches!(error, Error::PageSizeRefused { .. }) {
-            // The next request does not name a size.
-            self.roster.start_over(now.monotonic);
-        }
         // Of a refused key, `KeyRefused` tells.
         if is_news && error.reason() != Reason::Unauthorized {
             events.push(Event::ListFails(error));

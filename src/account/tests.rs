@@ -43,6 +43,11 @@ fn sends(account: &mut Account, now: Instant) -> Vec<(Request, Sent)> {
     std::iter::from_fn(next).collect()
 }
 
+/// The same key.
+fn read_again(now: Moment) -> ReadAgain {
+    ReadAgain { loaded_at: now.wall, is_another: false }
+}
+
 fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
@@ -155,13 +160,16 @@ fn a_reload_keeps_what_is_known_and_what_the_api_has_asked_for() {
     let mut changed = settings(&[]);
     changed.poll.status = seconds(7);
     changed.shard = config::Shard { index: 0, total: 1 };
-    account.reconfigure(changed.clone(), start.wall, start);
+    account.reconfigure(changed.clone(), read_again(start), start);
     let view = account.view(start);
     assert_eq!(view.pipelines.len(), 2);
     assert!(view.pipelines[&id("a")].status().is_some() && view.budget.paused_until.is_some());
     changed.max_pipelines = 1;
-    account.reconfigure(changed, start.wall, start);
+    account.reconfigure(changed.clone(), read_again(start), start);
     assert_eq!(account.view(start).pipelines.len(), 1, "what is not polled is not shown");
+    assert!(account.view(start).budget.paused_until.is_some());
+    account.reconfigure(changed, ReadAgain { is_another: true, ..read_again(start) }, start);
+    assert!(account.view(start).budget.paused_until.is_none(), "it was the other key's");
 }
 
 #[test]
@@ -187,6 +195,24 @@ fn once_is_over_when_everything_has_been_asked_or_the_list_fails() {
     refused.key_replaced(start.wall, start.monotonic);
     assert!(!refused.is_done(start.monotonic), "the new key has the last word");
     assert_eq!(refused.failure(), Error::of_status(401));
+}
+
+#[test]
+fn a_page_size_that_is_refused_is_no_failure_of_the_list_and_no_end_of_once() {
+    let start = Moment::now();
+    let mut account = account(&[], start);
+    account.ask_once();
+    let refusal = || Error::PageSizeRefused(Box::new(Error::of_status(422).unwrap()));
+    assert_eq!(account.hears(Response::Page(1, Err(refusal())), start), []);
+    assert!(!account.is_done(start.monotonic));
+    let pages = |sent: Vec<(Request, Sent)>| sent.into_iter().map(|(request, _)| request).collect::<Vec<_>>();
+    assert_eq!(pages(sends(&mut account, start.monotonic)), [Request::Page(1)]);
+    // Pages of another size make another list.
+    account.hears(Response::Page(2, Err(refusal())), start);
+    assert_eq!(pages(sends(&mut account, start.monotonic)), [Request::Page(1)]);
+    account.hears(Response::Page(1, Err(Error::of_status(422).unwrap())), start);
+    assert!(account.is_done(start.monotonic));
+    assert_eq!(account.failure(), Error::of_status(422));
 }
 
 /// What the world does to an account.
@@ -294,7 +320,7 @@ proptest! {
                     paused_until = now.monotonic;
                 }
                 Step::Reload => {
-                    account.reconfigure(configured.clone(), now.wall, now);
+                    account.reconfigure(configured.clone(), read_again(now), now);
                     in_flight.clear();
                 }
             }
