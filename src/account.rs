@@ -270,9 +270,11 @@ impl Account {
         }
         loop {
             let (id, probe) = self.schedule.pop(now)?;
+            // Once is enough: what is due again while another probe is waited for could go on for ever.
+            let was_asked = self.once && self.schedule.is_answered(&id, probe);
             let request = Request::Probe(id, probe);
             // One that is in flight out of turn is this turn as well.
-            if !self.in_flight.contains(&request) {
+            if !was_asked && !self.in_flight.contains(&request) {
                 return Some(request);
             }
         }
@@ -513,14 +515,15 @@ impl Account {
         self.requests.count_unknown(response.unknown_fields().into_iter());
         let probe = response.probe();
         let failure = response.error().map(Error::reason);
+        let was_foreign = pipeline.probe(probe).failure() == Some(Reason::ForeignResponse);
         let was_found = pipeline.probes().all(|(_, state)| state.failure() != Some(Reason::NotFound));
         let Observed { changes, hints } = Arc::make_mut(pipeline).observe(response, now, self.read_at);
         let is_transitional = pipeline.phase().state().is_some_and(|phase| phase.is_transitional());
         let pace = match failure {
             // Asking often changes nothing, and annoys whatever responds.
-            Some(Reason::Forbidden | Reason::NotFound | Reason::PaymentRequired | Reason::ForeignResponse) => {
-                Pace::Refused
-            }
+            Some(Reason::Forbidden | Reason::NotFound | Reason::PaymentRequired) => Pace::Refused,
+            // Once may be a deployment of what is in between, or an old address.
+            Some(Reason::ForeignResponse) if was_foreign => Pace::Refused,
             None if probe == crate::api::Probe::Status && is_transitional => Pace::Transitional,
             _ => Pace::Normal,
         };

@@ -188,6 +188,17 @@ fn once_is_over_when_everything_has_been_asked_or_the_list_fails() {
         sends(&mut fine, start.monotonic + seconds(3_600)).iter().filter(|(r, _)| *r == Request::Page(1)).count(),
         0
     );
+    let mut slow = account(&[], start);
+    slow.ask_once();
+    slow.lists(&[json!({"id": "pipe_1"})], start);
+    assert_eq!(sends(&mut slow, start.monotonic).len(), 3);
+    for probe in [Probe::Metrics, Probe::DestinationHealth] {
+        slow.probed("pipe_1", reading(probe, json!({})), start);
+    }
+    assert_eq!(sends(&mut slow, start.monotonic + seconds(3_600)), [], "the others were asked, the third is in flight");
+    slow.probed("pipe_1", failed(Error::of_status(500).unwrap()), start.after(seconds(3_600)));
+    assert!(slow.is_done(start.monotonic + seconds(3_600)));
+
     let mut refused = account(&[], start);
     refused.ask_once();
     refused.hears(Response::Page(1, Err(Error::of_status(401).unwrap())), start);
