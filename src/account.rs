@@ -99,6 +99,15 @@ impl Settings {
     }
 }
 
+/// A key that was read again.
+#[derive(Debug, Clone, Copy)]
+pub struct ReadAgain {
+    /// When.
+    pub loaded_at: SystemTime,
+    /// It is not the key that was in use.
+    pub is_another: bool,
+}
+
 /// What to do next.
 #[derive(Debug, PartialEq)]
 pub enum Next {
@@ -174,13 +183,13 @@ impl Account {
     }
 
     /// Other settings and a key that was read anew, for another driver: what is known stays, as far as it is still polled,
-    /// and requests in flight are forgotten. A pause that the API has asked for goes on, and so does a refusal:
-    /// probes are not the way to find out whether the key is good now.
-    pub fn reconfigure(&mut self, settings: Settings, key_loaded_at: SystemTime, now: Moment) {
-        if settings.account.key != self.settings.account.key {
+    /// and requests in flight are forgotten. A pause that the API has asked for goes on unless the key `is_another`, and so
+    /// does a refusal: probes are not the way to find out whether the key is good now.
+    pub fn reconfigure(&mut self, settings: Settings, key: ReadAgain, now: Moment) {
+        if key.is_another {
             self.budget.resume();
         }
-        self.credential.replace(key_loaded_at);
+        self.credential.replace(key.loaded_at);
         self.roster.abandon_walk(now.monotonic);
         self.roster.expect_only(&settings.account.expect);
         self.budget.set_rate(settings.poll.requests_per_second);
@@ -275,9 +284,11 @@ impl Account {
         }
         loop {
             let (id, probe) = self.schedule.pop(now)?;
+            // Once is enough: what is due again while another probe is waited for could go on for ever.
+            let was_asked = self.once && self.schedule.is_answered(&id, probe);
             let request = Request::Probe(id, probe);
             // One that is in flight out of turn is this turn as well.
-            if !self.in_flight.contains(&request) {
+            if !was_asked && !self.in_flight.contains(&request) {
                 return Some(request);
             }
         }
@@ -428,6 +439,8 @@ impl Account {
     fn take_page(&mut self, page: Result<ListPage, Error>, now: Moment, events: &mut Vec<Event>) {
         let page = match page {
             Ok(page) => page,
+            // Not a failure yet: the next request does not name a size. Pages of another size make another list.
+            Err(Error::PageSizeRefused(_)) => return self.roster.abandon_walk(now.monotonic),
             Err(error) => return self.list_failed(error, now, events),
         };
         self.requests.count_unknown(page.unknown_fields());
@@ -508,10 +521,6 @@ impl Account {
 
     fn list_failed(&mut self, error: Error, now: Moment, events: &mut Vec<Event>) {
         let is_news = self.roster.fail(error.clone(), self.supply(), now);
-        if matches!(error, Error::PageSizeRefused { .. }) {
-            // The next request does not name a size.
-            self.roster.start_over(now.monotonic);
-        }
         // Of a refused key, `KeyRefused` tells.
         if is_news && error.reason() != Reason::Unauthorized {
             events.push(Event::ListFails(error));
@@ -531,14 +540,15 @@ impl Account {
         self.requests.count_unknown(response.unknown_fields().into_iter());
         let probe = response.probe();
         let failure = response.error().map(Error::reason);
+        let was_foreign = pipeline.probe(probe).failure() == Some(Reason::ForeignResponse);
         let was_found = pipeline.probes().all(|(_, state)| state.failure() != Some(Reason::NotFound));
         let Observed { changes, hints } = Arc::make_mut(pipeline).observe(response, now, self.read_at);
         let is_transitional = pipeline.phase().state().is_some_and(|phase| phase.is_transitional());
         let pace = match failure {
             // Asking often changes nothing, and annoys whatever responds.
-            Some(Reason::Forbidden | Reason::NotFound | Reason::PaymentRequired | Reason::ForeignResponse) => {
-                Pace::Refused
-            }
+            Some(Reason::Forbidden | Reason::NotFound | Reason::PaymentRequired) => Pace::Refused,
+            // Once may be a deployment of what is in between, or an old address.
+            Some(Reason::ForeignResponse) if was_foreign => Pace::Refused,
             None if probe == crate::api::Probe::Status && is_transitional => Pace::Transitional,
             _ => Pace::Normal,
         };

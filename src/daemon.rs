@@ -18,7 +18,7 @@ use tokio::task::{AbortHandle, JoinSet, spawn_blocking};
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
-use crate::account::{Account, Settings};
+use crate::account::{Account, ReadAgain, Settings};
 use crate::api::{Client, ClientError};
 use crate::config::{self, Config, ConfigError, ConfigSource};
 use crate::exposition::Exposition;
@@ -28,7 +28,7 @@ use crate::moment::Moment;
 use crate::poller::Poller;
 use crate::pulse::Pulse;
 use crate::routes::{self, App, ReloadRequest};
-use crate::service_key::{KeyError, KeyHolder};
+use crate::service_key::{KeyError, KeyHolder, KeyInUse};
 use service_manager::Watchdog;
 
 /// Scrapes in flight get this long to finish; the rest of the five seconds is for the process to end.
@@ -97,17 +97,19 @@ async fn prepare(config: &Config, account: &config::Account) -> Result<Prepared,
 /// [`Error::Key`] or [`Error::Client`].
 pub async fn pollers(config: &Config, fleet: &Fleet) -> Result<Vec<(String, Poller)>, Error> {
     let prepared = try_join_all(config.accounts.iter().map(|account| prepare(config, account))).await?;
-    Ok(prepared.into_iter().map(|prepared| start(config, fleet, prepared)).collect())
+    Ok(prepared.into_iter().map(|prepared| start(config, fleet, prepared, None)).collect())
 }
 
-fn start(config: &Config, fleet: &Fleet, prepared: Prepared) -> (String, Poller) {
+/// `before` is the key that the account had in use.
+fn start(config: &Config, fleet: &Fleet, prepared: Prepared, before: Option<KeyInUse>) -> (String, Poller) {
     let Prepared { account, client, keys } = prepared;
     let settings = Settings::of(config, &account);
     let loaded_at = keys.current().loaded_at;
     let now = Moment::now();
     let handle = match fleet.account(&account.name) {
         Some(handle) => {
-            handle.change(|known| known.reconfigure(settings, loaded_at, now));
+            let is_another = before.is_none_or(|before| before.differs_from(&keys));
+            handle.change(|known| known.reconfigure(settings, ReadAgain { loaded_at, is_another }, now));
             handle
         }
         None => fleet.insert(&account.name, Account::new(settings, loaded_at, fastrand::Rng::new(), now)),
@@ -244,6 +246,7 @@ struct Running {
     task: AbortHandle,
     pulse: Pulse,
     client: Client,
+    key: KeyInUse,
     /// Closes when nothing is left of the task.
     gone: oneshot::Receiver<Infallible>,
 }
@@ -258,15 +261,14 @@ struct Polling {
 
 impl Polling {
     fn spawn(&mut self, name: String, poller: Poller) {
-        let (pulse, client) = (poller.pulse(), poller.client());
-        self.spawn_task(name, pulse, client, poller.run());
+        let parts = (poller.pulse(), poller.client(), poller.key());
+        self.spawn_task(name, parts, poller.run());
     }
 
     fn spawn_task(
         &mut self,
         name: String,
-        pulse: Pulse,
-        client: Client,
+        (pulse, client, key): (Pulse, Client, KeyInUse),
         poll: impl Future<Output = ()> + Send + 'static,
     ) {
         let account = name.clone();
@@ -277,7 +279,7 @@ impl Polling {
             poll.await;
             account
         });
-        self.running.insert(name, Running { task, pulse, client, gone });
+        self.running.insert(name, Running { task, pulse, client, key, gone });
     }
 
     /// Stops the pollers of these accounts, and waits for them: one that is in the middle of an answer would write
@@ -330,9 +332,12 @@ impl Polling {
     /// Puts a new configuration into effect. Accounts that have not changed poll on.
     async fn change(&mut self, Change { config, prepared }: Change) {
         let names: Vec<&str> = config.accounts.iter().map(|account| account.name.as_str()).collect();
+        let mut before: HashMap<String, KeyInUse> =
+            self.running.iter().map(|(name, running)| (name.clone(), running.key.clone())).collect();
         self.stop(|name| !names.contains(&name) || prepared.iter().any(|new| new.account.name == name)).await;
         for prepared in prepared {
-            let (name, poller) = start(&config, &self.fleet, prepared);
+            let before = before.remove(&prepared.account.name);
+            let (name, poller) = start(&config, &self.fleet, prepared, before);
             self.spawn(name, poller);
         }
         self.fleet.retain(&names);
@@ -426,7 +431,7 @@ mod tests {
         let (go_on, goes_on) = std::sync::mpsc::channel();
         let written = Arc::new(std::sync::atomic::AtomicBool::new(false));
         let writes = written.clone();
-        polling.spawn_task("default".to_owned(), poller.pulse(), poller.client(), async move {
+        polling.spawn_task("default".to_owned(), (poller.pulse(), poller.client(), poller.key()), async move {
             begun.send(()).unwrap();
             goes_on.recv().unwrap();
             writes.store(true, std::sync::atomic::Ordering::SeqCst);

@@ -59,7 +59,12 @@ impl EventLog {
             Event::Paused { retry_after, wait } => {
                 let retry_after =
                     retry_after.map_or("none".to_owned(), |wait| humantime::format_duration(wait).to_string());
-                warn!(account, retry_after, seconds = wait.as_secs_f64(), "the API asks for a pause: polling waits");
+                warn!(
+                    account,
+                    retry_after,
+                    seconds = wait.as_secs_f64(),
+                    "a response asked for a pause: polling waits"
+                );
             }
             Event::PipelineIsNew(PipelineName { id, name }) => {
                 info!(

@@ -18,7 +18,7 @@ use crate::events::EventLog;
 use crate::fleet::AccountHandle;
 use crate::moment::Moment;
 use crate::pulse::Pulse;
-use crate::service_key::{KeyHolder, KeySource, Look, Reread};
+use crate::service_key::{KeyHolder, KeyInUse, KeySource, Look, Reread};
 
 /// How often the loop turns at least. Then a key file is looked at: a rotation is seen within this time even before
 /// the old key dies. And a loop that waits is told from one that hangs.
@@ -46,6 +46,11 @@ impl Poller {
     /// The client that it sends requests with; a clone shares its connections.
     pub fn client(&self) -> Client {
         self.client.clone()
+    }
+
+    /// Follows the key that it sends requests with.
+    pub fn key(&self) -> KeyInUse {
+        self.keys.in_use()
     }
 
     /// Shows whether the poller's loop still turns.

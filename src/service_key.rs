@@ -7,7 +7,7 @@ mod shape;
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use tracing::warn;
@@ -132,6 +132,27 @@ pub struct KeyHolder {
     source: KeySource,
     current: LoadedKey,
     problem: Option<KeyError>,
+    in_use: KeyInUse,
+}
+
+/// The key that a holder has in use at any moment, for comparing.
+#[derive(Debug, Clone)]
+pub struct KeyInUse(Arc<Mutex<Arc<ServiceKey>>>);
+
+impl KeyInUse {
+    fn of(key: &Arc<ServiceKey>) -> Self {
+        Self(Arc::new(Mutex::new(key.clone())))
+    }
+
+    fn become_key(&self, key: &Arc<ServiceKey>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = key.clone();
+    }
+
+    /// Whether that holder has another key.
+    pub fn differs_from(&self, holder: &KeyHolder) -> bool {
+        let key = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        key.reveal() != holder.current.key.reveal()
+    }
 }
 
 /// What reading the source again has found.
@@ -161,7 +182,9 @@ impl KeyHolder {
     pub async fn load(source: KeySource) -> Result<Self, KeyError> {
         let key = Arc::new(source.read().await?);
         warn_of(&source, &key);
-        Ok(Self { source, current: LoadedKey { key, generation: 1, loaded_at: SystemTime::now() }, problem: None })
+        let in_use = KeyInUse::of(&key);
+        let current = LoadedKey { key, generation: 1, loaded_at: SystemTime::now() };
+        Ok(Self { source, current, problem: None, in_use })
     }
 
     /// Where the key comes from.
@@ -172,6 +195,11 @@ impl KeyHolder {
     /// The key in use.
     pub fn current(&self) -> &LoadedKey {
         &self.current
+    }
+
+    /// Follows the key in use.
+    pub fn in_use(&self) -> KeyInUse {
+        self.in_use.clone()
     }
 
     /// Reads the source again. Comparing the content, instead of watching the file, also notices the links that
@@ -194,7 +222,9 @@ impl KeyHolder {
                 self.problem = None;
                 warn_of(&self.source, &key);
                 let generation = self.current.generation + 1;
-                self.current = LoadedKey { key: Arc::new(key), generation, loaded_at: SystemTime::now() };
+                let key = Arc::new(key);
+                self.in_use.become_key(&key);
+                self.current = LoadedKey { key, generation, loaded_at: SystemTime::now() };
                 Reread::Changed
             }
             Err(problem) if self.problem.as_ref() == Some(&problem) => Reread::Unchanged,

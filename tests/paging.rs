@@ -3,8 +3,9 @@
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use common::{Api, Exporter, Exposition, KEY, all_succeed, eventually, failures, of};
+use common::{Api, Exporter, Exposition, KEY, all_succeed, eventually, failures, of, run};
 use goldrush_exporter::simulator::{Condition, Endpoint, Fault, FaultMatcher, Options};
 use serde_json::json;
 
@@ -69,18 +70,54 @@ fn a_page_that_repeats_for_ever_ends_the_list_at_its_first_repetition() {
     assert_eq!(api.simulator.request_counts().list, 2);
 }
 
+/// How a page_size is refused: by the API, by its framework, or by a gateway in front of it.
+fn refusals_of_a_page_size() -> [Fault; 4] {
+    let answer = |status: u16, body: &str| Fault::Answer { status, headers: vec![], body: body.as_bytes().to_vec() };
+    [
+        answer(400, r#"{"data": null, "error": true, "error_message": "Invalid limit", "error_code": null}"#),
+        answer(422, r#"{"detail": [{"loc": ["query", "page_size"], "msg": "too large"}]}"#),
+        Fault::Foreign(400),
+        Fault::EnvelopeError { code: json!("422"), message: "Invalid limit".to_owned() },
+    ]
+}
+
 #[test]
 fn a_page_size_that_is_refused_is_left_out_at_once_and_from_then_on() {
-    for status in [400, 422] {
+    for refusal in refusals_of_a_page_size() {
         let api = paged(5, 2);
-        api.simulator.set_fault(list(), Some(Fault::PageSizeRefused(status)));
+        api.simulator.set_fault(list(), Some(Fault::PageSizeRefused(Box::new(refusal.clone()))));
         let exporter = Exporter::with(&api, &[NO_PROBES, &[("GOLDRUSH_EXPORTER__POLL__DISCOVERY", "1h")]].concat());
         let exposition = exporter.until_value(UP, 1.0);
         assert_eq!(shown(&exposition), sorted(api.simulator.pipeline_ids(0)));
         let requests = api.simulator.requests();
         let lists = requests.iter().filter(|request| request.endpoint == Some(Endpoint::List));
         let sizes: Vec<bool> = lists.map(|request| request.path.contains("page_size=")).collect();
-        assert_eq!(sizes, [true, false, false, false], "{status}");
+        assert_eq!(sizes, [true, false, false, false], "{refusal:?}");
+        for command in ["check", "once"] {
+            let ended = run(&[command], &api.environment());
+            assert_eq!(ended.status, Some(0), "{command} and {refusal:?}: {}{}", ended.stdout, ended.stderr);
+        }
+    }
+}
+
+#[test]
+fn a_list_that_is_refused_with_and_without_a_page_size_is_retried_in_growing_steps() {
+    let api = paged(5, 2);
+    api.simulator.set_fault(list(), refusals_of_a_page_size().into_iter().next());
+    let _exporter = Exporter::with(&api, NO_PROBES);
+    let lists = || api.simulator.requests().iter().map(|request| request.at).collect::<Vec<_>>();
+    eventually("four lists, each with two requests", || lists().len() >= 8);
+    // The steps are a second, two, four; each with a jitter of up to half.
+    let at = lists();
+    assert!(at[7] - at[0] >= Duration::from_millis(3_500), "{at:?}");
+    for command in ["check", "once"] {
+        let ended = run(&[command], &api.environment());
+        assert_eq!(ended.status, Some(6), "{command}");
+        assert!(
+            format!("{}{}", ended.stdout, ended.stderr).contains("the API returned 400, which"),
+            "{}",
+            ended.stderr
+        );
     }
 }
 

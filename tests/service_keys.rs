@@ -4,10 +4,11 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Api, Exporter, FAST, KEY, all_succeed, environment, eventually, failures, run};
-use goldrush_exporter::simulator::{Endpoint, Options, RequestRecord};
+use common::{Api, Exporter, Exposition, FAST, KEY, all_succeed, environment, eventually, failures, run};
+use goldrush_exporter::simulator::{Endpoint, Fault, FaultMatcher, Options, RequestRecord};
 
 const UNAUTHORIZED: &str = "goldrush_auth_unauthorized{account=\"default\"}";
+const UP: &str = "goldrush_up{account=\"default\"}";
 const LOADED: &str = "goldrush_service_key_loaded_timestamp_seconds{account=\"default\"}";
 const NEW_KEY: &str = "sk_test_canary_5d20ea7c91b3f648";
 
@@ -369,4 +370,68 @@ fn a_key_that_is_replaced_by_something_else_stays_in_use() {
     exporter.stderr.line("looks like a regular API key of GoldRush");
     exporter.until_value("goldrush_auth_unauthorized{account=\"default\"}", 1.0);
     assert!(!exporter.stderr.text().contains("canary"));
+}
+
+/// Whatever asks for an hour's silence, and for which key.
+fn silences() -> [Fault; 3] {
+    let hour = || vec![("Retry-After".to_owned(), "3600".to_owned())];
+    let answer = |status: u16, body: &str| Fault::Answer { status, headers: hour(), body: body.as_bytes().to_vec() };
+    [answer(429, ""), answer(503, ""), answer(429, "<html>Too many requests</html>")]
+}
+
+#[test]
+fn a_new_key_ends_an_hour_of_silence_that_was_the_old_keys() {
+    for silence in silences() {
+        let api = Api::healthy(3);
+        let secret = Secret::new();
+        let exporter = secret.settled(&api, 3, &[("GOLDRUSH_EXPORTER__POLL__STALE_AFTER", "2s")]);
+        api.simulator.set_fault(FaultMatcher::default(), Some(silence.clone()));
+        exporter.until("the pause", is_paused);
+        exporter.until("nothing is known of the list", |exposition| exposition.value(UP) == Some(0.0));
+        api.simulator.set_fault(FaultMatcher::default(), None);
+        api.simulator.add_service_key(NEW_KEY, 0);
+        secret.put(NEW_KEY);
+        exporter.until("polling goes on", |exposition| {
+            all_succeed(exposition, 3) && exposition.value(UP) == Some(1.0) && !is_paused(exposition)
+        });
+        let after = api.simulator.requests();
+        assert!(after.iter().filter(|request| request.status == Some(200)).any(|request| request.key == NEW));
+    }
+}
+
+/// As a deployment does it: both files are written, and the signal follows before the exporter has looked at the key.
+#[test]
+fn a_new_key_that_comes_with_a_new_configuration_ends_the_silence_as_well() {
+    for key in [KEY, NEW_KEY] {
+        let api = Api::healthy(3);
+        let secret = Secret::new();
+        let file = tempfile::Builder::new().suffix(".yml").tempfile().unwrap();
+        let configure = |rate: u32| {
+            let account = format!("{{name: default, service_key_file: {}}}", secret.path());
+            std::fs::write(file.path(), format!("poll: {{requests_per_second: {rate}}}\naccounts: [{account}]\n"))
+        };
+        configure(50).unwrap();
+        let mut environment = api.environment();
+        environment.retain(|(name, _)| name != "GOLDRUSH_SERVICE_KEY" && !name.contains("REQUESTS_PER_SECOND"));
+        let exporter = Exporter::start(&["--config.file", file.path().to_str().unwrap()], &environment);
+        exporter.until("all probes succeed", |exposition| all_succeed(exposition, 3));
+        api.simulator.set_fault(FaultMatcher::default(), silences().into_iter().next());
+        exporter.until("the pause", is_paused);
+        api.simulator.set_fault(FaultMatcher::default(), None);
+        api.simulator.add_service_key(NEW_KEY, 0);
+        configure(20).unwrap();
+        secret.put(key);
+        exporter.signal("HUP");
+        let allowed = "goldrush_poll_allowed_requests_per_second{account=\"default\"}";
+        let exposition = exporter.until_value(allowed, 20.0);
+        if key == KEY {
+            assert!(is_paused(&exposition), "the key is the same, and so is its pause");
+        } else {
+            exporter.until("polling goes on", |exposition| all_succeed(exposition, 3) && !is_paused(exposition));
+        }
+    }
+}
+
+fn is_paused(exposition: &Exposition) -> bool {
+    exposition.value("goldrush_poll_paused_until_timestamp_seconds{account=\"default\"}") > Some(0.0)
 }

@@ -245,7 +245,7 @@ impl Roster {
         self.started = Some(now);
     }
 
-    /// The configuration or the poller has changed: a walk that was under way never ends.
+    /// A walk that was under way cannot be completed: another one begins at once.
     pub(super) fn abandon_walk(&mut self, now: Instant) {
         self.walk = None;
         self.due = now;

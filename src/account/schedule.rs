@@ -168,6 +168,11 @@ impl Schedule {
         self.unanswered
     }
 
+    /// Whether this probe has ever been answered.
+    pub fn is_answered(&mut self, id: &PipelineId, probe: Probe) -> bool {
+        self.find(id, probe).is_some_and(|(_, slot)| slot.answered)
+    }
+
     /// Adds a pipeline, whose probes are due at once, but for those that are in flight.
     pub fn insert(&mut self, id: &PipelineId, now: Instant, in_flight: impl Fn(Probe) -> bool) {
         if self.contains(id) {

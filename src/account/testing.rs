@@ -56,6 +56,11 @@ impl Account {
         self.answered(Sent { at, generation: self.credential.generation() }, response, now)
     }
 
+    /// Every probe that is due has its turn, budget or not: none is late.
+    pub(crate) fn takes_all_turns(&mut self, now: Moment) {
+        while self.schedule.pop(now.monotonic).is_some() {}
+    }
+
     /// A response to a probe.
     pub(crate) fn probed(&mut self, id: &str, response: ProbeResponse, now: Moment) -> Vec<Event> {
         self.hears(Response::Probe(PipelineId::new(id).expect("an id"), response), now)

@@ -25,6 +25,11 @@ fn failed(error: Error) -> ProbeResponse {
     ProbeResponse::failed(Probe::Status, error)
 }
 
+/// The same key.
+fn read_again(now: Moment) -> ReadAgain {
+    ReadAgain { loaded_at: now.wall, is_another: false }
+}
+
 /// An account that has listed one pipeline.
 fn account_of_one(now: Moment) -> Account {
     let mut account = account(&[], now);
@@ -155,13 +160,16 @@ fn a_reload_keeps_what_is_known_and_what_the_api_has_asked_for() {
     let mut changed = settings(&[]);
     changed.poll.status = seconds(7);
     changed.shard = config::Shard { index: 0, total: 1 };
-    account.reconfigure(changed.clone(), start.wall, start);
+    account.reconfigure(changed.clone(), read_again(start), start);
     let view = account.view(start);
     assert_eq!(view.pipelines.len(), 2);
     assert!(view.pipelines[&id("a")].status().is_some() && view.budget.paused_until.is_some());
     changed.max_pipelines = 1;
-    account.reconfigure(changed, start.wall, start);
+    account.reconfigure(changed.clone(), read_again(start), start);
     assert_eq!(account.view(start).pipelines.len(), 1, "what is not polled is not shown");
+    assert!(account.view(start).budget.paused_until.is_some());
+    account.reconfigure(changed, ReadAgain { is_another: true, ..read_again(start) }, start);
+    assert!(account.view(start).budget.paused_until.is_none(), "it was the other key's");
 }
 
 #[test]
@@ -180,6 +188,17 @@ fn once_is_over_when_everything_has_been_asked_or_the_list_fails() {
         sends(&mut fine, start.monotonic + seconds(3_600)).iter().filter(|(r, _)| *r == Request::Page(1)).count(),
         0
     );
+    let mut slow = account(&[], start);
+    slow.ask_once();
+    slow.lists(&[json!({"id": "pipe_1"})], start);
+    assert_eq!(sends(&mut slow, start.monotonic).len(), 3);
+    for probe in [Probe::Metrics, Probe::DestinationHealth] {
+        slow.probed("pipe_1", reading(probe, json!({})), start);
+    }
+    assert_eq!(sends(&mut slow, start.monotonic + seconds(3_600)), [], "the others were asked, the third is in flight");
+    slow.probed("pipe_1", failed(Error::of_status(500).unwrap()), start.after(seconds(3_600)));
+    assert!(slow.is_done(start.monotonic + seconds(3_600)));
+
     let mut refused = account(&[], start);
     refused.ask_once();
     refused.hears(Response::Page(1, Err(Error::of_status(401).unwrap())), start);
@@ -281,14 +300,21 @@ fn a_pipeline_that_is_new_after_an_hour_without_a_key_is_probed_at_once() {
 }
 
 #[test]
-fn once_asks_for_a_page_without_a_size_if_the_size_is_refused() {
+fn a_page_size_that_is_refused_is_no_failure_of_the_list_and_no_end_of_once() {
     let start = Moment::now();
     let mut account = account(&[], start);
     account.ask_once();
-    let refused = Error::PageSizeRefused { status: 422, said: Default::default() };
-    account.hears(Response::Page(1, Err(refused)), start);
+    let refusal = || Error::PageSizeRefused(Box::new(Error::of_status(422).unwrap()));
+    assert_eq!(account.hears(Response::Page(1, Err(refusal())), start), []);
     assert!(!account.is_done(start.monotonic));
-    assert_eq!(sends(&mut account, start.monotonic).len(), 1);
+    let pages = |sent: Vec<(Request, Sent)>| sent.into_iter().map(|(request, _)| request).collect::<Vec<_>>();
+    assert_eq!(pages(sends(&mut account, start.monotonic)), [Request::Page(1)]);
+    // Pages of another size make another list.
+    account.hears(Response::Page(2, Err(refusal())), start);
+    assert_eq!(pages(sends(&mut account, start.monotonic)), [Request::Page(1)]);
+    account.hears(Response::Page(1, Err(Error::of_status(422).unwrap())), start);
+    assert!(account.is_done(start.monotonic));
+    assert_eq!(account.failure(), Error::of_status(422));
 }
 
 #[test]
@@ -312,7 +338,7 @@ fn what_is_no_longer_expected_is_not_missing() {
     let start = Moment::now();
     let mut account = account(&["pipe_1", "pipe_2"], start);
     account.lists(&[], start);
-    account.reconfigure(settings(&["pipe_2"]), start.wall, start);
+    account.reconfigure(settings(&["pipe_2"]), read_again(start), start);
     let view = account.view(start);
     let missing: Vec<_> = view.listing.concerns().map(|(concern, _)| concern.clone()).collect();
     assert_eq!(missing, [Concern::Missing(id("pipe_2"))]);
@@ -528,7 +554,7 @@ impl World {
                 self.listed = None;
             }
             Step::Reload => {
-                self.account.reconfigure(self.configured.clone(), self.now.wall, self.now);
+                self.account.reconfigure(self.configured.clone(), read_again(self.now), self.now);
                 self.in_flight.clear();
                 self.listed = None;
             }

@@ -61,13 +61,8 @@ impl Walk {
     /// # Errors
     /// [`Error::Decode`] if the page holds no items where there must be some.
     pub(crate) fn take(&mut self, page: ListPage) -> Result<(Vec<(PipelineId, ListedPipeline)>, Step), Error> {
-        let (has_more, total) = page.pagination.map_or((None, None), |page| (page.has_more, page.total_count));
-        let items = match page.items {
-            Some(items) => items,
-            // Some servers write an empty list as null. Elsewhere, null must not make a fleet disappear.
-            None if self.pages > 1 || total == Some(0.0) || (total.is_none() && has_more == Some(false)) => Vec::new(),
-            None => return Err(Error::Decode("data.items: missing or null".to_owned())),
-        };
+        let (has_more, total) = page.position();
+        let items = if self.pages > 1 { page.items.unwrap_or_default() } else { page.into_first_items()? };
         let (mut new, mut cut) = (Vec::new(), false);
         for mut item in items {
             item.share_texts(&mut self.texts);

@@ -108,14 +108,14 @@ impl Client {
     pub async fn list_page(&self, key: &ServiceKey, page_number: u32) -> Result<ListPage, Error> {
         let page_size = (!self.0.page_size_refused.load(Ordering::Relaxed)).then_some(PAGE_SIZE);
         let page = self.get(key, self.0.settings.base_url.list(page_number, page_size)).await;
-        if let Err(Error::UnexpectedStatus { status: status @ (400 | 422), said }) = page {
+        let page = page.map_err(|error| {
+            if !error.may_be_about_a_parameter() {
+                return error;
+            }
             // Without a size, it was not the size: the next list names one again.
             self.0.page_size_refused.store(page_size.is_some(), Ordering::Relaxed);
-            return Err(match page_size {
-                Some(_) => Error::PageSizeRefused { status, said },
-                None => Error::UnexpectedStatus { status, said },
-            });
-        }
+            if page_size.is_some() { Error::PageSizeRefused(Box::new(error)) } else { error }
+        });
         page?.ok_or_else(|| Error::Decode("data: null instead of a page of the list".to_owned()))
     }
 

@@ -31,6 +31,8 @@ pub struct ConnectionLimits {
     pub max_age: Duration,
     /// Requests that time out one after another, without a response in between, before all are replaced.
     pub timeouts_in_a_row: u32,
+    /// The age from which a response that is not the API's has all replaced: the host may have another address by now.
+    pub foreign_age: Duration,
     /// Silence on an HTTP/2 connection with requests under way before it is sent a ping.
     pub ping_interval: Duration,
     /// How long a ping may stay without its echo before the connection is closed.
@@ -47,6 +49,7 @@ impl Default for ConnectionLimits {
         Self {
             max_age: Duration::from_secs(45),
             timeouts_in_a_row: 2,
+            foreign_age: Duration::from_secs(5),
             ping_interval: Duration::from_secs(5),
             ping_timeout: Duration::from_secs(5),
             trust_age: Duration::from_secs(30),
@@ -100,6 +103,11 @@ impl Connections {
         if pool.generation != generation {
             return;
         }
+        let replace_from = |pool: &mut Pool, age: Duration| {
+            if pool.built.elapsed() >= age {
+                self.replace_or_keep(pool);
+            }
+        };
         match error {
             Some(Error::Timeout { waiting: Waiting::Headers | Waiting::Body, .. }) => {
                 pool.timeouts += 1;
@@ -107,12 +115,12 @@ impl Connections {
                     self.replace_or_keep(&mut pool);
                 }
             }
-            Some(Error::Tls(_)) => {
-                if pool.built.elapsed() >= limits.trust_age {
-                    self.replace_or_keep(&mut pool);
-                }
-            }
+            Some(Error::Tls(_)) => replace_from(&mut pool, limits.trust_age),
             Some(error) if !error.answered() => {}
+            Some(Error::ForeignResponse(_)) => {
+                pool.timeouts = 0;
+                replace_from(&mut pool, limits.foreign_age);
+            }
             _ => pool.timeouts = 0,
         }
     }

@@ -83,15 +83,10 @@ pub enum Error {
         /// The HTTP status.
         status: u16,
     },
-    /// The API may not accept the size of the pages. The next request for a page does not name a size, so it is worth
-    /// sending at once.
-    #[error("the API returned {status} to a page_size of {}; the next list omits it{said}", super::client::PAGE_SIZE)]
-    PageSizeRefused {
-        /// The HTTP status: 400 or 422.
-        status: u16,
-        /// What the envelope says.
-        said: Said,
-    },
+    /// A 400 or 422, which may be about the size of the pages. The next request for a page does not name a size, so it is
+    /// worth sending at once.
+    #[error("{0}; the next list does not name a page_size")]
+    PageSizeRefused(Box<Error>),
     /// Any other status.
     #[error("the API returned {status}, which it does not document for this request{said}")]
     UnexpectedStatus {
@@ -242,7 +237,8 @@ impl Error {
             Self::RateLimited { .. } => Reason::RateLimited,
             Self::ServerError { .. } => Reason::ServerError,
             Self::Redirect { .. } => Reason::Redirect,
-            Self::PageSizeRefused { .. } | Self::UnexpectedStatus { .. } => Reason::UnexpectedStatus,
+            Self::PageSizeRefused(refusal) => refusal.reason(),
+            Self::UnexpectedStatus { .. } => Reason::UnexpectedStatus,
             Self::ForeignResponse(_) => Reason::ForeignResponse,
             Self::ApiError { .. } => Reason::ApiError,
             Self::Timeout { .. } => Reason::Timeout,
@@ -304,7 +300,19 @@ impl Error {
         match self {
             Self::RateLimited { retry_after } | Self::ServerError { retry_after, .. } => *retry_after,
             Self::ForeignResponse(foreign) => foreign.retry_after,
+            Self::PageSizeRefused(refusal) => refusal.retry_after(),
             _ => None,
+        }
+    }
+
+    /// Whether a parameter of the request may be why it was refused: 400 or 422. Frameworks and gateways check parameters
+    /// before the API's own code runs, so it need not come in the API's envelope.
+    pub(super) fn may_be_about_a_parameter(&self) -> bool {
+        match self {
+            Self::UnexpectedStatus { status, .. } => matches!(status, 400 | 422),
+            Self::ForeignResponse(foreign) => matches!(foreign.status, 400 | 422),
+            Self::ApiError { code, .. } => matches!(code.as_str(), "400" | "422"),
+            _ => false,
         }
     }
 

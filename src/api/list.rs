@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use super::error::Error;
 use super::lenient::{Kind, Mismatch, Raw, Record, deserialize_record};
 use super::pipeline_id::PipelineId;
 use super::unknown::{UnknownField, UnknownFields};
@@ -84,6 +85,28 @@ struct GroupFields {
 deserialize_record!(ListPage, ListedPipeline, Group);
 
 impl ListPage {
+    /// `has_more` and `total_count`, as far as they are known.
+    pub fn position(&self) -> (Option<bool>, Option<f64>) {
+        self.pagination.as_ref().map_or((None, None), |pagination| (pagination.has_more, pagination.total_count))
+    }
+
+    /// The pipelines of the first page. Some servers write an empty list as null. Where the pagination does not say that
+    /// the list is empty, null must not make a fleet disappear.
+    ///
+    /// # Errors
+    /// [`Error::Decode`] if there must be pipelines and none are there.
+    pub fn into_first_items(self) -> Result<Vec<ListedPipeline>, Error> {
+        let is_empty = match self.position() {
+            (has_more, None) => has_more == Some(false),
+            (_, Some(total)) => total == 0.0,
+        };
+        match self.items {
+            Some(items) => Ok(items),
+            None if is_empty => Ok(Vec::new()),
+            None => Err(Error::Decode("data.items: missing or null".to_owned())),
+        }
+    }
+
     /// The fields of the page itself that could not be used.
     pub fn unknown_fields(&self) -> impl Iterator<Item = UnknownField> {
         self.unknown.iter()

@@ -4,7 +4,7 @@ use std::io;
 
 use super::Status;
 use super::serve::access;
-use crate::api::{Client, ClientError};
+use crate::api::{Client, ClientError, Error as ApiError};
 use crate::cli::Flags;
 use crate::config::{Account, Config, ConfigError, ConfigSource};
 use crate::logging;
@@ -59,12 +59,19 @@ async fn check(config: &Config, account: &Account) -> Result<(Status, String), C
         Ok(keys) => keys,
         Err(error) => return Ok((Status::Configuration, error.to_string())),
     };
-    Ok(match client.list_page(&keys.current().key, 1).await {
-        Ok(page) => {
-            let total = page.pagination.and_then(|pagination| pagination.total_count);
-            let count = total.unwrap_or_else(|| page.items.map_or(0.0, |items| items.len() as f64));
-            (Status::Success, format!("ok, {count} pipelines listed (key from {})", account.key))
-        }
+    let list = || client.list_page(&keys.current().key, 1);
+    let page = match list().await {
+        // As when polling: the second request does not name a size.
+        Err(ApiError::PageSizeRefused(_)) => list().await,
+        page => page,
+    };
+    let count = page.and_then(|page| {
+        let (_, total) = page.position();
+        let listed = page.into_first_items()?.len() as f64;
+        Ok(total.unwrap_or(listed))
+    });
+    Ok(match count {
+        Ok(count) => (Status::Success, format!("ok, {count} pipelines listed (key from {})", account.key)),
         Err(error) => {
             let base_url = &config.api.base_url;
             (Status::from(&error), format!("{} (key from {}, {base_url})", error.of_list(), account.key))

@@ -15,12 +15,17 @@ pub(super) fn of_account(trouble: &Trouble, view: &View, now: Moment) -> String 
             let why = view.listing.failure().map(|error| error.of_list()).unwrap_or_default();
             format!("The list of pipelines fails: {why}.")
         }
+        Kind::NoReadings => {
+            let reason =
+                commonest_failure(view).map(|reason| format!(" Most requests fail for this reason: {reason}."));
+            format!("{}{}", trouble.kind.row().sentence, reason.unwrap_or_default())
+        }
         Kind::ExpectedMissing => format!("The list does not show the expected pipeline {about}."),
         Kind::GroupOverLimit => format!("The group {about} is over the limit of its plan."),
         Kind::GroupTrialExpired => format!("The free trial of the group {about} has expired."),
         Kind::RateLimited => {
             let wait = view.budget.paused_until.map(|until| duration(until.since(now))).unwrap_or_default();
-            format!("The API asks for a pause: polling waits for another {wait}.")
+            format!("A response asked for a pause: polling waits for another {wait}.")
         }
         Kind::BudgetTooSmall => {
             let [required, allowed] = [view.budget.required, view.budget.allowed].map(|value| rate(Number(value)));
@@ -81,6 +86,15 @@ pub(super) fn of_pipeline(trouble: &Trouble, pipeline: &Pipeline, view: &View, n
         Kind::ProbeFailing => format!("Requests fail again and again: {}.", failing(pipeline, |_| true)),
         kind => kind.row().sentence.to_owned(),
     }
+}
+
+/// Why most probes of the account fail, in words.
+fn commonest_failure(view: &View) -> Option<String> {
+    let probes = view.pipelines.values().flat_map(|pipeline| pipeline.probes());
+    let mut counts = [0; Reason::COUNT];
+    probes.filter_map(|(_, state)| state.failure()).for_each(|reason| counts[reason as usize] += 1);
+    let commonest = Reason::ALL.iter().max_by_key(|reason| counts[**reason as usize])?;
+    (counts[*commonest as usize] > 0).then(|| plain(commonest.as_str()))
 }
 
 /// The probes that fail while others of the account succeed, with the reason of each.

@@ -52,8 +52,8 @@ pub enum Fault {
     },
     /// Something in front of the API responds with an HTML page and this status; an impossible one becomes 500.
     Foreign(u16),
-    /// A page whose size is asked for is refused with this status and an envelope. Everything else is answered as usual.
-    PageSizeRefused(u16),
+    /// A page whose size is asked for meets this fault. Everything else is answered as usual.
+    PageSizeRefused(Box<Fault>),
     /// The headers and the beginning of a body arrive, the rest never does.
     StalledBody,
     /// The headers and the beginning of a body arrive, then the connection breaks.

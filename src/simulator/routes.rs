@@ -141,9 +141,7 @@ impl Simulator {
             Some(Fault::RepeatedPage) => repeated_page = true,
             Some(Fault::ShuffledPages) => shuffled = true,
             Some(Fault::PageSizeRefused(_)) if !names_a_page_size(&parts.uri) => {}
-            Some(Fault::PageSizeRefused(status)) => {
-                return Ok(json_answer(status_of(status), &answers::failure(Value::Null, "Invalid limit")));
-            }
+            Some(Fault::PageSizeRefused(refusal)) => return faulty(*refusal, stop).await,
             Some(fault) => return faulty(fault, stop).await,
             None => {}
         }

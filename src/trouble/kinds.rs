@@ -491,7 +491,8 @@ kinds! {
         }),
     }
 
-    RateLimited = "rate_limited", "The API returned 429: polling is paused." {
+    RateLimited = "rate_limited",
+    "Polling is paused: a response asked for it (429, or another with Retry-After)." {
         severity: Severity::Warning,
         scope: Scope::Account,
         threshold: None,

@@ -2,11 +2,13 @@
 //! other probes, pipelines and accounts are untouched; the old reading is withdrawn on time; the next turn recovers;
 //! nothing private comes out. `faults.rs` holds the faults of an answer, `LINES` those of a whole connection.
 
+mod cause;
 #[path = "../common/mod.rs"]
 mod common;
 mod faults;
 mod judge;
 mod raw_api;
+mod trust;
 
 use std::io::ErrorKind;
 use std::net::TcpListener;
@@ -273,6 +275,8 @@ fn matrix(endpoints: &[Endpoint], timeout: &str, tried: fn(&Fault) -> bool) {
         }
     }
 
+    cause::is_on_the_page(&exporter, &cells);
+
     for cell in &cells {
         api.set_fault(&cell.question(), None);
     }
@@ -414,8 +418,7 @@ fn line(name: &str, reason: &str, line: fn(&Certificates) -> Line) {
     let well = |scrape: &Scrape| if scrape.is_well(&account) { vec![] } else { vec![name.to_owned()] };
     until(&exporter, "all is well", |scrape| judge.look(scrape, &accounts, |_, _, _| false), well);
 
-    api.set_line(&line(&certificates));
-    let connections = api.connections();
+    let before = api.set_line(&line(&certificates));
     let all = || PIPELINES.iter().flat_map(|pipeline| Endpoint::ALL.iter().map(|endpoint| (*pipeline, *endpoint)));
     let look = |scrape: &Scrape| judge.look(scrape, &accounts, |_, _, _| false);
     until(&exporter, name, look, |scrape| {
@@ -439,8 +442,8 @@ fn line(name: &str, reason: &str, line: fn(&Certificates) -> Line) {
     let (ours, others): (f64, f64) = (count(true), count(false));
     assert!(ours > others, "{name}: {failures:?}");
 
-    api.set_line(&well_line);
-    let connections = api.connections() - connections;
+    // Those that were opened for the recovery do not count.
+    let connections = api.set_line(&well_line) - before;
     until(&exporter, "recovery", |scrape| judge.look(scrape, &accounts, |_, _, _| false), well);
     let counted: f64 = Scrape::of(&exporter).all_failures()[account.as_str()].iter().map(|(_, count)| count).sum();
     assert!(connections as f64 <= counted, "{name}: {connections} connections for {counted} failures");
@@ -514,7 +517,14 @@ fn command(name: &str, endpoint: Endpoint, timeout: &str, status: i32, tried: fn
 #[test]
 fn check() {
     let ended = command("check", Endpoint::List, "500ms", 3, |_| true);
-    assert_eq!(ended.stdout.lines().filter(|line| line.starts_with("account \"a")).count(), FAULTS.len());
+    let lines: Vec<&str> = ended.stdout.lines().filter(|line| line.starts_with("account \"a")).collect();
+    assert_eq!(lines.len(), FAULTS.len());
+    for (index, (fault, line)) in FAULTS.iter().zip(lines).enumerate() {
+        let cell = Cell { account: format!("a{index}"), fault, endpoint: Endpoint::List };
+        let said = cell.reason().map_or("ok, ", cause::phrase);
+        assert!(line.starts_with(&format!("account \"{}\": ", cell.account)), "{line}");
+        assert!(line.contains(said), "{}: {line}", fault.name);
+    }
 }
 
 /// Without pauses, which it would wait for, and without a key that is refused for one of its questions only: what is

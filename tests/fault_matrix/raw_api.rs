@@ -112,12 +112,13 @@ impl RawApi {
         self.shared.address
     }
 
-    /// Cuts all connections; new ones meet this.
-    pub fn set_line(&mut self, line: &Line) {
+    /// Cuts all connections; new ones meet this. Returns how many connections there were so far, none of which met it.
+    pub fn set_line(&mut self, line: &Line) -> u64 {
         if let Some(accepting) = self.accepting.take() {
             accepting.abort();
             let _ = self.runtime.block_on(accepting);
         }
+        let connections = self.shared.connections.load(Ordering::SeqCst);
         let (line, shared) = (line.clone(), self.shared.clone());
         let listener = self.runtime.block_on(async {
             let socket = socket();
@@ -130,6 +131,7 @@ impl RawApi {
             }
         });
         self.accepting = listener.map(|listener| self.runtime.spawn(accept(listener, line, shared)));
+        connections
     }
 
     /// From now on a question meets this, or with `None` its answer.
@@ -143,11 +145,6 @@ impl RawApi {
 
     pub fn count(&self, question: &Question) -> Count {
         self.shared.counts.lock().unwrap().get(question).copied().unwrap_or_default()
-    }
-
-    /// Connections that came so far.
-    pub fn connections(&self) -> u64 {
-        self.shared.connections.load(Ordering::SeqCst)
     }
 }
 

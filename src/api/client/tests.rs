@@ -52,7 +52,10 @@ async fn a_page_size_that_is_refused_is_omitted_from_then_on() {
     let client = client(&format!("http://{}/", listener.local_addr().unwrap()));
     let router = axum::Router::new().fallback(without_page_size);
     tokio::spawn(async move { axum::serve(listener, router).await });
-    let refused = Error::PageSizeRefused { status: 400, said: Said::in_envelope("invalid limit") };
+    let refused = Error::PageSizeRefused(Box::new(Error::UnexpectedStatus {
+        status: 400,
+        said: Said::in_envelope("invalid limit"),
+    }));
     assert_eq!(client.list_page(&key(), 1).await, Err(refused.clone()));
     assert_eq!(refused.reason(), Reason::UnexpectedStatus);
     for page in 1..3 {

@@ -206,6 +206,7 @@ fn patient() -> ConnectionLimits {
     ConnectionLimits {
         max_age: NEVER,
         timeouts_in_a_row: u32::MAX,
+        foreign_age: NEVER,
         ping_interval: NEVER,
         ping_timeout: NEVER,
         trust_age: NEVER,
@@ -267,8 +268,16 @@ async fn one_timeout_between_responses_gives_nothing_up() {
 }
 
 #[tokio::test]
-async fn after_the_maximum_age_the_host_is_looked_up_again() {
-    let scene = Scene::new(Duration::from_secs(30), ConnectionLimits { max_age: SHORT, ..patient() }).await;
+async fn after_the_maximum_age_and_after_a_foreign_response_the_host_is_looked_up_again() {
+    for limits in
+        [ConnectionLimits { max_age: SHORT, ..patient() }, ConnectionLimits { foreign_age: SHORT, ..patient() }]
+    {
+        follows_the_address(limits).await;
+    }
+}
+
+async fn follows_the_address(limits: ConnectionLimits) {
+    let scene = Scene::new(Duration::from_secs(30), limits).await;
     let other: IpAddr = "127.0.0.2".parse().unwrap();
     let address = SocketAddr::new(other, scene.server.address.port()).to_string();
     let moved = Server::start(&address, scene.authority.server()).await;
@@ -340,17 +349,4 @@ fn the_defaults_bring_readings_back_within_a_minute() {
     assert!(timeout * limits.timeouts_in_a_row + poll < minute);
     assert!(limits.max_age + poll <= minute);
     assert!(limits.trust_age + poll < minute);
-}
-
-/// By hand: it takes minutes. One request at a time, each at most every second, as of an account with little to poll.
-#[tokio::test]
-#[ignore = "takes minutes: measures the recovery with the default limits"]
-async fn measured_with_the_defaults() {
-    for lie in [Lie::Silent, Lie::Stuck, Lie::NeverResponds, Lie::WrongBackend] {
-        let scene = Scene::new(Duration::from_secs(10), ConnectionLimits::default()).await;
-        scene.server.lie(lie);
-        let recovery = scene.recovery().await;
-        println!("{lie:?}: {recovery:?}");
-        assert!(recovery < Duration::from_secs(60));
-    }
 }
