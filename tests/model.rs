@@ -162,7 +162,8 @@ const METRICS: [(&str, &str); 6] = [
 
 /// The labels that a pipeline has, if that is true of it.
 fn labels(id: &str, truth: &Truth) -> String {
-    let escape = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+    // Control characters in names become spaces.
+    let escape = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', " ");
     let Truth { account, project, name, .. } = truth;
     format!(
         "account=\"{}\",project=\"{}\",{},pipeline=\"{}\"",

@@ -402,7 +402,7 @@ fn page(number: u32, pipelines: u8, has_more: bool) -> Response {
 fn respond(request: Request, how: u8) -> Response {
     match request {
         // Pipelines come and go with `how`; pages may promise more.
-        Request::Page(number) if how < 160 => page(number, how % 7, how % 5 == 0 && number < 3),
+        Request::Page(number) if how < 160 => page(number, how % 7, how.is_multiple_of(5) && number < 3),
         Request::Page(number) => Response::Page(number, Err(error(how))),
         Request::Probe(id, probe) if how < 160 => {
             let data = match probe {
@@ -411,7 +411,7 @@ fn respond(request: Request, how: u8) -> Response {
                     json!({"status": phase})
                 }
                 Probe::Metrics => json!({"last_offset": how, "pending_records": how}),
-                Probe::DestinationHealth => json!({"healthy": how % 2 == 0}),
+                Probe::DestinationHealth => json!({"healthy": how.is_multiple_of(2)}),
             };
             Response::Probe(id, reading(probe, data))
         }
@@ -514,10 +514,8 @@ impl World {
         }
         let is_of_current_key = sent.generation == self.account.credential.generation();
         match response.verdict() {
-            KeyVerdict::Unauthorized if is_of_current_key => {
-                if self.refused.is_none_or(|refused| sent.at >= refused) {
-                    self.refused = Some(now);
-                }
+            KeyVerdict::Unauthorized if is_of_current_key && self.refused.is_none_or(|at| sent.at >= at) => {
+                self.refused = Some(now);
             }
             KeyVerdict::Accepted | KeyVerdict::NotServiceKey if is_of_current_key => {
                 if self.refused.is_some_and(|refused| sent.at >= refused) {

@@ -179,8 +179,7 @@ impl<'a> Judge<'a> {
     }
 
     fn readings(&self, pipeline: &Pipeline) -> Option<Trouble> {
-        let is_another_groups = pipeline.is_forbidden() && !self.view.credential.is_not_a_service_key();
-        if is_another_groups {
+        if pipeline.is_forbidden() && !self.blames_credential(pipeline) {
             return Some(Trouble::new(Kind::Forbidden, pipeline.forbidden_since()));
         }
         let probes = pipeline.probes().filter_map(|(_, probe)| {
@@ -193,6 +192,15 @@ impl<'a> Judge<'a> {
         });
         let worst = probes.chain(without_phase(pipeline)).min_by_key(|(kind, began)| (*kind, began.at.monotonic));
         worst.map(|(kind, since)| Trouble::new(kind, Some(since)))
+    }
+
+    /// A credential that is no ServiceKey, or was none until it was refused, gets a 403 for every pipeline. Only a list
+    /// that has succeeded since shows that the pipeline is to blame.
+    fn blames_credential(&self, pipeline: &Pipeline) -> bool {
+        let credential = &self.view.credential;
+        let listed = self.view.listing.latest().map(|list| list.at.monotonic);
+        let listed_since = pipeline.forbidden_since().is_some_and(|began| listed >= Some(began.at.monotonic));
+        (credential.is_refused() || credential.is_not_a_service_key()) && !listed_since
     }
 }
 

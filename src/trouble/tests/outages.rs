@@ -25,10 +25,12 @@ const UNHEALTHY: [(&str, Option<i64>); 1] = [("destination_unhealthy", Some(0))]
 #[test]
 fn a_credential_that_is_no_service_key_is_revoked_too() {
     let mut scene = Scene::new();
-    scene.list_fails(0, Error::of_status(403).unwrap());
-    assert_eq!(scene.account(1), [("key_not_service_key", Some(0))]);
+    scene.lists(0, "a", json!({}));
+    scene.list_fails(10, Error::of_status(403).unwrap());
+    scene.fails(20, "a", Probe::Status, Error::of_status(403).unwrap());
+    assert_eq!((scene.account(21), scene.troubles(21, "a")), (vec![("key_not_service_key", Some(10))], vec![]));
     scene.list_fails(120, revoked());
-    assert_eq!(scene.account(121), [("key_unauthorized", Some(120))]);
+    assert_eq!((scene.account(121), scene.troubles(121, "a")), (vec![("key_unauthorized", Some(120))], vec![]));
 }
 
 #[test]
