@@ -267,7 +267,7 @@ fn respond(request: Request, how: u8) -> Response {
         Request::Page(number) if how < 160 => {
             // Pipelines come and go with `how`; pages may promise more.
             let items: Vec<_> = (0..how % 7).map(|n| json!({"id": format!("pipe_{n}"), "status": "running"})).collect();
-            let page = json!({"items": items, "pagination": {"has_more": how % 5 == 0 && number < 3}});
+            let page = json!({"items": items, "pagination": {"has_more": how.is_multiple_of(5) && number < 3}});
             Response::Page(number, Ok(serde_json::from_value(page).unwrap()))
         }
         Request::Page(number) => Response::Page(number, Err(error(how))),
@@ -278,7 +278,7 @@ fn respond(request: Request, how: u8) -> Response {
                     json!({"status": phase})
                 }
                 Probe::Metrics => json!({"last_offset": how, "pending_records": how}),
-                Probe::DestinationHealth => json!({"healthy": how % 2 == 0}),
+                Probe::DestinationHealth => json!({"healthy": how.is_multiple_of(2)}),
             };
             Response::Probe(id, reading(probe, data))
         }
