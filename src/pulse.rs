@@ -15,6 +15,12 @@ const LONGEST_TURN: Duration = Duration::from_secs(15);
 #[derive(Debug, Clone)]
 pub struct Pulse(Arc<Mutex<Instant>>);
 
+impl Default for Pulse {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Pulse {
     /// A pulse that beats now.
     pub fn new() -> Self {
