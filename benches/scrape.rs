@@ -11,10 +11,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use common::{CLASSIC, OPENMETRICS, Peer, Picture, get, judge, median, ms, option};
+use common::{CLASSIC, OPENMETRICS, Peer, Picture, Prometheus, get, judge, median, ms, option};
 use goldrush_exporter::exposition::{Encoding, Exposition, Format};
-use goldrush_exporter::http::{Access, Server};
-use goldrush_exporter::routes::{self, App};
 
 fn main() {
     let pipelines = option("--pipelines", 10_000);
@@ -132,39 +130,21 @@ fn growth() {
 
 /// Lets a Prometheus scrape the three in turn, and asks it how long that took it.
 fn prometheus(peers: [&Peer; 3], seconds: u64) {
-    let folder = common::folder("prometheus");
-    let _ = std::fs::remove_dir_all(folder.join("data"));
     let targets = peers.map(|peer| format!("'{}'", peer.address)).join(", ");
     let configuration = format!(
         "global: {{scrape_interval: 10s, scrape_timeout: 10s}}\nscrape_configs:\n  - job_name: all\n    static_configs: \
          [{{targets: [{targets}]}}]\n"
     );
-    std::fs::write(folder.join("prometheus.yml"), configuration).unwrap();
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-    let mut command = std::process::Command::new("prometheus");
-    command.arg(format!("--config.file={}/prometheus.yml", folder.display()));
-    command.arg(format!("--storage.tsdb.path={}/data", folder.display()));
-    command.arg(format!("--web.listen-address={free}")).stderr(std::process::Stdio::null());
-    let child = command.spawn().expect("prometheus cannot be started: benches/README.md says what is needed");
-    let prometheus = Peer { child, address: free };
-    while std::net::TcpStream::connect(&prometheus.address).is_err() {
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    let prometheus = Prometheus::start("prometheus", &configuration);
     std::thread::sleep(Duration::from_secs(seconds));
-    let query = format!("quantile_over_time(0.5,scrape_duration_seconds%5B{seconds}s%5D)");
-    let answer = common::http(&prometheus.address, &format!("/api/v1/query?query={query}"));
-    let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
     let [exporter, nginx, golang] = peers.map(|peer| {
-        let results = answer["data"]["result"].as_array().unwrap();
-        let result = results.iter().find(|result| result["metric"]["instance"] == peer.address.as_str());
-        let result = result.unwrap_or_else(|| panic!("{} has not been scraped: {answer}", peer.address));
-        result["value"][1].as_str().unwrap().parse::<f64>().unwrap()
+        let instance = &peer.address;
+        prometheus
+            .value(&format!("quantile_over_time(0.5, scrape_duration_seconds{{instance=\"{instance}\"}}[{seconds}s])"))
     });
     println!("scrape_duration_seconds: exporter {exporter:.2}, nginx {nginx:.2}, client_golang {golang:.2}");
     judge("Prometheus' scrape_duration_seconds against nginx", "x", 1.15, exporter / nginx);
     judge("Prometheus' scrape_duration_seconds against client_golang", "x", 1.0 / 3.0, exporter / golang);
-    drop(prometheus);
-    let _ = std::fs::remove_dir_all(folder.join("data"));
 }
 
 #[derive(Clone, Copy)]
@@ -219,20 +199,8 @@ fn serve_bare(folder: &Path) {
 /// The web server over a picture that changes when it is told to.
 fn serve(pipelines: usize) {
     let picture = Arc::new(Picture::of(pipelines));
-    let app = App {
-        exposition: Arc::new(Exposition::new(picture.fleet.clone())),
-        fleet: picture.fleet.clone(),
-        telemetry_path: "/metrics".to_owned(),
-        reload: None,
-    };
-    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let runtime = picture.serve();
     let late: Arc<[AtomicU64; 2]> = Arc::default();
-    let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
-    println!("{}", listener.local_addr().unwrap());
-    let access = Arc::new(Access::unrestricted().unwrap());
-    let server = Arc::new(Server::new(routes::site(app, 40), access));
-    let (_stop, stopped) = tokio::sync::watch::channel(());
-    runtime.spawn(server.serve(listener, stopped));
     // Whoever blocks the reactor makes the one late; a machine that is busy, both.
     const NAP: Duration = Duration::from_millis(2);
     let note = |late: &AtomicU64, begin: Instant| {
@@ -262,12 +230,7 @@ fn serve(pipelines: usize) {
             "all" => picture.poll_all(round),
             "go on" => {
                 let picture = picture.clone();
-                std::thread::spawn(move || {
-                    for round in 1_000_000.. {
-                        std::thread::sleep(Duration::from_secs(1));
-                        picture.poll_all(round);
-                    }
-                });
+                std::thread::spawn(move || picture.poll_all_every(Duration::from_secs(1)));
             }
             "late" => {
                 let [task, thread] = [&late[0], &late[1]].map(|late| late.swap(0, Ordering::Relaxed) as f64 / 1000.0);

@@ -7,23 +7,30 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use goldrush_exporter::account::{Account, Next, Sent, Settings};
 use goldrush_exporter::api::{Error, PipelineId, ProbeResponse, Request, Response};
 use goldrush_exporter::config::Config;
+use goldrush_exporter::exposition::Exposition;
 use goldrush_exporter::fleet::{AccountHandle, Fleet};
+use goldrush_exporter::http::{Access, Server};
 use goldrush_exporter::moment::Moment;
+use goldrush_exporter::routes::{self, App};
+use tokio::runtime::Runtime;
 
 pub fn read<T: serde::de::DeserializeOwned>(value: serde_json::Value) -> T {
     serde_json::from_value(value).unwrap()
 }
 
-/// A picture as a real fleet would give it: everything known of every pipeline, one in a hundred in trouble.
+/// A picture as a real fleet would give it: everything known of every pipeline.
 pub struct Picture {
     pub fleet: Fleet,
     pub account: AccountHandle,
     pub ids: Vec<PipelineId>,
+    /// Of so many pipelines, one has failed, another's destination is down, and a third's is not checked.
+    trouble_in: usize,
 }
 
 const CHAINS: [&str; 8] = ["base", "eth", "solana", "matic", "bsc", "arbitrum", "optimism", "hypercore"];
@@ -37,8 +44,19 @@ pub fn mix(state: u64) -> u64 {
     z ^ (z >> 31)
 }
 
+/// As the API writes it.
+fn checked_at(seconds_ago: u64) -> String {
+    let checked = std::time::SystemTime::now() - Duration::from_secs(seconds_ago);
+    jiff::Timestamp::try_from(checked).unwrap().round(jiff::Unit::Second).unwrap().to_string()
+}
+
 impl Picture {
     pub fn of(pipelines: usize) -> Self {
+        Self::with_trouble(pipelines, 100)
+    }
+
+    /// With `trouble_in` as large as `pipelines`, or larger, all are healthy.
+    pub fn with_trouble(pipelines: usize, trouble_in: usize) -> Self {
         let now = Moment::now();
         let config =
             Config::load(None, &[("GOLDRUSH_EXPORTER__POLL__STALE_AFTER".to_owned(), "1h".to_owned())]).unwrap();
@@ -71,7 +89,7 @@ impl Picture {
         account.answered(sent, Response::Page(1, Ok(read(page))), now);
         let fleet = Fleet::default();
         let account = fleet.insert("prod", account);
-        let picture = Self { fleet, account, ids };
+        let picture = Self { fleet, account, ids, trouble_in };
         picture.poll_all(0);
         picture
     }
@@ -85,25 +103,55 @@ impl Picture {
         }
     }
 
+    /// As if every probe were answered once more each `interval`, for ever.
+    pub fn poll_all_every(&self, interval: Duration) {
+        for round in 1_000_000.. {
+            std::thread::sleep(interval);
+            self.poll_all(round);
+        }
+    }
+
+    /// Serves it as the exporter does, and prints where.
+    pub fn serve(&self) -> Runtime {
+        let app = App {
+            exposition: Arc::new(Exposition::new(self.fleet.clone())),
+            fleet: self.fleet.clone(),
+            telemetry_path: "/metrics".to_owned(),
+            reload: None,
+        };
+        let runtime = Runtime::new().unwrap();
+        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+        println!("{}", listener.local_addr().unwrap());
+        let access = Arc::new(Access::unrestricted().unwrap());
+        let server = Arc::new(Server::new(routes::site(app, 40), access));
+        runtime.spawn(async move {
+            let (_stop, stopped) = tokio::sync::watch::channel(());
+            server.serve(listener, stopped).await;
+        });
+        runtime
+    }
+
     /// As if one probe (0 status, 1 metrics, 2 destination health) had been answered.
     pub fn poll(&self, number: usize, endpoint: u8, round: u64) {
         let id = &self.ids[number];
         let noise = mix(number as u64 * 1_000_003 + round);
+        let is_healthy = self.trouble_in >= self.ids.len();
+        let troubled = |remainder| !is_healthy && number % self.trouble_in == remainder;
         let response = match endpoint {
             0 => ProbeResponse::Status(Ok(read(serde_json::json!({
-                "status": if number % 100 == 7 { "FAILED" } else { "RUNNING" }, "replicas": 1, "ready": 1,
+                "status": if troubled(7) { "FAILED" } else { "RUNNING" }, "replicas": 1, "ready": 1,
                 "start_time": format!("2025-01-{:02}T{:02}:31:56Z", number % 28 + 1, number % 24)})))),
             1 => ProbeResponse::Metrics(Ok(read(serde_json::json!({
-                "records_consumed": 1_000_000 + number as u64 * 7919 + round * (noise % 1000),
+                "records_consumed": 1_000_000 + number as u64 * 7919 + round * (2_000 + number as u64 % 1000),
                 "last_offset": 5_000_000 + number as u64 * 6007 + round * (noise % 700),
                 "last_block_height": 38_500_000 + round * 15 + number as u64 % 100,
                 "pending_records": noise % 500, "processing_delay_ms": noise % 4000,
-                "records_per_second": (noise % 24_000) as f64 / 100.0, "normalization_errors": noise % 3})))),
-            _ if number % 100 == 13 => ProbeResponse::DestinationHealth(Err(Error::Disconnected("x".to_owned()))),
+                "records_per_second": (noise % 24_000) as f64 / 100.0, "normalization_errors": number as u64 % 3 + round})))),
+            _ if troubled(13) => ProbeResponse::DestinationHealth(Err(Error::Disconnected("x".to_owned()))),
             _ => ProbeResponse::DestinationHealth(Ok(read(serde_json::json!({
-                "healthy": number % 100 != 42, "last_checked_at": format!("2025-02-{:02}T05:31:{:02}Z", 1 + round % 28, number % 60),
+                "healthy": !troubled(42), "last_checked_at": checked_at(noise % 60),
                 "latency_ms": 5 + noise % 40,
-                "last_error": (number % 100 == 42).then_some("dial tcp 10.0.0.5:5432: connection refused")})))),
+                "last_error": troubled(42).then_some("dial tcp 10.0.0.5:5432: connection refused")})))),
         };
         let now = Moment::now();
         let sent = Sent { at: now.monotonic, generation: 1 };
@@ -284,6 +332,44 @@ pub fn client_golang(folder: &Path, classic: &[u8]) -> Peer {
     std::fs::write(&file, classic).unwrap();
     let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("peers/client_golang");
     Peer::start(Command::new(program).args(["127.0.0.1:0", file.to_str().unwrap()]))
+}
+
+/// A Prometheus with that configuration, whose data goes with it.
+pub struct Prometheus {
+    peer: Peer,
+    _data: tempfile::TempDir,
+}
+
+impl Prometheus {
+    pub fn start(program: &str, configuration: &str) -> Self {
+        let data = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let folder = data.path().display();
+        std::fs::write(data.path().join("prometheus.yml"), configuration).unwrap();
+        let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let mut command = Command::new(program);
+        command.arg(format!("--config.file={folder}/prometheus.yml"));
+        command.arg(format!("--storage.tsdb.path={folder}/data"));
+        command.arg(format!("--web.listen-address={address}")).stderr(Stdio::null());
+        let child = command.spawn().expect("prometheus cannot be started: benches/README.md says what is needed");
+        let peer = Peer { child, address };
+        while TcpStream::connect(&peer.address).is_err() {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Self { peer, _data: data }
+    }
+
+    pub fn address(&self) -> &str {
+        &self.peer.address
+    }
+
+    /// The one value of a query.
+    pub fn value(&self, query: &str) -> f64 {
+        let encoded: String = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let answer = http(&self.peer.address, &format!("/api/v1/query?query={encoded}"));
+        let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+        let value = answer["data"]["result"][0]["value"][1].as_str();
+        value.unwrap_or_else(|| panic!("{query}: {answer}")).parse().unwrap()
+    }
 }
 
 /// The number after `--name`, or what it is otherwise.

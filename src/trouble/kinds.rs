@@ -115,7 +115,8 @@ macro_rules! before_reading {
             $probe,
             r#"\"} - ignoring (probe) "#,
             $metric,
-            r#")" $labels.job $labels.account $labels.pipeline_id | query"#
+            // Both sides name the pipeline: Prometheus would read the series of all pipelines, for each alert.
+            r#"{job=%[1]q,account=%[2]q,pipeline_id=%[3]q})" $labels.job $labels.account $labels.pipeline_id | query"#
         )
     };
 }
