@@ -31,7 +31,8 @@ pub struct ConnectionLimits {
     pub max_age: Duration,
     /// Requests that time out one after another, without a response in between, before all are replaced.
     pub timeouts_in_a_row: u32,
-    /// The age from which a response that is not the API's has all replaced: the host may have another address by now.
+    /// The age from which two responses in a row that are not the API's have all replaced: the host may have another address
+    /// by now. Between foreign responses to one endpoint alone there are others.
     pub foreign_age: Duration,
     /// Silence on an HTTP/2 connection with requests under way before it is sent a ping.
     pub ping_interval: Duration,
@@ -78,12 +79,14 @@ struct Pool {
     built: Instant,
     /// Since the last response.
     timeouts: u32,
+    /// The last response was not the API's.
+    is_foreign: bool,
 }
 
 impl Connections {
     pub(super) fn new(settings: &Settings, look_up: LookUp) -> Result<Self, ClientError> {
         let http = build(settings, &look_up)?;
-        let pool = Pool { http, generation: 0, built: Instant::now(), timeouts: 0 };
+        let pool = Pool { http, generation: 0, built: Instant::now(), timeouts: 0, is_foreign: false };
         Ok(Self { settings: settings.clone(), look_up, pool: Mutex::new(pool) })
     }
 
@@ -119,9 +122,14 @@ impl Connections {
             Some(error) if !error.answered() => {}
             Some(Error::ForeignResponse(_)) => {
                 pool.timeouts = 0;
-                replace_from(&mut pool, limits.foreign_age);
+                if std::mem::replace(&mut pool.is_foreign, true) {
+                    replace_from(&mut pool, limits.foreign_age);
+                }
             }
-            _ => pool.timeouts = 0,
+            _ => {
+                pool.timeouts = 0;
+                pool.is_foreign = false;
+            }
         }
     }
 
@@ -151,7 +159,7 @@ impl Connections {
 impl Pool {
     /// Requests in flight keep the old pool until they end.
     fn replace(&mut self, http: reqwest::Client) {
-        *self = Self { http, generation: self.generation + 1, built: Instant::now(), timeouts: 0 };
+        *self = Self { http, generation: self.generation + 1, built: Instant::now(), timeouts: 0, is_foreign: false };
     }
 }
 
