@@ -1,6 +1,6 @@
 //! File and environment in, a validated [`Config`] out, or one sentence on what is wrong.
 //!
-//! Beside `settings`, only this module names the `config` crate, and only for its [`Value`](::config::Value).
+//! Beside `settings`, only this module names the `config` crate, and only for its [`Value`].
 
 mod account;
 mod effective;
