@@ -36,7 +36,7 @@ use rendering::{GZIP_HEADER, Made, Packer, Rendering, gzip_end};
 use writer::{Labels, Writer};
 
 /// An exposition of more than so many bytes is written at most once in [`REST`]: for a large fleet the picture changes
-/// all the time. Smaller ones cost so little that whoever asks sees the newest.
+/// all the time. Smaller ones cost so little that every scrape sees the newest.
 const LARGE: usize = 1 << 20;
 const REST: Duration = Duration::from_secs(1);
 
@@ -47,7 +47,7 @@ pub struct Exposition {
     /// The exporter's own metrics.
     pub own: Own,
     kept: Mutex<[Kept; 4]>,
-    /// Whoever holds it writes; the others wait for what he writes.
+    /// One scrape renders at a time; the others wait and take its result.
     renderer: Arc<tokio::sync::Mutex<Renderer>>,
 }
 
@@ -113,13 +113,13 @@ impl Exposition {
         Self { own: self.own.without_costs(), ..self }
     }
 
-    /// Everything as it is now. However many ask at once, one writes it, on a thread where that blocks nobody.
+    /// Everything as it is now. Of concurrent scrapes, one renders, on a thread that may block.
     ///
     /// # Errors
     /// If writing panicked, or the runtime is shutting down.
     pub async fn scrape(self: &Arc<Self>, format: Format, encoding: Encoding) -> Result<Body, JoinError> {
         let asked = Moment::now();
-        // Read before the fleet: whoever sees a reload as done sees the fleet after it.
+        // Read before the fleet: a scrape that shows a reload as done shows the fleet after it.
         let exposition = self.clone();
         let own = tokio::task::spawn_blocking(move || exposition.write_own(format)).await?;
         let fleet = match self.current(format, encoding, asked) {
@@ -145,7 +145,7 @@ impl Exposition {
             // A plain body is large, and quickly written again.
             let keep = Duration::from_secs(if encoding == Encoding::Gzip { 300 } else { 10 });
             for format in [Format::OpenMetrics, Format::Classic] {
-                let kept = &mut self.kept()[place(format, encoding)];
+                let kept = &mut self.kept()[index(format, encoding)];
                 if kept.asked.is_some_and(|asked| now.saturating_duration_since(asked) > keep) {
                     *kept = Kept::default();
                 }
@@ -157,12 +157,12 @@ impl Exposition {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What has been written and holds for somebody who asked then.
+    /// The rendering that is fresh enough for a scrape that arrived then, if there is one.
     fn current(&self, format: Format, encoding: Encoding, asked: Moment) -> Option<Arc<Rendering>> {
         let version = self.fleet.version();
         let now = Moment::now();
         let mut kept = self.kept();
-        let kept = &mut kept[place(format, encoding)];
+        let kept = &mut kept[index(format, encoding)];
         kept.asked = Some(now.monotonic.into());
         let rendering = kept.rendering.as_ref()?;
         let Made { at, good_for, .. } = rendering.made;
@@ -170,19 +170,19 @@ impl Exposition {
         let is_recent = rendering.text_bytes > LARGE && age < REST;
         let is_so_still =
             good_for.is_none_or(|good_for| age < good_for) && (rendering.made.version == version || is_recent);
-        // What was begun after somebody asked is as good as what is begun now, however long it took: otherwise, those who
-        // wait for one slow rendering would each make another one.
+        // A rendering that started after this request arrived is fresh enough. Otherwise, every scrape that is queued behind
+        // a slow rendering would render again.
         let holds = is_so_still || at.monotonic > asked.monotonic;
         holds.then(|| rendering.clone())
     }
 
-    /// Writes the fleet's part, unless somebody else has just done so.
+    /// Renders the fleet's part, unless another scrape has just done so.
     fn render(&self, format: Format, encoding: Encoding, renderer: &mut Renderer, asked: Moment) -> Arc<Rendering> {
         if let Some(current) = self.current(format, encoding, asked) {
             return current;
         }
         let begin = Instant::now();
-        let old = self.kept()[place(format, encoding)].rendering.clone();
+        let old = self.kept()[index(format, encoding)].rendering.clone();
         let Renderer { packer, piece, accounts, pipelines } = renderer;
         let rendering = packer.pack(encoding, old.as_deref(), |take| {
             // Read before the fleet: what is written meanwhile is news.
@@ -194,7 +194,7 @@ impl Exposition {
             Made { at: now, version, good_for }
         });
         let rendering = Arc::new(rendering);
-        self.kept()[place(format, encoding)].rendering = Some(rendering.clone());
+        self.kept()[index(format, encoding)].rendering = Some(rendering.clone());
         self.own.note_render(begin.elapsed());
         rendering
     }
@@ -211,11 +211,11 @@ impl Exposition {
     }
 }
 
-fn place(format: Format, encoding: Encoding) -> usize {
+fn index(format: Format, encoding: Encoding) -> usize {
     format as usize * 2 + encoding as usize
 }
 
-/// Writes the families of the table. Answers how long they stay as they are while nobody writes to the fleet.
+/// Writes the families of the table. Returns how long they stay the same while no response comes.
 fn write_fleet(
     writer: &mut Writer,
     [account_labels, pipeline_labels]: [&mut Labels; 2],

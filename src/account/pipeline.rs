@@ -19,7 +19,7 @@ pub struct Pipeline {
     id: PipelineId,
     listed: ListedPipeline,
     listed_at: Moment,
-    /// Whose it is, and when it is in trouble; `None` is nobody and the defaults.
+    /// Who owns it, and its thresholds; `None` is no owner and the defaults.
     policy: Option<Arc<Policy>>,
     wanted: Since<bool>,
     probes: [ProbeState; Probe::COUNT],

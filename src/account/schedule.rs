@@ -2,7 +2,7 @@
 //!
 //! Time here is virtual. It runs with the clock while everything is sent when it is due, and stands still
 //! while the most overdue probe has to wait (for the budget, for a free request, for the end of a pause). So
-//! under any overload all intervals stretch alike and nobody starves; and after a pause the schedule goes on
+//! under any overload all intervals stretch alike and no probe starves; and after a pause the schedule goes on
 //! where it stood, instead of firing all that has piled up.
 
 use std::cmp::Reverse;
@@ -15,7 +15,7 @@ use crate::config;
 /// How late a probe may be before virtual time waits for it: enough for timers and short bursts.
 const SLACK: Duration = Duration::from_secs(1);
 /// The part of its turns that a busy schedule gives to extra ones. As much again may have been saved up in a round, so that
-/// nobody waits for more than a tenth longer.
+/// no probe waits for more than a tenth longer.
 const EXTRA_SHARE: f64 = 1.0 / 20.0;
 /// Multiples of it, modulo 1, are spread evenly however many there are.
 const GOLDEN_RATIO: f64 = 0.618_033_988_749_894_9;
@@ -281,7 +281,7 @@ impl Schedule {
 
     /// An answer hints at trouble: the pipeline's other probes get an extra turn now, behind what is overdue. Their own
     /// turns stay where they are, and no probe gets a second extra turn before its own. While others wait, extra turns are
-    /// had only from what has been saved up for them: however much of a fleet smells, nobody starves.
+    /// had only from what has been saved up for them: however many pipelines look suspicious, none is starved.
     pub fn hasten_others(&mut self, id: &PipelineId, than: Probe, now: Instant) {
         let time = self.virtual_time(now);
         let others_wait = self.queue.peek().is_some_and(|Reverse(entry)| entry.due < time);
@@ -427,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fleet_in_which_everything_smells_starves_nobody() {
+    fn a_fleet_in_which_everything_looks_suspicious_starves_no_pipeline() {
         let start = Instant::now();
         let mut schedule = Schedule::new(INTERVALS, start);
         (0..100).for_each(|number| schedule.insert(&id(number), start, |_| false));

@@ -41,19 +41,19 @@ impl Own {
                 ("rustc", env!("GOLDRUSH_RUSTC")),
             ])
             .set(1);
-        registry.register("goldrush_exporter_build_info", "What this exporter was built from; always 1", build_info);
+        registry.register("goldrush_exporter_build_info", "Always 1; what this exporter was built from", build_info);
         let render_duration = Gauge::default();
         let exposition_bytes = Gauge::default();
         let reload_successful = Gauge::default();
         let reload_success_time = Gauge::default();
         registry.register(
             "goldrush_exporter_config_last_reload_successful",
-            "Whether the newest attempt to load the configuration succeeded",
+            "1 if the newest attempt to load the configuration succeeded, 0 otherwise",
             reload_successful.clone(),
         );
         registry.register_with_unit(
             "goldrush_exporter_config_last_reload_success_timestamp",
-            "When the configuration was last loaded, in Unix time",
+            "Unix time at which the configuration was last loaded",
             Unit::Seconds,
             reload_success_time.clone(),
         );
@@ -61,12 +61,12 @@ impl Own {
         let total_shards = Gauge::default();
         registry.register(
             "goldrush_exporter_shard_index",
-            "Which part of the pipelines this exporter polls, counted from 0",
+            "Index of the shard that this exporter polls, from 0 (shard.index)",
             shard_index.clone(),
         );
         registry.register(
             "goldrush_exporter_total_shards",
-            "Into how many parts the pipelines are split, each for an exporter",
+            "Number of shards that the pipelines are split into (shard.total)",
             total_shards.clone(),
         );
         let log_lines_dropped = Counter::default();
@@ -78,13 +78,13 @@ impl Own {
         let mut costs = Registry::default();
         costs.register_with_unit(
             "goldrush_exporter_render_duration",
-            "How long it took when the pipelines' metrics were last written, and compressed for those who accept it",
+            "Duration of the last rendering of the metrics of pipelines, compression included",
             Unit::Seconds,
             render_duration.clone(),
         );
         costs.register_with_unit(
             "goldrush_exporter_exposition",
-            "Size of the exposition that was sent before this one, not compressed",
+            "Size of the previous exposition, uncompressed",
             Unit::Bytes,
             exposition_bytes.clone(),
         );
@@ -131,7 +131,7 @@ impl Own {
         self.show_reload();
     }
 
-    /// One gauge for all files: whoever is woken by it finds in the log which one is meant.
+    /// One gauge for all files: the log says which one failed.
     fn show_reload(&self) {
         let all = self.config_in_use.load(Ordering::Relaxed) && self.web_config_in_use.load(Ordering::Relaxed);
         self.reload_successful.set(all.into());

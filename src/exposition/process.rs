@@ -64,16 +64,16 @@ impl Collector for Process {
         let seconds = Some(&Unit::Seconds);
         let bytes = Some(&Unit::Bytes);
         if let Some(start_time) = self.start_time {
-            write("process_start_time", "Start of the process, in Unix time.", seconds, start_time)?;
+            write("process_start_time", "Unix time at which the process started.", seconds, start_time)?;
         }
         write("process_virtual_memory", "Virtual memory size.", bytes, reading.virtual_bytes as f64)?;
         write("process_resident_memory", "Resident memory size.", bytes, reading.resident_bytes as f64)?;
         write("process_open_fds", "Open file descriptors.", None, reading.open_fds as f64)?;
         if let Some(max) = reading.max_fds {
-            write("process_max_fds", "Greatest number of open file descriptors.", None, max as f64)?;
+            write("process_max_fds", "Maximum number of open file descriptors.", None, max as f64)?;
         }
         if let Some(max) = reading.max_virtual_bytes {
-            write("process_virtual_memory_max", "Greatest virtual memory size.", bytes, max as f64)?;
+            write("process_virtual_memory_max", "Maximum virtual memory size.", bytes, max as f64)?;
         }
         Ok(())
     }

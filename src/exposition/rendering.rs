@@ -49,7 +49,7 @@ pub(super) struct Made {
     pub(super) at: Moment,
     /// Of the fleet.
     pub(super) version: u64,
-    /// How long after `at` the fleet looks different though nobody writes to it.
+    /// How long after `at` the fleet looks different although no response came.
     pub(super) good_for: Option<Duration>,
 }
 
