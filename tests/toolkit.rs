@@ -123,7 +123,7 @@ const OUTCOMES: &[(&str, Outcome)] = &[
         Refused("http_server_config.headers.X-Frame-Options: expected deny or sameorigin"),
     ),
     ("web_config_junk.yml", Refused("cannot be read as YAML: ")),
-    ("web_config_junk_key.yml", Refused("`tls_server_config.cert_filse` is not a setting")),
+    ("web_config_junk_key.yml", Refused("tls_server_config.cert_filse: unknown setting (expected cert, cert_file, ")),
     ("web_config_noAuth.bad.yml", Refused("tls_server_config.client_ca: no client certificate is requested")),
     ("web_config_noAuth.good.blocking.yml", Accepted(&[REQUIRED])),
     ("web_config_noAuth.good.yml", Accepted(&[IF_GIVEN])),

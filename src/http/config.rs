@@ -180,9 +180,9 @@ fn boolean<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error>
         ValueKind::String(text) => match text.to_ascii_lowercase().as_str() {
             "true" | "yes" | "on" | "y" => Ok(true),
             "false" | "no" | "off" | "n" => Ok(false),
-            _ => Err(D::Error::custom(format!("{shown} is neither true nor false"))),
+            _ => Err(D::Error::custom(format!("expected true or false, found {shown}"))),
         },
-        _ => Err(D::Error::custom(format!("{shown} is neither true nor false"))),
+        _ => Err(D::Error::custom(format!("expected true or false, found {shown}"))),
     }
 }
 
