@@ -96,7 +96,7 @@ fn timed_out() -> io::Error {
 }
 
 /// [`read`] on this thread.
-pub fn read_blocking(path: &Path, largest: u64) -> io::Result<Zeroizing<Vec<u8>>> {
+fn read_blocking(path: &Path, largest: u64) -> io::Result<Zeroizing<Vec<u8>>> {
     // Non-blocking concerns pipes only: opening one would wait for its writer.
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
     let mut bytes = Zeroizing::new(Vec::new());

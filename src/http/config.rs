@@ -175,15 +175,16 @@ impl Scalar {
 /// As in YAML 1.1, which Go's parser reads: `no` and `off` are booleans.
 fn boolean<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
     let (value, shown) = value_of(deserializer)?;
-    match value {
-        ValueKind::Boolean(boolean) => Ok(boolean),
+    let boolean = match value {
+        ValueKind::Boolean(boolean) => Some(boolean),
         ValueKind::String(text) => match text.to_ascii_lowercase().as_str() {
-            "true" | "yes" | "on" | "y" => Ok(true),
-            "false" | "no" | "off" | "n" => Ok(false),
-            _ => Err(D::Error::custom(format!("expected true or false, found {shown}"))),
+            "true" | "yes" | "on" | "y" => Some(true),
+            "false" | "no" | "off" | "n" => Some(false),
+            _ => None,
         },
-        _ => Err(D::Error::custom(format!("expected true or false, found {shown}"))),
-    }
+        _ => None,
+    };
+    boolean.ok_or_else(|| D::Error::custom(format!("expected true or false, found {shown}")))
 }
 
 impl WebFile {
