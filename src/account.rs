@@ -471,7 +471,12 @@ impl Account {
         }
         let policy = self.settings.policy(&id, &listed);
         if let Some(pipeline) = self.pipelines.get_mut(&id) {
+            let rested = pipeline.rests();
+            let updated_at = pipeline.listed().updated_at();
             let change = Arc::make_mut(pipeline).relist(listed, policy, now);
+            if rested && (!pipeline.rests() || pipeline.listed().updated_at() != updated_at) {
+                self.schedule.wake(&id, now.monotonic);
+            }
             let name = || PipelineName { id: id.clone(), name: pipeline.name() };
             events.extend(change.map(|change| Event::PipelineChanged(name(), change)));
         } else if self.pipelines.len() < self.settings.max_pipelines {
@@ -542,6 +547,7 @@ impl Account {
         let failure = response.error().map(Error::reason);
         let was_foreign = pipeline.probe(probe).failure() == Some(Reason::ForeignResponse);
         let was_found = pipeline.probes().all(|(_, state)| state.failure() != Some(Reason::NotFound));
+        let rested = pipeline.rests();
         let Observed { changes, hints } = Arc::make_mut(pipeline).observe(response, now, self.read_at);
         let is_transitional = pipeline.phase().state().is_some_and(|phase| phase.is_transitional());
         let pace = match failure {
@@ -550,8 +556,10 @@ impl Account {
             // Once may be a deployment of what is in between, or an old address.
             Some(Reason::ForeignResponse) if was_foreign => Pace::Refused,
             None if probe == crate::api::Probe::Status && is_transitional => Pace::Transitional,
+            _ if pipeline.rests() => Pace::Idle,
             _ => Pace::Normal,
         };
+        let wakes = rested && !pipeline.rests();
         if !changes.is_empty() {
             let name = PipelineName { id: id.clone(), name: pipeline.name() };
             events.extend(changes.into_iter().map(|change| Event::PipelineChanged(name.clone(), change)));
@@ -564,6 +572,9 @@ impl Account {
             self.roster.request(self.supply(), now.monotonic);
         }
         self.schedule.done(id, probe, pace, sent.at, now.monotonic);
+        if wakes {
+            self.schedule.wake(id, now.monotonic);
+        }
         if hints {
             self.schedule.hasten_others(id, probe, now.monotonic);
         }

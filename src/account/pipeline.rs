@@ -350,6 +350,12 @@ impl Pipeline {
         !self.wanted.state() || (self.is_bounded() && self.phase.state() == Some(Phase::Stopped))
     }
 
+    /// It has nothing to do and its worker does nothing either, so that nothing changes before someone changes it.
+    pub(super) fn rests(&self) -> bool {
+        let works = self.phase.state().is_some_and(|phase| phase == Phase::Running || phase.is_transitional());
+        self.is_off_duty() && !works
+    }
+
     /// Meant to run, and `RUNNING` when its status was last read.
     pub fn is_working(&self) -> bool {
         self.phase.state() == Some(Phase::Running) && !self.is_off_duty()

@@ -111,6 +111,67 @@ fn a_new_key_ends_the_pause_of_the_old_one() {
     assert!(matches!(account.next(start.monotonic + seconds(1)), Next::Send(..)));
 }
 
+/// Lists pipe_1 and reads its phase; later turns are at the pace that follows.
+fn rests(intent: &str, mode: &str, phase: &str) -> bool {
+    let start = Moment::now();
+    let mut account = account(&[], start);
+    account.lists(&[json!({"id": "pipe_1", "status": intent, "execution_mode": mode})], start);
+    account.takes_all_turns(start);
+    account.probed("pipe_1", status(phase), start);
+    account.probed("pipe_1", ProbeResponse::failed(Probe::Metrics, Error::of_status(500).unwrap()), start);
+    account.probed("pipe_1", reading(Probe::DestinationHealth, json!({"healthy": true})), start);
+    account.schedule.required() < 0.03
+}
+
+#[test]
+fn pipelines_with_nothing_to_report_are_polled_at_the_idle_pace() {
+    assert!(rests("paused", "unbounded", "PAUSED"));
+    assert!(rests("paused", "unbounded", "STOPPED"));
+    assert!(rests("paused", "unbounded", "FAILED"), "nothing is wrong with what is paused");
+    assert!(rests("running", "bounded", "STOPPED"), "it has ended");
+    assert!(!rests("paused", "unbounded", "RUNNING"), "its worker may stop at any time");
+    assert!(!rests("paused", "unbounded", "STOPPING"));
+    assert!(!rests("running", "unbounded", "STOPPED"), "it should run");
+    assert!(!rests("running", "bounded", "FAILED"));
+}
+
+#[test]
+fn a_change_in_the_list_wakes_an_idle_pipeline_at_once() {
+    let start = Moment::now();
+    let listed = |status: &str, updated: &str| [json!({"id": "pipe_1", "status": status, "updated_at": updated})];
+    let (old, new) = ("2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z");
+    for (status_later, updated_later, wakes) in
+        [("paused", old, false), ("running", old, true), ("paused", new, true), ("running", new, true)]
+    {
+        let mut account = account(&[], start);
+        account.lists(&listed("paused", old), start);
+        account.takes_all_turns(start);
+        account.probed("pipe_1", status("PAUSED"), start);
+        account.probed("pipe_1", reading(Probe::Metrics, json!({})), start);
+        account.probed("pipe_1", reading(Probe::DestinationHealth, json!({})), start);
+        let later = start.after(seconds(2));
+        account.lists(&listed(status_later, updated_later), later);
+        let sent = sends(&mut account, later.monotonic);
+        let probes = sent.iter().filter(|(request, _)| matches!(request, Request::Probe(..))).count();
+        assert_eq!(probes, if wakes { 3 } else { 0 }, "{status_later} {updated_later}");
+    }
+}
+
+#[test]
+fn a_worker_that_starts_again_wakes_its_other_probes() {
+    let start = Moment::now();
+    let mut account = account(&[], start);
+    account.lists(&[json!({"id": "pipe_1", "status": "running", "execution_mode": "bounded"})], start);
+    account.takes_all_turns(start);
+    account.probed("pipe_1", status("STOPPED"), start);
+    account.probed("pipe_1", reading(Probe::Metrics, json!({})), start);
+    account.probed("pipe_1", reading(Probe::DestinationHealth, json!({})), start);
+    let later = start.after(seconds(2));
+    account.probed("pipe_1", status("RUNNING"), later);
+    let sent: Vec<Request> = sends(&mut account, later.monotonic).into_iter().map(|(request, _)| request).collect();
+    assert_eq!(sent, [probe("pipe_1", Probe::Metrics), probe("pipe_1", Probe::DestinationHealth)]);
+}
+
 #[test]
 fn a_404_fails_the_probe_and_asks_for_a_list_which_alone_drops_the_pipeline() {
     let start = Moment::now();

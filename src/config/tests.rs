@@ -265,11 +265,11 @@ fn what_is_wrong_in_a_file_is_named() {
         ),
         (
             "poll: {statsu: 5s}",
-            "poll.statsu: unknown setting (expected discovery, status, metrics, destination_health, transitional, stale_after, requests_per_second, max_in_flight)",
+            "poll.statsu: unknown setting (expected discovery, status, metrics, destination_health, transitional, idle, stale_after, requests_per_second, max_in_flight)",
         ),
         (
             "poll: {statsu: }",
-            "poll.statsu: unknown setting (expected discovery, status, metrics, destination_health, transitional, stale_after, requests_per_second, max_in_flight)",
+            "poll.statsu: unknown setting (expected discovery, status, metrics, destination_health, transitional, idle, stale_after, requests_per_second, max_in_flight)",
         ),
         (
             "poll.status: 5s",
@@ -451,7 +451,7 @@ fn what_is_wrong_in_the_environment_is_named() {
     for (env, message) in [
         (
             &[("POLL__STATSU", "5s")][..],
-            "POLL__STATSU: poll.statsu: unknown setting (expected discovery, status, metrics, destination_health, transitional, stale_after, requests_per_second, max_in_flight)",
+            "POLL__STATSU: poll.statsu: unknown setting (expected discovery, status, metrics, destination_health, transitional, idle, stale_after, requests_per_second, max_in_flight)",
         ),
         (
             &[("POLLS__STATUS", "5s")],
@@ -459,7 +459,7 @@ fn what_is_wrong_in_the_environment_is_named() {
         ),
         (
             &[("POLL___STATUS", "5s")],
-            "POLL___STATUS: poll._status: unknown setting (expected discovery, status, metrics, destination_health, transitional, stale_after, requests_per_second, max_in_flight)",
+            "POLL___STATUS: poll._status: unknown setting (expected discovery, status, metrics, destination_health, transitional, idle, stale_after, requests_per_second, max_in_flight)",
         ),
         (
             &[("POLL_STATUS", "5s")],
@@ -480,7 +480,7 @@ fn what_is_wrong_in_the_environment_is_named() {
         (&[("POLL", "15s")], "POLL: poll: expected a section of settings"),
         (
             &[("POLL__0", "15s")],
-            "POLL__0: poll.0: unknown setting (expected discovery, status, metrics, destination_health, transitional, stale_after, requests_per_second, max_in_flight)",
+            "POLL__0: poll.0: unknown setting (expected discovery, status, metrics, destination_health, transitional, idle, stale_after, requests_per_second, max_in_flight)",
         ),
         (
             &[("MAX_PIPELINES", "ten")],
@@ -557,6 +557,7 @@ poll:
   metrics: "30s"
   destination_health: "30s"
   transitional: "5s"
+  idle: "2m"
   stale_after: "5m"
   requests_per_second: 4
   max_in_flight: 8
