@@ -35,7 +35,7 @@ pub use pipeline::{Change, Pipeline};
 pub use probe::ProbeState;
 pub use roster::{Concern, GroupFlags, ListSummary, Listing};
 pub use schedule::{Intervals, Pace, Schedule};
-pub use since::{Beginning, Since};
+pub use since::{Beginning, Known, Since};
 pub use trend::{Level, Trend};
 pub use view::{BudgetView, Requests, View};
 #[cfg(any(test, fuzzing))]
@@ -566,6 +566,9 @@ impl Account {
         }
         if failure.is_none() {
             self.read_at = Some(now);
+            if pipeline.is_watched() {
+                self.roster.note_reading(now);
+            }
         }
         if failure == Some(Reason::NotFound) && was_found {
             // Only a list says whether it is gone.

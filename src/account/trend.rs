@@ -43,6 +43,11 @@ impl Trend {
         self.observe(value, at);
     }
 
+    /// The newest value.
+    pub fn latest(&self) -> Option<f64> {
+        self.newest.map(|sample| sample.value)
+    }
+
     /// How much it grows in a second; `None` while there is too little to tell.
     pub fn slope(&self) -> Option<f64> {
         let (newest, base) = (self.newest?, self.older.or(self.newer)?);
@@ -70,6 +75,11 @@ impl Level {
     /// Since when it is above its limit, if it is.
     pub fn above_since(&self) -> Option<Beginning> {
         self.above.began().filter(|_| self.above.state())
+    }
+
+    /// The newest value.
+    pub fn latest(&self) -> Option<f64> {
+        self.trend.latest()
     }
 
     /// How much it grows in a second; `None` while there is too little to tell.

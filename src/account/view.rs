@@ -101,13 +101,11 @@ impl View {
         // A reading is shown up to and including `stale_after`.
         let shown_for = self.stale_after.saturating_add(Duration::from_nanos(1));
         let list = self.listing.latest().map(|list| list.at);
-        // Readings that are missing are trouble of the account so long after the first of them could have come.
-        let readable = [self.listing.succeeds().began(), self.credential.state().since()];
-        let readable = readable.into_iter().flatten().map(|began| began.at);
-        let of_account = list.into_iter().chain(readable);
-        let moments = of_account.chain(self.pipelines.values().flat_map(|pipeline| pipeline.moments()));
+        let moments = list.into_iter().chain(self.pipelines.values().flat_map(|pipeline| pipeline.moments()));
         let since_list_due = self.listing.due().map(|due| now.monotonic.saturating_duration_since(due));
-        let ages = moments.map(|at| now.since(at)).chain(since_list_due);
+        // Readings that are missing are trouble of the account so long after the first of them could have come.
+        let unread = self.listing.unread_for(now);
+        let ages = moments.map(|at| now.since(at)).chain(since_list_due).chain([unread]);
         let left = ages.map(|age| shown_for.saturating_sub(age));
         let paused = self.budget.paused_until.map(|until| until.monotonic.saturating_duration_since(now.monotonic));
         left.chain(paused).filter(|left| !left.is_zero()).min()
