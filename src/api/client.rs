@@ -15,6 +15,7 @@ use super::head::Head;
 use super::lenient::Record;
 use super::list::ListPage;
 use super::lookup::LookUp;
+use super::read;
 use super::request::{Probe, ProbeResponse, Request, Response};
 use super::transport;
 use crate::service_key::ServiceKey;
@@ -116,12 +117,11 @@ impl Client {
             self.0.page_size_refused.store(page_size.is_some(), Ordering::Relaxed);
             if page_size.is_some() { Error::PageSizeRefused(Box::new(error)) } else { error }
         });
-        page?.ok_or_else(|| Error::Decode("data: null instead of a page of the list".to_owned()))
+        read::page(page?)
     }
 
-    /// Without a worker to speak of, `data` is null: a reading all of whose fields are `None`.
     async fn probe<T: Record>(&self, key: &ServiceKey, url: Url) -> Result<T, Error> {
-        Ok(self.get(key, url).await?.unwrap_or_default())
+        Ok(read::reading(self.get(key, url).await?))
     }
 
     async fn get<T: Record>(&self, key: &ServiceKey, url: Url) -> Result<Option<T>, Error> {
