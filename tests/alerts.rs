@@ -14,6 +14,7 @@ use goldrush_exporter::trouble::kinds::{Kind, Rule, Scope};
 
 /// Alerts about what is no kind of trouble: the exporter itself, and what only Prometheus remembers.
 const BY_HAND: &[&str] = &[
+    "GoldRushWatchdog",
     "GoldRushExporterDown",
     "GoldRushExporterInstanceDown",
     "GoldRushExporterAbsent",
@@ -148,7 +149,7 @@ fn prometheus_takes_the_example() {
 fn alertmanager_takes_the_example_before_its_secrets_exist() {
     // amtool does not look for the files that hold the secrets. That they are read is shown in `alerting.rs`.
     let printed = run(tool("amtool").args(["check-config", "alertmanager.yml"]));
-    assert!(printed.contains("3 receivers"), "{printed}");
+    assert!(printed.contains("6 receivers"), "{printed}");
 }
 
 #[test]
@@ -164,6 +165,13 @@ fn pages_go_to_the_pager_and_tickets_do_not() {
         ("webhook,pager,chat", "alertname=GoldRushShardMissing severity=critical job=goldrush"),
         ("webhook,chat", "alertname=GoldRushRecordsDropped severity=warning account=prod pipeline_id=pipe_1"),
         ("webhook,chat", "alertname=GoldRushConfigReloadFailed severity=warning instance=a:9877"),
+        // The owner's, or the on-call's if the owner has no route.
+        ("webhook,data-pager,data-chat", "alertname=GoldRushPipelineFailed severity=critical account=prod team=data"),
+        ("webhook,data-chat", "alertname=GoldRushRecordsDropped severity=warning account=prod team=data"),
+        ("webhook,data-chat", "alertname=GoldRushReadingsStale severity=warning account=prod team=data"),
+        ("webhook,pager,chat", "alertname=GoldRushPipelineFailed severity=critical account=prod team=platform"),
+        ("webhook,chat", "alertname=GoldRushRecordsDropped severity=warning account=prod team="),
+        ("dead-mans-switch", "alertname=GoldRushWatchdog severity=none"),
         // Of somebody else's rules.
         ("pager,chat", "alertname=NodeDown severity=critical"),
         ("chat", "alertname=NodeSlow severity=warning"),

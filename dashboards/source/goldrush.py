@@ -145,7 +145,7 @@ OF_PIPELINES = f'{OF_ACCOUNTS}, project=~"$project|", pipeline_id=~"$pipeline_id
 
 
 def _firing(matchers):
-    return f'ALERTS{{alertname=~"GoldRush.*", alertstate="firing", {matchers}}}'
+    return f'ALERTS{{alertname=~"GoldRush.*", alertstate="firing", severity!="none", {matchers}}}'
 
 
 def alert_annotation(matchers):
