@@ -174,6 +174,12 @@ pub fn exposition(data: &[u8]) {
         }
         labels
             .extend([("topic", label(&topic)), ("group", label(&group))].map(|(name, value)| (name.to_owned(), value)));
+        let topic = label(&topic);
+        let chain = match topic.splitn(3, '.').collect::<Vec<_>>()[..] {
+            [chain, network, ..] if !chain.is_empty() && !network.is_empty() => format!("{chain}.{network}"),
+            _ => String::new(),
+        };
+        labels.insert("chain".to_owned(), chain);
         labels.insert("destination_type".to_owned(), String::new());
         labels.insert("execution_mode".to_owned(), "unbounded".to_owned());
         assert_eq!(samples.get(&("goldrush_pipeline_info".to_owned(), labels)), Some(&1.0));

@@ -9,8 +9,8 @@ use std::time::Duration;
 use super::suspicion;
 use super::{Beginning, Known, Level, ProbeState, Since, Trend};
 use crate::api::{
-    DesiredStatus, DestinationError, DestinationHealth, ExecutionMode, ListedPipeline, Phase, PipelineId,
-    PipelineMetrics, Probe, ProbeResponse, Reason, Status,
+    DesiredStatus, DestinationError, DestinationHealth, ListedPipeline, Phase, PipelineId, PipelineMetrics, Probe,
+    ProbeResponse, Reason, Status,
 };
 use crate::config::Policy;
 use crate::moment::Moment;
@@ -379,7 +379,7 @@ impl Pipeline {
 
     /// Whether it ends by itself.
     pub fn is_bounded(&self) -> bool {
-        self.listed.execution_mode == ExecutionMode::Bounded
+        self.listed.is_bounded()
     }
 
     /// Paused, or bounded and at its end, as far as is known last: it has nothing to do.

@@ -120,6 +120,10 @@ impl<'a> PipelineView<'a> {
         self.pipeline.listed_fresh(self.account.now, self.account.view.stale_after)
     }
 
+    fn bounded(&self) -> Option<&'a ListedPipeline> {
+        self.listed().filter(|listed| listed.is_bounded())
+    }
+
     fn is_fresh(&self, probe: Probe) -> bool {
         self.pipeline.probe(probe).is_fresh(self.account.now, self.account.view.stale_after)
     }
@@ -358,11 +362,12 @@ pub const FAMILIES: &[Family] = &[
     pipeline(
         "goldrush_pipeline_info",
         "Always 1; what the pipeline is, as of the last poll.",
-        &["topic", "destination_type", "execution_mode", "group"],
+        &["topic", "chain", "destination_type", "execution_mode", "group"],
         |p, s| {
             let Some(listed) = p.listed() else { return };
             let labels = [
                 ("topic", listed.topic.as_deref().unwrap_or_default()),
+                ("chain", listed.chain().unwrap_or_default()),
                 ("destination_type", listed.destination_type.as_deref().unwrap_or_default()),
                 ("execution_mode", listed.execution_mode.as_str()),
                 ("group", listed.group.as_ref().map(|group| group.label()).unwrap_or_default()),
@@ -415,6 +420,18 @@ pub const FAMILIES: &[Family] = &[
         "Unix time at which the pipeline was last changed, as of the last poll (updated_at).",
         &[],
         |p, s| s.value(p.listed().and_then(ListedPipeline::updated_at)),
+    ),
+    pipeline(
+        "goldrush_pipeline_start_block",
+        "Block that a bounded pipeline starts at, as of the last poll (execution_start_from).",
+        &[],
+        |p, s| s.value(p.bounded().and_then(|listed| listed.start_block)),
+    ),
+    pipeline(
+        "goldrush_pipeline_stop_block",
+        "Block that a bounded pipeline ends at, as of the last poll (execution_stop_from).",
+        &[],
+        |p, s| s.value(p.bounded().and_then(|listed| listed.stop_block)),
     ),
     pipeline(
         "goldrush_pipeline_records_consumed",
