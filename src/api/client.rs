@@ -17,6 +17,7 @@ use super::list::ListPage;
 use super::lookup::LookUp;
 use super::request::{Probe, ProbeResponse, Request, Response};
 use super::transport;
+use super::usage::Usage;
 use crate::service_key::ServiceKey;
 
 /// The greatest size is not documented: the server may clamp it.
@@ -98,6 +99,7 @@ impl Client {
                 };
                 Response::Probe(id, response)
             }
+            Request::Usage => Response::Usage(self.usage(key).await),
         }
     }
 
@@ -122,6 +124,17 @@ impl Client {
     /// Without a worker to speak of, `data` is null: a reading all of whose fields are `None`.
     async fn probe<T: Record>(&self, key: &ServiceKey, url: Url) -> Result<T, Error> {
         Ok(self.get(key, url).await?.unwrap_or_default())
+    }
+
+    /// What the account has used this month.
+    ///
+    /// # Errors
+    /// Any [`Error`]; [`Error::Decode`] also where the address of the API tells nothing about that of the usage, which the
+    /// configuration refuses.
+    pub async fn usage(&self, key: &ServiceKey) -> Result<Usage, Error> {
+        let url = self.0.settings.base_url.usage();
+        let url = url.ok_or_else(|| Error::Decode("api.base_url does not end in /pipeline-api/".to_owned()))?;
+        Usage::documented(self.get(key, url).await?)
     }
 
     async fn get<T: Record>(&self, key: &ServiceKey, url: Url) -> Result<Option<T>, Error> {
