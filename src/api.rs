@@ -29,6 +29,7 @@ mod text;
 mod transport;
 mod trust;
 mod unknown;
+mod usage;
 mod vocabulary;
 
 pub use base_url::{BaseUrl, BaseUrlError};
@@ -43,4 +44,5 @@ pub use readings::{DestinationHealth, PipelineMetrics, Status};
 pub use redact::redact;
 pub use request::{Operation, Probe, ProbeResponse, Request, Response};
 pub use unknown::UnknownField;
+pub use usage::Usage;
 pub use vocabulary::{DesiredStatus, ExecutionMode, Phase};

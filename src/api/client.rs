@@ -18,6 +18,7 @@ use super::lookup::LookUp;
 use super::read;
 use super::request::{Probe, ProbeResponse, Request, Response};
 use super::transport;
+use super::usage::Usage;
 use crate::service_key::ServiceKey;
 
 /// The greatest size is not documented: the server may clamp it.
@@ -99,6 +100,7 @@ impl Client {
                 };
                 Response::Probe(id, response)
             }
+            Request::Usage => Response::Usage(self.usage(key).await),
         }
     }
 
@@ -122,6 +124,17 @@ impl Client {
 
     async fn probe<T: Record>(&self, key: &ServiceKey, url: Url) -> Result<T, Error> {
         Ok(read::reading(self.get(key, url).await?))
+    }
+
+    /// What the account has used this month.
+    ///
+    /// # Errors
+    /// Any [`Error`]; [`Error::Decode`] also where the address of the API tells nothing about that of the usage, which the
+    /// configuration refuses.
+    pub async fn usage(&self, key: &ServiceKey) -> Result<Usage, Error> {
+        let url = self.0.settings.base_url.usage();
+        let url = url.ok_or_else(|| Error::Decode("api.base_url does not end in /pipeline-api/".to_owned()))?;
+        Usage::documented(self.get(key, url).await?)
     }
 
     async fn get<T: Record>(&self, key: &ServiceKey, url: Url) -> Result<Option<T>, Error> {

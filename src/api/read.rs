@@ -8,6 +8,7 @@ use super::head::Head;
 use super::lenient::Record;
 use super::list::ListPage;
 use super::request::{Probe, ProbeResponse, Request, Response};
+use super::usage::Usage;
 
 /// Reads a response that came without a connection; headers that HTTP does not allow are left out.
 pub fn read(request: Request, status: u16, headers: &[(&str, &str)], body: &[u8]) -> Response {
@@ -29,6 +30,7 @@ pub fn read(request: Request, status: u16, headers: &[(&str, &str)], body: &[u8]
                 Probe::DestinationHealth => ProbeResponse::DestinationHealth(envelope::open(&head, body).map(reading)),
             },
         ),
+        Request::Usage => Response::Usage(envelope::open(&head, body).and_then(Usage::documented)),
     }
 }
 

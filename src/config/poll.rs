@@ -5,7 +5,7 @@ use std::time::Duration;
 use humantime::format_duration;
 use serde::{Deserialize, Serialize};
 
-use super::quantities::{duration, rate, show_duration, show_number};
+use super::quantities::{duration, rate, show_duration, show_number, show_some_duration, some_duration};
 use crate::settings::whole;
 
 /// How often, and how fast. No duration is shorter than 10 ms.
@@ -30,6 +30,9 @@ pub struct Poll {
     /// Instead of the three intervals of a pipeline that is paused or has ended, where they are shorter.
     #[serde(deserialize_with = "duration", serialize_with = "show_duration")]
     pub idle: Duration,
+    /// Between two requests for the account's usage of credits; without it, none is sent.
+    #[serde(deserialize_with = "some_duration", serialize_with = "show_some_duration")]
+    pub usage: Option<Duration>,
     /// An older reading is withdrawn.
     #[serde(deserialize_with = "duration", serialize_with = "show_duration")]
     pub stale_after: Duration,
@@ -50,6 +53,7 @@ impl Default for Poll {
             destination_health: Duration::from_secs(30),
             transitional: Duration::from_secs(5),
             idle: Duration::from_secs(2 * 60),
+            usage: None,
             stale_after: Duration::from_secs(5 * 60),
             requests_per_second: 4.0,
             max_in_flight: 8,
