@@ -12,11 +12,12 @@ mod own;
 #[cfg(target_os = "linux")]
 mod process;
 mod rendering;
+mod selection;
 #[cfg(test)]
 mod tests;
 mod writer;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -27,6 +28,7 @@ pub use families::{FAMILIES, Family, Subject};
 pub use negotiate::choose_format;
 pub use own::Own;
 pub use rendering::Encoding;
+pub use selection::Selection;
 pub use writer::{Format, Kind};
 
 use crate::fleet::Fleet;
@@ -46,6 +48,7 @@ pub struct Exposition {
     fleet: Fleet,
     /// The exporter's own metrics.
     pub own: Own,
+    selection: RwLock<Arc<Selection>>,
     kept: Mutex<[Kept; 4]>,
     /// One scrape renders at a time; the others wait and take its result.
     renderer: Arc<tokio::sync::Mutex<Renderer>>,
@@ -103,7 +106,13 @@ impl Iterator for Body {
 impl Exposition {
     /// An exposition of that fleet.
     pub fn new(fleet: Fleet) -> Self {
-        Self { fleet, own: Own::new(), kept: Mutex::default(), renderer: Arc::default() }
+        Self {
+            fleet,
+            own: Own::new(),
+            selection: RwLock::new(Arc::new(Selection::full())),
+            kept: Mutex::default(),
+            renderer: Arc::default(),
+        }
     }
 
     /// Leaves out the metrics about the process and about scrapes (`--web.disable-exporter-metrics`). What alerts need
@@ -111,6 +120,15 @@ impl Exposition {
     #[must_use]
     pub fn without_exporter_metrics(self) -> Self {
         Self { own: self.own.without_costs(), ..self }
+    }
+
+    /// Exposes these families from now on.
+    pub fn select(&self, selection: Selection) {
+        *self.selection.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(selection);
+    }
+
+    fn selection(&self) -> Arc<Selection> {
+        self.selection.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Everything as it is now. Of concurrent scrapes, one renders, on a thread that may block.
@@ -160,11 +178,13 @@ impl Exposition {
     /// The rendering that is fresh enough for a scrape that arrived then, if there is one.
     fn current(&self, format: Format, encoding: Encoding, asked: Moment) -> Option<Arc<Rendering>> {
         let version = self.fleet.version();
+        let selection = self.selection();
         let now = Moment::now();
         let mut kept = self.kept();
         let kept = &mut kept[index(format, encoding)];
         kept.asked = Some(now.monotonic.into());
-        let rendering = kept.rendering.as_ref()?;
+        let rendering =
+            kept.rendering.as_ref().filter(|rendering| Arc::ptr_eq(&rendering.made.selection, &selection))?;
         let Made { at, good_for, .. } = rendering.made;
         let age = now.since(at);
         let is_recent = rendering.text_bytes > LARGE && age < REST;
@@ -187,11 +207,12 @@ impl Exposition {
         let rendering = packer.pack(encoding, old.as_deref(), |take| {
             // Read before the fleet: what is written meanwhile is news.
             let version = self.fleet.version();
+            let selection = self.selection();
             let now = Moment::now();
             let mut writer = Writer::new(format, std::mem::take(piece), take);
-            let good_for = write_fleet(&mut writer, [accounts, pipelines], &self.fleet, now);
+            let good_for = write_fleet(&mut writer, [accounts, pipelines], &self.fleet, &selection, now);
             *piece = writer.finish();
-            Made { at: now, version, good_for }
+            Made { at: now, version, selection, good_for }
         });
         let rendering = Arc::new(rendering);
         self.kept()[index(format, encoding)].rendering = Some(rendering.clone());
@@ -220,8 +241,10 @@ fn write_fleet(
     writer: &mut Writer,
     [account_labels, pipeline_labels]: [&mut Labels; 2],
     fleet: &Fleet,
+    selection: &Selection,
     now: Moment,
 ) -> Option<Duration> {
+    writer.show_states(selection.states);
     let accounts = fleet.snapshot(now);
     let accounts: Vec<AccountView> = accounts.iter().map(|(name, view)| AccountView::new(name, view, now)).collect();
     let pipelines: Vec<PipelineView> = accounts
@@ -232,7 +255,7 @@ fn write_fleet(
     accounts.iter().for_each(|view| view.push_labels(account_labels));
     pipeline_labels.clear();
     pipelines.iter().for_each(|view| view.push_labels(pipeline_labels));
-    for family in FAMILIES {
+    for family in selection.families() {
         let mut samples = writer.family(family.name, family.kind, family.help);
         match family.read {
             Read::Exporter(read) => read(&mut samples),
@@ -258,11 +281,11 @@ fn write_fleet(
 }
 
 /// The fleet's part alone as it is at that moment, written once and not kept: for fuzzers and simulations.
-pub fn fleet_text(fleet: &Fleet, now: Moment, format: Format) -> String {
+pub fn fleet_text(fleet: &Fleet, selection: &Selection, now: Moment, format: Format) -> String {
     let mut text = Vec::new();
     let mut take = |piece: &[u8]| text.extend_from_slice(piece);
     let mut writer = Writer::new(format, Vec::new(), &mut take);
-    write_fleet(&mut writer, [&mut Labels::default(), &mut Labels::default()], fleet, now);
+    write_fleet(&mut writer, [&mut Labels::default(), &mut Labels::default()], fleet, selection, now);
     writer.end();
     writer.finish();
     String::from_utf8(text).unwrap_or_default()

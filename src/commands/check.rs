@@ -7,6 +7,7 @@ use super::serve::access;
 use crate::api::{Client, ClientError, Error as ApiError};
 use crate::cli::Flags;
 use crate::config::{Account, Config, ConfigError, ConfigSource};
+use crate::exposition::Selection;
 use crate::logging;
 use crate::output::print;
 use crate::service_key::KeyHolder;
@@ -34,7 +35,8 @@ impl From<&Error> for Status {
 pub(super) async fn load(source: &ConfigSource, flags: &Flags) -> Result<Config, ConfigError> {
     let config = source.load().await?;
     let access = access(flags).await?;
-    for warning in config.warnings().into_iter().chain(access.warnings()) {
+    let selection = Selection::of(&config.metrics)?;
+    for warning in config.warnings().into_iter().chain(selection.warnings()).chain(access.warnings()) {
         logging::say(&format!("warning: {warning}"));
     }
     Ok(config)

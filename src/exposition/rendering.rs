@@ -7,12 +7,14 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, Hasher as _};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use flate2::{Compress, Compression, Crc, FlushCompress};
 use foldhash::quality::RandomState;
 
+use super::selection::Selection;
 use crate::moment::Moment;
 
 /// How a body is sent.
@@ -43,12 +45,13 @@ pub(super) struct Rendering {
 }
 
 /// What a rendering shows.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Made {
     /// When it was begun.
     pub(super) at: Moment,
     /// Of the fleet.
     pub(super) version: u64,
+    pub(super) selection: Arc<Selection>,
     /// How long after `at` the fleet looks different although no response came.
     pub(super) good_for: Option<Duration>,
 }

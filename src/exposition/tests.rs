@@ -1,5 +1,7 @@
 //! A small fleet in, literal text out, in both formats.
 
+mod lean;
+
 use std::io::Read as _;
 use std::time::{Duration, SystemTime};
 
@@ -7,6 +9,7 @@ use super::*;
 use crate::account::Account;
 use crate::account::testing::{account, reading};
 use crate::api::{Error, Probe, ProbeResponse, Response, Waiting};
+use crate::config::{Config, ConfigFile, Profile};
 use crate::fleet::AccountHandle;
 
 const LISTED: &str = r#"{"id": "pipe_1", "name": "From Base \"Swap\" to C:\\pg\n🚀", "project": "analytics-prod",
@@ -109,8 +112,8 @@ fn assert_expected(name: &str, text: &str) {
 async fn both_formats_are_as_expected_to_the_letter() {
     let at = moment();
     let (fleet, _) = small_fleet(at);
-    assert_expected("small_fleet.classic.txt", &fleet_text(&fleet, at, Format::Classic));
-    assert_expected("small_fleet.openmetrics.txt", &fleet_text(&fleet, at, Format::OpenMetrics));
+    assert_expected("small_fleet.classic.txt", &fleet_text(&fleet, &Selection::full(), at, Format::Classic));
+    assert_expected("small_fleet.openmetrics.txt", &fleet_text(&fleet, &Selection::full(), at, Format::OpenMetrics));
 }
 
 #[tokio::test(start_paused = true)]
@@ -321,13 +324,13 @@ async fn a_stale_reading_is_withdrawn_when_it_is_older_than_stale_after_and_not_
         "goldrush_pipeline_destination_healthy",
         "goldrush_pipeline_destination_error",
     ];
-    let text = fleet_text(&fleet, later(300), Format::Classic);
+    let text = fleet_text(&fleet, &Selection::full(), later(300), Format::Classic);
     assert!(readings.iter().all(|family| has(&text, family)), "{text}");
-    let text = fleet_text(&fleet, later(301), Format::Classic);
+    let text = fleet_text(&fleet, &Selection::full(), later(301), Format::Classic);
     assert!(!readings.iter().any(|family| has(&text, family)), "{text}");
     assert!(has(&text, "goldrush_pipeline_phase"), "{text}");
     assert!(has(&text, "goldrush_pipeline_probe_last_success_timestamp_seconds"), "{text}");
-    assert!(!has(&fleet_text(&fleet, later(501), Format::Classic), "goldrush_pipeline_phase"));
+    assert!(!has(&fleet_text(&fleet, &Selection::full(), later(501), Format::Classic), "goldrush_pipeline_phase"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -335,7 +338,7 @@ async fn progress_is_any_move_and_the_first_sight() {
     let at = moment();
     let (fleet, handle) = small_fleet(at);
     let progress = || {
-        let text = fleet_text(&fleet, at, Format::Classic);
+        let text = fleet_text(&fleet, &Selection::full(), at, Format::Classic);
         let line = text.lines().find(|line| line.starts_with("goldrush_pipeline_last_progress")).unwrap();
         line.rsplit_once(' ').unwrap().1.to_owned()
     };

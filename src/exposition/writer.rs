@@ -3,6 +3,7 @@
 use std::io::Write as _;
 
 use crate::account::{BOUNDS, Histogram};
+use crate::config::States;
 
 /// A text format of `/metrics`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,6 +120,7 @@ pub(super) struct Writer<'w> {
     lines: usize,
     /// Whether the present family has filled a piece.
     filled: bool,
+    states: States,
     take: &'w mut dyn FnMut(&[u8]),
 }
 
@@ -126,7 +128,12 @@ impl<'w> Writer<'w> {
     /// `buffer` is used for the pieces; [`finish`](Self::finish) gives it back.
     pub(super) fn new(format: Format, mut buffer: Vec<u8>, take: &'w mut dyn FnMut(&[u8])) -> Self {
         buffer.clear();
-        Self { format, piece: buffer, lines: 0, filled: false, take }
+        Self { format, piece: buffer, lines: 0, filled: false, states: States::All, take }
+    }
+
+    /// Which series of states are written from now on.
+    pub(super) fn show_states(&mut self, states: States) {
+        self.states = states;
     }
 
     /// Begins a family. Its heading is written with its first sample: a family without samples is not shown.
@@ -225,6 +232,14 @@ impl<'a> Samples<'a, '_> {
     /// One sample of 0 or 1, if there is a value.
     pub(super) fn flag(&mut self, value: Option<bool>) {
         self.value(value.map(f64::from));
+    }
+
+    /// A state: one sample for each value, 1 for the one that holds.
+    pub(super) fn state<'v>(&mut self, label: &str, values: impl Iterator<Item = (&'v str, bool)>) {
+        let shown = self.writer.states;
+        for (value, holds) in values.filter(|(_, holds)| *holds || shown == States::All) {
+            self.labelled(&[(label, value)], Some(f64::from(holds)));
+        }
     }
 
     /// One sample with labels beyond the subject's.
