@@ -88,7 +88,11 @@ struct Prepared {
 async fn prepare(config: &Config, account: &config::Account) -> Result<Prepared, Error> {
     let keys = KeyHolder::load(account.key.clone()).await;
     let keys = keys.map_err(|error| Error::Key(account.name.clone(), error))?;
-    Ok(Prepared { account: account.clone(), client: Client::new(config.api.clone())?, keys })
+    // It reads the trusted certificates.
+    let settings = config.api.clone();
+    let client = spawn_blocking(move || Client::new(settings)).await;
+    let client = client.map_err(|error| Error::System("set up the HTTP client", io::Error::other(error)))??;
+    Ok(Prepared { account: account.clone(), client, keys })
 }
 
 /// One poller for each account, ready to run.
