@@ -238,6 +238,7 @@ impl Account {
                     .map(|until| now.after(until.saturating_duration_since(now.monotonic))),
             },
             read_at: self.read_at,
+            credits_run_out: self.settings.account.credits_run_out,
             usage: self.usage.clone(),
             pipelines: self.pipelines.clone(),
         }
