@@ -238,6 +238,7 @@ impl Account {
                     .map(|until| now.after(until.saturating_duration_since(now.monotonic))),
             },
             read_at: self.read_at,
+            credits_run_out: self.settings.account.credits_run_out,
             usage: self.usage.clone(),
             pipelines: self.pipelines.clone(),
         }
@@ -357,7 +358,7 @@ impl Account {
         match response {
             Response::Page(_, page) => self.take_page(page, now, &mut events),
             Response::Probe(id, response) => self.take_probe(&id, response, sent, now, &mut events),
-            Response::Usage(response) => self.take_usage(response, now),
+            Response::Usage(response) => self.take_usage(response, now, &mut events),
         }
         events
     }
@@ -479,12 +480,12 @@ impl Account {
     }
 
     /// Nothing follows from it for the key, the list or the pipelines.
-    fn take_usage(&mut self, response: Result<api::Usage, Error>, now: Moment) {
+    fn take_usage(&mut self, response: Result<api::Usage, Error>, now: Moment, events: &mut Vec<Event>) {
         if let Ok(usage) = &response {
             self.requests.count_unknown(usage.unknown_fields());
         }
         // It may have been switched off meanwhile.
-        self.usage.iter_mut().for_each(|usage| usage.observe(response.clone(), now));
+        events.extend(self.usage.as_mut().and_then(|usage| usage.observe(response, now)));
     }
 
     fn take_page(&mut self, page: Result<ListPage, Error>, now: Moment, events: &mut Vec<Event>) {

@@ -171,6 +171,8 @@ fn impatient_rules() -> String {
         .into_owned()
 }
 
+const USAGE: (&str, &str) = ("GOLDRUSH_EXPORTER__POLL__USAGE", "500ms");
+
 /// An exporter with one account for each (name, key).
 fn exporter(api: &Api, accounts: &[(&str, &str)], more: &[(&str, &str)]) -> Exporter {
     let mut settings: Vec<(String, String)> = Vec::new();
@@ -296,6 +298,7 @@ impl Trouble {
         ];
         let settings = [
             ("GOLDRUSH_EXPORTER__ACCOUNTS__0__EXPECT__0", "pipe_000000000000000000000000000"),
+            USAGE,
             // What takes minutes takes seconds here.
             ("GOLDRUSH_EXPORTER__POLL__STALE_AFTER", "5s"),
             ("GOLDRUSH_EXPORTER__POLICIES__0__STALLED", "5s"),
@@ -346,7 +349,7 @@ fn until_nothing_is_left(mut left: impl FnMut() -> Vec<String>) {
 #[test]
 fn every_query_answers_on_a_real_prometheus() {
     let well = Api::healthy(8);
-    let healthy = exporter(&well, &[("healthy", KEY)], &[]);
+    let healthy = exporter(&well, &[("healthy", KEY)], &[USAGE]);
     let trouble = Trouble::start();
     let targets = [("goldrush-healthy", healthy.address.as_str()), ("goldrush-troubled", &trouble.exporter.address)];
     let prometheus = Prometheus::start(&targets, &impatient_rules());

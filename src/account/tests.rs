@@ -111,7 +111,8 @@ fn whatever_becomes_of_the_usage_nothing_else_changes() {
         let mut account = account_with_usage(start);
         account.read_at = Some(start);
         let (before, due) = (account.view(start), account.schedule.oldest_due());
-        assert_eq!(account.hears(Response::Usage(Err(error.clone())), start.after(seconds(1))), [], "{error}");
+        let events = account.hears(Response::Usage(Err(error.clone())), start.after(seconds(1)));
+        assert_eq!(events, [Event::UsageFails(error.clone())]);
         let after = account.view(start.after(seconds(1)));
         assert_eq!(after.credential.state(), before.credential.state(), "{error}");
         assert_eq!((after.requests.failed(Reason::Unauthorized), after.requests.failed(Reason::Forbidden)), (0, 0));
@@ -120,6 +121,9 @@ fn whatever_becomes_of_the_usage_nothing_else_changes() {
         let usage = after.usage.unwrap();
         assert_eq!((usage.failure(), usage.is_not_offered()), (Some(error.reason()), said(500) != error), "{error}");
         assert_eq!(after.requests.failures[Operation::Usage as usize][error.reason() as usize], 1);
+        let again = account.hears(Response::Usage(Err(error)), start.after(seconds(2)));
+        assert_eq!(again, [], "it is said once");
+        assert_eq!(account.reads_usage(json!({"max_credits": 1}), start.after(seconds(3))), [Event::UsageSucceeds]);
     }
 }
 

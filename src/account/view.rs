@@ -25,6 +25,8 @@ pub struct View {
     pub budget: BudgetView,
     /// When any probe last succeeded.
     pub read_at: Option<Moment>,
+    /// Credits that run out within this time are trouble.
+    pub credits_run_out: Duration,
     /// What is known of the account's usage, if it is polled.
     pub usage: Option<Usage>,
     /// All pipelines that are polled, by id.

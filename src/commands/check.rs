@@ -1,4 +1,4 @@
-//! `check`: requests the list of each account once, and says what is wrong.
+//! `check`: requests the list of each account once, and the usage if it is polled, and says what is wrong.
 
 use std::io;
 
@@ -73,10 +73,25 @@ async fn check(config: &Config, account: &Account) -> Result<(Status, String), C
         Ok(total.unwrap_or(listed))
     });
     Ok(match count {
-        Ok(count) => (Status::Success, format!("ok, {count} pipelines listed (key from {})", account.key)),
+        Ok(count) => {
+            let usage = if config.poll.usage.is_some() { usage(&client, &keys).await } else { String::new() };
+            (Status::Success, format!("ok, {count} pipelines listed{usage} (key from {})", account.key))
+        }
         Err(error) => {
             let base_url = &config.api.base_url;
             (Status::from(&error), format!("{} (key from {}, {base_url})", error.of_list(), account.key))
         }
     })
+}
+
+/// What becomes of the usage says nothing about the key or the pipelines, and so changes no exit status.
+async fn usage(client: &Client, keys: &KeyHolder) -> String {
+    match client.usage(&keys.current().key).await {
+        Ok(usage) => {
+            let number =
+                |value: Option<f64>| value.map_or("an unknown number of".to_owned(), |value| value.to_string());
+            format!(", {} of {} credits used", number(usage.credits_consumed), number(usage.ceiling()))
+        }
+        Err(error) => format!(", no usage of credits: {}", error.of_usage()),
+    }
 }

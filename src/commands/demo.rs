@@ -49,6 +49,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("POLL__METRICS", "5s"),
     ("POLL__DESTINATION_HEALTH", "5s"),
     ("POLL__TRANSITIONAL", "2s"),
+    ("POLL__USAGE", "15s"),
     ("POLL__REQUESTS_PER_SECOND", "50"),
     // Expected, but not there.
     ("ACCOUNTS__0__EXPECT__0", "pipe_000000000000000000000000000"),

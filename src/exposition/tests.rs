@@ -117,6 +117,45 @@ async fn both_formats_are_as_expected_to_the_letter() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn usage_is_shown_if_it_is_polled_and_withdrawn_when_it_is_stale() {
+    let at = moment();
+    let mut settings = crate::account::testing::settings(&[]);
+    settings.poll.usage = Some(Duration::from_secs(900));
+    let mut prod = Account::new(settings, at.wall, fastrand::Rng::with_seed(1), at);
+    prod.lists(&[], at);
+    let fleet = Fleet::default();
+    let handle = fleet.insert("prod", prod);
+    let shown = |seconds| {
+        let text = fleet_text(&fleet, at.after(Duration::from_secs(seconds)), Format::Classic);
+        let lines = text.lines().filter(|line| line.starts_with("goldrush_usage_"));
+        lines.map(|line| line["goldrush_usage_".len()..].to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(shown(0), ["probe_success{account=\"prod\"} 0"]);
+    let aggregate = serde_json::json!({"credits_consumed": 120.5, "max_credits": 300, "premium_credits": 100,
+        "free_credits": 0, "plan": "Pro", "flex_credits": {"limit": 50}});
+    handle.change(|prod| prod.reads_usage(aggregate, at));
+    let readings = [
+        "credits_consumed{account=\"prod\"} 120.5",
+        "credits_limit{account=\"prod\"} 300",
+        "flex_credits_limit{account=\"prod\"} 50",
+        "premium_credits{account=\"prod\"} 100",
+        "free_credits{account=\"prod\"} 0",
+        "plan_info{account=\"prod\",plan=\"Pro\"} 1",
+    ];
+    let of_probe = |success: u8| {
+        let last = "probe_last_success_timestamp_seconds{account=\"prod\"} 1700000000.25";
+        [format!("probe_success{{account=\"prod\"}} {success}"), last.to_owned()]
+    };
+    assert_eq!(shown(0), [readings.map(str::to_owned).as_slice(), &of_probe(1)].concat());
+    handle.change(|prod| prod.hears(Response::Usage(Err(Error::of_status(403).unwrap())), at));
+    assert_eq!(shown(2700), [readings.map(str::to_owned).as_slice(), &of_probe(0)].concat());
+    assert_eq!(shown(2701), of_probe(0));
+    let text = fleet_text(&fleet, at, Format::Classic);
+    let counted = "goldrush_api_request_failures_total{account=\"prod\",operation=\"usage\",reason=\"forbidden\"} 1";
+    assert!(text.contains(counted), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn both_formats_hold_the_same_samples() {
     let (fleet, _) = small_fleet(moment());
     let exposition = Arc::new(Exposition::new(fleet));

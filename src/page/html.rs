@@ -7,7 +7,9 @@ use maud::{DOCTYPE, Markup, html};
 
 use super::assets::{ICON, SCRIPT, STYLE};
 use super::query::{Query, TroubleFilter};
-use super::report::{AccountReport, KeyStanding, PipelineReport, ProbeReport, Report, SinceReport, TroubleReport};
+use super::report::{
+    AccountReport, KeyStanding, PipelineReport, ProbeReport, Report, SinceReport, TroubleReport, UsageReport,
+};
 use super::value::{Number, Time};
 use super::words;
 use crate::trouble::kinds::Scope;
@@ -237,10 +239,35 @@ fn account(account: &AccountReport) -> Markup {
                     (words::rate(budget.allowed_requests_per_second)) " allowed, "
                     (words::seconds(budget.lag_seconds)) " late"
                 }
+                @if let Some(usage) = &account.usage { li { (self::usage(usage)) } }
                 @if let Some(wait) = budget.paused_for {
                     li { "waits another " (words::duration(wait)) " (429)" }
                 }
             }
+        }
+    }
+}
+
+fn usage(usage: &UsageReport) -> Markup {
+    let is_shown = usage.credits_consumed.is_some() || usage.ceiling.is_some();
+    html! {
+        @if is_shown {
+            (number(usage.credits_consumed, words::count))
+            @if let Some(ceiling) = usage.ceiling { " of " (number(Some(ceiling), words::count)) }
+            " credits used this month"
+            @if let Some(plan) = usage.plan { " (" bdi { (plan) } ")" }
+            @if let Some(lasts) = usage.credits_run_out_in_seconds { ", they last for " (words::seconds(lasts)) }
+            ", read " (ago(usage.read))
+        } @else if usage.offered == Some(false) {
+            "usage of credits is not offered to this key"
+        } @else if usage.failure.is_none() {
+            "usage of credits not read yet"
+        } @else {
+            "no fresh reading of the usage of credits"
+        }
+        @if let Some(failure) = usage.failure {
+            @if is_shown { ", now fails" }
+            " (" (words::plain(failure)) ")"
         }
     }
 }

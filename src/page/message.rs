@@ -23,6 +23,22 @@ pub(super) fn of_account(trouble: &Trouble, view: &View, now: Moment) -> String 
         Kind::ExpectedMissing => format!("The list does not show the expected pipeline {about}."),
         Kind::GroupOverLimit => format!("The group {about} is over the limit of its plan."),
         Kind::GroupTrialExpired => format!("The free trial of the group {about} has expired."),
+        Kind::CreditsUsedUp | Kind::CreditsRunningOut => {
+            let usage = view.usage.as_ref();
+            let read = usage.and_then(|usage| usage.reading());
+            let used = read.and_then(|usage| Some((usage.credits_consumed?, usage.ceiling()?)));
+            let [used, all] = used
+                .map_or([None; 2], |(used, all)| [Some(used), Some(all)])
+                .map(|value| value.map_or("an unknown number of".to_owned(), |value| count(Number(value))));
+            let age = usage.and_then(|usage| usage.read_at()).map(|at| now.since(at)).unwrap_or_default();
+            match usage.and_then(|usage| usage.runs_out_in()) {
+                Some(lasts) if trouble.kind == Kind::CreditsRunningOut => {
+                    let lasts = duration(lasts.saturating_sub(age));
+                    format!("At the current pace, the credits run out in {lasts}: {used} of {all} are used.")
+                }
+                _ => format!("The credits of the account are used up: {used} of {all}."),
+            }
+        }
         Kind::RateLimited => {
             let wait = view.budget.paused_until.map(|until| duration(until.since(now))).unwrap_or_default();
             format!("A response asked for a pause: polling waits for another {wait}.")

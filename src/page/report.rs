@@ -10,7 +10,7 @@ use serde::{Serialize, Serializer};
 use super::message;
 use super::query::Query;
 use super::value::{Number, Time};
-use crate::account::{Beginning, KeyState, Pipeline, ProbeState, View};
+use crate::account::{Beginning, KeyState, Pipeline, ProbeState, Usage, View};
 use crate::api::{self, DestinationErrorReason, Error, Phase, Probe, Reason};
 use crate::fleet::Fleet;
 use crate::labels::closed_set;
@@ -65,6 +65,8 @@ pub(super) struct AccountReport<'a> {
     pub(super) oldest_reading_age_seconds: Option<Number>,
     pub(super) budget: BudgetReport,
     pub(super) groups: Vec<GroupReport<'a>>,
+    /// Only with `poll.usage`.
+    pub(super) usage: Option<UsageReport<'a>>,
     pub(super) troubles: Vec<TroubleReport>,
 }
 
@@ -110,6 +112,28 @@ pub(super) struct GroupReport<'a> {
     paid: Option<bool>,
     over_limit: Option<bool>,
     free_trial_expired: Option<bool>,
+}
+
+/// The account's usage of credits this month.
+#[derive(Serialize)]
+pub(super) struct UsageReport<'a> {
+    /// Whether this key may read it; not known before the first response.
+    pub(super) offered: Option<bool>,
+    /// Why the newest request failed.
+    pub(super) failure: Option<&'static str>,
+    #[serde(rename = "last_success_timestamp_seconds")]
+    pub(super) read: Option<Time>,
+    pub(super) credits_consumed: Option<Number>,
+    pub(super) credits_limit: Option<Number>,
+    pub(super) flex_credits_limit: Option<Number>,
+    pub(super) premium_credits: Option<Number>,
+    pub(super) free_credits: Option<Number>,
+    pub(super) plan: Option<&'a str>,
+    /// At the pace of the last day or two, and only if the month does not end first.
+    pub(super) credits_run_out_in_seconds: Option<Number>,
+    /// The limits of plan and flex credits together.
+    #[serde(skip)]
+    pub(super) ceiling: Option<Number>,
 }
 
 /// A pipeline.
@@ -389,6 +413,7 @@ impl<'a> Judged<'a> {
                 paused_for: budget.paused_until.map(|until| until.since(self.now)),
             },
             groups: groups.collect(),
+            usage: view.usage.as_ref().map(|usage| self.usage(usage)),
             troubles: troubles
                 .into_iter()
                 .map(|trouble| {
@@ -396,6 +421,27 @@ impl<'a> Judged<'a> {
                     self.trouble(trouble, message)
                 })
                 .collect(),
+        }
+    }
+
+    fn usage(&self, usage: &'a Usage) -> UsageReport<'a> {
+        let fresh = usage.fresh(self.now, self.view.stale_after);
+        let number = |read: fn(&api::Usage) -> Option<f64>| fresh.and_then(read).map(Number);
+        let age = usage.read_at().map(|at| self.now.since(at)).unwrap_or_default();
+        let lasts = fresh.and_then(|_| usage.runs_out_in());
+        let was_read = usage.read_at().is_some() && usage.failure().is_none();
+        UsageReport {
+            offered: if usage.is_not_offered() { Some(false) } else { was_read.then_some(true) },
+            failure: usage.failure().map(Reason::as_str),
+            read: usage.read_at().map(|at| self.time(at)),
+            credits_consumed: number(|usage| usage.credits_consumed),
+            credits_limit: number(|usage| usage.credits_limit),
+            flex_credits_limit: number(|usage| usage.flex_credits_limit),
+            premium_credits: number(|usage| usage.premium_credits),
+            free_credits: number(|usage| usage.free_credits),
+            plan: fresh.and_then(|usage| usage.plan.as_deref()),
+            credits_run_out_in_seconds: lasts.map(|lasts| Number(lasts.saturating_sub(age).as_secs_f64())),
+            ceiling: number(api::Usage::ceiling),
         }
     }
 

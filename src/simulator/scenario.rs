@@ -45,7 +45,7 @@ scenarios! {
     Slow = "slow": "each response takes 3 s",
     Html = "html": "each response is an HTML page with status 200, as of a captive portal",
     OverLimit = "over-limit": "every group is over its limit",
-    CreditsLow = "credits-low": "the account's last credits are used up within a minute",
+    CreditsLow = "credits-low": "the account's last credits are used up within 5 s",
 }
 
 impl Scenario {
@@ -86,7 +86,7 @@ impl Scenario {
     pub(super) fn credits_consumed(self, lasted: Duration) -> f64 {
         let seconds = lasted.as_secs() as f64;
         match self {
-            Self::CreditsLow => answers::ALL_CREDITS - (600.0 - 10.0 * seconds).max(0.0),
+            Self::CreditsLow => answers::ALL_CREDITS - (600.0 - 120.0 * seconds).max(0.0),
             _ => 120_000.0 + 0.05 * seconds,
         }
     }

@@ -271,7 +271,7 @@ async fn the_demo_shows_many_troubles_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn usage_is_for_the_keys_that_it_is_offered_to_and_low_credits_are_used_up_within_a_minute() {
+async fn usage_is_for_the_keys_that_it_is_offered_to_and_low_credits_are_used_up_within_seconds() {
     let simulator = simulator(Scenario::Healthy);
     let left = async |simulator: &Simulator| {
         let (status, body) = usage(simulator, KEY).await;
@@ -283,7 +283,7 @@ async fn usage_is_for_the_keys_that_it_is_offered_to_and_low_credits_are_used_up
     assert_eq!(left(&simulator).await, (200, 230_000.0));
     simulator.set_scenario(Scenario::CreditsLow);
     assert_eq!(left(&simulator).await, (200, 600.0));
-    tokio::time::sleep(Duration::from_secs(60)).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
     assert_eq!(left(&simulator).await, (200, 0.0));
     simulator.set_scenario(Scenario::Healthy);
     assert_eq!(left(&simulator).await, (200, 230_000.0));

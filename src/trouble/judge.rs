@@ -78,6 +78,7 @@ impl<'a> Judge<'a> {
         let mut found: Vec<Trouble> = self.key().into_iter().collect();
         found.extend(self.list());
         found.extend(self.no_readings());
+        found.extend(self.credits());
         found.extend(self.view.listing.concerns().map(|(concern, began)| {
             let (kind, about) = match concern {
                 Concern::Missing(id) => (Kind::ExpectedMissing, Some(id.to_string())),
@@ -114,6 +115,17 @@ impl<'a> Judge<'a> {
             _ => Kind::ListFailing,
         };
         Some(Trouble::new(kind, listing.succeeds().began()))
+    }
+
+    /// Where the list says the same (402), it says more: the account is not being watched either.
+    fn credits(&self) -> Option<Trouble> {
+        let said_by_list = self.view.listing.failure().is_some_and(|error| error.reason() == Reason::PaymentRequired);
+        let usage = self.view.usage.as_ref().filter(|_| !said_by_list)?;
+        if let Some(since) = usage.used_up_since() {
+            return Some(Trouble::new(Kind::CreditsUsedUp, Some(since)));
+        }
+        let is_soon = usage.runs_out_in()? <= self.view.credits_run_out;
+        is_soon.then(|| Trouble::new(Kind::CreditsRunningOut, None))
     }
 
     /// The list succeeds, but of all pipelines on duty there is no fresh reading. It counts from the newest reading, or from

@@ -326,6 +326,29 @@ kinds! {
         }),
     }
 
+    CreditsUsedUp = "credits_used_up", "The credits of the account are used up, flex credits included." {
+        severity: Severity::Critical,
+        scope: Scope::Account,
+        threshold: None,
+        alert: "GoldRushCreditsUsedUp",
+        rule: Rule::Generated(Generated {
+            why: "Within a month, credits are only used: one reading is enough.",
+            wait: "1m",
+            keep_firing_for: Some("3m"),
+            also: &[],
+            per: ACCOUNT,
+            summary: "The credits of account {{ $labels.account }} are used up",
+            description: concat!(
+                "Account {{ $labels.account }} has used {{ with ",
+                of_account!("goldrush_usage_credits_consumed"),
+                " }}{{ . | first | value | humanize }}{{ else }}all{{ end }} credits this month: all that its plan and \
+                 its flex credits allow. GoldRush stops serving it, or has stopped already. Raise the limit of the flex \
+                 credits, or buy a larger plan.",
+            ),
+            dashboard: FLEET_DASHBOARD,
+        }),
+    }
+
     Failed = "failed", "The worker has failed and does not recover by itself." {
         severity: Severity::Critical,
         scope: Scope::Pipeline,
@@ -469,6 +492,33 @@ kinds! {
                  serving it, or has stopped already.{{ with ",
                 of_account!("goldrush:pipelines:count"),
                 " }} Pipelines of the account: {{ . | first | value }}.{{ end }}",
+            ),
+            dashboard: FLEET_DASHBOARD,
+        }),
+    }
+
+    CreditsRunningOut = "credits_running_out",
+    "At the current pace, the credits of the account run out soon, and before the month ends." {
+        severity: Severity::Warning,
+        scope: Scope::Account,
+        threshold: Some("credits_run_out"),
+        alert: "GoldRushCreditsRunningOut",
+        rule: Rule::Generated(Generated {
+            why: "The pace is that of a day or more. After a restart, the exporter needs a day of readings to know it \
+                  again: the alert stays meanwhile.",
+            wait: "30m",
+            keep_firing_for: Some("1d"),
+            also: &[Kind::CreditsUsedUp],
+            per: ACCOUNT,
+            summary: "The credits of account {{ $labels.account }} run out soon",
+            description: concat!(
+                "At the pace of the last day or two, the credits of account {{ $labels.account }} run out within the \
+                 setting credits_run_out (7 days by default), before the month ends.{{ with ",
+                r#"printf "max by (account) (goldrush_usage_credits_consumed{job=%q,account=%q} "#,
+                r#"/ (goldrush_usage_credits_limit + (goldrush_usage_flex_credits_limit or 0 * goldrush_usage_credits_limit)))" "#,
+                "$labels.job $labels.account | query",
+                " }} Used so far: {{ . | first | value | humanizePercentage }}, flex credits included.{{ end }} GoldRush \
+                 stops serving an account without credits.",
             ),
             dashboard: FLEET_DASHBOARD,
         }),

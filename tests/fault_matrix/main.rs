@@ -20,7 +20,7 @@ use faults::{CANARIES, Expected, FAULTS, Fault, MAX_RESPONSE_BYTES, Scene, well}
 use goldrush_exporter::api::{self, BaseUrl, Client, ConnectionLimits, PipelineId, Probe, Reason, Request, Settings};
 use goldrush_exporter::service_key::ServiceKey;
 use goldrush_exporter::simulator::Endpoint;
-use judge::{Judge, PIPELINES, Scrape, question};
+use judge::{ABOUT_PIPELINES, Judge, PIPELINES, Scrape, question};
 use raw_api::{BASE, Line, Question, RawApi};
 use rcgen::{CertificateParams, KeyPair};
 use tokio_rustls::rustls::ServerConfig;
@@ -36,6 +36,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("GOLDRUSH_EXPORTER__POLL__STATUS", "2s"),
     ("GOLDRUSH_EXPORTER__POLL__METRICS", "2s"),
     ("GOLDRUSH_EXPORTER__POLL__DESTINATION_HEALTH", "2s"),
+    ("GOLDRUSH_EXPORTER__POLL__USAGE", "2s"),
     ("GOLDRUSH_EXPORTER__POLL__STALE_AFTER", "8s"),
     ("GOLDRUSH_EXPORTER__POLL__REQUESTS_PER_SECOND", "1000"),
     // For the name that is never looked up.
@@ -129,7 +130,14 @@ impl Cell {
     /// What it leads to on this endpoint.
     fn expected(&self) -> Expected {
         match self.fault.expected {
-            Expected::Nothing if self.endpoint == Endpoint::List => Expected::Failure("decode"),
+            Expected::Nothing if matches!(self.endpoint, Endpoint::List | Endpoint::Usage) => {
+                Expected::Failure("decode")
+            }
+            // It says nothing about the key, and that it is out of service keeps nothing else waiting.
+            Expected::KeyRefused if self.endpoint == Endpoint::Usage => Expected::Failure("unauthorized"),
+            Expected::Pause("server_error") if self.endpoint == Endpoint::Usage => Expected::Failure("server_error"),
+            // Credits are never negative.
+            Expected::Reading(Some(..0.0)) if self.endpoint == Endpoint::Usage => Expected::Reading(None),
             Expected::Nothing => Expected::Reading(None),
             expected => expected,
         }
@@ -165,7 +173,7 @@ impl Cell {
         let reading = scrape.reading(account, PIPELINES[0], self.endpoint);
         let all_gone = || {
             PIPELINES.iter().all(|pipeline| {
-                Endpoint::ALL.iter().all(|endpoint| scrape.reading(account, pipeline, *endpoint).is_none())
+                ABOUT_PIPELINES.iter().all(|endpoint| scrape.reading(account, pipeline, *endpoint).is_none())
             })
         };
         match self.expected() {
@@ -202,7 +210,7 @@ impl Cell {
             return;
         }
         for pipeline in PIPELINES {
-            for endpoint in Endpoint::ALL.iter().copied() {
+            for endpoint in ABOUT_PIPELINES.iter().copied() {
                 let own = endpoint == self.endpoint && (pipeline == PIPELINES[0] || endpoint == Endpoint::List);
                 if !own && scrape.success(account, pipeline, endpoint) != Some(true) {
                     wrong.push(format!("{name}: {endpoint} of {pipeline} has failed"));
@@ -268,7 +276,7 @@ fn matrix(endpoints: &[Endpoint], timeout: &str, tried: fn(&Fault) -> bool) {
     });
     let during = Scrape::of(&exporter);
     for cell in cells.iter().filter(|cell| cell.is_confined()) {
-        for endpoint in Endpoint::ALL.iter().copied() {
+        for endpoint in ABOUT_PIPELINES.iter().copied() {
             let last = |scrape: &Scrape| scrape.last_success(&cell.account, PIPELINES[1], endpoint);
             let own = endpoint == Endpoint::List && cell.endpoint == endpoint && cell.reason().is_some();
             assert!(own || last(&during) > last(&before), "{}: {endpoint} of the bystander goes on", cell.fault.name);
@@ -419,7 +427,7 @@ fn line(name: &str, reason: &str, line: fn(&Certificates) -> Line) {
     until(&exporter, "all is well", |scrape| judge.look(scrape, &accounts, |_, _, _| false), well);
 
     let before = api.set_line(&line(&certificates));
-    let all = || PIPELINES.iter().flat_map(|pipeline| Endpoint::ALL.iter().map(|endpoint| (*pipeline, *endpoint)));
+    let all = || PIPELINES.iter().flat_map(|pipeline| ABOUT_PIPELINES.iter().map(|endpoint| (*pipeline, *endpoint)));
     let look = |scrape: &Scrape| judge.look(scrape, &accounts, |_, _, _| false);
     until(&exporter, name, look, |scrape| {
         let struck = |(pipeline, endpoint): &(&str, Endpoint)| {
@@ -560,6 +568,14 @@ fn status() {
 #[test]
 fn metrics() {
     matrix(&[Endpoint::Metrics], LONG, is_answered);
+}
+
+/// A pause that never ends is that of the usage alone: there is no recovery to wait for.
+#[test]
+fn usage() {
+    matrix(&[Endpoint::Usage], LONG, |fault| {
+        is_answered(fault) && fault.expected != Expected::LongPause("server_error")
+    });
 }
 
 #[test]
