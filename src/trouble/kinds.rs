@@ -599,6 +599,32 @@ kinds! {
         }),
     }
 
+    EndedEarly = "ended_early", "The backfill has ended before its stop block." {
+        severity: Severity::Warning,
+        scope: Scope::Pipeline,
+        threshold: Some("unprocessed_share"),
+        alert: "GoldRushBackfillEndedEarly",
+        rule: Rule::Generated(Generated {
+            why: "A worker that is replaced may be STOPPED in between.",
+            wait: "5m",
+            keep_firing_for: None,
+            also: &[],
+            per: PIPELINE,
+            summary: r#"Backfill "{{ $labels.pipeline }}" has ended before its stop block"#,
+            description: concat!(
+                "Backfill ",
+                named!(),
+                " has ended{{ with ",
+                of_pipeline!("goldrush_pipeline_last_block_height"),
+                " }} at block {{ . | first | value | printf \"%.0f\" }}{{ end }}, before its stop block{{ with ",
+                of_pipeline!("goldrush_pipeline_stop_block"),
+                " }} {{ . | first | value | printf \"%.0f\" }}{{ end }}. The blocks in between are missing at the \
+                 destination.",
+            ),
+            dashboard: PIPELINE_DASHBOARD,
+        }),
+    }
+
     ReplicasNotReady = "replicas_not_ready", "Not all replicas are ready." {
         severity: Severity::Warning,
         scope: Scope::Pipeline,
