@@ -122,6 +122,10 @@ impl Pipeline {
     /// Another policy applies from now on.
     pub(super) fn set_policy(&mut self, policy: Option<Arc<Policy>>, at: Moment) {
         self.policy = policy;
+        let limits = self.thresholds();
+        self.delay.limit(limits[Threshold::Delay], at);
+        self.backlog.limit(limits[Threshold::Backlog], at);
+        self.compare_drops(limits[Threshold::DroppedShare], at);
         self.note_end(at);
     }
 
@@ -142,7 +146,9 @@ impl Pipeline {
 
     /// Takes in what a list says of it.
     pub(super) fn relist(&mut self, listed: ListedPipeline, policy: Option<Arc<Policy>>, at: Moment) -> Option<Change> {
-        self.policy = policy;
+        if self.policy.as_ref().map(Arc::as_ptr) != policy.as_ref().map(Arc::as_ptr) {
+            self.set_policy(policy, at);
+        }
         let was = self.listed.desired_status();
         let is = listed.desired_status();
         self.wanted.set(is != Some(DesiredStatus::Paused), at);
@@ -236,6 +242,10 @@ impl Pipeline {
     fn note_drops(&mut self, new: &PipelineMetrics, at: Moment, share: f64) {
         self.dropped.observe_count(new.normalization_errors, at);
         self.consumed.observe_count(new.records_consumed, at);
+        self.compare_drops(share, at);
+    }
+
+    fn compare_drops(&mut self, share: f64, at: Moment) {
         let dropped = self.dropped.slope().filter(|slope| *slope > 0.0);
         let enough =
             dropped.is_some_and(|dropped| self.consumed.slope().is_none_or(|consumed| dropped > share * consumed));

@@ -401,7 +401,10 @@ fn phase(pipeline: &PipelineReport) -> Markup {
     html! {
         (or_nothing(pipeline.phase))
         @if ended {
-            span.wanted { "at its end" }
+            @match pipeline.backfill.and_then(|backfill| backfill.ratio).filter(|ratio| ratio.0 < 1.0) {
+                Some(ratio) => span.wanted { "ended, " (percent(ratio)) },
+                None => span.wanted { "at its end" },
+            }
         } @else if let Some(wanted) = pipeline.desired_status.filter(|wanted| !as_wanted(wanted)) {
             span.wanted { "wanted " (wanted) }
         } @else if let Some(backfill) = &pipeline.backfill {
