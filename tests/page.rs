@@ -65,7 +65,7 @@ fn demo() -> (Api, Exporter) {
     eventually("every reading", || {
         let report = json(&exporter, "");
         let pipelines = report["pipelines"].as_array().unwrap();
-        pipelines.len() == 12
+        pipelines.len() == 13
             && pipelines.iter().all(|pipeline| {
                 pipeline["forbidden"] == true || !pipeline["probes"]["metrics"]["age_seconds"].is_null()
             })
