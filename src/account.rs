@@ -4,6 +4,7 @@
 //! transaction: readers who take a [`View`] see all of a response or nothing of it. What a 401 leads to stands in
 //! `judge_key`; where the truth about the key is kept, in `credential`.
 
+mod backfill;
 mod backoff;
 mod budget;
 mod credential;
@@ -28,6 +29,7 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+pub use backfill::{Backfill, FellBack};
 pub use budget::Budget;
 pub use credential::{Credential, KeyState};
 pub use event::{Event, PipelineName};
@@ -210,7 +212,7 @@ impl Account {
         }
         for (id, pipeline) in &mut self.pipelines {
             let policy = settings.policy(id, pipeline.listed());
-            Arc::make_mut(pipeline).set_policy(policy);
+            Arc::make_mut(pipeline).set_policy(policy, now);
             self.schedule.insert(id, now.monotonic, |_| false);
         }
         self.in_flight.clear();
@@ -240,6 +242,7 @@ impl Account {
             read_at: self.read_at,
             credits_run_out: self.settings.account.credits_run_out,
             usage: self.usage.clone(),
+            policies: self.settings.policies.clone(),
             pipelines: self.pipelines.clone(),
         }
     }

@@ -6,7 +6,7 @@ use std::io::{Read as _, Write as _};
 use std::time::Instant;
 
 use common::{Api, Exporter, KEY, request};
-use goldrush_exporter::simulator::{Endpoint, Fault, FaultMatcher, Options};
+use goldrush_exporter::simulator::{Endpoint, Fault, FaultMatcher, Options, Scenario};
 
 #[test]
 fn health_and_readiness() {
@@ -139,6 +139,37 @@ fn a_reload_takes_effect_whole_or_not_at_all() {
     std::fs::write(file.path(), format!("{one}shard: {{index: 1, total: 2}}\n")).unwrap();
     assert_eq!(reload().status, 200);
     assert_eq!(shard(&exporter.scrape()), (Some(1.0), Some(2.0)), "as soon as it is loaded");
+}
+
+#[test]
+fn a_threshold_changes_at_a_reload_and_meanwhile_no_scrape_lacks_a_trouble() {
+    let options =
+        Options { pipelines: 10, scenario: Scenario::EndedEarly, service_key: KEY.to_owned(), ..Options::default() };
+    let api = Api::start(options);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("exporter.yml");
+    let exporter = with_a_file(&api, &file);
+    let reload = |policies: &str| {
+        std::fs::write(&file, policies).unwrap();
+        assert_eq!(request(&exporter.address, "POST", "/-/reload", &[]).status, 200);
+    };
+    reload("policies: [{team: data}]");
+    let troubles = |exposition: &common::Exposition| {
+        exposition.values("goldrush_pipeline_trouble", &["kind=\"ended_early\"", "team=\"data\""])
+    };
+    exporter.until("a backfill that ended early", |exposition| troubles(exposition) == [1.0]);
+    std::thread::scope(|scope| {
+        let reloads = scope.spawn(|| {
+            for share in [0.01, 0.02, 0.03, 0.04, 0.05] {
+                reload(&format!("policies: [{{team: data, unprocessed_share: {share}}}]"));
+            }
+        });
+        while !reloads.is_finished() {
+            assert_eq!(troubles(&exporter.scrape()), [1.0]);
+        }
+    });
+    reload("policies: [{team: data, unprocessed_share: 1}]");
+    assert_eq!(troubles(&exporter.scrape()), [0.0; 0], "as soon as it is loaded");
 }
 
 /// An exporter that reads its configuration from that file, and again when it is asked to.

@@ -8,6 +8,8 @@ use serde_json::json;
 use super::testing::{account, reading, settings};
 use super::*;
 use crate::api::Probe;
+use crate::thresholds::Threshold;
+use crate::trouble::{Judge, Trouble};
 
 fn id(text: &str) -> PipelineId {
     PipelineId::new(text).unwrap()
@@ -832,5 +834,42 @@ proptest! {
                 prop_assert!(count as f64 + 1.0 <= allowed + 1e-3, "{} in {:?}", count + 1, *to - *from);
             }
         }
+    }
+}
+
+/// The changed threshold counts at once, and a trouble that lasts does not begin again: an alert's `for` goes on.
+#[test]
+fn a_threshold_that_is_changed_takes_effect_at_the_reload() {
+    let start = Moment::now();
+    let at = |after| start.after(seconds(after));
+    let with = |overrides: &[(Threshold, f64)]| {
+        let thresholds = overrides.iter().copied().collect();
+        let mut settings = settings(&[]);
+        settings.policies = vec![Arc::new(config::Policy { thresholds, ..config::Policy::default() })];
+        settings
+    };
+    let mut account = account(&[], start);
+    account.lists(&[json!({"id": "a", "status": "running"})], start);
+    account.probed("a", status("RUNNING"), start);
+    let metrics = |dropped: u32| json!({"processing_delay_ms": 400_000, "records_consumed": 1_000 + dropped * 10, "normalization_errors": dropped});
+    for (after, dropped) in [(0, 0), (30, 5), (60, 10)] {
+        account.probed("a", reading(Probe::Metrics, metrics(dropped)), at(after));
+    }
+    let troubles = |account: &mut Account| -> Vec<(&'static str, Option<u64>)> {
+        let view = account.view(at(70));
+        let found = Judge::new(&view, at(70)).pipeline(&view.pipelines[&id("a")]);
+        let since = |trouble: &Trouble| trouble.since.map(|began| began.at.since(start).as_secs());
+        found.iter().map(|trouble| (trouble.kind.row().name, since(trouble))).collect()
+    };
+    let both = [("delay_high", Some(0)), ("records_dropped", Some(30))];
+    assert_eq!(troubles(&mut account), both);
+    for (overrides, expected) in [
+        (&[(Threshold::Delay, 200.0), (Threshold::DroppedShare, 0.01)][..], &both[..]),
+        (&[(Threshold::Delay, 500.0)], &both[1..]),
+        (&[(Threshold::DroppedShare, 0.2)], &[("delay_high", Some(70))]),
+        (&[], &[("delay_high", Some(70)), ("records_dropped", Some(70))]),
+    ] {
+        account.reconfigure(with(overrides), read_again(start), at(70));
+        assert_eq!(troubles(&mut account), expected, "{overrides:?}");
     }
 }

@@ -266,6 +266,22 @@ pub const FAMILIES: &[Family] = &[
     })
     .lean(),
     account(
+        "goldrush_pipelines_unowned",
+        "Pipelines whose policy names no team, as of the newest list; no series if no policy names one.",
+        &[],
+        |a, s| s.value(a.list().and(a.view.unowned()).map(|count| count as f64)),
+    ),
+    account(
+        "goldrush_chain_highest_block",
+        "Highest block that any unbounded pipeline of the account has processed on this chain, as of the last poll.",
+        &["chain"],
+        |a, s| {
+            for (chain, block) in a.view.highest_blocks(a.now) {
+                s.labelled(&[("chain", chain)], Some(block));
+            }
+        },
+    ),
+    account(
         "goldrush_discovery_last_success_timestamp_seconds",
         "Unix time at which the list of pipelines last succeeded as a whole.",
         &[],

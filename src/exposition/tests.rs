@@ -126,7 +126,7 @@ async fn usage_is_shown_if_it_is_polled_and_withdrawn_when_it_is_stale() {
     let fleet = Fleet::default();
     let handle = fleet.insert("prod", prod);
     let shown = |seconds| {
-        let text = fleet_text(&fleet, at.after(Duration::from_secs(seconds)), Format::Classic);
+        let text = fleet_text(&fleet, &Selection::full(), at.after(Duration::from_secs(seconds)), Format::Classic);
         let lines = text.lines().filter(|line| line.starts_with("goldrush_usage_"));
         lines.map(|line| line["goldrush_usage_".len()..].to_owned()).collect::<Vec<_>>()
     };
@@ -150,7 +150,7 @@ async fn usage_is_shown_if_it_is_polled_and_withdrawn_when_it_is_stale() {
     handle.change(|prod| prod.hears(Response::Usage(Err(Error::of_status(403).unwrap())), at));
     assert_eq!(shown(2700), [readings.map(str::to_owned).as_slice(), &of_probe(0)].concat());
     assert_eq!(shown(2701), of_probe(0));
-    let text = fleet_text(&fleet, at, Format::Classic);
+    let text = fleet_text(&fleet, &Selection::full(), at, Format::Classic);
     let counted = "goldrush_api_request_failures_total{account=\"prod\",operation=\"usage\",reason=\"forbidden\"} 1";
     assert!(text.contains(counted), "{text}");
 }

@@ -6,7 +6,7 @@ use crate::moment::Moment;
 use crate::trouble::{Kind, Trouble};
 
 use super::value::{Number, Time};
-use super::words::{count, duration, plain, rate, seconds};
+use super::words::{count, duration, plain, rate, seconds, separated};
 
 pub(super) fn of_account(trouble: &Trouble, view: &View, now: Moment) -> String {
     let about = trouble.about.as_deref().unwrap_or_default();
@@ -85,6 +85,13 @@ pub(super) fn of_pipeline(trouble: &Trouble, pipeline: &Pipeline, view: &View, n
             let dropped = number(metric(|metrics| metrics.normalization_errors));
             format!("{dropped} records were dropped since the worker started: they cannot be normalized or decoded.")
         }
+        Kind::EndedEarly => match pipeline.backfill() {
+            Some(backfill) => {
+                let [left, block, stop] = [backfill.blocks_left, backfill.block, backfill.stop_block].map(separated);
+                format!("The backfill has ended at block {block}, {left} blocks before its stop block {stop}.")
+            }
+            None => trouble.kind.row().sentence.to_owned(),
+        },
         Kind::ReplicasNotReady => {
             let [wanted, ready] = pipeline.replicas().unwrap_or_default().map(|count_of| count(Number(count_of)));
             format!("{ready} of {wanted} replicas are ready.")

@@ -39,6 +39,7 @@ scenarios! {
     FailedPipeline = "failed-pipeline": "the first pipeline is FAILED",
     Stalled = "stalled": "a third of the pipelines are RUNNING and ready, but their numbers stand still",
     Lagging = "lagging": "a third of the pipelines fall ever further behind their chains",
+    EndedEarly = "ended-early": "bounded pipelines are STOPPED before their stop block",
     Restarting = "restarting": "the first pipeline's worker restarts every 20 s",
     RateLimited = "rate-limited": "more than 2 requests per second of one key get 429 with Retry-After: 2",
     ServerErrors = "server-errors": "every third request gets 500, 502 or 503, partly with HTML",
@@ -76,6 +77,7 @@ impl Scenario {
             Self::DestinationDown if first_third => {
                 Condition::DestinationDown(catalogue::last_error(&pipeline.destination_type, index))
             }
+            Self::EndedEarly if pipeline.execution_mode == "bounded" => Condition::Finished,
             Self::Stalled if first_third => Condition::Stalled,
             Self::Lagging if first_third => Condition::Lagging,
             _ => Condition::Well,

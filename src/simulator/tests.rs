@@ -245,6 +245,25 @@ async fn gateways_misbehave_as_their_scenarios_say() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn backfills_end_before_their_stop_block() {
+    let simulator = Simulator::new(Options { pipelines: 20, scenario: Scenario::EndedEarly, ..Options::default() });
+    let mut bounded = 0;
+    for item in data(&simulator, "").await["items"].as_array().unwrap() {
+        let id = item["id"].as_str().unwrap();
+        let phase = data(&simulator, &format!("{id}/status/")).await["status"].clone();
+        if item["execution_mode"] == "bounded" {
+            let metrics = data(&simulator, &format!("{id}/metrics/")).await;
+            let stop: f64 = item["execution_stop_from"].as_str().unwrap().parse().unwrap();
+            assert!(phase == "STOPPED" && metrics["last_block_height"].as_f64().unwrap() < stop, "{item}");
+            bounded += 1;
+        } else {
+            assert_eq!(phase, "RUNNING");
+        }
+    }
+    assert_eq!(bounded, 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_demo_shows_many_troubles_at_once() {
     let simulator = simulator(Scenario::Demo);
     assert_eq!(ask(&simulator, DEMO_KEY_REVOKED, "").await.0, 401);

@@ -35,6 +35,25 @@ impl Scope {
     }
 }
 
+/// The setting that holds a threshold.
+#[derive(Debug, Clone, Copy)]
+pub enum Setting {
+    /// Of `policies`.
+    Policy(Threshold),
+    /// Of `accounts`.
+    Account(&'static str),
+}
+
+impl Setting {
+    /// As it is written in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Policy(threshold) => threshold.as_str(),
+            Self::Account(name) => name,
+        }
+    }
+}
+
 /// Everything that is fixed about a kind.
 #[derive(Debug)]
 pub struct Row {
@@ -45,7 +64,7 @@ pub struct Row {
     pub severity: Severity,
     pub scope: Scope,
     /// The setting that says from when on it is trouble, if there is one.
-    pub threshold: Option<Threshold>,
+    pub threshold: Option<Setting>,
     pub alert: &'static str,
     pub rule: Rule,
 }
@@ -401,7 +420,7 @@ kinds! {
     NotRunning = "not_running", "The pipeline should run, but does not." {
         severity: Severity::Critical,
         scope: Scope::Pipeline,
-        threshold: Some(Threshold::Deployment),
+        threshold: Some(Setting::Policy(Threshold::Deployment)),
         alert: "GoldRushPipelineNotRunning",
         rule: Rule::Generated(Generated {
             why: "The exporter waits until a deployment would be over: the threshold deployment, 15m.",
@@ -426,7 +445,7 @@ kinds! {
     Stalled = "stalled", "Nothing moves, although there is something to do." {
         severity: Severity::Critical,
         scope: Scope::Pipeline,
-        threshold: Some(Threshold::Stalled),
+        threshold: Some(Setting::Policy(Threshold::Stalled)),
         alert: "GoldRushPipelineStalled",
         rule: Rule::Generated(Generated {
             why: "Four readings of the metrics.",
@@ -454,7 +473,7 @@ kinds! {
     DelayCritical = "delay_critical", "The pipeline lags far behind its chain and does not catch up." {
         severity: Severity::Critical,
         scope: Scope::Pipeline,
-        threshold: Some(Threshold::DelayCritical),
+        threshold: Some(Setting::Policy(Threshold::DelayCritical)),
         alert: "GoldRushProcessingDelayCritical",
         rule: Rule::Generated(Generated {
             why: "A delay that shrinks within minutes needs no person.",
@@ -501,7 +520,7 @@ kinds! {
     "At the current pace, the credits of the account run out soon, and before the month ends." {
         severity: Severity::Warning,
         scope: Scope::Account,
-        threshold: Some("credits_run_out"),
+        threshold: Some(Setting::Account("credits_run_out")),
         alert: "GoldRushCreditsRunningOut",
         rule: Rule::Generated(Generated {
             why: "The pace is that of a day or more. After a restart, the exporter needs a day of readings to know it \
@@ -580,7 +599,7 @@ kinds! {
     DelayHigh = "delay_high", "The pipeline lags behind its chain and does not catch up." {
         severity: Severity::Warning,
         scope: Scope::Pipeline,
-        threshold: Some(Threshold::Delay),
+        threshold: Some(Setting::Policy(Threshold::Delay)),
         alert: "GoldRushProcessingDelayHigh",
         rule: Rule::Generated(Generated {
             why: "A delay that shrinks within minutes needs no person.",
@@ -604,7 +623,7 @@ kinds! {
     BacklogGrowing = "backlog_growing", "Records are waiting to be written, and the backlog is growing." {
         severity: Severity::Warning,
         scope: Scope::Pipeline,
-        threshold: Some(Threshold::Backlog),
+        threshold: Some(Setting::Policy(Threshold::Backlog)),
         alert: "GoldRushBacklogGrowing",
         rule: Rule::Generated(Generated {
             why: "A burst is written within minutes.",
@@ -627,7 +646,7 @@ kinds! {
     RecordsDropped = "records_dropped", "Records are dropped because they cannot be normalized or decoded." {
         severity: Severity::Warning,
         scope: Scope::Pipeline,
-        threshold: Some(Threshold::DroppedShare),
+        threshold: Some(Setting::Policy(Threshold::DroppedShare)),
         alert: "GoldRushRecordsDropped",
         rule: Rule::Generated(Generated {
             why: "A few records, once, are not worth a ticket.",
@@ -645,6 +664,32 @@ kinds! {
                 "$labels.job $labels.account $labels.pipeline_id | query",
                 " }}{{ . | first | value | humanize }} records in 15 minutes{{ else }}records{{ end }} because they \
                  could not be normalized or decoded. They do not reach the destination.",
+            ),
+            dashboard: PIPELINE_DASHBOARD,
+        }),
+    }
+
+    EndedEarly = "ended_early", "The backfill has ended before its stop block." {
+        severity: Severity::Warning,
+        scope: Scope::Pipeline,
+        threshold: Some(Setting::Policy(Threshold::UnprocessedShare)),
+        alert: "GoldRushBackfillEndedEarly",
+        rule: Rule::Generated(Generated {
+            why: "A worker that is replaced may be STOPPED in between.",
+            wait: "5m",
+            keep_firing_for: None,
+            also: &[],
+            per: PIPELINE,
+            summary: r#"Backfill "{{ $labels.pipeline }}" has ended before its stop block"#,
+            description: concat!(
+                "Backfill ",
+                named!(),
+                " has ended{{ with ",
+                of_pipeline!("goldrush_pipeline_last_block_height"),
+                " }} at block {{ . | first | value | printf \"%.0f\" }}{{ end }}, before its stop block{{ with ",
+                of_pipeline!("goldrush_pipeline_stop_block"),
+                " }} {{ . | first | value | printf \"%.0f\" }}{{ end }}. The blocks in between are missing at the \
+                 destination.",
             ),
             dashboard: PIPELINE_DASHBOARD,
         }),
@@ -679,7 +724,7 @@ kinds! {
     NoProgress = "no_progress", "Nothing moves. The chain may be quiet." {
         severity: Severity::Warning,
         scope: Scope::Pipeline,
-        threshold: Some(Threshold::NoProgress),
+        threshold: Some(Setting::Policy(Threshold::NoProgress)),
         alert: "GoldRushPipelineNoProgress",
         rule: Rule::Generated(Generated {
             why: "Four readings of the metrics.",
@@ -724,7 +769,7 @@ kinds! {
     "GoldRush last checked the destination long ago: its health may be out of date." {
         severity: Severity::Warning,
         scope: Scope::Pipeline,
-        threshold: Some(Threshold::DestinationCheckAge),
+        threshold: Some(Setting::Policy(Threshold::DestinationCheckAge)),
         alert: "GoldRushDestinationCheckOld",
         rule: Rule::Generated(Generated {
             why: "GoldRush does not document how often it checks.",
