@@ -330,19 +330,22 @@ pub const FAMILIES: &[Family] = &[
         "Credits that the account has used this month, as of the last poll (aggregate.credits_consumed).",
         &[],
         |a, s| s.value(a.usage().and_then(|usage| usage.credits_consumed)),
-    ),
+    )
+    .lean(),
     account(
         "goldrush_usage_credits_limit",
         "Credits that the plan of the account includes, as of the last poll (aggregate.max_credits).",
         &[],
         |a, s| s.value(a.usage().and_then(|usage| usage.credits_limit)),
-    ),
+    )
+    .lean(),
     account(
         "goldrush_usage_flex_credits_limit",
         "Credits that may be used beyond those of the plan, as of the last poll (aggregate.flex_credits.limit).",
         &[],
         |a, s| s.value(a.usage().and_then(|usage| usage.flex_credits_limit)),
-    ),
+    )
+    .lean(),
     account(
         "goldrush_usage_premium_credits",
         "Premium credits that the account has used this month, as of the last poll (aggregate.premium_credits).",
