@@ -51,7 +51,7 @@ fn the_archive_holds_what_is_committed_and_no_file_that_lies_around() {
     let committed = say("git", &["-C", &clone, "ls-files"]);
     assert_eq!(there, committed.lines().chain(["goldrush-exporter"]).collect());
     // The README's links lead somewhere in it.
-    for readme in ["README.md", "deploy/README.md", "dashboards/README.md"] {
+    for readme in ["README.md", "deploy/README.md", "dashboards/README.md", ".github/SECURITY.md"] {
         assert_eq!(dead_links(Path::new(&path("release")), readme), Vec::<String>::new(), "{readme}");
     }
 }
