@@ -449,12 +449,16 @@ fn line(name: &str, reason: &str, line: fn(&Certificates) -> Line) {
         |ours: bool| failures.iter().filter(|(labels, _)| is_ours(labels) == ours).map(|(_, count)| count).sum();
     let (ours, others): (f64, f64) = (count(true), count(false));
     assert!(ours > others, "{name}: {failures:?}");
+    cause::is_told_of_the_account(&exporter, name, &account, reason);
 
     // Those that were opened for the recovery do not count.
     let connections = api.set_line(&well_line) - before;
     until(&exporter, "recovery", |scrape| judge.look(scrape, &accounts, |_, _, _| false), well);
     let counted: f64 = Scrape::of(&exporter).all_failures()[account.as_str()].iter().map(|(_, count)| count).sum();
     assert!(connections as f64 <= counted, "{name}: {connections} connections for {counted} failures");
+    api.set_line(&line(&certificates));
+    let base_url = format!("https://{}{BASE}", api.address());
+    cause::is_said_by_check(name, reason, &settings(&base_url, &accounts, timeout, trusted.to_str()));
     assert!(exporter.is_running());
     nothing_private(&exporter);
 }
@@ -486,6 +490,8 @@ async fn names() {
             if seen { vec![] } else { vec![format!("{counted:?}")] }
         },
     );
+    cause::is_told_of_the_account(&exporter, "a name without an address", "a0", "dns");
+    cause::is_said_by_check("a name without an address", "dns", &settings(&base_url, &["a0".to_owned()], LONG, None));
     nothing_private(&exporter);
     // Without a list, the daemon asks for nothing else; its client may be asked to.
     let client = Client::new(Settings {
@@ -529,9 +535,9 @@ fn check() {
     assert_eq!(lines.len(), FAULTS.len());
     for (index, (fault, line)) in FAULTS.iter().zip(lines).enumerate() {
         let cell = Cell { account: format!("a{index}"), fault, endpoint: Endpoint::List };
-        let said = cell.reason().map_or("ok, ", cause::phrase);
         assert!(line.starts_with(&format!("account \"{}\": ", cell.account)), "{line}");
-        assert!(line.contains(said), "{}: {line}", fault.name);
+        let is_told = cell.reason().map_or(line.contains("ok, "), |reason| cause::is_told(line, reason));
+        assert!(is_told, "{}: {line}", fault.name);
     }
 }
 
