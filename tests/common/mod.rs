@@ -356,7 +356,11 @@ impl Exposition {
 pub fn demo() -> (Api, Exporter) {
     let api = Api::start(Options { scenario: Scenario::Demo, ..Options::default() });
     let expected = "pipe_000000000000000000000000000";
-    let settings = [("GOLDRUSH_SERVICE_KEY", DEMO_KEY_PROD), ("GOLDRUSH_EXPORTER__ACCOUNTS__0__EXPECT__0", expected)];
+    let settings = [
+        ("GOLDRUSH_SERVICE_KEY", DEMO_KEY_PROD),
+        ("GOLDRUSH_EXPORTER__ACCOUNTS__0__EXPECT__0", expected),
+        ("GOLDRUSH_EXPORTER__POLL__USAGE", "500ms"),
+    ];
     let exporter = Exporter::with(&api, &settings);
     exporter.until("every family, and every reading of the seven pipelines that can be read", |exposition| {
         FAMILIES.iter().all(|family| exposition.0.contains(&format!("# TYPE {} ", family.name)))
