@@ -229,7 +229,7 @@ fn the_readme_knows_every_field_and_every_kind_of_trouble() {
     let mut names = BTreeSet::new();
     fields(&json(&exporter, ""), &mut names);
     let gauge = |name: &str| {
-        let prefixes = ["goldrush_pipeline_", "goldrush_group_", "goldrush_poll_", "goldrush_"];
+        let prefixes = ["goldrush_pipeline_", "goldrush_group_", "goldrush_poll_", "goldrush_usage_", "goldrush_"];
         FAMILIES.iter().any(|family| prefixes.iter().any(|prefix| family.name == format!("{prefix}{name}")))
             || FAMILIES.iter().any(|family| family.labels.contains(&name) || family.subject().labels().contains(&name))
     };

@@ -361,6 +361,7 @@ pub fn demo() -> (Api, Exporter) {
         ("GOLDRUSH_EXPORTER__ACCOUNTS__0__EXPECT__0", expected),
         ("GOLDRUSH_EXPORTER__POLICIES__0__TEAM", "data"),
         ("GOLDRUSH_EXPORTER__POLICIES__0__PROJECTS__INCLUDE__0", "analytics-.*"),
+        ("GOLDRUSH_EXPORTER__POLL__USAGE", "500ms"),
     ];
     let exporter = Exporter::with(&api, &settings);
     exporter.until("every family, and every reading of the eight pipelines that can be read", |exposition| {

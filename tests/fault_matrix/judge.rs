@@ -106,8 +106,9 @@ impl Scrape {
     pub fn is_well(&self, account: &str) -> bool {
         self.of_account("goldrush_auth_unauthorized", account) == Some(0.0)
             && self.of_account("goldrush_auth_forbidden", account) == Some(0.0)
-            && self.success(account, "", Endpoint::Usage) == Some(true)
-            && self.reading(account, "", Endpoint::Usage).is_some()
+            // Where it is polled.
+            && self.success(account, "", Endpoint::Usage)
+                .is_none_or(|success| success && self.reading(account, "", Endpoint::Usage).is_some())
             && PIPELINES.iter().all(|pipeline| {
                 ABOUT_PIPELINES.iter().all(|endpoint| {
                     self.success(account, pipeline, *endpoint) == Some(true)
