@@ -1,6 +1,7 @@
 //! A small fleet in, literal text out, in both formats.
 
 mod lean;
+mod parts;
 
 use std::io::Read as _;
 use std::time::{Duration, SystemTime};
@@ -66,7 +67,7 @@ fn small_fleet(at: Moment) -> (Fleet, AccountHandle) {
 }
 
 async fn scrape(exposition: &Arc<Exposition>, format: Format, encoding: Encoding) -> Body {
-    exposition.scrape(format, encoding).await.unwrap()
+    exposition.scrape(format, encoding, &Part::Whole).await.unwrap()
 }
 
 fn bytes(body: Body) -> Vec<u8> {
@@ -212,7 +213,7 @@ async fn who_waited_for_a_rendering_takes_it_however_long_it_took() {
     let mut renderer = Renderer::default();
     let asked = Moment::now();
     time::advance(Duration::from_millis(1)).await;
-    let mut render = |asked| exposition.render(Format::Classic, Encoding::Gzip, &mut renderer, asked);
+    let mut render = |asked| exposition.render(Format::Classic, Encoding::Gzip, Grain::default(), &mut renderer, asked);
     let first = render(asked);
     handle.change(|prod| prod.probed("pipe_1", failed(TIMEOUT), Moment::now()));
     time::advance(2 * REST).await;
