@@ -394,7 +394,7 @@ pub const FAMILIES: &[Family] = &[
     .lean(),
     pipeline(
         "goldrush_pipeline_info",
-        "Always 1; what the pipeline is, as of the last poll.",
+        "Always 1; what the pipeline is, as of the last poll (topic, destination_type, execution_mode, group).",
         &["topic", "destination_type", "execution_mode", "group"],
         |p, s| {
             let Some(listed) = p.listed() else { return };

@@ -357,6 +357,16 @@ async fn progress_is_any_move_and_the_first_sight() {
     assert_eq!(progress(), "1700000040.25", "the worker started again");
 }
 
+/// Families about pipelines that repeat no field of the API.
+const OF_THE_EXPORTER: &[&str] = &[
+    "goldrush_pipeline_trouble",
+    "goldrush_pipeline_off_duty",
+    "goldrush_pipeline_last_progress_timestamp_seconds",
+    "goldrush_pipeline_forbidden",
+    "goldrush_pipeline_probe_success",
+    "goldrush_pipeline_probe_last_success_timestamp_seconds",
+];
+
 #[test]
 fn the_table_keeps_to_the_conventions() {
     let mut names: Vec<&str> = FAMILIES.iter().map(|family| family.name).collect();
@@ -366,6 +376,13 @@ fn the_table_keeps_to_the_conventions() {
     for family in FAMILIES {
         assert!(!family.help.contains(['\n', '\\', '"']), "{}: HELP is not escaped", family.name);
         assert!(family.help.ends_with('.'), "{}", family.name);
+        let is_judged_here = OF_THE_EXPORTER.contains(&family.name);
+        let names_field = family.help.ends_with(").") && family.help.contains(" (");
+        assert!(
+            family.subject() != Subject::Pipeline || names_field || is_judged_here,
+            "{}: HELP names the field of the API in parentheses at its end",
+            family.name
+        );
         assert_eq!(family.name.ends_with("_total"), family.kind == Kind::Counter, "{}", family.name);
     }
 }

@@ -14,6 +14,7 @@ use crate::tools::{ROOT, file, say, yaml};
 const OVERLAYS: [&str; 3] = ["base", "overlays/sharded", "overlays/demo"];
 
 const ACCOUNTS: &str = "deploy/kubernetes/components/accounts";
+const PARTS: &str = "deploy/kubernetes/components/parts";
 
 /// All addresses, IPv6 and IPv4.
 const LISTEN: &str = "--web.listen-address=:9877";
@@ -60,6 +61,7 @@ fn the_schemas_of_kubernetes_and_of_the_operator_accept_everything() {
     for overlay in OVERLAYS {
         sets.insert(overlay.replace('/', "-"), built(overlay));
     }
+    sets.insert("components-parts".to_owned(), with_components("base", &[PARTS]));
     sets.insert("components-sharded".to_owned(), with_components("overlays/sharded", &[ACCOUNTS, "dashboards"]));
     for (name, objects) in &sets {
         let versions = if name.contains("sharded") { KUBERNETES_WITH_SHARDS } else { KUBERNETES };
