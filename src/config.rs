@@ -32,6 +32,7 @@ pub use shard::Shard;
 pub use source::{ConfigFile, ConfigSource};
 
 pub(crate) use settings::LONGEST;
+pub(crate) use shard::fnv1a;
 
 use origins::Origins;
 use sections::Sections;

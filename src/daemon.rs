@@ -67,6 +67,8 @@ pub struct Options {
     pub config: ConfigSource,
     /// Where `/metrics` is.
     pub telemetry_path: String,
+    /// No target of service discovery has more bytes.
+    pub target_size: usize,
     /// Whether `POST /-/reload` is allowed.
     pub enable_lifecycle: bool,
     /// What `--web.config.file` says.
@@ -151,6 +153,7 @@ pub async fn run(options: Options, config: Config, listeners: Vec<TcpListener>) 
         exposition: exposition.clone(),
         fleet,
         telemetry_path: options.telemetry_path.clone(),
+        target_size: options.target_size,
         reload: options.enable_lifecycle.then_some(reload),
     };
     let (stop, stopped) = watch::channel(());

@@ -54,10 +54,10 @@ TRIAGE = [
     ),
     stat(
         "Exporters down",
-        "count(up == 0 and on (job, instance) last_over_time(goldrush_exporter_build_info[$__range]))"
+        "count(min by (job, instance) (up) == 0 and on (job, instance) last_over_time(goldrush_exporter_build_info[$__range]))"
         " or 0 * count(last_over_time(goldrush_exporter_build_info[$__range]))",
         width=3, height=3,
-        description="Targets that were exporters within the time range and cannot be scraped now.",
+        description="Exporters of this time range that cannot be scraped now, or not in all of their parts.",
         thresholds=RED, links=[link("Runbook", runbook("GoldRushExporterDown"))],
     ),
     _count(

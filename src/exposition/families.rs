@@ -10,6 +10,7 @@ use crate::api::{
 use crate::moment::{Moment, unix_seconds};
 use crate::trouble::{Judge, Kind as TroubleKind, Trouble};
 
+use super::part::{Bucket, Place};
 use super::writer::{Kind, Labels, Samples};
 
 /// One row of the table.
@@ -80,14 +81,16 @@ pub(super) enum Read {
 /// An account at one moment.
 pub(super) struct AccountView<'a> {
     pub(super) name: &'a str,
+    pub(super) place: Place,
     pub(super) view: &'a View,
     pub(super) judge: Judge<'a>,
     pub(super) now: Moment,
 }
 
 impl<'a> AccountView<'a> {
-    pub(super) fn new(name: &'a str, view: &'a View, now: Moment) -> Self {
-        Self { name, view, judge: Judge::new(view, now), now }
+    pub(super) fn new(number: usize, name: &'a str, view: &'a View, now: Moment) -> Self {
+        let place = Place { account: number, bucket: Bucket::of(name) };
+        Self { name, place, view, judge: Judge::new(view, now), now }
     }
 
     pub(super) fn push_labels(&self, labels: &mut Labels) {
@@ -121,9 +124,15 @@ impl<'a> AccountView<'a> {
 pub(super) struct PipelineView<'a> {
     pub(super) account: &'a AccountView<'a>,
     pub(super) pipeline: &'a Pipeline,
+    pub(super) place: Place,
 }
 
 impl<'a> PipelineView<'a> {
+    pub(super) fn new(account: &'a AccountView<'a>, pipeline: &'a Pipeline) -> Self {
+        let place = Place { account: account.place.account, bucket: Bucket::of(pipeline.id().as_str()) };
+        Self { account, pipeline, place }
+    }
+
     pub(super) fn push_labels(&self, labels: &mut Labels) {
         let listed = self.pipeline.listed();
         labels.push(&[
@@ -474,7 +483,7 @@ pub const FAMILIES: &[Family] = &[
     .lean(),
     pipeline(
         "goldrush_pipeline_info",
-        "Always 1; what the pipeline is, as of the last poll.",
+        "Always 1; what the pipeline is, as of the last poll (topic, destination_type, execution_mode, group).",
         &["topic", "chain", "destination_type", "execution_mode", "group"],
         |p, s| {
             let Some(listed) = p.listed() else { return };

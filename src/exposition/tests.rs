@@ -1,6 +1,7 @@
 //! A small fleet in, literal text out, in both formats.
 
 mod lean;
+mod parts;
 
 use std::io::Read as _;
 use std::time::{Duration, SystemTime};
@@ -67,7 +68,7 @@ fn small_fleet(at: Moment) -> (Fleet, AccountHandle) {
 }
 
 async fn scrape(exposition: &Arc<Exposition>, format: Format, encoding: Encoding) -> Body {
-    exposition.scrape(format, encoding).await.unwrap()
+    exposition.scrape(format, encoding, &Part::Whole).await.unwrap()
 }
 
 fn bytes(body: Body) -> Vec<u8> {
@@ -252,7 +253,7 @@ async fn who_waited_for_a_rendering_takes_it_however_long_it_took() {
     let mut renderer = Renderer::default();
     let asked = Moment::now();
     time::advance(Duration::from_millis(1)).await;
-    let mut render = |asked| exposition.render(Format::Classic, Encoding::Gzip, &mut renderer, asked);
+    let mut render = |asked| exposition.render(Format::Classic, Encoding::Gzip, Grain::default(), &mut renderer, asked);
     let first = render(asked);
     handle.change(|prod| prod.probed("pipe_1", failed(TIMEOUT), Moment::now()));
     time::advance(2 * REST).await;
@@ -396,6 +397,16 @@ async fn progress_is_any_move_and_the_first_sight() {
     assert_eq!(progress(), "1700000040.25", "the worker started again");
 }
 
+/// Families about pipelines that repeat no field of the API.
+const OF_THE_EXPORTER: &[&str] = &[
+    "goldrush_pipeline_trouble",
+    "goldrush_pipeline_off_duty",
+    "goldrush_pipeline_last_progress_timestamp_seconds",
+    "goldrush_pipeline_forbidden",
+    "goldrush_pipeline_probe_success",
+    "goldrush_pipeline_probe_last_success_timestamp_seconds",
+];
+
 #[test]
 fn the_table_keeps_to_the_conventions() {
     let mut names: Vec<&str> = FAMILIES.iter().map(|family| family.name).collect();
@@ -405,6 +416,13 @@ fn the_table_keeps_to_the_conventions() {
     for family in FAMILIES {
         assert!(!family.help.contains(['\n', '\\', '"']), "{}: HELP is not escaped", family.name);
         assert!(family.help.ends_with('.'), "{}", family.name);
+        let is_judged_here = OF_THE_EXPORTER.contains(&family.name);
+        let names_field = family.help.ends_with(").") && family.help.contains(" (");
+        assert!(
+            family.subject() != Subject::Pipeline || names_field || is_judged_here,
+            "{}: HELP names the field of the API in parentheses at its end",
+            family.name
+        );
         assert_eq!(family.name.ends_with("_total"), family.kind == Kind::Counter, "{}", family.name);
     }
 }

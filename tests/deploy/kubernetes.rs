@@ -14,6 +14,7 @@ use crate::tools::{ROOT, file, say, yaml};
 const OVERLAYS: [&str; 3] = ["base", "overlays/sharded", "overlays/demo"];
 
 const ACCOUNTS: &str = "deploy/kubernetes/components/accounts";
+const PARTS: &str = "deploy/kubernetes/components/parts";
 
 const PODMONITOR: &str = "deploy/kubernetes/components/podmonitor";
 
@@ -62,6 +63,7 @@ fn the_schemas_of_kubernetes_and_of_the_operator_accept_everything() {
     for overlay in OVERLAYS {
         sets.insert(overlay.replace('/', "-"), built(overlay));
     }
+    sets.insert("components-parts".to_owned(), with_components("base", &[PARTS]));
     sets.insert("components-sharded".to_owned(), with_components("overlays/sharded", &[ACCOUNTS, "dashboards"]));
     sets.insert("components-base".to_owned(), with_components("base", &[PODMONITOR]));
     for (name, objects) in &sets {

@@ -121,7 +121,7 @@ fn per_pipeline(selection: &Selection) -> (usize, usize) {
     (samples.len(), samples.iter().map(|line| line.len() + 1).sum())
 }
 
-fn of_profile(profile: Profile) -> Selection {
+pub(super) fn of_profile(profile: Profile) -> Selection {
     let text = format!("metrics: {{profile: {profile}}}");
     let config = Config::load(Some(&ConfigFile { path: "c.yaml".into(), text }), &[]).unwrap();
     Selection::of(&config.metrics).unwrap()
