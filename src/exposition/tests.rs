@@ -10,7 +10,7 @@ use crate::api::{Error, Probe, ProbeResponse, Response, Waiting};
 use crate::fleet::AccountHandle;
 
 const LISTED: &str = r#"{"id": "pipe_1", "name": "From Base \"Swap\" to C:\\pg\n🚀", "project": "analytics-prod",
-    "topic": "base.mainnet.ref.block.swap.v3", "destination_type": "postgres", "execution_mode": "unbounded",
+    "topic": "base.mainnet.ref.block.swaps", "destination_type": "postgres", "execution_mode": "unbounded",
     "status": "running", "created_by": {"email": "someone@example.org"},
     "group": {"id": "group_1", "name": "Data", "is_paid": true, "is_over_limit": false, "is_free_trial_expired": null},
     "created_at": "2023-11-07T05:31:56Z", "updated_at": "2023-11-07T07:31:56.5+02:00"}"#;

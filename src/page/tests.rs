@@ -30,7 +30,7 @@ fn small_fleet(at: &impl Fn(u64) -> Moment) -> Fleet {
     let group = json!({"id": "group_1", "name": "Data <b>", "is_paid": true, "is_over_limit": false});
     let listed = json!({
         "id": "pipe_1", "name": "Base \"Swap\" </script>\n🚀", "project": "analytics-prod", "status": "running",
-        "topic": "base.mainnet.ref.block.swap.v3", "destination_type": "postgres", "execution_mode": "unbounded",
+        "topic": "base.mainnet.ref.block.swaps", "destination_type": "postgres", "execution_mode": "unbounded",
         "created_by": {"email": "someone@example.org"}, "destination_config": {"url": "postgres://secret"},
         "group": group, "created_at": "2023-11-07T05:31:56Z", "updated_at": "2023-11-07T07:31:56.5+02:00",
     });
