@@ -45,7 +45,8 @@ impl Threshold {
         match self {
             Self::Delay => (Unit::Seconds, 5.0 * 60.0),
             Self::DelayCritical | Self::NoProgress => (Unit::Seconds, 30.0 * 60.0),
-            Self::Backlog => (Unit::Records, 10_000.0),
+            // A healthy pipeline may be writing one full buffer of 10,000 while the next one fills, each with a block too much.
+            Self::Backlog => (Unit::Records, 25_000.0),
             Self::Stalled => (Unit::Seconds, 10.0 * 60.0),
             Self::DestinationCheckAge | Self::Deployment => (Unit::Seconds, 15.0 * 60.0),
             Self::DroppedShare | Self::UnprocessedShare => (Unit::Share, 0.001),

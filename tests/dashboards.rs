@@ -140,6 +140,8 @@ const QUIET: &[&str] = &[
     "pipeline / Firing alerts / A",
     "pipeline / Destination / B",
     "pipeline / Dropped records / A",
+    "pipeline / Backfill / A",
+    "pipeline / Backfill / B",
     "pipeline / annotation / Alerts",
     "exporter / Down / A",
     "exporter / Accounts with trouble / A",
@@ -154,7 +156,7 @@ const QUIET: &[&str] = &[
 ];
 
 /// What says something or not, by the moment.
-const EITHER: &[&str] = &["exporter / Lag / A"];
+const EITHER: &[&str] = &["exporter / Lag / A", "pipeline / Blocks behind / A"];
 
 const MACROS: &Values = &[("__rate_interval", "5s"), ("__range", "5m"), ("runbooks", "")];
 
@@ -288,6 +290,12 @@ impl Trouble {
             pipeline.condition = Condition::Finished;
         });
         is(14, Condition::NullMetrics);
+        simulator.update_pipeline(&ids[15], |pipeline| {
+            pipeline.execution_mode = "bounded".into();
+            pipeline.execution_start_from = "1000".into();
+            pipeline.execution_stop_from = "9000000".into();
+            pipeline.condition = Condition::Backfilling { from: 5_000, to: 9_000_000, blocks_per_second: 100 };
+        });
 
         let accounts = [
             ("troubled", KEY),

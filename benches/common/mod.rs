@@ -34,8 +34,8 @@ pub struct Picture {
 }
 
 const CHAINS: [&str; 8] = ["base", "eth", "solana", "matic", "bsc", "arbitrum", "optimism", "hypercore"];
-const FEEDS: [&str; 5] = ["swap.v3", "transfer.v2", "log.v1", "transaction.v2", "pair.v1"];
-const DESTINATIONS: [&str; 5] = ["postgres", "clickhouse", "kafka", "s3", "webhook"];
+const FEEDS: [&str; 5] = ["swaps", "transfers", "logs", "transactions", "traces"];
+const DESTINATIONS: [&str; 6] = ["postgres", "clickhouse", "kafka", "object_storage", "sqs", "webhook"];
 
 pub fn mix(state: u64) -> u64 {
     let mut z = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -69,7 +69,7 @@ impl Picture {
                 let digits = format!("{:016x}{:016x}", mix(number as u64), mix(mix(number as u64)));
                 let id = format!("pipe_{}", &digits[..27]);
                 let (chain, feed) = (CHAINS[number % 8], FEEDS[number / 8 % 5]);
-                let destination = DESTINATIONS[number / 40 % 5];
+                let destination = DESTINATIONS[number / 40 % 6];
                 let listed = serde_json::json!({
                     "id": id, "name": format!("{chain} {feed} to {destination} {number}"),
                     "project": format!("analytics-{}", number % 10),

@@ -165,6 +165,41 @@ FRESHNESS = [
 ]
 
 # The only panels that need more than the lean profile of metrics.
+_START, _STOP, _HEIGHT = (
+    f"goldrush_pipeline_{block}{{{THIS}}}" for block in ("start_block", "stop_block", "last_block_height")
+)
+
+BLOCKS = [
+    row("Backfill and chain"),
+    graph(
+        "Backfill",
+        [
+            target(f"clamp(max(({_HEIGHT} - {_START}) / ({_STOP} - {_START} > 0)), 0, 1)", "done"),
+            target(f"max(({_STOP} - {_HEIGHT} > 0) / (deriv({_HEIGHT}[10m]) > 0))", "time left"),
+        ],
+        unit="percentunit", min=0,
+        overrides=[override("time left", {"id": "custom.axisPlacement", "value": "right"}, {"id": "unit", "value": "s"})],
+        description="Of a bounded pipeline: the part of its blocks that is done, and the time until its stop block at the pace of "
+                    "the last 10 minutes (right axis). A fall: its worker has begun again. Empty where a block is not known.",
+        links=[link("Runbook", runbook("GoldRushBackfillEndedEarly"))],
+    ),
+    graph(
+        "Blocks behind",
+        [
+            target(
+                "clamp_min(max(max by (chain) (goldrush_chain_highest_block) "
+                f'* on (chain) group by (chain) (goldrush_pipeline_info{{{THIS}, execution_mode="unbounded"}})) '
+                f"- max({_HEIGHT}), 0)",
+                "behind",
+            ),
+        ],
+        unit="short", decimals=0, min=0,
+        description="Of an unbounded pipeline: how many blocks it is behind the unbounded pipeline that is furthest on its chain, in "
+                    "all accounts of this Prometheus. 0: it is the furthest itself, or the only one.",
+        links=[link("Runbook", runbook("GoldRushProcessingDelayHigh"))],
+    ),
+]
+
 DETAILS = [
     row(DETAILS_TITLE),
     timeline(
@@ -220,7 +255,7 @@ def build():
     """The dashboard's JSON."""
     return dashboard(
         PIPELINE, "GoldRush / Pipeline", "One pipeline: its state, its progress, its destination.",
-        [*NOW, *STATE, *PROGRESS, *FRESHNESS, *DETAILS],
+        [*NOW, *STATE, *PROGRESS, *BLOCKS, *FRESHNESS, *DETAILS],
         variables=[*common_variables(multi=False), RUNBOOKS_VARIABLE],
         annotations=[
             alert_annotation(OF_PIPELINES),

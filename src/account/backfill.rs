@@ -68,10 +68,6 @@ impl Height {
     /// Takes in a reading. A worker that starts or is gone may report zero or a block before the first: it has not
     /// processed that, and where the pipeline stands is not changed by it.
     pub(super) fn observe(&mut self, block: Option<f64>, listed: &ListedPipeline, at: Moment) {
-        if !listed.is_bounded() {
-            *self = Self::default();
-            return;
-        }
         let start = listed.start_block.unwrap_or_default();
         let Some(block) = block.filter(|block| *block > 0.0 && *block >= start) else { return };
         let lost = self.block.map_or(0.0, |before| before - block);

@@ -41,7 +41,8 @@ pub struct Pipeline {
     position: [Known<f64>; 3],
     delay: Level,
     backlog: Level,
-    height: Height,
+    /// Of a bounded pipeline only: most are not.
+    height: Option<Box<Height>>,
     last_progress: Option<Moment>,
     dropped: Trend,
     consumed: Trend,
@@ -121,7 +122,7 @@ impl Pipeline {
             position: Default::default(),
             delay: Level::default(),
             backlog: Level::default(),
-            height: Height::default(),
+            height: None,
             last_progress: None,
             dropped: Trend::default(),
             consumed: Trend::default(),
@@ -219,7 +220,9 @@ impl Pipeline {
         let limits = self.thresholds();
         let moved_before = self.moved_at_last_reading();
         self.note_progress(&new, at);
-        self.height.observe(new.last_block_height, &self.listed, at);
+        if self.is_bounded() {
+            self.height.get_or_insert_default().observe(new.last_block_height, &self.listed, at);
+        }
         self.note_drops(&new, at, limits[Threshold::DroppedShare]);
         self.delay.observe(new.processing_delay_seconds, limits[Threshold::Delay], at);
         self.backlog.observe(new.pending_records, limits[Threshold::Backlog], at);
@@ -377,7 +380,7 @@ impl Pipeline {
 
     /// How far it has come, if it is bounded and that can be known.
     pub fn backfill(&self) -> Option<Backfill> {
-        let mut backfill = self.height.of(&self.listed)?;
+        let mut backfill = self.height.as_ref()?.of(&self.listed)?;
         backfill.blocks_per_second = backfill.blocks_per_second.filter(|_| self.is_working());
         Some(backfill)
     }

@@ -664,7 +664,7 @@ policies:
     let seconds = [Threshold::Delay, Threshold::DelayCritical, Threshold::Stalled, Threshold::NoProgress];
     assert_eq!(seconds.map(|threshold| defaults[threshold]), [300.0, 1800.0, 600.0, 1800.0]);
     let others = [Threshold::DestinationCheckAge, Threshold::Deployment, Threshold::Backlog, Threshold::DroppedShare];
-    assert_eq!(others.map(|threshold| defaults[threshold]), [900.0, 900.0, 10_000.0, 0.001]);
+    assert_eq!(others.map(|threshold| defaults[threshold]), [900.0, 900.0, 25_000.0, 0.001]);
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::config::{Config, ConfigFile, Profile};
 use crate::fleet::AccountHandle;
 
 const LISTED: &str = r#"{"id": "pipe_1", "name": "From Base \"Swap\" to C:\\pg\n🚀", "project": "analytics-prod",
-    "topic": "base.mainnet.ref.block.swap.v3", "destination_type": "postgres", "execution_mode": "unbounded",
+    "topic": "base.mainnet.ref.block.swaps", "destination_type": "postgres", "execution_mode": "unbounded",
     "status": "running", "created_by": {"email": "someone@example.org"},
     "group": {"id": "group_1", "name": "Data", "is_paid": true, "is_over_limit": false, "is_free_trial_expired": null},
     "created_at": "2023-11-07T05:31:56Z", "updated_at": "2023-11-07T07:31:56.5+02:00"}"#;
@@ -406,6 +406,67 @@ const OF_THE_EXPORTER: &[&str] = &[
     "goldrush_pipeline_probe_success",
     "goldrush_pipeline_probe_last_success_timestamp_seconds",
 ];
+
+/// The samples of one family, without its name.
+fn samples_of(fleet: &Fleet, now: Moment, family: &str) -> Vec<String> {
+    let text = fleet_text(fleet, &Selection::full(), now, Format::Classic);
+    text.lines().filter_map(|line| line.strip_prefix(family)).map(str::to_owned).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_highest_block_of_a_chain_is_that_of_its_unbounded_pipelines_with_a_fresh_reading() {
+    let at = moment();
+    let later = |seconds| at.after(Duration::from_secs(seconds));
+    let mut prod = account(&[], at);
+    let listed =
+        |id: &str, topic: &str, mode: &str| serde_json::json!({"id": id, "topic": topic, "execution_mode": mode});
+    prod.lists(
+        &[
+            listed("a", "base.mainnet.ref.block.logs", ""),
+            listed("b", "base.mainnet.ref.block.swaps", "unbounded"),
+            listed("c", "base.mainnet.ref.block.logs", "bounded"),
+            listed("d", "eth.mainnet", "unbounded"),
+            listed("e", "solana.mainnet", "unbounded"),
+            listed("f", "", "unbounded"),
+        ],
+        at,
+    );
+    for (id, seconds, height) in
+        [("a", 200, "7"), ("b", 0, "9"), ("c", 200, "99"), ("d", 200, "3"), ("e", 200, "null"), ("f", 200, "8")]
+    {
+        let metrics = read(&format!(r#"{{"last_block_height": {height}}}"#));
+        prod.probed(id, reading(Probe::Metrics, metrics), later(seconds));
+    }
+    let fleet = Fleet::default();
+    fleet.insert("prod", prod);
+    let highest = |seconds| samples_of(&fleet, later(seconds), "goldrush_chain_highest_block");
+    let of = |chain: &str, block: u32| format!("{{account=\"prod\",chain=\"{chain}\"}} {block}");
+    assert_eq!(highest(300), [of("base.mainnet", 9), of("eth.mainnet", 3)]);
+    assert_eq!(highest(301), [of("base.mainnet", 7), of("eth.mainnet", 3)], "the other reading is stale");
+}
+
+#[tokio::test(start_paused = true)]
+async fn pipelines_without_a_team_are_counted_where_there_are_teams() {
+    let at = moment();
+    for (team, expected) in [(None, &[][..]), (Some("data"), &["{account=\"prod\"} 1"])] {
+        let mut settings = crate::account::testing::settings(&[]);
+        let policy = crate::config::Policy {
+            team: team.map(str::to_owned),
+            pipelines: serde_json::from_value(serde_json::json!(["owned.*"])).unwrap(),
+            ..crate::config::Policy::default()
+        };
+        settings.policies = vec![policy.into(), crate::config::Policy::default().into()];
+        let mut prod = Account::new(settings, at.wall, fastrand::Rng::with_seed(1), at);
+        prod.lists(
+            &["owned 1", "owned 2", "other"]
+                .map(|name| serde_json::json!({"id": name.replace(' ', "_"), "name": name})),
+            at,
+        );
+        let fleet = Fleet::default();
+        fleet.insert("prod", prod);
+        assert_eq!(samples_of(&fleet, at, "goldrush_pipelines_unowned"), expected);
+    }
+}
 
 #[test]
 fn the_table_keeps_to_the_conventions() {

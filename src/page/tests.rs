@@ -30,7 +30,7 @@ fn small_fleet(at: &impl Fn(u64) -> Moment) -> Fleet {
     let group = json!({"id": "group_1", "name": "Data <b>", "is_paid": true, "is_over_limit": false});
     let listed = json!({
         "id": "pipe_1", "name": "Base \"Swap\" </script>\n🚀", "project": "analytics-prod", "status": "running",
-        "topic": "base.mainnet.ref.block.swap.v3", "destination_type": "postgres", "execution_mode": "unbounded",
+        "topic": "base.mainnet.ref.block.swaps", "destination_type": "postgres", "execution_mode": "unbounded",
         "created_by": {"email": "someone@example.org"}, "destination_config": {"url": "postgres://secret"},
         "group": group, "created_at": "2023-11-07T05:31:56Z", "updated_at": "2023-11-07T07:31:56.5+02:00",
     });
@@ -253,4 +253,98 @@ fn the_worst_come_first_and_what_has_nothing_to_do_comes_last() {
     assert_eq!(shown("", "replicas_not_ready"), ["c-lacking"]);
     assert_eq!(shown("running lack", ""), ["c-lacking"]);
     assert_eq!(shown("running PAUSED", ""), Vec::<String>::new());
+}
+
+/// A fleet of backfills: so many seconds from start to end, each with what it says of its blocks.
+fn backfills(at: &impl Fn(u64) -> Moment) -> Fleet {
+    let mut settings = crate::account::testing::settings(&[]);
+    let team = |team: &str, pipeline: &str| crate::config::Policy {
+        team: Some(team.to_owned()),
+        pipelines: read(json!([pipeline])),
+        ..crate::config::Policy::default()
+    };
+    settings.policies = vec![team("data", "b-.*").into(), team("trading", "c-.*").into()];
+    let mut prod = crate::account::Account::new(settings, at(0).wall, fastrand::Rng::with_seed(1), at(0));
+    let listed = |name: &str, start: &str, stop: &str| {
+        json!({"id": name, "name": name, "status": "running", "execution_mode": "bounded",
+        "topic": "base.mainnet.ref.block.logs", "execution_start_from": start, "execution_stop_from": stop})
+    };
+    prod.lists(
+        &[
+            listed("a-moves", "1000000", "2000000"),
+            listed("b-no-start", "", "2000000"),
+            listed("c-stands-still", "1000000", "2000000"),
+            listed("d-fell-back", "1000000", "2000000"),
+            listed("e-ended-early", "1000000", "2000000"),
+            listed("f-no-end", "1000000", ""),
+        ],
+        at(0),
+    );
+    for (id, blocks) in [
+        ("a-moves", [1_499_000, 1_499_999]),
+        ("b-no-start", [1_499_000, 1_499_999]),
+        ("c-stands-still", [1_500_000, 1_500_000]),
+        ("d-fell-back", [1_999_000, 1_001_000]),
+        ("e-ended-early", [1_499_000, 1_500_000]),
+        ("f-no-end", [1_499_000, 1_500_000]),
+    ] {
+        for (seconds, block) in [(0, blocks[0]), (100, blocks[1])] {
+            let phase = if seconds == 100 && id == "e-ended-early" { "STOPPED" } else { "RUNNING" };
+            prod.probed(id, reading(Probe::Status, json!({"status": phase})), at(seconds));
+            prod.probed(id, reading(Probe::Metrics, json!({"last_block_height": block})), at(seconds));
+        }
+    }
+    let fleet = Fleet::default();
+    fleet.insert("prod", prod);
+    fleet
+}
+
+#[test]
+fn backfills_show_how_far_they_have_come_as_far_as_that_is_known() {
+    let at = clock();
+    let snapshot = Snapshot::of(&backfills(&at), at(110));
+    let query = query("", "");
+    let report = serde_json::to_value(Report::new(&snapshot, &query)).unwrap();
+    let pipeline = |id: &str| report["pipelines"].as_array().unwrap().iter().find(|p| p["pipeline_id"] == id).unwrap();
+    let none = json!(null);
+    let backfill = |id: &str| {
+        let backfill = &pipeline(id)["backfill"];
+        ["ratio", "blocks_left", "estimated_end_timestamp_seconds"]
+            .map(|field| backfill.get(field).cloned().unwrap_or(json!("-")))
+    };
+    // 500,001 blocks at 9.99 in a second, from the reading at 1,700,000,100.25 on.
+    assert_eq!(backfill("a-moves"), [json!(0.5), json!(500_001), json!(1_700_050_150.4)]);
+    assert_eq!(backfill("b-no-start"), [none.clone(), json!(500_001), json!(1_700_050_150.4)]);
+    assert_eq!(backfill("c-stands-still"), [json!(0.5), json!(500_000), none.clone()]);
+    assert_eq!(backfill("d-fell-back"), [json!(0.001), json!(999_000), none.clone()]);
+    let fell_back = &pipeline("d-fell-back")["backfill"];
+    assert_eq!(
+        (&fell_back["fell_back_timestamp_seconds"], &fell_back["fell_back_from_block"]),
+        (&json!(1_700_000_100.25), &json!(1_999_000))
+    );
+    assert_eq!(backfill("e-ended-early"), [json!(0.5), json!(500_000), none.clone()]);
+    assert_eq!(pipeline("f-no-end")["backfill"], none);
+    assert_eq!(pipeline("a-moves")["policy"], none);
+    assert_eq!(
+        (&pipeline("c-stands-still")["policy"], &pipeline("c-stands-still")["team"]),
+        (&json!(1), &json!("trading"))
+    );
+    assert_eq!(report["accounts"][0]["pipelines_unowned"], 4);
+
+    let page = page_at(&snapshot, &query);
+    for text in [
+        "<span class=\"wanted\">49.9 %, 13 h left</span>",
+        "49.9 % done, 500,001 blocks left, 10/s, ends in about 13 h<span class=\"at\">2023-11-15 12:09:10 UTC</span>",
+        "where it started is not known, 500,001 blocks left",
+        "50 % done, 500,000 blocks left, when it ends is not known",
+        "It began again <time datetime=\"2023-11-14T22:15:00Z\" title=\"2023-11-14T22:15:00Z\">10 s</time> ago, after block 1,999,000",
+        "<span class=\"wanted\">ended, 50 %</span>",
+        "The backfill has ended at block 1,500,000, 500,000 blocks before its stop block 2,000,000.",
+        "<code>policies[1]</code>",
+        "none matches: the defaults",
+    ] {
+        assert!(page.contains(text), "{text} in {page}");
+    }
+    let stale = serde_json::to_value(Report::new(&Snapshot::of(&backfills(&at), at(500)), &query)).unwrap();
+    assert!(stale["pipelines"].as_array().unwrap().iter().all(|pipeline| pipeline["backfill"].is_null()));
 }

@@ -1,6 +1,7 @@
 //! Each kind where it must be, and the nearest harmless case where it must not.
 
 mod backfills;
+mod buffers;
 mod credits;
 mod outages;
 
@@ -74,7 +75,10 @@ impl Scene {
 
     /// Kind and second of the beginning of each trouble of a pipeline; a beginning that may be earlier has a minus.
     fn troubles(&mut self, seconds: u64, id: &str) -> Vec<(&'static str, Option<i64>)> {
-        let now = self.at(seconds);
+        self.troubles_at(self.at(seconds), id)
+    }
+
+    fn troubles_at(&mut self, now: Moment, id: &str) -> Vec<(&'static str, Option<i64>)> {
         let view = self.account.view(now);
         let pipeline = &view.pipelines[&PipelineId::new(id).unwrap()];
         Judge::new(&view, now).pipeline(pipeline).iter().map(|trouble| self.short(trouble)).collect()
@@ -286,10 +290,10 @@ fn a_backlog_that_grows() {
     let mut scene = Scene::new();
     let pending = |records: u64| json!({"pending_records": records, "records_consumed": records});
     scene.lists(0, "a", json!({}));
-    scene.metrics(0, "a", pending(10_000));
-    scene.metrics(30, "a", pending(10_001));
+    scene.metrics(0, "a", pending(25_000));
+    scene.metrics(30, "a", pending(25_001));
     assert_eq!(scene.troubles(30, "a"), [("backlog_growing", Some(30))]);
-    scene.metrics(60, "a", pending(10_000));
+    scene.metrics(60, "a", pending(25_000));
     assert_eq!(scene.troubles(60, "a"), []);
     scene.lists(0, "shrinks", json!({}));
     scene.metrics(0, "shrinks", pending(90_000));
