@@ -289,7 +289,8 @@ pub const FAMILIES: &[Family] = &[
                 s.labelled(&[("chain", chain)], Some(block));
             }
         },
-    ),
+    )
+    .lean(),
     account(
         "goldrush_discovery_last_success_timestamp_seconds",
         "Unix time at which the list of pipelines last succeeded as a whole.",
@@ -549,13 +550,15 @@ pub const FAMILIES: &[Family] = &[
         "Block that a bounded pipeline starts at, as of the last poll (execution_start_from).",
         &[],
         |p, s| s.value(p.bounded().and_then(|listed| listed.start_block)),
-    ),
+    )
+    .lean(),
     pipeline(
         "goldrush_pipeline_stop_block",
         "Block that a bounded pipeline ends at, as of the last poll (execution_stop_from).",
         &[],
         |p, s| s.value(p.bounded().and_then(|listed| listed.stop_block)),
-    ),
+    )
+    .lean(),
     pipeline(
         "goldrush_pipeline_records_consumed",
         "Source records read since the worker started, as of the last poll (metrics.records_consumed).",
