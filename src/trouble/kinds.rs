@@ -526,7 +526,7 @@ kinds! {
             why: "The pace is that of a day or more. After a restart, the exporter needs a day of readings to know it \
                   again: the alert stays meanwhile.",
             wait: "30m",
-            keep_firing_for: Some("1d"),
+            keep_firing_for: Some("24h"),
             also: &[Kind::CreditsUsedUp],
             per: ACCOUNT,
             summary: "The credits of account {{ $labels.account }} run out soon",
