@@ -71,7 +71,7 @@ fn the_schemas_of_kubernetes_and_of_the_operator_accept_everything() {
         kubernetes_accepts(name, objects, &versions);
     }
     let kinds = operator_accepts(&sets);
-    assert_eq!(kinds.iter().collect::<Vec<_>>(), ["PodMonitor", "PrometheusRule", "ServiceMonitor"]);
+    assert_eq!(kinds.iter().collect::<Vec<_>>(), ["PodMonitor", "PrometheusRule", "ScrapeConfig", "ServiceMonitor"]);
 }
 
 /// `kubectl delete -k` would delete it with the key's Secret, which somebody made by hand.
