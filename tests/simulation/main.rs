@@ -10,7 +10,7 @@ use engine::history::History;
 #[test]
 fn a_handful_of_histories() {
     let seed = std::env::var("SIMULATION_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
-    let hours = std::env::var("SIMULATION_HOURS").ok().and_then(|hours| hours.parse().ok()).unwrap_or(60.0);
+    let hours = std::env::var("SIMULATION_HOURS").ok().and_then(|hours| hours.parse().ok()).unwrap_or(10.0);
     let failures = std::env::var("SIMULATION_FAILURES").ok().and_then(|most| most.parse().ok()).unwrap_or(1);
     let begin = std::time::Instant::now();
     let campaign = Campaign::run(seed, hours, failures);
