@@ -10,9 +10,10 @@ use engine::history::History;
 #[test]
 fn a_handful_of_histories() {
     let seed = std::env::var("SIMULATION_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
-    let hours = std::env::var("SIMULATION_HOURS").ok().and_then(|hours| hours.parse().ok()).unwrap_or(60.0);
+    let hours = std::env::var("SIMULATION_HOURS").ok().and_then(|hours| hours.parse().ok()).unwrap_or(10.0);
+    let failures = std::env::var("SIMULATION_FAILURES").ok().and_then(|most| most.parse().ok()).unwrap_or(1);
     let begin = std::time::Instant::now();
-    let campaign = Campaign::run(seed, hours, 1);
+    let campaign = Campaign::run(seed, hours, failures);
     println!("{}", campaign.coverage.report());
     println!(
         "{} hours, {} histories, {} requests, {} scrapes in {:?}",
@@ -29,4 +30,11 @@ fn a_handful_of_histories() {
 fn a_seed_is_one_history() {
     let history = History::draw(7);
     assert_eq!(engine::run(&history), engine::run(&history));
+}
+
+/// Histories that went wrong once.
+fn replay(history: &History) {
+    if let Err(violation) = engine::run(history) {
+        panic!("after {} s: {}: {}", violation.at, violation.invariant, violation.what);
+    }
 }

@@ -17,6 +17,7 @@ pub mod daemon;
 pub mod history;
 pub mod invariants;
 pub mod picture;
+pub mod prometheus;
 pub mod shrink;
 pub mod told;
 pub mod world;
@@ -323,7 +324,9 @@ impl Simulation {
             }
         }
         let settings = &driver.settings;
-        let delivery = Delivery { request: &request, error: error.as_ref(), said, events: &events, is_of_old_key, at };
+        let most = settings.max_pipelines;
+        let delivery =
+            Delivery { request: &request, error: error.as_ref(), said, events: &events, is_of_old_key, most, at };
         self.scene.told[account].hear(&delivery, |item| daemon::includes(settings, item));
         if matches!(request, Request::Page(_)) {
             let view = driver.handle.view(moment);

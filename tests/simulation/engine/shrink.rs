@@ -19,7 +19,7 @@ pub fn try_history(history: &History) -> Result<Outcome, Violation> {
 
 /// The shortest history that still violates the same invariant, as far as a few hundred tries find it.
 pub fn shrink(history: History, violation: Violation) -> (History, Violation) {
-    let mut shortest = Shortest { history, violation, tries: 400 };
+    let mut shortest = Shortest { history, violation, tries: 150 };
     let length = shortest.violation.at + 1;
     shortest.attempt(|history| {
         history.length = length;

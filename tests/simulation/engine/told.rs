@@ -1,7 +1,7 @@
 //! What the exporter has been told: the readings that were delivered to it, and when. A second, naive bookkeeping of the
 //! same facts, which the invariants compare the exporter's picture with.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use goldrush_exporter::account::Event;
@@ -121,7 +121,7 @@ impl PipelineTold {
         }
         if let Some(delay) = new.delay_ms {
             let (since, low, high) = self.lags.unwrap_or((at.world, delay, delay));
-            self.lags = (delay > 300_000.0).then_some((since, low.min(delay), high.max(delay)));
+            self.lags = Some((since, low.min(delay), high.max(delay))).filter(|_| delay > 300_000.0);
         }
         if let Some(pending) = new.pending {
             let grows = pending > 10_000.0 && old.pending.is_none_or(|old| pending > old);
@@ -140,8 +140,11 @@ impl PipelineTold {
 #[derive(Debug, Default)]
 pub struct Told {
     pub pipelines: BTreeMap<PipelineId, PipelineTold>,
-    /// When a page was last delivered that showed it, kept also for those that are not polled.
-    pub ever_listed: BTreeMap<PipelineId, Duration>,
+    /// Why the newest page failed, if it did.
+    pub list_failure: Option<Reason>,
+    pub lists_failed: u32,
+    /// What the list that is under way has shown: it is cut at `max_pipelines`.
+    walk: BTreeSet<PipelineId>,
     /// Requests that were not processed, and are sent once more without further ado.
     unsent: Vec<Request>,
 }
@@ -154,6 +157,8 @@ pub struct Delivery<'a> {
     pub events: &'a [Event],
     /// It was sent with a key that has been replaced since.
     pub is_of_old_key: bool,
+    /// `max_pipelines`.
+    pub most: usize,
     pub at: At,
 }
 
@@ -173,9 +178,18 @@ impl Told {
         }
         match request {
             Request::Page(_) => {
+                // A size of the pages that is refused is not a failure yet.
+                self.list_failure = reason.filter(|_| !matches!(error, Some(Error::PageSizeRefused(_))));
+                self.lists_failed += u32::from(reason.is_some() || said.is_none());
                 let Some(Said::Page(items)) = said.filter(|_| error.is_none()) else { return };
+                if matches!(request, Request::Page(1)) {
+                    self.walk.clear();
+                }
                 for item in items {
-                    self.ever_listed.insert(item.id.clone(), at.world);
+                    if self.walk.len() >= delivery.most && !self.walk.contains(&item.id) {
+                        break;
+                    }
+                    self.walk.insert(item.id.clone());
                     self.hear_item(item, at, includes(item));
                 }
             }

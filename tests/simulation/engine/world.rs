@@ -106,6 +106,8 @@ pub struct World {
     faults: Vec<(usize, Incident, u32)>,
     revoked_for_a_while: Vec<(usize, KeyId)>,
     group_flags: Vec<(usize, usize, Fault)>,
+    /// What each account's client remembers.
+    page_size_refused: Vec<bool>,
     created: u32,
     page: usize,
 }
@@ -138,6 +140,7 @@ impl World {
             faults: Vec::new(),
             revoked_for_a_while: Vec::new(),
             group_flags: Vec::new(),
+            page_size_refused: vec![false; accounts],
             created: 0,
             page: setup.page as usize,
         };
@@ -319,11 +322,15 @@ impl World {
         let said = if matches!(hit, Some(Reply::NullData)) { nothing_of(request) } else { said };
         let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let mut response = api::read(request.clone(), status, &headers, body.as_bytes());
-        // As the client does for the first of them: see `Client::list_page`.
+        // As the client does, whose next request then does not name a size: see `Client::list_page`.
         if let Response::Page(number, Err(error)) = &response
             && matches!(error, Error::UnexpectedStatus { status: 422, .. })
         {
-            response = Response::Page(*number, Err(Error::PageSizeRefused(Box::new(error.clone()))));
+            let named = !self.page_size_refused[account];
+            self.page_size_refused[account] = named;
+            if named {
+                response = Response::Page(*number, Err(Error::PageSizeRefused(Box::new(error.clone()))));
+            }
         }
         Reaction { response, said, hit, delay }
     }

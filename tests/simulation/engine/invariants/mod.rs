@@ -1,10 +1,14 @@
 //! What must hold after every step. One file is one invariant, or a few that need the same memory.
 
+mod alerts;
 mod budget;
 mod counters;
+mod fair_share;
+mod judgement;
 mod key;
 mod readings;
 mod silence;
+mod truth;
 
 use super::{Scene, Step};
 
@@ -25,5 +29,9 @@ pub fn all(accounts: usize) -> Vec<Box<dyn Invariant>> {
         Box::new(key::DeadKey::new(accounts)),
         Box::new(readings::Readings),
         Box::new(counters::Counters::default()),
+        Box::new(fair_share::FairShare::new(accounts)),
+        Box::new(judgement::Judgement::default()),
+        Box::new(truth::Truth::default()),
+        Box::new(alerts::Alerts::default()),
     ]
 }

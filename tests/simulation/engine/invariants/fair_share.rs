@@ -1,0 +1,116 @@
+//! No probe starves: while nothing is in the way, each has its turn within its interval, stretched as the budget asks.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use goldrush_exporter::api::{Error, PipelineId, Probe, Reason, Request};
+
+use super::{Invariant, Scene, Step};
+
+/// Pipelines that have nothing to do may be asked this rarely.
+const OFF_DUTY: Duration = Duration::from_secs(120);
+/// A list, an extra turn, and the way there and back.
+const SLACK: Duration = Duration::from_secs(15);
+
+pub struct FairShare {
+    sent: Vec<BTreeMap<PipelineId, [Duration; Probe::COUNT]>>,
+    /// When anything was last in the way, on the monotonic clock.
+    hindered: Vec<Duration>,
+    /// The most requests per second that were needed since, against those that were allowed.
+    stretch: Vec<f64>,
+}
+
+impl FairShare {
+    pub fn new(accounts: usize) -> Self {
+        Self {
+            sent: vec![BTreeMap::new(); accounts],
+            hindered: vec![Duration::ZERO; accounts],
+            stretch: vec![1.0; accounts],
+        }
+    }
+}
+
+impl Invariant for FairShare {
+    fn name(&self) -> &'static str {
+        "fair share"
+    }
+
+    fn check(&mut self, step: &Step, scene: &mut Scene) -> Result<(), String> {
+        let now = scene.clock.awake;
+        match *step {
+            Step::Restarted => *self = Self::new(self.sent.len()),
+            Step::Sent { account, request: Request::Probe(id, probe) } => {
+                self.sent[account].entry(id.clone()).or_insert([now; Probe::COUNT])[*probe as usize] = now;
+            }
+            Step::Delivered { account, sent, error, .. } => {
+                let took = scene.clock.moment().monotonic - sent.at;
+                let pause = error.and_then(Error::retry_after).unwrap_or_default();
+                let is_hard = |error: &Error| {
+                    error.is_unsent() || matches!(error.reason(), Reason::RateLimited | Reason::Unauthorized)
+                };
+                if error.is_some_and(is_hard) || !pause.is_zero() || took > Duration::from_secs(1) {
+                    self.hindered[account] = self.hindered[account].max(now + pause);
+                }
+            }
+            Step::Rotated { account } | Step::Reloaded { account, .. } => {
+                self.hindered[account] = self.hindered[account].max(now);
+            }
+            Step::Scraped { views, .. } => {
+                for (account, view) in views.iter().enumerate() {
+                    let told = &scene.told[account].pipelines;
+                    self.sent[account].retain(|id, _| told.contains_key(id));
+                    for id in told.keys() {
+                        self.sent[account].entry(id.clone()).or_insert([now; Probe::COUNT]);
+                    }
+                    if view.budget.paused_until.is_some()
+                        || view.credential.is_refused()
+                        || !view.is_up(scene.clock.moment())
+                    {
+                        self.hindered[account] = self.hindered[account].max(now);
+                    }
+                    let stretch = (view.budget.required / view.budget.allowed).max(1.0);
+                    if scene.calm_for() < Duration::from_secs(600) {
+                        self.stretch[account] = self.stretch[account].max(stretch);
+                    } else {
+                        self.stretch[account] = stretch;
+                    }
+                    self.check_account(account, now, scene)?;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl FairShare {
+    fn check_account(&self, account: usize, now: Duration, scene: &Scene) -> Result<(), String> {
+        let poll = &scene.daemon.accounts[account].settings.poll;
+        // All that is new is asked at once, and others wait for it.
+        let round = (Probe::COUNT * self.sent[account].len()) as f64 / poll.requests_per_second;
+        for (id, sent) in &self.sent[account] {
+            let Some(told) = scene.told[account].pipelines.get(id) else { continue };
+            for (probe, sent) in Probe::ALL.iter().zip(sent) {
+                let interval = match probe {
+                    Probe::Status => poll.status,
+                    Probe::Metrics => poll.metrics,
+                    Probe::DestinationHealth => poll.destination_health,
+                };
+                let interval = if told.is_off_duty() { interval.max(OFF_DUTY) } else { interval };
+                // After a refusal, at the pace of the list.
+                let failed = told.probes[*probe as usize].attempt.is_some_and(|(_, failure)| failure.is_some());
+                let interval = if failed { interval.max(poll.discovery) } else { interval };
+                let share =
+                    interval.mul_f64(1.6 * self.stretch[account]) + Duration::from_secs_f64(1.2 * round) + SLACK;
+                let since = (*sent).max(self.hindered[account]);
+                if now.saturating_sub(since) > share {
+                    return Err(format!(
+                        "{probe} of {id} has not been sent for {:?}, and its share is {share:?}",
+                        now - *sent
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+}

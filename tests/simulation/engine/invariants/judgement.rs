@@ -1,0 +1,214 @@
+//! Troubles follow from what was told: each one that is shown has a reason in the readings, each reading that is trouble is
+//! shown, and what cannot be read does not heal.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use goldrush_exporter::account::{KeyState, View};
+use goldrush_exporter::api::{Probe, Reason};
+
+use super::super::daemon;
+use super::super::picture::Samples;
+use super::super::told::{At, PipelineTold};
+use super::truth::view_kinds;
+use super::{Invariant, Scene, Step};
+
+/// A slope is taken over ten minutes; after this it holds nothing of what was before.
+const SLOPE: Duration = Duration::from_secs(1_500);
+
+#[derive(Default)]
+pub struct Judgement {
+    /// The kinds of each pipeline at the scrape before, by account and id.
+    before: BTreeMap<(usize, String), BTreeSet<String>>,
+    scraped: Duration,
+    /// Something else than a reading has changed the picture since.
+    excused: bool,
+}
+
+/// Kinds that end, or become another one, without a reading: by time or by another failure.
+const CHANGE_WITHOUT_READINGS: [&str; 3] = ["probe_failing", "readings_stale", "forbidden"];
+
+impl Invariant for Judgement {
+    fn name(&self) -> &'static str {
+        "judgement"
+    }
+
+    fn check(&mut self, step: &Step, scene: &mut Scene) -> Result<(), String> {
+        match step {
+            Step::Restarted | Step::Reloaded { .. } => self.excused = true,
+            Step::Scraped { picture, views } => {
+                let mut now_raised = BTreeMap::new();
+                for (account, view) in views.iter().enumerate() {
+                    let Some(shown) = picture.accounts.get(&daemon::name(account)) else { continue };
+                    of_account(&shown.samples, view, account, scene)?;
+                    for (id, told) in &scene.told[account].pipelines {
+                        let Some(shown) = shown.pipelines.get(id.as_str()) else { continue };
+                        let kinds = view_kinds(shown.samples.keys());
+                        of_pipeline(told, &kinds, view).map_err(|what| format!("{id}: {what}"))?;
+                        let key = (account, id.to_string());
+                        if !self.excused
+                            && let Some(before) = self.before.get(&key)
+                        {
+                            self.heals_by_readings_only(before, &kinds, told)
+                                .map_err(|what| format!("{id}: {what}"))?;
+                        }
+                        now_raised.insert(key, kinds.into_iter().map(str::to_owned).collect());
+                    }
+                }
+                self.before = now_raised;
+                self.scraped = scene.now();
+                self.excused = false;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl Judgement {
+    fn heals_by_readings_only(
+        &self,
+        before: &BTreeSet<String>,
+        kinds: &BTreeSet<&str>,
+        told: &PipelineTold,
+    ) -> Result<(), String> {
+        let is_new = |at: At| at.world >= self.scraped;
+        let was_read = told.probes.iter().filter_map(|probe| probe.read).any(is_new) || is_new(told.listed);
+        for kind in before {
+            let healed = !kinds.contains(kind.as_str());
+            if healed && !was_read && !CHANGE_WITHOUT_READINGS.contains(&kind.as_str()) {
+                return Err(format!("{kind} has healed without a reading"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn of_account(samples: &Samples, view: &View, account: usize, scene: &Scene) -> Result<(), String> {
+    let kinds: BTreeSet<&str> = samples
+        .keys()
+        .filter_map(|series| series.strip_prefix("goldrush_account_trouble{kind=\""))
+        .filter_map(|rest| rest.split('"').next())
+        .collect();
+    let state = view.credential.state();
+    let exact = |kind: &str, is: bool| {
+        let shown = kinds.contains(kind);
+        if shown == is { Ok(()) } else { Err(format!("{kind} is shown: {shown}, and should be: {is}")) }
+    };
+    let refused = matches!(state, KeyState::Refused { .. });
+    let wrong = matches!(state, KeyState::NotServiceKey { .. });
+    exact("key_unauthorized", refused)?;
+    exact("key_not_service_key", wrong)?;
+    exact("rate_limited", view.budget.paused_until.is_some())?;
+    exact("budget_too_small", view.budget.required > view.budget.allowed)?;
+    let told = &scene.told[account];
+    if let Some(reason) = told.list_failure.filter(|_| !refused && !wrong) {
+        let expected = match reason {
+            Reason::ForeignResponse => "foreign_response",
+            Reason::PaymentRequired => "payment_required",
+            _ => "list_failing",
+        };
+        exact(expected, true)?;
+    }
+    if told.lists_failed == 0 {
+        for kind in ["foreign_response", "payment_required", "list_failing"] {
+            exact(kind, false)?;
+        }
+    }
+    let settings = &scene.daemon.accounts[account].settings;
+    if kinds.contains("no_readings") {
+        let watched = told.pipelines.iter().filter(|(_, pipeline)| !pipeline.is_off_duty() && !is_forbidden(pipeline));
+        let reads = watched.flat_map(|(_, pipeline)| pipeline.probes.iter().filter_map(|probe| probe.read));
+        if let Some(at) = reads.max_by_key(|at| at.world)
+            && at.is_fresh(scene.now(), settings.poll.stale_after)
+        {
+            return Err("no_readings is shown, and there is a fresh one".to_owned());
+        }
+    }
+    if kinds.contains("expected_missing") && settings.account.expect.is_empty() {
+        return Err("a pipeline is missing that is not expected".to_owned());
+    }
+    Ok(())
+}
+
+fn is_forbidden(told: &PipelineTold) -> bool {
+    told.probes.iter().any(|probe| probe.attempt.is_some_and(|(_, failure)| failure == Some(Reason::Forbidden)))
+}
+
+/// Seconds from one delivery to another.
+fn between(from: At, to: At) -> f64 {
+    to.world.saturating_sub(from.world).as_secs_f64()
+}
+
+fn later(a: At, b: At) -> At {
+    if b.world > a.world { b } else { a }
+}
+
+fn of_pipeline(told: &PipelineTold, kinds: &BTreeSet<&str>, view: &View) -> Result<(), String> {
+    let shows = |kind: &str| kinds.contains(kind);
+    if told.is_off_duty() {
+        return if kinds.is_empty() { Ok(()) } else { Err(format!("is off duty, and in trouble {kinds:?}")) };
+    }
+    let exact = |kind: &str, is: bool| {
+        if shows(kind) == is { Ok(()) } else { Err(format!("{kind} is shown: {}, and was told: {is}", shows(kind))) }
+    };
+    let only_if = |kind: &str, may: bool| {
+        if may || !shows(kind) { Ok(()) } else { Err(format!("{kind} is shown, and nothing told so")) }
+    };
+    let must = |kind: &str, has_to: bool| {
+        if !has_to || shows(kind) { Ok(()) } else { Err(format!("{kind} is not shown, and has to be")) }
+    };
+    let read = |probe: Probe| told.probes[probe as usize].read;
+    let failed = told.phase() == Some("FAILED");
+    exact("failed", failed)?;
+    exact("destination_unhealthy", told.unhealthy >= 2)?;
+    let stopped = told.not_running_since.filter(|_| told.phase().is_some());
+    let stopped = stopped.filter(|since| !failed || Some(*since) != told.phase_since);
+    let not_running = stopped
+        .zip(read(Probe::Status))
+        .is_some_and(|(since, read)| between(later(since, told.wanted_since), read) >= 900.0);
+    exact("not_running", not_running)?;
+    let works = told.is_working();
+    let lacks =
+        told.status.and_then(|status| status.ready.zip(status.replicas)).is_some_and(|(ready, all)| ready < all);
+    exact("replicas_not_ready", works && lacks)?;
+    let checked = told.health.filter(|health| health.healthy != Some(false)).and_then(|health| health.checked);
+    let age = checked.zip(read(Probe::DestinationHealth)).map(|(checked, read)| read.wall - checked);
+    exact("destination_check_old", works && age.is_some_and(|age| age > 900.0))?;
+
+    let metrics = told.metrics.unwrap_or_default();
+    let read_at = read(Probe::Metrics);
+    let delay = metrics.delay_ms.unwrap_or_default() / 1_000.0;
+    let may_lag = works && !told.item.bounded;
+    only_if("delay_high", may_lag && delay > 300.0)?;
+    only_if("delay_critical", may_lag && delay > 1_800.0)?;
+    let steady = told
+        .lags
+        .zip(read_at)
+        .is_some_and(|((since, low, high), read)| low == high && read.world.saturating_sub(since) > SLOPE);
+    let lags = may_lag && steady && metrics.delay_ms.is_some();
+    must("delay_high", lags && delay <= 1_800.0)?;
+    must("delay_critical", lags && delay > 1_800.0)?;
+    let pending = metrics.pending.unwrap_or_default();
+    only_if("backlog_growing", !failed && pending > 10_000.0)?;
+    let grows = told.backlog_grows.zip(read_at).is_some_and(|(since, read)| read.world.saturating_sub(since) > SLOPE);
+    must("backlog_growing", grows && !failed && metrics.pending.is_some())?;
+    only_if("records_dropped", !failed && told.dropped_more.is_some())?;
+    let idle = told.progress.zip(read_at);
+    let longest = idle.map_or(0.0, |(progress, read)| between(progress, read));
+    only_if("stalled", works && longest > 600.0)?;
+    only_if("no_progress", works && longest > 1_800.0)?;
+    let shortest = idle
+        .zip(told.running_since)
+        .map_or(0.0, |((progress, read), running)| between(later(later(progress, running), told.wanted_since), read));
+    must("stalled", works && shortest > 600.0 && pending > 0.0)?;
+    must("no_progress", works && shortest > 1_800.0 && !shows("stalled"))?;
+
+    let accepted = matches!(view.credential.state(), KeyState::Accepted { .. });
+    only_if("forbidden", is_forbidden(told))?;
+    must("forbidden", is_forbidden(told) && accepted)?;
+    let fails = told.probes.iter().any(|probe| probe.attempt.is_some_and(|(_, failure)| failure.is_some()));
+    only_if("probe_failing", fails)?;
+    let without_phase = told.status.is_some() && told.phase().is_none();
+    only_if("readings_stale", fails || without_phase)
+}

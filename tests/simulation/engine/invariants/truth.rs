@@ -1,0 +1,159 @@
+//! Once nothing has begun or ended for a while, the picture is the truth: the pipelines that exist, as they are, and the
+//! troubles that they have.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::super::daemon;
+use super::super::history::Condition;
+use super::super::picture::AccountPicture;
+use super::super::world::Pipeline;
+use super::{Invariant, Scene, Step};
+
+#[derive(Default)]
+pub struct Truth {
+    /// The end of the last pause of each account, in the world's time.
+    paused: BTreeMap<usize, Duration>,
+}
+
+impl Invariant for Truth {
+    fn name(&self) -> &'static str {
+        "truth"
+    }
+
+    fn check(&mut self, step: &Step, scene: &mut Scene) -> Result<(), String> {
+        let Step::Scraped { picture, views } = step else { return Ok(()) };
+        let now = scene.now();
+        for (account, view) in views.iter().enumerate() {
+            if view.budget.paused_until.is_some() {
+                self.paused.insert(account, now);
+            }
+            let poll = &scene.daemon.accounts[account].settings.poll;
+            let stretch = (view.budget.required / view.budget.allowed).max(1.0);
+            let pipelines = view.pipelines.len() as f64;
+            // A list that failed backs off for a minute at most. Then a list, which its share of the budget stretches, and
+            // each probe twice.
+            let pages = (pipelines / f64::from(scene.history.setup.page)).ceil() + 1.0;
+            let list = (poll.discovery.as_secs_f64() * stretch)
+                .min(pages / poll.requests_per_second * 20.0)
+                .max(poll.discovery.as_secs_f64())
+                + pages / poll.requests_per_second
+                + pages;
+            let round = 3.0 * pipelines / poll.requests_per_second;
+            let settles = 60.0 + 2.0 * list + 2.0 * 1.6 * 120.0 * stretch + 2.0 * round + 30.0;
+            let calm = scene.calm_for().min(now.saturating_sub(self.paused.get(&account).copied().unwrap_or_default()));
+            if calm.as_secs_f64() < settles || scene.world.is_faulty() {
+                continue;
+            }
+            scene.coverage.note("calm: the picture was compared with the truth");
+            let Some(shown) = picture.accounts.get(&daemon::name(account)) else {
+                return Err(format!("account {account} is not shown"));
+            };
+            compare(account, shown, scene, calm)?;
+        }
+        Ok(())
+    }
+}
+
+fn compare(account: usize, shown: &AccountPicture, scene: &Scene, calm: Duration) -> Result<(), String> {
+    for (series, truth) in [("goldrush_up", 1.0), ("goldrush_auth_unauthorized", 0.0), ("goldrush_auth_forbidden", 0.0)]
+    {
+        let found = shown.samples.get(series);
+        if found != Some(&truth) {
+            return Err(format!("{series} is {found:?}, and nothing has been wrong for {calm:?}"));
+        }
+    }
+    let settings = &scene.daemon.accounts[account].settings;
+    let all: Vec<&Pipeline> = scene.world.of(account).collect();
+    let ours: Vec<&Pipeline> =
+        all.iter().copied().filter(|pipeline| settings.account.projects.matches(pipeline.project)).collect();
+    let is_cut = all.len() > settings.max_pipelines;
+    let truth: BTreeSet<&str> = ours.iter().map(|pipeline| pipeline.id.as_str()).collect();
+    let found: BTreeSet<&str> = shown.pipelines.keys().map(String::as_str).collect();
+    for gone in found.difference(&truth) {
+        // What a list that is cut hides is not gone, as long as it exists at all.
+        let may_be_hidden = is_cut && scene.world.pipelines.iter().any(|pipeline| pipeline.id.as_str() == *gone);
+        if !may_be_hidden {
+            return Err(format!("{gone} is shown, and does not exist or is not polled here"));
+        }
+    }
+    if let (Some(missing), false) = (truth.difference(&found).next(), is_cut) {
+        return Err(format!("{missing} exists, and is not shown"));
+    }
+    for pipeline in ours {
+        if let (Some(shown), false) = (shown.pipelines.get(pipeline.id.as_str()), is_cut) {
+            // Of those that a cut list hides, what the list says is old.
+            if shown.name != pipeline.name || shown.project != pipeline.project {
+                return Err(format!("{} is shown as {:?}", pipeline.id, shown.name));
+            }
+            if let Some(phase) = pipeline.phase()
+                && shown.samples.get(&format!("goldrush_pipeline_phase{{phase=\"{phase}\"}}")) != Some(&1.0)
+            {
+                return Err(format!("{} is {phase}, and something else is shown", pipeline.id));
+            }
+            let kinds: BTreeSet<&str> = view_kinds(shown.samples.keys());
+            let now = scene.now();
+            for (kind, condition, after) in INCIDENTS {
+                let lasted = pipeline.since(*condition).map(|since| now - since);
+                let hidden = pipeline.has(Condition::Paused)
+                    || (pipeline.bounded && pipeline.has(Condition::Ended))
+                    || (pipeline.bounded && matches!(condition, Condition::Lag | Condition::LagCritical));
+                let worse = has_worse(pipeline, *condition);
+                let due =
+                    lasted.is_some_and(|lasted| lasted.as_secs_f64() > *after as f64 + calm.as_secs_f64().min(900.0));
+                if due && !hidden && !worse && !kinds.contains(kind) {
+                    return Err(format!(
+                        "{} has been {condition:?} for {lasted:?}, and {kind} is not raised",
+                        pipeline.id
+                    ));
+                }
+            }
+            let at_peace = pipeline.conditions.is_empty() && calm > Duration::from_secs(1_500);
+            if at_peace && !kinds.is_empty() && scene.clock.stepped == 0 {
+                return Err(format!("{} is in trouble {kinds:?}, and nothing is wrong with it", pipeline.id));
+            }
+        }
+    }
+    let over = shown.samples.get("goldrush_pipelines_over_limit");
+    if over != Some(&f64::from(is_cut)) {
+        return Err(format!("goldrush_pipelines_over_limit is {over:?}"));
+    }
+    Ok(())
+}
+
+/// What has to be raised, and how long after it has begun, in seconds, beyond the time in which all is read.
+const INCIDENTS: &[(&str, Condition, u64)] = &[
+    ("failed", Condition::Failed, 0),
+    ("destination_unhealthy", Condition::Unhealthy, 0),
+    ("not_running", Condition::Deploying, 900),
+    ("replicas_not_ready", Condition::LacksReplicas, 0),
+    ("delay_high", Condition::Lag, 900),
+    ("delay_critical", Condition::LagCritical, 900),
+    ("backlog_growing", Condition::Backlog, 0),
+    ("stalled", Condition::Stalled, 600),
+    ("records_dropped", Condition::Drops, 0),
+    ("readings_stale", Condition::NoPhase, 0),
+];
+
+/// Something else is so with the pipeline that hides this.
+fn has_worse(pipeline: &Pipeline, condition: Condition) -> bool {
+    use Condition as C;
+    let worker: &[Condition] = match condition {
+        C::Unhealthy => &[],
+        C::Failed => &[C::Paused],
+        C::Deploying => &[C::Paused, C::Failed],
+        C::NoPhase => &[C::Failed, C::Deploying, C::StrangePhase],
+        C::Lag => &[C::Failed, C::Deploying, C::StrangePhase, C::NoPhase, C::LagCritical],
+        C::Backlog | C::Stalled | C::Drops => {
+            &[C::Failed, C::Deploying, C::StrangePhase, C::NoPhase, C::Quiet, C::Stalled, C::Backlog]
+        }
+        _ => &[C::Failed, C::Deploying, C::StrangePhase, C::NoPhase],
+    };
+    worker.iter().any(|other| *other != condition && pipeline.has(*other))
+}
+
+/// The kinds of trouble among the series of a pipeline.
+pub fn view_kinds<'a>(series: impl Iterator<Item = &'a String>) -> BTreeSet<&'a str> {
+    let troubles = series.filter_map(|series| series.strip_prefix("goldrush_pipeline_trouble{kind=\""));
+    troubles.filter_map(|rest| rest.split('"').next()).collect()
+}
