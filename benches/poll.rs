@@ -204,7 +204,7 @@ async fn poller(address: &str, in_flight: usize, rate: f64, fleet: &Fleet, inter
     let client = api::Client::new(config.api.clone()).unwrap();
     let now = Moment::now();
     let account = Account::new(settings, now.wall, fastrand::Rng::new(), now);
-    Poller::new(client, keys, fleet.insert("default", account))
+    Poller::new(client, keys, fleet.insert("default", account).hand_over(|_| {}))
 }
 
 /// Everything once: the list, and the three probes of each pipeline.

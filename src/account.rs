@@ -20,6 +20,7 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod trend;
+mod usage;
 mod view;
 mod walk;
 
@@ -35,14 +36,15 @@ pub use pipeline::{Change, Pipeline};
 pub use probe::ProbeState;
 pub use roster::{Concern, GroupFlags, ListSummary, Listing};
 pub use schedule::{Intervals, Pace, Schedule};
-pub use since::{Beginning, Since};
+pub use since::{Beginning, Known, Since};
 pub use trend::{Level, Trend};
+pub use usage::Usage;
 pub use view::{BudgetView, Requests, View};
 #[cfg(any(test, fuzzing))]
 pub(crate) use walk::{Step, Walk};
 
 use crate::api::{
-    Error, KeyVerdict, ListPage, ListedPipeline, Operation, PipelineId, ProbeResponse, Reason, Request, Response,
+    self, Error, KeyVerdict, ListPage, ListedPipeline, Operation, PipelineId, ProbeResponse, Reason, Request, Response,
     UnknownField,
 };
 use crate::config::{self, Config, Policy};
@@ -138,6 +140,8 @@ pub struct Account {
     requests: Requests,
     budget: Budget,
     schedule: Schedule,
+    /// If it is polled.
+    usage: Option<Usage>,
     pipelines: BTreeMap<PipelineId, Arc<Pipeline>>,
     /// When any probe last succeeded.
     read_at: Option<Moment>,
@@ -165,6 +169,7 @@ impl Account {
             requests: Requests::default(),
             budget: Budget::new(settings.poll.requests_per_second, random, now.monotonic),
             schedule: Schedule::new(Intervals::from(&settings.poll), now.monotonic),
+            usage: settings.poll.usage.map(|interval| Usage::new(interval, now.monotonic)),
             pipelines: BTreeMap::new(),
             read_at: None,
             in_flight: HashSet::new(),
@@ -194,6 +199,11 @@ impl Account {
         self.roster.expect_only(&settings.account.expect);
         self.budget.set_rate(settings.poll.requests_per_second);
         self.schedule = Schedule::new(Intervals::from(&settings.poll), now.monotonic);
+        self.usage = settings.poll.usage.map(|interval| {
+            let mut usage = self.usage.take().unwrap_or_else(|| Usage::new(interval, now.monotonic));
+            usage.set_interval(interval, now.monotonic);
+            usage
+        });
         self.pipelines.retain(|id, pipeline| settings.includes(id, pipeline.listed()));
         while self.pipelines.len() > settings.max_pipelines {
             self.pipelines.pop_last();
@@ -228,6 +238,7 @@ impl Account {
                     .map(|until| now.after(until.saturating_duration_since(now.monotonic))),
             },
             read_at: self.read_at,
+            usage: self.usage.clone(),
             pipelines: self.pipelines.clone(),
         }
     }
@@ -268,7 +279,14 @@ impl Account {
         }
         let list = self.roster.due().filter(|_| !self.has_listed_enough());
         let probe = if self.credential.is_refused() { None } else { self.schedule.next_due(now) };
-        [list, probe].into_iter().flatten().min()
+        [list, self.usage_due(), probe].into_iter().flatten().min()
+    }
+
+    /// When the usage is due. It is asked for with a key that the API has accepted for the pipelines, and with no other.
+    fn usage_due(&self) -> Option<Instant> {
+        let usage = self.usage.as_ref()?;
+        let is_wanted = self.credential.is_accepted() && !(self.once && usage.was_tried());
+        (is_wanted && !self.in_flight.contains(&Request::Usage)).then(|| usage.due())
     }
 
     fn next_request(&mut self, now: Instant) -> Option<Request> {
@@ -281,6 +299,11 @@ impl Account {
         }
         if self.credential.is_refused() {
             return None;
+        }
+        if self.usage_due().is_some_and(|due| due <= now) {
+            let stretch = self.required() / self.budget.rate();
+            self.usage.iter_mut().for_each(|usage| usage.begin(stretch, now));
+            return Some(Request::Usage);
         }
         loop {
             let (id, probe) = self.schedule.pop(now)?;
@@ -301,7 +324,7 @@ impl Account {
     /// Whether everything has been asked [once](Self::ask_once).
     pub fn is_done(&self, now: Instant) -> bool {
         let idle = self.in_flight.is_empty() && self.urgent.is_empty();
-        let asked = self.roster.was_listed() && self.schedule.unanswered() == 0;
+        let asked = self.roster.was_listed() && self.schedule.unanswered() == 0 && self.usage_due().is_none();
         // With a new key, or without a page size that was refused, another list follows at once, and has the last word.
         let lists_again = self.roster.due().is_some_and(|due| due <= now);
         idle && (asked || (self.roster.failure().is_some() && !lists_again))
@@ -319,7 +342,7 @@ impl Account {
         self.in_flight.remove(&request);
         let failure = response.error().map(Error::reason);
         self.requests.count(request.operation(), now.monotonic.saturating_duration_since(sent.at), failure);
-        self.keep_silent(response.error(), sent, now, &mut events);
+        self.keep_silent(request.operation(), response.error(), sent, now, &mut events);
         let verdict = response.verdict();
         let is_of_current_key = sent.generation == self.credential.generation();
         // The old key was still on its way when it was replaced: what it may not see says nothing about the new one.
@@ -334,6 +357,7 @@ impl Account {
         match response {
             Response::Page(_, page) => self.take_page(page, now, &mut events),
             Response::Probe(id, response) => self.take_probe(&id, response, sent, now, &mut events),
+            Response::Usage(response) => self.take_usage(response, now),
         }
         events
     }
@@ -399,6 +423,7 @@ impl Account {
         match request {
             Request::Page(_) => self.urgent.push_back(request),
             Request::Probe(id, probe) => self.schedule.again(&id, probe, now),
+            Request::Usage => self.usage.iter_mut().for_each(|usage| usage.again(now)),
         }
     }
 
@@ -414,9 +439,25 @@ impl Account {
     }
 
     /// After a 429, and after other failures that say how long to wait (503 Retry-After), everything waits.
-    fn keep_silent(&mut self, error: Option<&Error>, sent: Sent, now: Moment, events: &mut Vec<Event>) {
+    ///
+    /// A 429 to the usage counts as well: the limit may well be the key's or the address's, for all that is documented, and
+    /// then each request makes it worse. That the usage alone is out of service keeps nothing else waiting.
+    fn keep_silent(
+        &mut self,
+        operation: Operation,
+        error: Option<&Error>,
+        sent: Sent,
+        now: Moment,
+        events: &mut Vec<Event>,
+    ) {
         let retry_after = error.and_then(Error::retry_after);
         let is_limit = error.is_some_and(|error| error.reason() == Reason::RateLimited);
+        if operation == Operation::Usage && !is_limit {
+            if let (Some(usage), Some(wait)) = (&mut self.usage, retry_after) {
+                usage.wait_until(now.monotonic + wait);
+            }
+            return;
+        }
         if !is_limit && retry_after.is_none() {
             return self.budget.calm(now.monotonic);
         }
@@ -431,9 +472,19 @@ impl Account {
         Supply { discovery: self.settings.poll.discovery, required: self.required(), allowed: self.budget.rate() }
     }
 
-    /// Requests per second that all intervals ask for, the list's included.
+    /// Requests per second that all intervals ask for, the list's and the usage's included.
     fn required(&self) -> f64 {
-        self.schedule.required() + f64::from(self.roster.pages()) / self.settings.poll.discovery.as_secs_f64()
+        let list = f64::from(self.roster.pages()) / self.settings.poll.discovery.as_secs_f64();
+        self.schedule.required() + list + self.usage.as_ref().map_or(0.0, Usage::frequency)
+    }
+
+    /// Nothing follows from it for the key, the list or the pipelines.
+    fn take_usage(&mut self, response: Result<api::Usage, Error>, now: Moment) {
+        if let Ok(usage) = &response {
+            self.requests.count_unknown(usage.unknown_fields());
+        }
+        // It may have been switched off meanwhile.
+        self.usage.iter_mut().for_each(|usage| usage.observe(response.clone(), now));
     }
 
     fn take_page(&mut self, page: Result<ListPage, Error>, now: Moment, events: &mut Vec<Event>) {
@@ -471,7 +522,12 @@ impl Account {
         }
         let policy = self.settings.policy(&id, &listed);
         if let Some(pipeline) = self.pipelines.get_mut(&id) {
+            let rested = pipeline.rests();
+            let updated_at = pipeline.listed().updated_at();
             let change = Arc::make_mut(pipeline).relist(listed, policy, now);
+            if rested && (!pipeline.rests() || pipeline.listed().updated_at() != updated_at) {
+                self.schedule.wake(&id, now.monotonic);
+            }
             let name = || PipelineName { id: id.clone(), name: pipeline.name() };
             events.extend(change.map(|change| Event::PipelineChanged(name(), change)));
         } else if self.pipelines.len() < self.settings.max_pipelines {
@@ -542,6 +598,7 @@ impl Account {
         let failure = response.error().map(Error::reason);
         let was_foreign = pipeline.probe(probe).failure() == Some(Reason::ForeignResponse);
         let was_found = pipeline.probes().all(|(_, state)| state.failure() != Some(Reason::NotFound));
+        let rested = pipeline.rests();
         let Observed { changes, hints } = Arc::make_mut(pipeline).observe(response, now, self.read_at);
         let is_transitional = pipeline.phase().state().is_some_and(|phase| phase.is_transitional());
         let pace = match failure {
@@ -550,20 +607,28 @@ impl Account {
             // Once may be a deployment of what is in between, or an old address.
             Some(Reason::ForeignResponse) if was_foreign => Pace::Refused,
             None if probe == crate::api::Probe::Status && is_transitional => Pace::Transitional,
+            _ if pipeline.rests() => Pace::Idle,
             _ => Pace::Normal,
         };
+        let wakes = rested && !pipeline.rests();
         if !changes.is_empty() {
             let name = PipelineName { id: id.clone(), name: pipeline.name() };
             events.extend(changes.into_iter().map(|change| Event::PipelineChanged(name.clone(), change)));
         }
         if failure.is_none() {
             self.read_at = Some(now);
+            if pipeline.is_watched() {
+                self.roster.note_reading(now);
+            }
         }
         if failure == Some(Reason::NotFound) && was_found {
             // Only a list says whether it is gone.
             self.roster.request(self.supply(), now.monotonic);
         }
         self.schedule.done(id, probe, pace, sent.at, now.monotonic);
+        if wakes {
+            self.schedule.wake(id, now.monotonic);
+        }
         if hints {
             self.schedule.hasten_others(id, probe, now.monotonic);
         }

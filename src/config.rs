@@ -74,6 +74,13 @@ impl Config {
         let (Section(api), Section(poll), Section(shard)) = (sections.api, sections.poll, sections.shard);
         let base_url = BaseUrl::parse(&api.base_url, api.allow_http)
             .map_err(|error| origins.error("api.base_url", format!("api.base_url {error}")))?;
+        if poll.usage.is_some() && !base_url.has_usage() {
+            let problem = format!(
+                "poll.usage: cannot derive the address of the usage from api.base_url ({base_url}): expected a path that \
+                 ends in /pipeline-api/; correct the path, or remove poll.usage"
+            );
+            return Err(origins.error("poll.usage", problem));
+        }
         if shard.index >= shard.total {
             let Shard { index, total } = shard;
             let last = total - 1;

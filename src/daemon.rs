@@ -106,15 +106,17 @@ fn start(config: &Config, fleet: &Fleet, prepared: Prepared, before: Option<KeyI
     let settings = Settings::of(config, &account);
     let loaded_at = keys.current().loaded_at;
     let now = Moment::now();
-    let handle = match fleet.account(&account.name) {
+    let driver = match fleet.account(&account.name) {
         Some(handle) => {
             let is_another = before.is_none_or(|before| before.differs_from(&keys));
-            handle.change(|known| known.reconfigure(settings, ReadAgain { loaded_at, is_another }, now));
-            handle
+            handle.hand_over(|known| known.reconfigure(settings, ReadAgain { loaded_at, is_another }, now))
         }
-        None => fleet.insert(&account.name, Account::new(settings, loaded_at, fastrand::Rng::new(), now)),
+        None => {
+            let new = Account::new(settings, loaded_at, fastrand::Rng::new(), now);
+            fleet.insert(&account.name, new).hand_over(|_| {})
+        }
     };
-    (account.name, Poller::new(client, keys, handle))
+    (account.name, Poller::new(client, keys, driver))
 }
 
 /// Polls with this configuration and serves until a signal to stop.
@@ -282,8 +284,8 @@ impl Polling {
         self.running.insert(name, Running { task, pulse, client, key, gone });
     }
 
-    /// Stops the pollers of these accounts, and waits for them: one that is in the middle of an answer would write
-    /// it into the picture after its successor has begun.
+    /// Stops the pollers of these accounts, and waits for them: what one in the middle of a response has read is kept.
+    /// One that is stuck has no say any more when its successor begins (see [`Driver`](crate::fleet::Driver)).
     async fn stop(&mut self, goes: impl Fn(&str) -> bool) {
         let stopped: Vec<Running> = self.running.extract_if(|name, _| goes(name)).map(|(_, poller)| poller).collect();
         stopped.iter().for_each(|poller| poller.task.abort());

@@ -257,8 +257,8 @@ fn write_fleet(
     changes.chain(lags).min()
 }
 
-/// The fleet's part alone, written once and not kept.
-pub(crate) fn fleet_text(fleet: &Fleet, now: Moment, format: Format) -> String {
+/// The fleet's part alone as it is at that moment, written once and not kept: for fuzzers and simulations.
+pub fn fleet_text(fleet: &Fleet, now: Moment, format: Format) -> String {
     let mut text = Vec::new();
     let mut take = |piece: &[u8]| text.extend_from_slice(piece);
     let mut writer = Writer::new(format, Vec::new(), &mut take);

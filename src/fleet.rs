@@ -25,19 +25,35 @@ impl Version {
     }
 }
 
-/// One account on the shelf, for its poller to drive and for readers to look at.
+/// One account on the shelf, for readers to look at.
 #[derive(Debug, Clone)]
 pub struct AccountHandle {
     name: Arc<str>,
-    account: Arc<Mutex<Account>>,
+    place: Arc<Mutex<Place>>,
     version: Version,
+}
+
+#[derive(Debug)]
+struct Place {
+    account: Account,
+    /// The number of the newest driver.
+    driver: u64,
+}
+
+/// The right to drive an account. Each account has one driver: when another one takes over, the earlier one is given
+/// nothing to send any more, and what it still brings is not taken in. A poller that hangs and wakes up after a reload
+/// cannot write into the picture of its successor.
+#[derive(Debug)]
+pub struct Driver {
+    account: AccountHandle,
+    number: u64,
 }
 
 impl Fleet {
     /// Puts an account on the shelf, in place of the one of that name if there is one.
     pub fn insert(&self, name: &str, account: Account) -> AccountHandle {
-        let handle =
-            AccountHandle { name: name.into(), account: Arc::new(Mutex::new(account)), version: self.version.clone() };
+        let place = Arc::new(Mutex::new(Place { account, driver: 0 }));
+        let handle = AccountHandle { name: name.into(), place, version: self.version.clone() };
         let mut accounts = self.accounts.write().unwrap_or_else(PoisonError::into_inner);
         match accounts.iter_mut().find(|account| &*account.name == name) {
             Some(account) => *account = handle.clone(),
@@ -89,37 +105,118 @@ impl AccountHandle {
         &self.name
     }
 
-    /// [`Account::next`]
-    pub fn next(&self, now: Instant) -> Next {
-        self.lock().next(now)
-    }
-
-    /// [`Account::answered`]
-    pub fn answered(&self, sent: Sent, response: Response, now: Moment) -> Vec<Event> {
-        self.change(|account| account.answered(sent, response, now))
-    }
-
     /// [`Account::view`]
     pub fn view(&self, now: Moment) -> View {
-        self.lock().view(now)
+        self.lock().account.view(now)
     }
 
     /// Looks at the account without changing it.
     pub fn read<T>(&self, read: impl FnOnce(&Account) -> T) -> T {
-        read(&self.lock())
+        read(&self.lock().account)
     }
 
     /// Changes the account in one step for all readers.
     pub fn change<T>(&self, change: impl FnOnce(&mut Account) -> T) -> T {
-        let mut account = self.lock();
-        let changed = change(&mut account);
+        self.change_in(&mut self.lock(), change)
+    }
+
+    /// Changes the account, and hands it to another driver in the same step.
+    pub fn hand_over(&self, change: impl FnOnce(&mut Account)) -> Driver {
+        let mut place = self.lock();
+        place.driver += 1;
+        self.change_in(&mut place, change);
+        Driver { account: self.clone(), number: place.driver }
+    }
+
+    fn change_in<T>(&self, place: &mut Place, change: impl FnOnce(&mut Account) -> T) -> T {
+        let changed = change(&mut place.account);
         // Still under the lock: a version that has been seen stands for a picture that can be seen.
         self.version.advance();
         changed
     }
 
-    fn lock(&self) -> MutexGuard<'_, Account> {
+    fn lock(&self) -> MutexGuard<'_, Place> {
         // A poller that panics ends the process (see `daemon`), so a poisoned lock is only ever seen on the way out.
-        self.account.lock().unwrap_or_else(PoisonError::into_inner)
+        self.place.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Driver {
+    /// The account's name in the configuration.
+    pub fn name(&self) -> &str {
+        self.account.name()
+    }
+
+    /// [`Account::next`]
+    pub fn next(&self, now: Instant) -> Next {
+        self.lock().map_or(Next::Idle, |mut place| place.account.next(now))
+    }
+
+    /// [`Account::answered`]
+    pub fn answered(&self, sent: Sent, response: Response, now: Moment) -> Vec<Event> {
+        self.change(|account| account.answered(sent, response, now)).unwrap_or_default()
+    }
+
+    /// [`AccountHandle::read`]
+    pub fn read<T>(&self, read: impl FnOnce(&Account) -> T) -> T {
+        self.account.read(read)
+    }
+
+    /// [`AccountHandle::change`]; `None` if another driver has taken over.
+    pub fn change<T>(&self, change: impl FnOnce(&mut Account) -> T) -> Option<T> {
+        self.lock().map(|mut place| self.account.change_in(&mut place, change))
+    }
+
+    fn lock(&self) -> Option<MutexGuard<'_, Place>> {
+        Some(self.account.lock()).filter(|place| place.driver == self.number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::account::{ReadAgain, testing};
+    use crate::api::Request;
+
+    /// A list that is complete with this pipeline.
+    fn list(id: &str) -> Response {
+        let page = json!({"items": [{"id": id}], "pagination": {"has_more": false}});
+        Response::Page(1, Ok(serde_json::from_value(page).unwrap()))
+    }
+
+    #[test]
+    fn a_driver_that_has_been_replaced_sends_nothing_and_what_it_brings_is_not_taken_in() {
+        let now = Moment::now();
+        let handle = Fleet::default().insert("prod", testing::account(&[], now));
+        let later = now.after(Duration::from_secs(1));
+        let send = |driver: &Driver, at: Moment| match driver.next(at.monotonic) {
+            Next::Send(request, sent) => {
+                assert_eq!(request, Request::Page(1));
+                sent
+            }
+            other => panic!("{other:?}"),
+        };
+        let old = handle.hand_over(|_| {});
+        let sent_by_old = send(&old, now);
+        let loaded_at = now.wall;
+        let new = handle.hand_over(|account| {
+            let key = ReadAgain { loaded_at, is_another: false };
+            account.reconfigure(testing::settings(&[]), key, now);
+        });
+        assert_eq!(old.next(later.monotonic), Next::Idle);
+        let sent_by_new = send(&new, later);
+        assert!(old.answered(sent_by_old, list("pipe_of_the_old"), later).is_empty());
+        assert_eq!(old.change(|account| account.key_replaced(loaded_at, now.monotonic)), None);
+        let view = handle.view(later);
+        assert!(view.pipelines.is_empty() && view.listing.latest().is_none());
+        assert!(view.requests.durations.iter().all(|counted| counted.sum == 0.0), "not even counted");
+        assert_eq!(new.next(later.after(Duration::from_secs(1)).monotonic), Next::Idle, "its own is in flight");
+        new.answered(sent_by_new, list("pipe_of_the_new"), later);
+        let known: Vec<String> = handle.view(later).pipelines.keys().map(ToString::to_string).collect();
+        assert_eq!(known, ["pipe_of_the_new"]);
     }
 }

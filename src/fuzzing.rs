@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::json;
 
 use crate::account::{Step, Walk, testing};
-use crate::api::{self, DestinationHealth, ListPage, PipelineId, PipelineMetrics, Probe, Status};
+use crate::api::{self, DestinationHealth, ListPage, PipelineId, PipelineMetrics, Probe, Status, Usage};
 use crate::config::{Config, ConfigFile};
 use crate::exposition::{Format, choose_format, fleet_text};
 use crate::fleet::Fleet;
@@ -21,7 +21,9 @@ pub fn wire(body: &[u8]) {
     let status = api::fuzzing::open::<Status>(body);
     let metrics = api::fuzzing::open::<PipelineMetrics>(body);
     let health = api::fuzzing::open::<DestinationHealth>(body);
-    for error in [pages.as_ref().err(), status.as_ref().err(), metrics.as_ref().err(), health.as_ref().err()] {
+    let usage = api::fuzzing::open::<Usage>(body);
+    let errors = [pages.as_ref().err(), status.as_ref().err(), metrics.as_ref().err(), health.as_ref().err()];
+    for error in errors.into_iter().chain([usage.as_ref().err()]) {
         let said = error.map(ToString::to_string).unwrap_or_default();
         assert!(!said.contains("canary") && !said.contains('@') && said.len() < 2000, "{said}");
     }
@@ -37,6 +39,12 @@ pub fn wire(body: &[u8]) {
         let numbers = [records_consumed, last_offset, last_block_height, pending_records];
         let more = [&metrics.processing_delay_seconds, &metrics.records_per_second, &metrics.normalization_errors];
         assert!(numbers.into_iter().chain(more).flatten().all(|number| number.is_finite()), "{metrics:?}");
+    }
+    if let Ok(Some(usage)) = usage {
+        let Usage { credits_consumed, credits_limit, flex_credits_limit, premium_credits, free_credits, .. } = &usage;
+        let numbers = [credits_consumed, credits_limit, flex_credits_limit, premium_credits, free_credits];
+        assert!(numbers.into_iter().flatten().all(|number| number.is_finite()), "{usage:?}");
+        assert!(usage.plan.iter().all(|plan| plan.chars().count() <= 200 && !plan.contains('\0')), "{usage:?}");
     }
     if let Ok(Some(health)) = health {
         let kept = format!("{health:?}");
@@ -174,6 +182,12 @@ pub fn exposition(data: &[u8]) {
         }
         labels
             .extend([("topic", label(&topic)), ("group", label(&group))].map(|(name, value)| (name.to_owned(), value)));
+        let topic = label(&topic);
+        let chain = match topic.splitn(3, '.').collect::<Vec<_>>()[..] {
+            [chain, network, ..] if !chain.is_empty() && !network.is_empty() => format!("{chain}.{network}"),
+            _ => String::new(),
+        };
+        labels.insert("chain".to_owned(), chain);
         labels.insert("destination_type".to_owned(), String::new());
         labels.insert("execution_mode".to_owned(), "unbounded".to_owned());
         assert_eq!(samples.get(&("goldrush_pipeline_info".to_owned(), labels)), Some(&1.0));

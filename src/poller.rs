@@ -15,7 +15,7 @@ use tracing::{debug, info, warn};
 use crate::account::{Account, Event, Next, Sent};
 use crate::api::{Client, Error, Response};
 use crate::events::EventLog;
-use crate::fleet::AccountHandle;
+use crate::fleet::Driver;
 use crate::moment::Moment;
 use crate::pulse::Pulse;
 use crate::service_key::{KeyHolder, KeyInUse, KeySource, Look, Reread};
@@ -30,7 +30,7 @@ type InFlight = FuturesUnordered<Pin<Box<dyn Future<Output = (Sent, Response)> +
 pub struct Poller {
     client: Client,
     keys: KeyHolder,
-    account: AccountHandle,
+    account: Driver,
     log: EventLog,
     pulse: Pulse,
     in_flight: InFlight,
@@ -38,7 +38,7 @@ pub struct Poller {
 
 impl Poller {
     /// A poller that drives `account`, whose key is the current one of `keys`.
-    pub fn new(client: Client, keys: KeyHolder, account: AccountHandle) -> Self {
+    pub fn new(client: Client, keys: KeyHolder, account: Driver) -> Self {
         let log = EventLog::new(account.name().to_owned(), keys.source().clone());
         Self { client, keys, account, log, pulse: Pulse::new(), in_flight: FuturesUnordered::new() }
     }
@@ -137,10 +137,11 @@ impl Poller {
             Reread::Unchanged => {}
             Reread::Failed(problem) => warn!(account, "{problem}; the key that was read before stays in use"),
             Reread::Changed => {
-                info!(account, source = %self.keys.source(), "a new ServiceKey has been read");
                 let loaded_at = self.keys.current().loaded_at;
                 let now = Moment::now().monotonic;
-                self.account.change(|account| account.key_replaced(loaded_at, now));
+                if self.account.change(|account| account.key_replaced(loaded_at, now)).is_some() {
+                    info!(account, source = %self.keys.source(), "a new ServiceKey has been read");
+                }
             }
         }
     }

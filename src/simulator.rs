@@ -53,6 +53,8 @@ use world::World;
 
 /// The path below which the API lives, as in the real service's base URL.
 pub const BASE_PATH: &str = "/platform/pipeline-api/";
+/// Where the account's usage is, beside it.
+pub const USAGE_PATH: &str = "/platform/usage/";
 
 /// What a [`Simulator`] starts with. It has no `Debug`, because it holds a key.
 #[derive(Clone)]
@@ -165,6 +167,7 @@ impl Simulator {
         control::routes()
             .route(BASE_PATH, any(routes::api))
             .route(&format!("{BASE_PATH}{{*rest}}"), any(routes::api))
+            .route(USAGE_PATH, any(routes::api))
             .fallback(routes::elsewhere)
             .with_state(App { simulator: self.clone(), stop, address })
     }
@@ -241,8 +244,8 @@ impl Simulator {
         self.journal().counts()
     }
 
-    /// What an exporter must never do, but did: use another verb than GET, ask for a path outside the four or with more
-    /// than a page's query, name another host, send no Authorization header, or several, or a body. Only the first 1,000
+    /// What an exporter must never do, but did: use another verb than GET, ask for a path that is no endpoint or with
+    /// another query than that endpoint's, name another host, send no Authorization header, or several, or a body. Only the first 1,000
     /// are kept.
     pub fn violations(&self) -> Vec<String> {
         self.journal().violations()

@@ -264,7 +264,12 @@ fn values_are_one_to_one() {
         let described = [("project", ""), ("topic", ""), ("destination_type", ""), ("execution_mode", "unbounded")]
             .map(|(name, default)| label(name, pipe[name].as_str().unwrap_or(default)));
         let group = label("group", pipe["group"]["name"].as_str().unwrap_or_default());
-        let info: Vec<&str> = described.iter().chain([&id, &group]).map(String::as_str).collect();
+        let mut segments = pipe["topic"].as_str().unwrap_or_default().split('.');
+        let chain = match (segments.next(), segments.next()) {
+            (Some(chain), Some(network)) => label("chain", &format!("{chain}.{network}")),
+            _ => label("chain", ""),
+        };
+        let info: Vec<&str> = described.iter().chain([&id, &group, &chain]).map(String::as_str).collect();
         assert_eq!(exposition.one("goldrush_pipeline_info", &info), Some(1.0), "{truth:#}");
     }
 

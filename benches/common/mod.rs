@@ -155,7 +155,7 @@ impl Picture {
         };
         let now = Moment::now();
         let sent = Sent { at: now.monotonic, generation: 1 };
-        self.account.answered(sent, Response::Probe(id.clone(), response), now);
+        self.account.change(|account| account.answered(sent, Response::Probe(id.clone(), response), now));
     }
 }
 

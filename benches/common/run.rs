@@ -1,6 +1,6 @@
 //! A poller without its requests, in simulated time: what is sent is answered after a while.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use goldrush_exporter::account::{Budget, Intervals, Pace, Schedule};
@@ -10,6 +10,7 @@ use goldrush_exporter::api::{PipelineId, Probe};
 pub const INTERVALS: Intervals = Intervals {
     normal: [Duration::from_secs(15), Duration::from_secs(30), Duration::from_secs(30)],
     transitional: Duration::from_secs(5),
+    idle: Duration::from_secs(120),
     discovery: Duration::from_secs(60),
 };
 const LATENCY: Duration = Duration::from_millis(50);
@@ -23,6 +24,8 @@ pub struct Run {
     schedule: Schedule,
     budget: Budget,
     in_flight: VecDeque<(Instant, Turn)>,
+    /// Have nothing to report.
+    idle: HashSet<PipelineId>,
 }
 
 impl Run {
@@ -36,7 +39,13 @@ impl Run {
             schedule,
             budget: Budget::new(rate, fastrand::Rng::with_seed(1), start),
             in_flight: VecDeque::new(),
+            idle: HashSet::new(),
         }
+    }
+
+    /// These pipelines have nothing to report.
+    pub fn rest(&mut self, idle: impl IntoIterator<Item = PipelineId>) {
+        self.idle.extend(idle);
     }
 
     pub fn contains(&self, id: &PipelineId) -> bool {
@@ -60,7 +69,8 @@ impl Run {
             while self.in_flight.front().is_some_and(|(at, _)| *at + LATENCY <= self.now) {
                 let Some((at, turn)) = self.in_flight.pop_front() else { break };
                 let (id, probe) = &turn;
-                self.schedule.done(id, *probe, Pace::Normal, at, self.now);
+                let pace = if self.idle.contains(id) { Pace::Idle } else { Pace::Normal };
+                self.schedule.done(id, *probe, pace, at, self.now);
                 if answered(&turn, at - self.start) {
                     self.schedule.hasten_others(id, *probe, self.now);
                 }

@@ -78,7 +78,7 @@ NOW = [
     table(
         "What it is",
         [
-            target("max by (pipeline, account, project, topic, destination_type, execution_mode, group) "
+            target("max by (pipeline, account, project, topic, chain, destination_type, execution_mode, group) "
                    f"(goldrush_pipeline_info{{{THIS}}})", table=True),
             target(f"max by (account) (goldrush_pipeline_created_timestamp_seconds{{{THIS}}}) * 1000", table=True),
             target(f"max by (account) (goldrush_pipeline_updated_timestamp_seconds{{{THIS}}}) * 1000", table=True),
@@ -89,6 +89,7 @@ NOW = [
             ("project", "Project", {"custom.width": 130}),
             ("group", "Group", {"custom.width": 130}),
             ("topic", "Topic", {"custom.minWidth": 200}),
+            ("chain", "Chain", {"custom.width": 120}),
             ("destination_type", "Destination", {"custom.width": 100}),
             ("execution_mode", "Mode", {"custom.width": 90}),
             ("Value #B", "Created", {"unit": "dateTimeAsIso", "custom.width": 160}),

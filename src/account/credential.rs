@@ -84,6 +84,11 @@ impl Credential {
         self.state
     }
 
+    /// Whether the API takes it.
+    pub fn is_accepted(&self) -> bool {
+        matches!(self.state, KeyState::Accepted { .. })
+    }
+
     /// Whether the API responds 401.
     pub fn is_refused(&self) -> bool {
         matches!(self.state, KeyState::Refused { .. })

@@ -1,13 +1,16 @@
 //! What is known of one pipeline: facts and their beginnings. What is wrong with it is judged elsewhere.
+//!
+//! A field that is null, missing or unusable is not a reading of that field. The newest responses are kept as they came, and
+//! beside them what was last known of each fact that is judged.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::suspicion;
-use super::{Beginning, Level, ProbeState, Since, Trend};
+use super::{Beginning, Known, Level, ProbeState, Since, Trend};
 use crate::api::{
-    DesiredStatus, DestinationError, DestinationHealth, ExecutionMode, ListedPipeline, Phase, PipelineId,
-    PipelineMetrics, Probe, ProbeResponse, Reason, Status,
+    DesiredStatus, DestinationError, DestinationHealth, ListedPipeline, Phase, PipelineId, PipelineMetrics, Probe,
+    ProbeResponse, Reason, Status,
 };
 use crate::config::Policy;
 use crate::moment::Moment;
@@ -25,9 +28,14 @@ pub struct Pipeline {
     probes: [ProbeState; Probe::COUNT],
     status: Option<Status>,
     phase: Since<Option<Phase>>,
+    known_phase: Known<Phase>,
     running: Since<bool>,
     lacks_replicas: Since<bool>,
+    /// Wanted and ready.
+    replicas: Known<[f64; 2]>,
     metrics: Option<PipelineMetrics>,
+    /// The offset, the height and the record count.
+    position: [Known<f64>; 3],
     delay: Level,
     backlog: Level,
     last_progress: Option<Moment>,
@@ -35,7 +43,8 @@ pub struct Pipeline {
     consumed: Trend,
     drops: Since<bool>,
     destination: Option<DestinationHealth>,
-    healthy: Since<Option<bool>>,
+    healthy: Known<bool>,
+    checked: Known<f64>,
 }
 
 /// What is worth a line in the log.
@@ -97,9 +106,12 @@ impl Pipeline {
             probes: Default::default(),
             status: None,
             phase: Since::default(),
+            known_phase: Known::default(),
             running: Since::default(),
             lacks_replicas: Since::default(),
+            replicas: Known::default(),
             metrics: None,
+            position: Default::default(),
             delay: Level::default(),
             backlog: Level::default(),
             last_progress: None,
@@ -107,7 +119,8 @@ impl Pipeline {
             consumed: Trend::default(),
             drops: Since::default(),
             destination: None,
-            healthy: Since::default(),
+            healthy: Known::default(),
+            checked: Known::default(),
         }
     }
 
@@ -166,9 +179,13 @@ impl Pipeline {
     fn observe_status(&mut self, new: Status, at: Moment, observed: &mut Observed) {
         let seen_before = self.status.is_some();
         let was = self.phase.set(new.phase, at);
+        self.known_phase.observe(new.phase, at);
         self.running.set(new.phase == Some(Phase::Running), at);
-        let lacks = new.replicas.zip(new.ready).is_some_and(|(wanted, ready)| ready < wanted);
-        self.lacks_replicas.set(lacks, at);
+        let replicas = new.replicas.zip(new.ready);
+        if let Some((wanted, ready)) = replicas {
+            self.lacks_replicas.set(ready < wanted, at);
+        }
+        self.replicas.observe(replicas.map(<[f64; 2]>::from), at);
         if was != new.phase {
             observed.hints = seen_before && was.is_some();
             observed.changes.push(Change::Phase { was, is: new.phase });
@@ -189,7 +206,7 @@ impl Pipeline {
     }
 
     fn observe_destination(&mut self, new: DestinationHealth, at: Moment, observed: &mut Observed) {
-        let was = self.healthy.set(new.healthy, at);
+        let was = self.healthy.observe(new.healthy, at);
         match (was, new.healthy) {
             (Some(true) | None, Some(false)) => {
                 observed.hints = was.is_some();
@@ -199,6 +216,7 @@ impl Pipeline {
             (Some(false), Some(true)) => observed.changes.push(Change::DestinationHealthy),
             _ => {}
         }
+        self.checked.observe(new.last_checked_at(), at);
         self.destination = Some(new);
     }
 
@@ -214,22 +232,26 @@ impl Pipeline {
     /// Any move counts: a count that falls is a worker that has started again. The first sight counts too,
     /// so that a pipeline which never moves can be told from one that was never seen.
     fn note_progress(&mut self, new: &PipelineMetrics, at: Moment) {
-        let position =
-            |metrics: &PipelineMetrics| [metrics.last_offset, metrics.last_block_height, metrics.records_consumed];
-        let before = self.metrics.as_ref().map(position).unwrap_or_default();
-        let moved = position(new).into_iter().zip(before).any(|(new, before)| match (new, before) {
-            (Some(new), Some(before)) => new != before,
-            (Some(_), None) => self.last_progress.is_none(),
-            (None, _) => false,
-        });
+        let mut moved = false;
+        let position = [new.last_offset, new.last_block_height, new.records_consumed];
+        for (new, known) in position.into_iter().zip(&mut self.position) {
+            moved |= match (known.observe(new, at), new) {
+                (Some(before), Some(new)) => new != before,
+                (None, Some(_)) => self.last_progress.is_none(),
+                (_, None) => false,
+            };
+        }
         if moved {
             self.last_progress = Some(at);
         }
     }
 
     fn moved_at_last_reading(&self) -> bool {
-        let read_at = self.probe(Probe::Metrics).read_at();
-        read_at.is_some() && read_at == self.last_progress
+        self.position_read_at().is_some_and(|read_at| self.last_progress == Some(read_at))
+    }
+
+    fn position_read_at(&self) -> Option<Moment> {
+        self.position.iter().filter_map(Known::read_at).max_by_key(|at| at.monotonic)
     }
 
     /// Its id.
@@ -288,11 +310,11 @@ impl Pipeline {
         self.last_progress
     }
 
-    /// How long nothing had moved when the metrics were last read, while it was meant to run and did.
+    /// How long nothing had moved when its position was last read, while it was meant to run and did.
     pub fn idle(&self) -> Option<Duration> {
         let began = [self.wanted.began(), self.running.began()].into_iter().flatten().filter(|began| !began.or_earlier);
         let since = began.map(|began| began.at).chain(self.last_progress).max_by_key(|at| at.monotonic);
-        Some(self.probe(Probe::Metrics).read_at()?.since(self.last_progress.and(since)?))
+        Some(self.position_read_at()?.since(self.last_progress.and(since)?))
     }
 
     /// Whether records were dropped in the last minutes, a share above the threshold, and since when.
@@ -305,9 +327,14 @@ impl Pipeline {
         &self.wanted
     }
 
-    /// What the worker did last, and since when.
+    /// What the newest status says of the worker, and since when; it may say nothing.
     pub fn phase(&self) -> &Since<Option<Phase>> {
         &self.phase
+    }
+
+    /// What the worker did when a status last said it.
+    pub fn known_phase(&self) -> &Known<Phase> {
+        &self.known_phase
     }
 
     /// Whether the worker was `RUNNING`, and since when: it lasts while other phases alternate.
@@ -320,9 +347,19 @@ impl Pipeline {
         &self.lacks_replicas
     }
 
-    /// Whether the destination was healthy, and since when.
-    pub fn healthy(&self) -> &Since<Option<bool>> {
+    /// Replicas that were wanted, and that were ready.
+    pub fn replicas(&self) -> Option<[f64; 2]> {
+        self.replicas.value()
+    }
+
+    /// Whether the destination was healthy.
+    pub fn healthy(&self) -> &Known<bool> {
         &self.healthy
+    }
+
+    /// GoldRush's newest check of the destination, in Unix seconds.
+    pub fn checked(&self) -> &Known<f64> {
+        &self.checked
     }
 
     /// The processing delay in seconds, against its threshold.
@@ -342,12 +379,23 @@ impl Pipeline {
 
     /// Whether it ends by itself.
     pub fn is_bounded(&self) -> bool {
-        self.listed.execution_mode == ExecutionMode::Bounded
+        self.listed.is_bounded()
     }
 
     /// Paused, or bounded and at its end, as far as is known last: it has nothing to do.
     pub fn is_off_duty(&self) -> bool {
-        !self.wanted.state() || (self.is_bounded() && self.phase.state() == Some(Phase::Stopped))
+        !self.wanted.state() || (self.is_bounded() && self.known_phase.value() == Some(Phase::Stopped))
+    }
+
+    /// Whether there ought to be readings of it.
+    pub fn is_watched(&self) -> bool {
+        !self.is_off_duty() && !self.is_forbidden()
+    }
+
+    /// It has nothing to do and its worker does nothing either, so that nothing changes before someone changes it.
+    pub(super) fn rests(&self) -> bool {
+        let works = self.phase.state().is_some_and(|phase| phase == Phase::Running || phase.is_transitional());
+        self.is_off_duty() && !works
     }
 
     /// Meant to run, and `RUNNING` when its status was last read.

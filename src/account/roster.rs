@@ -22,9 +22,39 @@ pub struct Listing {
     latest: Option<ListSummary>,
     failure: Option<Error>,
     succeeds: Since<bool>,
+    unread: Unread,
     /// Of the latest list that succeeded, since when lists say so.
     concerns: BTreeMap<Concern, Beginning>,
     due: Option<Instant>,
+}
+
+/// For how long lists have succeeded since the last reading of a pipeline on duty: while they fail, it stands still, and it
+/// goes on when they succeed again.
+#[derive(Debug, Clone, Copy, Default)]
+struct Unread {
+    counted: Duration,
+    /// Counts on from there; `None` while lists fail.
+    since: Option<Moment>,
+}
+
+impl Unread {
+    fn listed(&mut self, at: Moment) {
+        self.since.get_or_insert(at);
+    }
+
+    fn list_failed(&mut self, at: Moment) {
+        self.counted = self.lasted(at);
+        self.since = None;
+    }
+
+    fn read(&mut self, at: Moment) {
+        self.counted = Duration::ZERO;
+        self.since = self.since.map(|_| at);
+    }
+
+    fn lasted(&self, now: Moment) -> Duration {
+        self.counted.saturating_add(self.since.map(|since| now.since(since)).unwrap_or_default())
+    }
 }
 
 /// What a whole list has said beyond its pipelines.
@@ -107,6 +137,11 @@ impl Listing {
         &self.succeeds
     }
 
+    /// For how long lists have succeeded since the last reading of a pipeline on duty.
+    pub fn unread_for(&self, now: Moment) -> Duration {
+        self.unread.lasted(now)
+    }
+
     /// What the latest list that succeeded says and since when lists say so.
     pub fn concerns(&self) -> impl Iterator<Item = (&Concern, Beginning)> {
         self.concerns.iter().map(|(concern, began)| (concern, *began))
@@ -133,12 +168,14 @@ impl Listing {
         }
         self.failure = None;
         self.succeeds.set(true, at);
+        self.unread.listed(at);
         self.latest = Some(list);
     }
 
     fn failed(&mut self, error: Error, at: Moment) {
         self.failure = Some(error);
         self.succeeds.set(false, at);
+        self.unread.list_failed(at);
     }
 }
 
@@ -195,6 +232,11 @@ impl Roster {
     /// What readers see.
     pub(super) fn listing(&self) -> Listing {
         Listing { due: Some(self.due), ..self.listing.clone() }
+    }
+
+    /// A pipeline on duty has been read.
+    pub(super) fn note_reading(&mut self, at: Moment) {
+        self.listing.unread.read(at);
     }
 
     /// Why the newest list failed, if it did.

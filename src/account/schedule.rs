@@ -27,6 +27,8 @@ pub enum Pace {
     Normal,
     /// At `poll.transitional`: the answer will change soon.
     Transitional,
+    /// At `poll.idle`: the pipeline has nothing to report.
+    Idle,
     /// At `poll.discovery`: the API refuses this probe.
     Refused,
 }
@@ -38,6 +40,8 @@ pub struct Intervals {
     pub normal: [Duration; Probe::COUNT],
     /// Of [`Pace::Transitional`].
     pub transitional: Duration,
+    /// Of [`Pace::Idle`], for probes whose own interval is not longer.
+    pub idle: Duration,
     /// Of the list, and of [`Pace::Refused`].
     pub discovery: Duration,
 }
@@ -49,7 +53,7 @@ impl From<&config::Poll> for Intervals {
             Probe::Metrics => poll.metrics,
             Probe::DestinationHealth => poll.destination_health,
         });
-        Self { normal, transitional: poll.transitional, discovery: poll.discovery }
+        Self { normal, transitional: poll.transitional, idle: poll.idle_pace(), discovery: poll.discovery }
     }
 }
 
@@ -58,6 +62,7 @@ impl Intervals {
         match pace {
             Pace::Normal => self.normal[probe as usize],
             Pace::Transitional => self.transitional,
+            Pace::Idle => self.idle.max(self.normal[probe as usize]),
             Pace::Refused => self.discovery,
         }
     }
@@ -309,6 +314,24 @@ impl Schedule {
         }
     }
 
+    /// A pipeline has something to report again: its probes that were at [`Pace::Idle`] are due now.
+    pub fn wake(&mut self, id: &PipelineId, now: Instant) {
+        let due = self.virtual_time(now);
+        let Some(&index) = self.indexes.get(id) else { return };
+        let Some(pipeline) = self.pipelines[index as usize].as_mut() else { return };
+        for (slot, &probe) in pipeline.slots.iter_mut().zip(Probe::ALL) {
+            // One on its way returns with what is true now; one that is due already keeps its turn.
+            if slot.pace != Pace::Idle || slot.ticket == ON_ITS_WAY || slot.due <= due {
+                continue;
+            }
+            self.tickets += 1;
+            slot.ticket = self.tickets;
+            slot.due = due;
+            slot.wanted = now;
+            self.queue.push(Reverse(Entry { due, ticket: self.tickets, index, probe }));
+        }
+    }
+
     fn find(&mut self, id: &PipelineId, probe: Probe) -> Option<(u32, &mut Slot)> {
         let index = *self.indexes.get(id)?;
         let pipeline = self.pipelines[index as usize].as_mut()?;
@@ -355,6 +378,7 @@ mod tests {
     const INTERVALS: Intervals = Intervals {
         normal: [Duration::from_secs(15), Duration::from_secs(30), Duration::from_secs(30)],
         transitional: Duration::from_secs(5),
+        idle: Duration::from_secs(120),
         discovery: Duration::from_secs(60),
     };
 
@@ -493,6 +517,43 @@ mod tests {
         assert!(others.iter().all(|gap| (gap - 30.0).abs() < 0.01), "{others:?}");
         let metrics = gaps(&sent, &smelling);
         assert!(metrics.iter().all(|gap| (gap - 30.0).abs() < 0.01), "{metrics:?}");
+    }
+
+    #[test]
+    fn idle_pipelines_cost_little_until_they_are_woken() {
+        let start = Instant::now();
+        let mut schedule = Schedule::new(INTERVALS, start);
+        schedule.insert(&id(1), start, |_| false);
+        let mut sent = Vec::new();
+        let mut now = start;
+        let wakes = start + Duration::from_secs(1_000);
+        let end = start + Duration::from_secs(2_000);
+        let mut woken = false;
+        while now < end {
+            if now >= wakes && !woken {
+                schedule.wake(&id(1), now);
+                woken = true;
+            }
+            match schedule.pop(now) {
+                Some(probe) => {
+                    let pace = if woken { Pace::Normal } else { Pace::Idle };
+                    schedule.done(&probe.0, probe.1, pace, now, now);
+                    sent.push((probe, now - start));
+                }
+                None => now = schedule.next_due(now).unwrap().min(if woken { end } else { wakes }),
+            }
+        }
+        for kind in Probe::ALL.iter().copied() {
+            let gaps = gaps(&sent, &(id(1), kind));
+            let idle = gaps[1..].iter().filter(|gap| (**gap - 120.0).abs() < 0.01).count();
+            assert!((6..=8).contains(&idle), "{kind}: {gaps:?}");
+            let at_once = sent.iter().filter(|(turn, at)| turn.1 == kind && *at == wakes - start).count();
+            assert_eq!(at_once, 1, "{kind} is due when it is woken");
+        }
+        assert!((schedule.required() - (1.0 / 15.0 + 2.0 / 30.0)).abs() < 1e-9);
+        let interval = Duration::from_secs(600);
+        let slow = Intervals { normal: [interval; Probe::COUNT], ..INTERVALS };
+        assert_eq!(slow.of(Probe::Status, Pace::Idle), interval, "idle is never faster than usual");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Since when something is so.
+//! Since when something is so, and what was last known.
 
 use crate::moment::Moment;
 
@@ -51,11 +51,64 @@ impl<T: PartialEq + Copy> Since<T> {
     }
 }
 
+/// What a field said last, since when, and when it was read. A reading without the field changes nothing.
+#[derive(Debug, Clone, Copy)]
+pub struct Known<T> {
+    value: Since<Option<T>>,
+    read_at: Option<Moment>,
+}
+
+impl<T> Default for Known<T> {
+    fn default() -> Self {
+        Self { value: Since::default(), read_at: None }
+    }
+}
+
+impl<T: PartialEq + Copy> Known<T> {
+    /// Takes in a reading. Returns what was known before.
+    pub(super) fn observe(&mut self, value: Option<T>, at: Moment) -> Option<T> {
+        if value.is_none() {
+            return self.value.state();
+        }
+        self.read_at = Some(at);
+        self.value.set(value, at)
+    }
+
+    /// The value; `None` if none has ever been read.
+    pub fn value(&self) -> Option<T> {
+        self.value.state()
+    }
+
+    /// When the value began.
+    pub fn began(&self) -> Option<Beginning> {
+        self.value.began()
+    }
+
+    /// When it was last read.
+    pub fn read_at(&self) -> Option<Moment> {
+        self.read_at
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    #[test]
+    fn what_was_known_stays_while_nothing_is_said() {
+        let start = Moment::now();
+        let at = |seconds| start.after(Duration::from_secs(seconds));
+        let mut healthy = Known::default();
+        assert_eq!((healthy.observe(None, at(1)), healthy.value(), healthy.read_at()), (None, None, None));
+        assert_eq!(healthy.observe(Some(false), at(2)), None);
+        assert_eq!(healthy.observe(None, at(3)), Some(false));
+        assert_eq!((healthy.value(), healthy.read_at()), (Some(false), Some(at(2))));
+        assert_eq!(healthy.observe(Some(false), at(4)), Some(false));
+        assert_eq!(healthy.began(), Some(Beginning { at: at(2), or_earlier: true }));
+        assert_eq!(healthy.read_at(), Some(at(4)));
+    }
 
     #[test]
     fn a_state_begins_when_it_changes_and_not_when_it_is_seen_again() {

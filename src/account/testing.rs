@@ -19,6 +19,7 @@ pub(crate) fn settings(expect: &[&str]) -> Settings {
         pipelines: Filter::default(),
         pipeline_ids: Filter::default(),
         expect: expect.iter().filter_map(|id| PipelineId::new(id)).collect(),
+        credits_run_out: Duration::from_secs(7 * 24 * 60 * 60),
     };
     Settings { poll: Poll::default(), account, shard: Shard::default(), policies: Vec::new(), max_pipelines: 20_000 }
 }
@@ -57,6 +58,7 @@ impl Account {
     }
 
     /// Every probe that is due has its turn, budget or not: none is late.
+    #[cfg(test)]
     pub(crate) fn takes_all_turns(&mut self, now: Moment) {
         while self.schedule.pop(now.monotonic).is_some() {}
     }
@@ -64,6 +66,11 @@ impl Account {
     /// A response to a probe.
     pub(crate) fn probed(&mut self, id: &str, response: ProbeResponse, now: Moment) -> Vec<Event> {
         self.hears(Response::Probe(PipelineId::new(id).expect("an id"), response), now)
+    }
+
+    /// A reading of the usage, which is polled.
+    pub(crate) fn reads_usage(&mut self, aggregate: Value, now: Moment) -> Vec<Event> {
+        self.hears(Response::Usage(Ok(read(json!({ "aggregate": aggregate })))), now)
     }
 
     /// A list that is complete with these pipelines.

@@ -70,6 +70,131 @@ fn a_401_leaves_only_the_list_to_be_asked_until_something_is_accepted() {
     assert!(sends(&mut account, later.monotonic + seconds(2)).len() > 1, "probing resumes");
 }
 
+/// An account that polls its usage every hour, and has listed one pipeline.
+fn account_with_usage(now: Moment) -> Account {
+    let mut settings = settings(&[]);
+    settings.poll.usage = Some(seconds(3_600));
+    let mut account = Account::new(settings, now.wall, fastrand::Rng::with_seed(1), now);
+    assert!(!sends(&mut account, now.monotonic).iter().any(|(request, _)| *request == Request::Usage), "no list yet");
+    account.lists(&[json!({"id": "pipe_1", "status": "running"})], now);
+    account
+}
+
+/// How often the usage is asked for now.
+fn asks_for_usage(account: &mut Account, now: Moment) -> usize {
+    sends(account, now.monotonic).iter().filter(|(request, _)| *request == Request::Usage).count()
+}
+
+#[test]
+fn usage_is_asked_for_at_its_pace_with_a_key_that_is_accepted_and_by_default_never() {
+    let start = Moment::now();
+    assert_eq!(asks_for_usage(&mut account_of_one(start), start.after(seconds(9_000))), 0);
+
+    let mut account = account_with_usage(start);
+    assert_eq!(asks_for_usage(&mut account, start), 1);
+    assert_eq!(asks_for_usage(&mut account, start.after(seconds(9_000))), 0, "it is in flight");
+    account.reads_usage(json!({"credits_consumed": 5}), start.after(seconds(9_001)));
+    assert_eq!(asks_for_usage(&mut account, start.after(seconds(9_001))), 1, "it is long overdue");
+    account.reads_usage(json!({"credits_consumed": 5}), start.after(seconds(9_002)));
+    assert_eq!(asks_for_usage(&mut account, start.after(seconds(12_600))), 0);
+    account.probed("pipe_1", failed(Error::of_status(401).unwrap()), start.after(seconds(12_600)));
+    assert_eq!(asks_for_usage(&mut account, start.after(seconds(12_602))), 0, "the key is refused");
+    account.lists(&[], start.after(seconds(12_700)));
+    assert_eq!(asks_for_usage(&mut account, start.after(seconds(12_700))), 1);
+}
+
+#[test]
+fn whatever_becomes_of_the_usage_nothing_else_changes() {
+    let start = Moment::now();
+    let said = |status| Error::of_status(status).unwrap();
+    for error in [said(401), said(402), said(403), said(404), said(500), Error::Decode(String::new())] {
+        let mut account = account_with_usage(start);
+        account.read_at = Some(start);
+        let (before, due) = (account.view(start), account.schedule.oldest_due());
+        assert_eq!(account.hears(Response::Usage(Err(error.clone())), start.after(seconds(1))), [], "{error}");
+        let after = account.view(start.after(seconds(1)));
+        assert_eq!(after.credential.state(), before.credential.state(), "{error}");
+        assert_eq!((after.requests.failed(Reason::Unauthorized), after.requests.failed(Reason::Forbidden)), (0, 0));
+        assert!(after.is_up(start) && after.budget.paused_until.is_none() && after.read_at == before.read_at);
+        assert_eq!((account.schedule.oldest_due(), account.failure()), (due, None), "{error}");
+        let usage = after.usage.unwrap();
+        assert_eq!((usage.failure(), usage.is_not_offered()), (Some(error.reason()), said(500) != error), "{error}");
+        assert_eq!(after.requests.failures[Operation::Usage as usize][error.reason() as usize], 1);
+    }
+}
+
+#[test]
+fn a_429_to_the_usage_pauses_the_account_and_a_503_only_the_usage() {
+    let start = Moment::now();
+    let wait = Some(seconds(7_200));
+    let mut account = account_with_usage(start);
+    account.hears(Response::Usage(Err(Error::RateLimited { retry_after: wait })), start);
+    assert!(account.view(start).budget.paused_until.is_some());
+    let Error::ServerError { said, .. } = Error::of_status(503).unwrap() else { panic!() };
+    let mut account = account_with_usage(start);
+    account.hears(Response::Usage(Err(Error::ServerError { status: 503, retry_after: wait, said })), start);
+    assert!(account.view(start).budget.paused_until.is_none());
+    assert_eq!(asks_for_usage(&mut account, start.after(seconds(7_199))), 0);
+    assert_eq!(asks_for_usage(&mut account, start.after(seconds(7_200))), 1);
+}
+
+#[test]
+fn a_401_to_the_usage_for_the_old_key_is_asked_again_with_the_new_one() {
+    let start = Moment::now();
+    let mut account = account_with_usage(start);
+    let sent = sends(&mut account, start.monotonic).into_iter().find(|(request, _)| *request == Request::Usage);
+    account.key_replaced(start.wall, start.monotonic);
+    account.answered(sent.unwrap().1, Response::Usage(Err(Error::of_status(401).unwrap())), start.after(seconds(1)));
+    assert_eq!(account.view(start).usage.unwrap().failure(), None);
+    assert_eq!(asks_for_usage(&mut account, start.after(seconds(1))), 1);
+}
+
+#[test]
+fn usage_has_its_share_of_a_budget_that_is_too_small_and_no_more() {
+    let start = Moment::now();
+    let mut account = account_with_usage(start);
+    let without = account_of_one(start).required();
+    assert!((account.required() - without - 1.0 / 3_600.0).abs() < 1e-9);
+    account.budget.set_rate(account.required() / 2.0);
+    let usage = |account: &Account| account.usage.as_ref().unwrap().due();
+    account.in_flight.clear();
+    while !matches!(account.next(start.monotonic), Next::Send(Request::Usage, _)) {
+        account.budget = Budget::new(account.required() / 2.0, fastrand::Rng::with_seed(1), start.monotonic);
+    }
+    let stretched = usage(&account).saturating_duration_since(start.monotonic).as_secs_f64();
+    assert!((stretched - 7_200.0).abs() < 1.0, "{stretched}");
+}
+
+#[test]
+fn a_reload_keeps_the_usage_that_is_known_and_forgets_it_when_it_is_switched_off() {
+    let start = Moment::now();
+    let mut account = account_with_usage(start);
+    account.reads_usage(json!({"credits_consumed": 5}), start);
+    let mut settings = account.settings.clone();
+    settings.poll.usage = Some(seconds(60));
+    account.reconfigure(settings.clone(), read_again(start), start);
+    assert!(account.view(start).usage.unwrap().reading().is_some());
+    assert_eq!(asks_for_usage(&mut account, start), 1);
+    settings.poll.usage = None;
+    account.reconfigure(settings, read_again(start), start);
+    assert!(account.view(start).usage.is_none());
+}
+
+#[test]
+fn once_asks_for_the_usage_once_and_its_failure_is_none_of_the_account() {
+    let start = Moment::now();
+    let mut account = account_with_usage(start);
+    account.ask_once();
+    for probe in Probe::ALL {
+        account.probed("pipe_1", reading(*probe, json!({})), start);
+    }
+    assert!(!account.is_done(start.monotonic));
+    assert_eq!(asks_for_usage(&mut account, start), 1);
+    account.hears(Response::Usage(Err(Error::of_status(404).unwrap())), start);
+    assert!(account.is_done(start.monotonic) && account.failure().is_none());
+    assert_eq!(asks_for_usage(&mut account, start.after(seconds(90_000))), 0);
+}
+
 #[test]
 fn a_401_for_the_old_key_is_counted_as_a_request_and_accuses_no_key() {
     let start = Moment::now();
@@ -109,6 +234,67 @@ fn a_new_key_ends_the_pause_of_the_old_one() {
     assert!(!view.is_up(start.after(seconds(600))), "nothing has been listed for long");
     account.key_replaced(start.wall, start.monotonic);
     assert!(matches!(account.next(start.monotonic + seconds(1)), Next::Send(..)));
+}
+
+/// Lists pipe_1 and reads its phase; later turns are at the pace that follows.
+fn rests(intent: &str, mode: &str, phase: &str) -> bool {
+    let start = Moment::now();
+    let mut account = account(&[], start);
+    account.lists(&[json!({"id": "pipe_1", "status": intent, "execution_mode": mode})], start);
+    account.takes_all_turns(start);
+    account.probed("pipe_1", status(phase), start);
+    account.probed("pipe_1", ProbeResponse::failed(Probe::Metrics, Error::of_status(500).unwrap()), start);
+    account.probed("pipe_1", reading(Probe::DestinationHealth, json!({"healthy": true})), start);
+    account.schedule.required() < 0.03
+}
+
+#[test]
+fn pipelines_with_nothing_to_report_are_polled_at_the_idle_pace() {
+    assert!(rests("paused", "unbounded", "PAUSED"));
+    assert!(rests("paused", "unbounded", "STOPPED"));
+    assert!(rests("paused", "unbounded", "FAILED"), "nothing is wrong with what is paused");
+    assert!(rests("running", "bounded", "STOPPED"), "it has ended");
+    assert!(!rests("paused", "unbounded", "RUNNING"), "its worker may stop at any time");
+    assert!(!rests("paused", "unbounded", "STOPPING"));
+    assert!(!rests("running", "unbounded", "STOPPED"), "it should run");
+    assert!(!rests("running", "bounded", "FAILED"));
+}
+
+#[test]
+fn a_change_in_the_list_wakes_an_idle_pipeline_at_once() {
+    let start = Moment::now();
+    let listed = |status: &str, updated: &str| [json!({"id": "pipe_1", "status": status, "updated_at": updated})];
+    let (old, new) = ("2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z");
+    for (status_later, updated_later, wakes) in
+        [("paused", old, false), ("running", old, true), ("paused", new, true), ("running", new, true)]
+    {
+        let mut account = account(&[], start);
+        account.lists(&listed("paused", old), start);
+        account.takes_all_turns(start);
+        account.probed("pipe_1", status("PAUSED"), start);
+        account.probed("pipe_1", reading(Probe::Metrics, json!({})), start);
+        account.probed("pipe_1", reading(Probe::DestinationHealth, json!({})), start);
+        let later = start.after(seconds(2));
+        account.lists(&listed(status_later, updated_later), later);
+        let sent = sends(&mut account, later.monotonic);
+        let probes = sent.iter().filter(|(request, _)| matches!(request, Request::Probe(..))).count();
+        assert_eq!(probes, if wakes { 3 } else { 0 }, "{status_later} {updated_later}");
+    }
+}
+
+#[test]
+fn a_worker_that_starts_again_wakes_its_other_probes() {
+    let start = Moment::now();
+    let mut account = account(&[], start);
+    account.lists(&[json!({"id": "pipe_1", "status": "running", "execution_mode": "bounded"})], start);
+    account.takes_all_turns(start);
+    account.probed("pipe_1", status("STOPPED"), start);
+    account.probed("pipe_1", reading(Probe::Metrics, json!({})), start);
+    account.probed("pipe_1", reading(Probe::DestinationHealth, json!({})), start);
+    let later = start.after(seconds(2));
+    account.probed("pipe_1", status("RUNNING"), later);
+    let sent: Vec<Request> = sends(&mut account, later.monotonic).into_iter().map(|(request, _)| request).collect();
+    assert_eq!(sent, [probe("pipe_1", Probe::Metrics), probe("pipe_1", Probe::DestinationHealth)]);
 }
 
 #[test]
@@ -416,7 +602,15 @@ fn respond(request: Request, how: u8) -> Response {
             Response::Probe(id, reading(probe, data))
         }
         Request::Probe(id, probe) => Response::Probe(id, ProbeResponse::failed(probe, error(how))),
+        Request::Usage if how < 160 => usage(how),
+        Request::Usage => Response::Usage(Err(error(how))),
     }
+}
+
+/// A reading of so many credits.
+fn usage(consumed: u8) -> Response {
+    let usage = json!({"aggregate": {"credits_consumed": consumed, "max_credits": 100}});
+    Response::Usage(Ok(serde_json::from_value(usage).unwrap()))
 }
 
 /// No request is in flight for longer.
@@ -448,6 +642,7 @@ impl World {
         let now = Moment::now();
         let mut configured = settings(&["pipe_0"]);
         configured.poll.requests_per_second = rate;
+        configured.poll.usage = Some(seconds(60));
         Self {
             account: Account::new(configured.clone(), now.wall, fastrand::Rng::with_seed(7), now),
             configured,
@@ -589,6 +784,7 @@ impl World {
                 self.hear(0, |request| match request {
                     Request::Page(number) => page(number, 3, false),
                     Request::Probe(id, probe) => Response::Probe(id, reading(probe, json!({}))),
+                    Request::Usage => usage(1),
                 });
             }
             if let Some(wake) = wake {
@@ -597,6 +793,9 @@ impl World {
         }
         let view = self.account.view(self.now);
         assert!(matches!(view.credential.state(), KeyState::Accepted { .. }), "{:?}", view.credential);
+        assert!(
+            view.usage.iter().all(|usage| usage.fresh(self.now, seconds(0)).is_some() && usage.failure().is_none())
+        );
         assert!(view.is_up(self.now) && view.listing.concerns().next().is_none());
         let ids: Vec<&str> = view.pipelines.keys().map(PipelineId::as_str).collect();
         assert_eq!(ids, ["pipe_0", "pipe_1", "pipe_2"]);

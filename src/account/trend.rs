@@ -5,10 +5,17 @@ use std::time::{Duration, Instant};
 use super::{Beginning, Since};
 use crate::moment::Moment;
 
-/// The slope is taken over half of this to the whole of it.
-const WINDOW: Duration = Duration::from_secs(600);
-/// Readings that are closer together than this say nothing about where the number is going.
-const SHORTEST: Duration = Duration::from_secs(25);
+/// How far back a slope looks.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Span {
+    /// It is taken over half of this to the whole of it.
+    pub(super) window: Duration,
+    /// Readings that are closer together than this say nothing about where the number is going.
+    pub(super) shortest: Duration,
+}
+
+/// Of a pipeline's numbers.
+const MINUTES: Span = Span { window: Duration::from_secs(600), shortest: Duration::from_secs(25) };
 
 #[derive(Debug, Clone, Copy)]
 struct Sample {
@@ -27,10 +34,15 @@ pub struct Trend {
 impl Trend {
     /// Takes in a reading.
     pub(super) fn observe(&mut self, value: Option<f64>, at: Moment) {
+        self.observe_over(MINUTES, value, at);
+    }
+
+    /// Takes in a reading of a number with another span, which is then that of its slope.
+    pub(super) fn observe_over(&mut self, span: Span, value: Option<f64>, at: Moment) {
         let Some(value) = value else { return };
         let sample = Sample { value, at: at.monotonic };
         self.newest = Some(sample);
-        if self.newer.is_none_or(|newer| at.monotonic.saturating_duration_since(newer.at) >= WINDOW / 2) {
+        if self.newer.is_none_or(|newer| at.monotonic.saturating_duration_since(newer.at) >= span.window / 2) {
             self.older = self.newer.replace(sample);
         }
     }
@@ -43,11 +55,21 @@ impl Trend {
         self.observe(value, at);
     }
 
+    /// The newest value.
+    pub fn latest(&self) -> Option<f64> {
+        self.newest.map(|sample| sample.value)
+    }
+
     /// How much it grows in a second; `None` while there is too little to tell.
     pub fn slope(&self) -> Option<f64> {
+        self.slope_over(MINUTES)
+    }
+
+    /// The same of a number that was read with this span.
+    pub(super) fn slope_over(&self, wanted: Span) -> Option<f64> {
         let (newest, base) = (self.newest?, self.older.or(self.newer)?);
         let span = newest.at.saturating_duration_since(base.at);
-        (span >= SHORTEST).then(|| (newest.value - base.value) / span.as_secs_f64())
+        (span >= wanted.shortest).then(|| (newest.value - base.value) / span.as_secs_f64())
     }
 }
 
@@ -70,6 +92,11 @@ impl Level {
     /// Since when it is above its limit, if it is.
     pub fn above_since(&self) -> Option<Beginning> {
         self.above.began().filter(|_| self.above.state())
+    }
+
+    /// The newest value.
+    pub fn latest(&self) -> Option<f64> {
+        self.trend.latest()
     }
 
     /// How much it grows in a second; `None` while there is too little to tell.

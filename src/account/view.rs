@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Credential, Histogram, ListSummary, Listing, Pipeline};
+use super::{Credential, Histogram, ListSummary, Listing, Pipeline, Usage};
 use crate::api::{Operation, PipelineId, Reason, UnknownField};
 use crate::moment::Moment;
 
@@ -25,12 +25,14 @@ pub struct View {
     pub budget: BudgetView,
     /// When any probe last succeeded.
     pub read_at: Option<Moment>,
+    /// What is known of the account's usage, if it is polled.
+    pub usage: Option<Usage>,
     /// All pipelines that are polled, by id.
     pub pipelines: BTreeMap<PipelineId, Arc<Pipeline>>,
 }
 
 /// What is counted of requests and responses.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Requests {
     /// How long they took.
     pub durations: [Histogram; Operation::COUNT],
@@ -38,6 +40,12 @@ pub struct Requests {
     pub failures: [[u64; Reason::COUNT]; Operation::COUNT],
     /// How often the API said something unknown.
     pub unknown_values: [u64; UnknownField::COUNT],
+}
+
+impl Default for Requests {
+    fn default() -> Self {
+        Self { durations: Default::default(), failures: Default::default(), unknown_values: [0; UnknownField::COUNT] }
+    }
 }
 
 impl Requests {
@@ -58,9 +66,10 @@ impl Requests {
         }
     }
 
-    /// How often requests failed for this reason.
+    /// How often requests about pipelines failed for this reason.
     pub fn failed(&self, reason: Reason) -> u64 {
-        self.failures.iter().map(|of_operation| of_operation[reason as usize]).sum()
+        let about_pipelines = Operation::ALL.iter().filter(|operation| **operation != Operation::Usage);
+        about_pipelines.map(|operation| self.failures[*operation as usize][reason as usize]).sum()
     }
 }
 
@@ -101,15 +110,15 @@ impl View {
         // A reading is shown up to and including `stale_after`.
         let shown_for = self.stale_after.saturating_add(Duration::from_nanos(1));
         let list = self.listing.latest().map(|list| list.at);
-        // Readings that are missing are trouble of the account so long after the first of them could have come.
-        let readable = [self.listing.succeeds().began(), self.credential.state().since()];
-        let readable = readable.into_iter().flatten().map(|began| began.at);
-        let of_account = list.into_iter().chain(readable);
-        let moments = of_account.chain(self.pipelines.values().flat_map(|pipeline| pipeline.moments()));
+        let moments = list.into_iter().chain(self.pipelines.values().flat_map(|pipeline| pipeline.moments()));
         let since_list_due = self.listing.due().map(|due| now.monotonic.saturating_duration_since(due));
-        let ages = moments.map(|at| now.since(at)).chain(since_list_due);
+        // Readings that are missing are trouble of the account so long after the first of them could have come.
+        let unread = self.listing.unread_for(now);
+        let ages = moments.map(|at| now.since(at)).chain(since_list_due).chain([unread]);
         let left = ages.map(|age| shown_for.saturating_sub(age));
+        let usage = self.usage.iter().flat_map(|usage| usage.moments(self.stale_after));
+        let usage = usage.map(|(at, age)| age.saturating_add(Duration::from_nanos(1)).saturating_sub(now.since(at)));
         let paused = self.budget.paused_until.map(|until| until.monotonic.saturating_duration_since(now.monotonic));
-        left.chain(paused).filter(|left| !left.is_zero()).min()
+        left.chain(usage).chain(paused).filter(|left| !left.is_zero()).min()
     }
 }

@@ -69,6 +69,21 @@ impl BaseUrl {
         url
     }
 
+    /// The address of the account's usage in this month: `../usage/`, seen from the API. `None` where the last segment of
+    /// the path is not the pipeline API's: nothing is known about what stands beside it.
+    pub(super) fn usage(&self) -> Option<Url> {
+        let mut segments = self.0.path_segments()?.rev();
+        let is_the_apis = segments.next() == Some("") && segments.next() == Some("pipeline-api");
+        let mut url = self.0.join("../usage/").ok().filter(|_| is_the_apis)?;
+        url.query_pairs_mut().append_pair("duration", "1");
+        Some(url)
+    }
+
+    /// Whether the usage API stands beside the pipeline API at this address.
+    pub fn has_usage(&self) -> bool {
+        self.usage().is_some()
+    }
+
     pub(super) fn of_pipeline(&self, id: &PipelineId, endpoint: &str) -> Url {
         let mut url = self.0.clone();
         if let Ok(mut path) = url.path_segments_mut() {
@@ -118,6 +133,21 @@ mod tests {
         }
         assert!(matches!(BaseUrl::parse("ftp://h/", false), Err(BaseUrlError::Scheme(_))));
         assert!(matches!(BaseUrl::parse("api.example", false), Err(BaseUrlError::Invalid(_))));
+    }
+
+    #[test]
+    fn usage_is_beside_the_pipeline_api_on_its_host_or_unknown() {
+        let usage = |base: &str| BaseUrl::parse(base, false).unwrap().usage().map(|url| url.to_string());
+        for (base, address) in [
+            ("https://h/platform/pipeline-api", "https://h/platform/usage/?duration=1"),
+            ("https://h:8443/proxy/platform/pipeline-api/", "https://h:8443/proxy/platform/usage/?duration=1"),
+            ("http://127.0.0.1:1/pipeline-api/", "http://127.0.0.1:1/usage/?duration=1"),
+        ] {
+            assert_eq!(usage(base).as_deref(), Some(address), "{base}");
+        }
+        for unknown in ["https://h/", "https://h/api/", "https://h/pipeline-api/v2/", "https://h/pipeline-api//"] {
+            assert_eq!(usage(unknown), None, "{unknown}");
+        }
     }
 
     #[test]

@@ -15,8 +15,10 @@ use super::head::Head;
 use super::lenient::Record;
 use super::list::ListPage;
 use super::lookup::LookUp;
+use super::read;
 use super::request::{Probe, ProbeResponse, Request, Response};
 use super::transport;
+use super::usage::Usage;
 use crate::service_key::ServiceKey;
 
 /// The greatest size is not documented: the server may clamp it.
@@ -98,6 +100,7 @@ impl Client {
                 };
                 Response::Probe(id, response)
             }
+            Request::Usage => Response::Usage(self.usage(key).await),
         }
     }
 
@@ -116,12 +119,22 @@ impl Client {
             self.0.page_size_refused.store(page_size.is_some(), Ordering::Relaxed);
             if page_size.is_some() { Error::PageSizeRefused(Box::new(error)) } else { error }
         });
-        page?.ok_or_else(|| Error::Decode("data: null instead of a page of the list".to_owned()))
+        read::page(page?)
     }
 
-    /// Without a worker to speak of, `data` is null: a reading all of whose fields are `None`.
     async fn probe<T: Record>(&self, key: &ServiceKey, url: Url) -> Result<T, Error> {
-        Ok(self.get(key, url).await?.unwrap_or_default())
+        Ok(read::reading(self.get(key, url).await?))
+    }
+
+    /// What the account has used this month.
+    ///
+    /// # Errors
+    /// Any [`Error`]; [`Error::Decode`] also where the address of the API tells nothing about that of the usage, which the
+    /// configuration refuses.
+    pub async fn usage(&self, key: &ServiceKey) -> Result<Usage, Error> {
+        let url = self.0.settings.base_url.usage();
+        let url = url.ok_or_else(|| Error::Decode("api.base_url does not end in /pipeline-api/".to_owned()))?;
+        Usage::documented(self.get(key, url).await?)
     }
 
     async fn get<T: Record>(&self, key: &ServiceKey, url: Url) -> Result<Option<T>, Error> {

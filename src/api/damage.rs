@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::fuzzing::open;
-use super::{DestinationHealth, ListPage, Operation, PipelineMetrics, Status, UnknownField};
+use super::{DestinationHealth, ListPage, Operation, PipelineMetrics, Status, UnknownField, Usage};
 
 /// Chooses a valid response, one of its values, and what becomes of it, all by these bytes. Panics if that is noticed
 /// anywhere else.
@@ -71,7 +71,10 @@ impl Node {
     /// The paths of everything that may be damaged: not ids, not the envelope, and not what holds them.
     fn paths(&self, path: &str, paths: &mut Vec<String>) {
         let is_item = path.starts_with("data.items[") && path.ends_with(']');
-        if !matches!(path, "" | "data" | "error" | "data.items") && !path.ends_with("].id") && !is_item {
+        if !matches!(path, "" | "data" | "error" | "data.items" | "data.aggregate")
+            && !path.ends_with("].id")
+            && !is_item
+        {
             paths.push(path.to_owned());
         }
         self.each_child(path, |child, path| child.paths(path, paths));
@@ -130,6 +133,7 @@ const TEXTS: &[&str] = &[
     r#""base.mainnet.ref.block.logs""#,
 ];
 const NUMBERS: &[&str] = &["7", "0", "null", "-1.5e3", "18446744073709551616", "\"123\""];
+const SUMS: &[&str] = &["7", "0", "null", "1.5e3", "18446744073709551616", "\"123\""];
 const FLAGS: &[&str] = &["true", "false", "null"];
 const TIMES: &[&str] = &[r#""2023-11-07T05:31:56Z""#, "null", r#""2024-02-29T23:59:60.123456789+05:30""#];
 const BLOCKS: &[&str] = &[r#""44745000""#, r#""""#, "null"];
@@ -170,6 +174,7 @@ fn response(operation: Operation, choices: &mut Choices<'_>) -> Node {
                 ("new", TEXTS),
             ],
         ),
+        Operation::Usage => usage(choices),
     };
     Node::Object(vec![
         ("data", data),
@@ -177,6 +182,20 @@ fn response(operation: Operation, choices: &mut Choices<'_>) -> Node {
         ("error_message", Node::Value("null")),
         ("error_code", Node::Value("null")),
     ])
+}
+
+fn usage(choices: &mut Choices<'_>) -> Node {
+    let sums = object(
+        choices,
+        &[("credits_consumed", SUMS), ("premium_credits", SUMS), ("free_credits", SUMS), ("plan", TEXTS)],
+    );
+    let Node::Object(mut sums) = sums else { unreachable!() };
+    sums.push(("flex_credits", object(choices, &[("limit", SUMS), ("used", SUMS)])));
+    // With none of its fields, it would be no usage.
+    sums.push(("max_credits", Node::Value("300000")));
+    let by_api_key = Node::List(vec![object(choices, &[("apikey", TEXTS), ("credits", SUMS)])]);
+    let by_day = Node::List(vec![object(choices, &[("date", TEXTS), ("premium_credits", SUMS)])]);
+    Node::Object(vec![("by_api_key", by_api_key), ("aggregate", Node::Object(sums)), ("by_day", by_day)])
 }
 
 fn list(choices: &mut Choices<'_>) -> Node {
@@ -348,6 +367,16 @@ fn read(operation: Operation, body: &[u8]) -> Result<(Readings, Vec<UnknownField
             add("data.last_error", F::LastError, &health.last_error);
             unknown.extend(health.unknown_fields());
         }
+        Operation::Usage => {
+            let usage: Usage = open(body)?.unwrap_or_default();
+            add("data.aggregate.credits_consumed", F::CreditsConsumed, &usage.credits_consumed);
+            add("data.aggregate.max_credits", F::MaxCredits, &usage.credits_limit);
+            add("data.aggregate.flex_credits.limit", F::FlexCredits, &usage.flex_credits_limit);
+            add("data.aggregate.premium_credits", F::PremiumCredits, &usage.premium_credits);
+            add("data.aggregate.free_credits", F::FreeCredits, &usage.free_credits);
+            add("data.aggregate.plan", F::Plan, &usage.plan);
+            unknown.extend(usage.unknown_fields());
+        }
         Operation::List => {
             let page: ListPage = open(body)?.unwrap_or_default();
             let pagination = page.pagination.clone().unwrap_or_default();
@@ -404,7 +433,7 @@ mod tests {
 
     #[test]
     fn each_value_of_each_response_is_damaged_in_each_way() {
-        for operation in 0..4 {
+        for operation in 0..Operation::COUNT as u8 {
             for path in 0..60 {
                 for way in 0..7 {
                     // 100 bytes make the response, whatever it is; the same byte makes all fields be there.

@@ -7,7 +7,7 @@ use reqwest::header::HeaderMap;
 pub(crate) use super::damage::damage;
 use super::head::Head;
 use super::lenient::Record;
-use super::{DestinationHealth, Error, ListPage, PipelineMetrics, Status};
+use super::{DestinationHealth, Error, ListPage, PipelineMetrics, Status, Usage};
 
 /// A body that this module reads.
 pub(crate) trait Readable: Sized {
@@ -24,7 +24,7 @@ macro_rules! readable {
     };
 }
 
-readable!(ListPage, Status, PipelineMetrics, DestinationHealth);
+readable!(ListPage, Status, PipelineMetrics, DestinationHealth, Usage);
 
 fn read<T: Record>(body: &[u8]) -> Result<Option<T>, Error> {
     super::envelope::open(&Head::of(200, &HeaderMap::new()), body)

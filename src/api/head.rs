@@ -2,7 +2,9 @@
 //!
 //! Between the exporter and the API there are proxies, firewalls, ingresses and captive portals. They respond with the
 //! statuses that the API uses, so 401, 402, 403, 404 and 429 mean what the API documents only in the API's own envelope, or
-//! without any body.
+//! without any body. Without a body nothing tells the two apart, and the worse mistake would be to keep polling with a
+//! revoked key and to blame a proxy for it. So an empty response counts as the API's, as far as it can be taken back: it
+//! drops no pipeline, and the next response with an envelope corrects it.
 
 use std::time::{Duration, SystemTime};
 
@@ -10,6 +12,10 @@ use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderName, RETRY_AFTER, SE
 
 use super::error::{Error, Foreign, Said};
 use super::retry_after;
+
+/// The longest pause that a response without the API's envelope can bring about. Whatever sent it may be gone in a minute,
+/// and a captive portal that asks for a day must not blind the exporter for a day.
+const LONGEST_FOREIGN_PAUSE: Duration = Duration::from_secs(60);
 
 /// Software that stands between a client and an API. Nothing else of these headers is ever shown: they can hold names of
 /// hosts.
@@ -68,9 +74,13 @@ impl Head {
         }
     }
 
-    /// What the response means if its body is empty, or of no matter. Of a 200 it is an error as well.
+    /// What the response means if its body is empty. Of a 200 it is an error as well.
     pub(super) fn bare(&self) -> Error {
-        let error = Error::from_status(self.status, self.retry_after, Said::default());
+        self.without_envelope(self.retry_after)
+    }
+
+    fn without_envelope(&self, retry_after: Option<Duration>) -> Error {
+        let error = Error::from_status(self.status, retry_after, Said::default());
         error.unwrap_or_else(|| Error::Decode("the body is empty".to_owned()))
     }
 
@@ -93,11 +103,12 @@ impl Head {
     }
 
     fn foreign_because(&self, content: &'static str) -> Error {
+        let retry_after = self.retry_after.map(|wait| wait.min(LONGEST_FOREIGN_PAUSE));
         match self.status {
-            // The API's own front sends those.
-            300..=399 | 500..=599 => self.bare(),
+            // The API's own front sends those, and so does any other.
+            300..=399 | 500..=599 => self.without_envelope(retry_after),
             status => {
-                let Self { retry_after, product, .. } = *self;
+                let product = self.product;
                 Error::ForeignResponse(Foreign { status, retry_after, content, product })
             }
         }
@@ -122,7 +133,29 @@ fn product(header: &str) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
+    use reqwest::header::HeaderValue;
+
     use super::*;
+    use crate::api::Status;
+    use crate::api::envelope::open;
+
+    #[test]
+    fn without_the_apis_envelope_a_response_asks_for_a_minute_at_most() {
+        let headers = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static("86400"))]);
+        let pause = |status: u16, body: &str| {
+            let response = open::<Status>(&Head::of(status, &headers), body.as_bytes());
+            response.unwrap_err().retry_after().map(|wait| wait.as_secs())
+        };
+        let envelope = r#"{"data": null, "error": true, "error_message": "busy", "error_code": null}"#;
+        for (status, pauses) in [(429, [86_400, 86_400, 60, 60]), (503, [86_400, 86_400, 60, 60])] {
+            let said = [envelope, "", "<html>Sign in</html>", r#"{"message": "busy"}"#].map(|body| pause(status, body));
+            assert_eq!(said, pauses.map(Some), "{status}");
+        }
+        for status in [200, 302, 403, 511] {
+            assert!(pause(status, "<html>Sign in</html>").is_none_or(|seconds| seconds <= 60), "{status}");
+        }
+        assert_eq!(Head::of(503, &headers).unread().retry_after(), Some(LONGEST_FOREIGN_PAUSE), "a body that hangs");
+    }
 
     #[test]
     fn only_well_known_products_are_named() {

@@ -195,6 +195,11 @@ impl ListedPipeline {
         usable.then(|| &topic[..chain.len() + 1 + network.len()])
     }
 
+    /// Whether it ends by itself.
+    pub fn is_bounded(&self) -> bool {
+        self.execution_mode == ExecutionMode::Bounded
+    }
+
     /// Creation, in Unix seconds.
     pub fn created_at(&self) -> Option<f64> {
         self.created_at

@@ -5,6 +5,7 @@ use super::list::ListPage;
 use super::pipeline_id::PipelineId;
 use super::readings::{DestinationHealth, PipelineMetrics, Status};
 use super::unknown::UnknownField;
+use super::usage::Usage;
 use crate::labels::closed_set;
 
 closed_set! {
@@ -30,6 +31,8 @@ closed_set! {
         Metrics = "metrics",
         /// [`Probe::DestinationHealth`]
         DestinationHealth = "destination_health",
+        /// `GET ../usage/?duration=1`
+        Usage = "usage",
     }
 }
 
@@ -50,6 +53,8 @@ pub enum Request {
     Page(u32),
     /// A probe of one pipeline.
     Probe(PipelineId, Probe),
+    /// The account's usage of credits.
+    Usage,
 }
 
 /// What came of a [`Request`].
@@ -59,6 +64,8 @@ pub enum Response {
     Page(u32, Result<ListPage, Error>),
     /// Of [`Request::Probe`].
     Probe(PipelineId, ProbeResponse),
+    /// Of [`Request::Usage`].
+    Usage(Result<Usage, Error>),
 }
 
 /// What came of a probe.
@@ -78,6 +85,7 @@ impl Request {
         match self {
             Self::Page(_) => Operation::List,
             Self::Probe(_, probe) => (*probe).into(),
+            Self::Usage => Operation::Usage,
         }
     }
 }
@@ -88,6 +96,7 @@ impl Response {
         match self {
             Self::Page(number, _) => Request::Page(*number),
             Self::Probe(id, response) => Request::Probe(id.clone(), response.probe()),
+            Self::Usage(_) => Request::Usage,
         }
     }
 
@@ -96,12 +105,15 @@ impl Response {
         match self {
             Self::Page(_, result) => result.as_ref().err(),
             Self::Probe(_, response) => response.error(),
+            Self::Usage(result) => result.as_ref().err(),
         }
     }
 
-    /// What it proves about the key that the request was sent with.
+    /// What it proves about the key that the request was sent with. Usage belongs to another API: that it is refused, or
+    /// not, says nothing about the pipelines that the key may read.
     pub fn verdict(&self) -> KeyVerdict {
         match self.error() {
+            _ if matches!(self, Self::Usage(_)) => KeyVerdict::Nothing,
             None => KeyVerdict::Accepted,
             Some(error) => error.verdict(self.request().operation()),
         }

@@ -68,18 +68,30 @@ closed_set! {
         Latency = "latency_ms",
         /// `last_error` of the destination-health endpoint.
         LastError = "last_error",
+        /// `aggregate.credits_consumed` of the usage.
+        CreditsConsumed = "credits_consumed",
+        /// `aggregate.max_credits` of the usage.
+        MaxCredits = "max_credits",
+        /// `aggregate.flex_credits` of the usage, or its `limit`.
+        FlexCredits = "flex_credits",
+        /// `aggregate.premium_credits` of the usage.
+        PremiumCredits = "premium_credits",
+        /// `aggregate.free_credits` of the usage.
+        FreeCredits = "free_credits",
+        /// `aggregate.plan` of the usage.
+        Plan = "plan",
     }
 }
 
 /// The fields of one record that could not be used. A word, because ten thousand pipelines carry one each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct UnknownFields(u32);
+pub struct UnknownFields(u64);
 
-const _: () = assert!(UnknownField::COUNT <= u32::BITS as usize);
+const _: () = assert!(UnknownField::COUNT <= u64::BITS as usize);
 
 impl UnknownFields {
     pub(super) fn insert(&mut self, field: UnknownField) {
-        self.0 |= 1 << field as u32;
+        self.0 |= 1 << field as u64;
     }
 
     pub(super) fn extend(&mut self, others: Self) {
@@ -95,7 +107,7 @@ impl UnknownFields {
     }
 
     pub(super) fn iter(self) -> impl Iterator<Item = UnknownField> {
-        UnknownField::ALL.iter().copied().filter(move |field| self.0 & (1 << *field as u32) != 0)
+        UnknownField::ALL.iter().copied().filter(move |field| self.0 & (1 << *field as u64) != 0)
     }
 }
 

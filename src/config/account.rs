@@ -1,13 +1,19 @@
 //! `accounts`: one per ServiceKey, and which of its pipelines are polled.
 
+use std::time::Duration;
+
 use serde::Serialize;
 use serde::ser::{SerializeMap as _, Serializer};
 
 use super::filter::Filter;
 use super::origins::Origins;
+use super::quantities::{show_duration, some_duration};
 use crate::api::PipelineId;
 use crate::service_key::{self, KeySource};
 use crate::settings::{ConfigError, Section, Text, list};
+
+/// Without a setting, it is worth a ticket when credits run out within this time.
+const CREDITS_RUN_OUT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// One ServiceKey, and which of its pipelines are polled.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -26,6 +32,9 @@ pub struct Account {
     /// Pipelines that must exist.
     #[serde(serialize_with = "show_ids")]
     pub expect: Vec<PipelineId>,
+    /// Credits that run out within this time are trouble; it takes `poll.usage`.
+    #[serde(serialize_with = "show_duration")]
+    pub credits_run_out: Duration,
 }
 
 fn show_key_source<S: Serializer>(key: &KeySource, serializer: S) -> Result<S::Ok, S::Error> {
@@ -55,6 +64,8 @@ pub(super) struct AccountSection {
     pipeline_ids: Filter,
     #[serde(deserialize_with = "list")]
     expect: Vec<Text>,
+    #[serde(deserialize_with = "some_duration")]
+    credits_run_out: Option<Duration>,
 }
 
 /// The accounts of these sections; without any, one with the defaults.
@@ -132,7 +143,8 @@ impl AccountSection {
             }
         }
         let Self { projects, pipelines, pipeline_ids, .. } = self;
-        Ok(Account { name, key, projects, pipelines, pipeline_ids, expect })
+        let credits_run_out = self.credits_run_out.unwrap_or(CREDITS_RUN_OUT);
+        Ok(Account { name, key, projects, pipelines, pipeline_ids, expect, credits_run_out })
     }
 }
 

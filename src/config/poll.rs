@@ -5,7 +5,7 @@ use std::time::Duration;
 use humantime::format_duration;
 use serde::{Deserialize, Serialize};
 
-use super::quantities::{duration, rate, show_duration, show_number};
+use super::quantities::{duration, rate, show_duration, show_number, show_some_duration, some_duration};
 use crate::settings::whole;
 
 /// How often, and how fast. No duration is shorter than 10 ms.
@@ -27,6 +27,12 @@ pub struct Poll {
     /// Instead of `status`, while a pipeline is DEPLOYING or STOPPING.
     #[serde(deserialize_with = "duration", serialize_with = "show_duration")]
     pub transitional: Duration,
+    /// Instead of the three intervals of a pipeline that is paused or has ended, where they are shorter.
+    #[serde(deserialize_with = "duration", serialize_with = "show_duration")]
+    pub idle: Duration,
+    /// Between two requests for the account's usage of credits; without it, none is sent.
+    #[serde(deserialize_with = "some_duration", serialize_with = "show_some_duration")]
+    pub usage: Option<Duration>,
     /// An older reading is withdrawn.
     #[serde(deserialize_with = "duration", serialize_with = "show_duration")]
     pub stale_after: Duration,
@@ -46,6 +52,8 @@ impl Default for Poll {
             metrics: Duration::from_secs(30),
             destination_health: Duration::from_secs(30),
             transitional: Duration::from_secs(5),
+            idle: Duration::from_secs(2 * 60),
+            usage: None,
             stale_after: Duration::from_secs(5 * 60),
             requests_per_second: 4.0,
             max_in_flight: 8,
@@ -54,6 +62,11 @@ impl Default for Poll {
 }
 
 impl Poll {
+    /// `idle`, but at most half of `stale_after`: what idle pipelines say must not come and go.
+    pub fn idle_pace(&self) -> Duration {
+        self.idle.min(self.stale_after / 2)
+    }
+
     /// What is possible but probably a mistake; one sentence each.
     pub(super) fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();

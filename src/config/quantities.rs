@@ -22,6 +22,15 @@ pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Dur
     parse_duration(value, &shown).map_err(D::Error::custom)
 }
 
+/// A duration of something that is off without one, and with nothing in its place: the effective configuration shows that.
+pub(super) fn some_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    let (value, shown) = value_of(deserializer)?;
+    if matches!(value, ValueKind::Nil) {
+        return Ok(None);
+    }
+    parse_duration(value, &shown).map(Some).map_err(D::Error::custom)
+}
+
 pub(super) fn parse_duration(value: ValueKind, shown: &str) -> Result<Duration, String> {
     let no_unit = || Err(format!("{shown} has no unit (expected {EXAMPLE})"));
     let text = match value {
@@ -58,6 +67,13 @@ pub(super) fn parse_number(value: ValueKind, shown: &str, range: RangeInclusive<
 
 pub(super) fn show_duration<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&humantime::format_duration(*duration))
+}
+
+pub(super) fn show_some_duration<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    match duration {
+        Some(duration) => show_duration(duration, serializer),
+        None => serializer.serialize_none(),
+    }
 }
 
 pub(super) fn show_number<S: Serializer>(number: &f64, serializer: S) -> Result<S::Ok, S::Error> {

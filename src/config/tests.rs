@@ -265,11 +265,11 @@ fn what_is_wrong_in_a_file_is_named() {
         ),
         (
             "poll: {statsu: 5s}",
-            "poll.statsu: unknown setting (expected discovery, status, metrics, destination_health, transitional, stale_after, requests_per_second, max_in_flight)",
+            "poll.statsu: unknown setting (expected discovery, status, metrics, destination_health, transitional, idle, usage, stale_after, requests_per_second, max_in_flight)",
         ),
         (
             "poll: {statsu: }",
-            "poll.statsu: unknown setting (expected discovery, status, metrics, destination_health, transitional, stale_after, requests_per_second, max_in_flight)",
+            "poll.statsu: unknown setting (expected discovery, status, metrics, destination_health, transitional, idle, usage, stale_after, requests_per_second, max_in_flight)",
         ),
         (
             "poll.status: 5s",
@@ -281,7 +281,7 @@ fn what_is_wrong_in_a_file_is_named() {
         ),
         (
             "accounts: [{naem: prod}]",
-            "accounts[0].naem: unknown setting (expected name, service_key_file, service_key_env, projects, pipelines, pipeline_ids, expect)",
+            "accounts[0].naem: unknown setting (expected name, service_key_file, service_key_env, projects, pipelines, pipeline_ids, expect, credits_run_out)",
         ),
         (
             "accounts: [{projects: {includes: [a]}}]",
@@ -425,6 +425,15 @@ fn what_is_wrong_in_a_file_is_named() {
             "policies: [{projects: [a]}, {delay: 5m}, {projects: [b]}]",
             "policies[2]: unreachable: policies[1] has no matcher and applies to every pipeline; move it to the end",
         ),
+        (
+            "{api: {base_url: 'https://proxy.example/goldrush/'}, poll: {usage: 15m}}",
+            "poll.usage: cannot derive the address of the usage from api.base_url (https://proxy.example/goldrush/): expected a path that ends in /pipeline-api/; correct the path, or remove poll.usage",
+        ),
+        ("poll: {usage: 15}", "poll.usage: 15 has no unit (expected a duration such as 15s or 5m)"),
+        (
+            "accounts: [{credits_run_out: 0s}]",
+            "accounts[0].credits_run_out: must be greater than zero (a duration such as 15s or 5m)",
+        ),
         ("accounts: [{expect: [a, ..]}]", "accounts[0].expect[1]: expected a pipeline id of 1 to 256 bytes"),
     ] {
         let error = load("c.yaml", text, &[]).unwrap_err();
@@ -451,7 +460,7 @@ fn what_is_wrong_in_the_environment_is_named() {
     for (env, message) in [
         (
             &[("POLL__STATSU", "5s")][..],
-            "POLL__STATSU: poll.statsu: unknown setting (expected discovery, status, metrics, destination_health, transitional, stale_after, requests_per_second, max_in_flight)",
+            "POLL__STATSU: poll.statsu: unknown setting (expected discovery, status, metrics, destination_health, transitional, idle, usage, stale_after, requests_per_second, max_in_flight)",
         ),
         (
             &[("POLLS__STATUS", "5s")],
@@ -459,7 +468,7 @@ fn what_is_wrong_in_the_environment_is_named() {
         ),
         (
             &[("POLL___STATUS", "5s")],
-            "POLL___STATUS: poll._status: unknown setting (expected discovery, status, metrics, destination_health, transitional, stale_after, requests_per_second, max_in_flight)",
+            "POLL___STATUS: poll._status: unknown setting (expected discovery, status, metrics, destination_health, transitional, idle, usage, stale_after, requests_per_second, max_in_flight)",
         ),
         (
             &[("POLL_STATUS", "5s")],
@@ -480,7 +489,7 @@ fn what_is_wrong_in_the_environment_is_named() {
         (&[("POLL", "15s")], "POLL: poll: expected a section of settings"),
         (
             &[("POLL__0", "15s")],
-            "POLL__0: poll.0: unknown setting (expected discovery, status, metrics, destination_health, transitional, stale_after, requests_per_second, max_in_flight)",
+            "POLL__0: poll.0: unknown setting (expected discovery, status, metrics, destination_health, transitional, idle, usage, stale_after, requests_per_second, max_in_flight)",
         ),
         (
             &[("MAX_PIPELINES", "ten")],
@@ -526,8 +535,8 @@ fn what_is_wrong_in_the_environment_is_named() {
 #[test]
 fn what_is_shown_can_be_loaded_again() {
     let odd = r##"
-api: {base_url: "http://api.example", allow_http: true, timeout: 1s 500ms}
-poll: {requests_per_second: 0.01, stale_after: 365days, status: 61s}
+api: {base_url: "http://api.example/x/pipeline-api", allow_http: true, timeout: 1s 500ms}
+poll: {requests_per_second: 0.01, stale_after: 365days, status: 61s, usage: 15m}
 accounts:
   - name: "a: \"quoted\" # name é \\ 'x'"
     service_key_file: "relative path/with {odd} characters"
@@ -535,6 +544,7 @@ accounts:
     pipelines: {exclude: [""]}
     pipeline_ids: {include: [pipe_.*]}
     expect: ["yes", "1.10", "null"]
+    credits_run_out: 3days
   - {name: "2", service_key_env: TWO}
 policies:
   - {team: "on: call", projects: [a.*], pipeline_ids: {exclude: ["]"]}, delay: 1m 1ms, dropped_share: 0.5, backlog: 7}
@@ -557,6 +567,8 @@ poll:
   metrics: "30s"
   destination_health: "30s"
   transitional: "5s"
+  idle: "2m"
+  usage: null
   stale_after: "5m"
   requests_per_second: 4
   max_in_flight: 8
@@ -567,6 +579,7 @@ accounts:
     pipelines: {include: [], exclude: []}
     pipeline_ids: {include: [], exclude: []}
     expect: []
+    credits_run_out: "7days"
 policies: []
 shard:
   index: 0

@@ -5,7 +5,7 @@
 use crate::account::{GroupFlags, ListSummary, Pipeline, View};
 use crate::api::{
     DesiredStatus, DestinationHealth, ListedPipeline, Operation, Phase, PipelineMetrics, Probe, Reason, Status,
-    UnknownField,
+    UnknownField, Usage,
 };
 use crate::moment::{Moment, unix_seconds};
 use crate::trouble::{Judge, Kind as TroubleKind, Trouble};
@@ -91,6 +91,17 @@ impl<'a> AccountView<'a> {
         self.view.list_fresh(self.now)
     }
 
+    /// The kinds of requests that are sent.
+    fn operations(&self) -> impl Iterator<Item = Operation> {
+        let polls_usage = self.view.usage.is_some();
+        Operation::ALL.iter().copied().filter(move |operation| *operation != Operation::Usage || polls_usage)
+    }
+
+    /// The account's usage of credits, if it is polled and fresh.
+    fn usage(&self) -> Option<&'a Usage> {
+        self.view.usage.as_ref()?.fresh(self.now, self.view.stale_after)
+    }
+
     fn each_group(&self, samples: &mut Samples, flag: fn(&GroupFlags) -> Option<bool>) {
         for (group, flags) in self.list().iter().flat_map(|list| &list.groups) {
             samples.labelled(&[("group", group)], flag(flags).map(f64::from));
@@ -118,6 +129,10 @@ impl<'a> PipelineView<'a> {
 
     fn listed(&self) -> Option<&'a ListedPipeline> {
         self.pipeline.listed_fresh(self.account.now, self.account.view.stale_after)
+    }
+
+    fn bounded(&self) -> Option<&'a ListedPipeline> {
+        self.listed().filter(|listed| listed.is_bounded())
     }
 
     fn is_fresh(&self, probe: Probe) -> bool {
@@ -217,7 +232,7 @@ pub const FAMILIES: &[Family] = &[
     ),
     account(
         "goldrush_auth_failures_total",
-        "Responses with 401 or 403 since the start, whichever key was in use.",
+        "Responses with 401 or 403 about pipelines since the start, whichever key was in use.",
         &["code"],
         |a, s| {
             for (code, reason) in [("401", Reason::Unauthorized), ("403", Reason::Forbidden)] {
@@ -276,12 +291,67 @@ pub const FAMILIES: &[Family] = &[
         |a, s| a.each_group(s, |flags| flags.free_trial_expired),
     ),
     account(
+        "goldrush_usage_credits_consumed",
+        "Credits that the account has used this month, as of the last poll (aggregate.credits_consumed).",
+        &[],
+        |a, s| s.value(a.usage().and_then(|usage| usage.credits_consumed)),
+    ),
+    account(
+        "goldrush_usage_credits_limit",
+        "Credits that the plan of the account includes, as of the last poll (aggregate.max_credits).",
+        &[],
+        |a, s| s.value(a.usage().and_then(|usage| usage.credits_limit)),
+    ),
+    account(
+        "goldrush_usage_flex_credits_limit",
+        "Credits that may be used beyond those of the plan, as of the last poll (aggregate.flex_credits.limit).",
+        &[],
+        |a, s| s.value(a.usage().and_then(|usage| usage.flex_credits_limit)),
+    ),
+    account(
+        "goldrush_usage_premium_credits",
+        "Premium credits that the account has used this month, as of the last poll (aggregate.premium_credits).",
+        &[],
+        |a, s| s.value(a.usage().and_then(|usage| usage.premium_credits)),
+    ),
+    account(
+        "goldrush_usage_free_credits",
+        "Free credits that the account has used this month, as of the last poll (aggregate.free_credits).",
+        &[],
+        |a, s| s.value(a.usage().and_then(|usage| usage.free_credits)),
+    ),
+    account(
+        "goldrush_usage_plan_info",
+        "Always 1; the plan of the account, as of the last poll (aggregate.plan).",
+        &["plan"],
+        |a, s| {
+            if let Some(plan) = a.usage().and_then(|usage| usage.plan.as_deref()) {
+                s.labelled(&[("plan", plan)], Some(1.0));
+            }
+        },
+    ),
+    account(
+        "goldrush_usage_probe_success",
+        "1 if the newest request for the usage of the account succeeded, 0 otherwise; only with poll.usage.",
+        &[],
+        |a, s| s.flag(a.view.usage.as_ref().map(|usage| usage.succeeds(a.now, a.view.stale_after))),
+    ),
+    account(
+        "goldrush_usage_probe_last_success_timestamp_seconds",
+        "Unix time at which the usage of the account was last read.",
+        &[],
+        |a, s| {
+            let read_at = a.view.usage.as_ref().and_then(|usage| usage.read_at());
+            s.value(read_at.map(|at| unix_seconds(at.wall)));
+        },
+    ),
+    account(
         "goldrush_api_request_duration_seconds",
         "Duration of requests to the Pipeline API, whatever their outcome.",
         &["operation"],
         |a, s| {
-            for operation in Operation::ALL {
-                let durations = &a.view.requests.durations[*operation as usize];
+            for operation in a.operations() {
+                let durations = &a.view.requests.durations[operation as usize];
                 s.histogram(&[("operation", operation.as_str())], durations);
             }
         },
@@ -292,9 +362,9 @@ pub const FAMILIES: &[Family] = &[
         "Requests to the Pipeline API that gave no reading, by reason.",
         &["operation", "reason"],
         |a, s| {
-            for operation in Operation::ALL {
+            for operation in a.operations() {
                 for reason in Reason::ALL {
-                    let count = a.view.requests.failures[*operation as usize][*reason as usize];
+                    let count = a.view.requests.failures[operation as usize][*reason as usize];
                     s.labelled(&[("operation", operation.as_str()), ("reason", reason.as_str())], Some(count as f64));
                 }
             }
@@ -358,11 +428,12 @@ pub const FAMILIES: &[Family] = &[
     pipeline(
         "goldrush_pipeline_info",
         "Always 1; what the pipeline is, as of the last poll.",
-        &["topic", "destination_type", "execution_mode", "group"],
+        &["topic", "chain", "destination_type", "execution_mode", "group"],
         |p, s| {
             let Some(listed) = p.listed() else { return };
             let labels = [
                 ("topic", listed.topic.as_deref().unwrap_or_default()),
+                ("chain", listed.chain().unwrap_or_default()),
                 ("destination_type", listed.destination_type.as_deref().unwrap_or_default()),
                 ("execution_mode", listed.execution_mode.as_str()),
                 ("group", listed.group.as_ref().map(|group| group.label()).unwrap_or_default()),
@@ -415,6 +486,18 @@ pub const FAMILIES: &[Family] = &[
         "Unix time at which the pipeline was last changed, as of the last poll (updated_at).",
         &[],
         |p, s| s.value(p.listed().and_then(ListedPipeline::updated_at)),
+    ),
+    pipeline(
+        "goldrush_pipeline_start_block",
+        "Block that a bounded pipeline starts at, as of the last poll (execution_start_from).",
+        &[],
+        |p, s| s.value(p.bounded().and_then(|listed| listed.start_block)),
+    ),
+    pipeline(
+        "goldrush_pipeline_stop_block",
+        "Block that a bounded pipeline ends at, as of the last poll (execution_stop_from).",
+        &[],
+        |p, s| s.value(p.bounded().and_then(|listed| listed.stop_block)),
     ),
     pipeline(
         "goldrush_pipeline_records_consumed",

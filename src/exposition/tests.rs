@@ -46,7 +46,8 @@ fn failed(error: Error) -> ProbeResponse {
 fn small_fleet(at: Moment) -> (Fleet, AccountHandle) {
     let mut prod = account(&["pipe_1", "pipe_3"], at);
     let page = serde_json::json!({
-        "items": [read::<serde_json::Value>(LISTED), {"id": "pipe_2", "name": null, "status": "paused"}],
+        "items": [read::<serde_json::Value>(LISTED), {"id": "pipe_2", "name": null, "status": "paused",
+            "execution_mode": "BOUNDED", "execution_start_from": "44745000", "execution_stop_from": "44745001"}],
         "pagination": {"has_more": false},
     });
     let page = Response::Page(1, Ok(serde_json::from_value(page).unwrap()));

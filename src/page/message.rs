@@ -40,26 +40,29 @@ pub(super) fn of_pipeline(trouble: &Trouble, pipeline: &Pipeline, view: &View, n
     let metric = |read: fn(&PipelineMetrics) -> Option<f64>| pipeline.metrics().and_then(read);
     match trouble.kind {
         Kind::DestinationUnhealthy => {
-            let reason = pipeline.destination().and_then(DestinationHealth::error_reason);
-            let reason = reason.map(|reason| plain(reason.as_str())).unwrap_or_default();
+            let Some(reason) = pipeline.destination().and_then(DestinationHealth::error_reason) else {
+                return "The destination was unhealthy when it was last known, and now nothing says how it is."
+                    .to_owned();
+            };
+            let reason = plain(reason.as_str());
             let said = pipeline.destination_error().map(|error| &*error.redacted).filter(|said| !said.is_empty());
             let said = said.map(|said| format!(" ({said})")).unwrap_or_default();
             format!("The destination is unhealthy: {reason}{said}.")
         }
         Kind::NotRunning => {
-            let phase = pipeline.phase().state().map_or("in no known phase", |phase| phase.as_str());
+            let phase = pipeline.known_phase().value().map_or("in no known phase", |phase| phase.as_str());
             format!("The pipeline should run, but it is {phase}.")
         }
-        Kind::Stalled => match metric(|metrics| metrics.pending_records).filter(|pending| *pending > 0.0) {
+        Kind::Stalled => match pipeline.backlog().latest().filter(|pending| *pending > 0.0) {
             Some(pending) => format!("Nothing moves, although {} records are waiting.", count(Number(pending))),
             None => "Nothing moves, although another pipeline reads on from the same topic.".to_owned(),
         },
         Kind::DelayHigh | Kind::DelayCritical => {
-            let delay = metric(|metrics| metrics.processing_delay_seconds).map(|delay| seconds(Number(delay)));
+            let delay = pipeline.delay().latest().map(|delay| seconds(Number(delay)));
             format!("The pipeline lags {} behind its chain and does not catch up.", delay.unwrap_or_default())
         }
         Kind::BacklogGrowing => {
-            let pending = number(metric(|metrics| metrics.pending_records));
+            let pending = number(pipeline.backlog().latest());
             format!("{pending} records are waiting to be written, and the backlog is growing.")
         }
         Kind::RecordsDropped => {
@@ -67,13 +70,11 @@ pub(super) fn of_pipeline(trouble: &Trouble, pipeline: &Pipeline, view: &View, n
             format!("{dropped} records were dropped since the worker started: they cannot be normalized or decoded.")
         }
         Kind::ReplicasNotReady => {
-            let [ready, wanted] =
-                pipeline.status().map_or([None; 2], |status| [status.ready, status.replicas]).map(number);
+            let [wanted, ready] = pipeline.replicas().unwrap_or_default().map(|count_of| count(Number(count_of)));
             format!("{ready} of {wanted} replicas are ready.")
         }
         Kind::DestinationCheckOld => {
-            let checked = pipeline.destination().and_then(DestinationHealth::last_checked_at);
-            let age = checked.map(|at| duration(Time::of_wall(at, now).age)).unwrap_or_default();
+            let age = pipeline.checked().value().map(|at| duration(Time::of_wall(at, now).age)).unwrap_or_default();
             format!("GoldRush last checked the destination {age} ago: its health may be out of date.")
         }
         Kind::ReadingsStale => {

@@ -15,6 +15,11 @@ use crate::api::Phase;
 /// How often the platform checks a destination, in seconds.
 const CHECK_INTERVAL: i64 = 5;
 
+const PLAN_CREDITS: f64 = 300_000.0;
+const FLEX_CREDITS: f64 = 50_000.0;
+/// What an account may use before it is not served any more.
+pub(super) const ALL_CREDITS: f64 = PLAN_CREDITS + FLEX_CREDITS;
+
 /// Which part of the list is asked for.
 #[derive(Clone, Copy)]
 pub(super) struct Page {
@@ -55,6 +60,27 @@ pub(super) fn page(items: Vec<Value>, page: Page, total: usize, has_more: bool) 
             "page_size": page.size,
             "total_count": total,
         },
+    })
+}
+
+/// `data` of the usage: the account has used so many credits this month.
+pub(super) fn usage(group: &SimulatedGroup, consumed: f64, now: i64) -> Value {
+    let free = (consumed / 5.0).floor();
+    json!({
+        "period": {"from": rfc3339(now - now % 86_400), "to": rfc3339(now)},
+        "aggregate": {
+            "credits_consumed": consumed,
+            "max_credits": PLAN_CREDITS,
+            "premium_credits": consumed - free,
+            "free_credits": free,
+            "plan": if group.is_paid { "Professional" } else { "Free Trial" },
+            "flex_credits": {"limit": FLEX_CREDITS, "consumed": (consumed - PLAN_CREDITS).max(0.0)},
+        },
+        "by_day": [{"date": rfc3339(now - now % 86_400), "premium_credits": consumed - free, "free_credits": free}],
+        "by_api_key": [
+            {"apikey": catalogue::API_KEY, "credits": consumed},
+            {catalogue::API_KEY: {"apikey": [catalogue::API_KEY]}},
+        ],
     })
 }
 

@@ -1,6 +1,9 @@
 //! Realistic chains, feeds, destinations and names for the simulated pipelines.
 
-/// Values that occur in the private fields of pipelines and in `last_error` texts.
+/// An API key of the account, of which its usage tells.
+pub(super) const API_KEY: &str = "cqt_canary_api_key";
+
+/// Values that occur in the private fields of pipelines, in `last_error` texts and in the account's usage.
 /// None of them may ever appear in what the exporter writes.
 pub const PRIVATE_STRINGS: &[&str] = &[
     "canary-user@private.example",
@@ -10,6 +13,7 @@ pub const PRIVATE_STRINGS: &[&str] = &[
     "canary-password",
     "canary_transform_column",
     "canary_abi_event",
+    API_KEY,
 ];
 
 /// A chain that topics come from.

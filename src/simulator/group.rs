@@ -18,6 +18,8 @@ pub struct SimulatedGroup {
     pub is_over_limit: bool,
     /// `is_free_trial_expired`
     pub is_free_trial_expired: bool,
+    /// Whether its keys may read the account's usage; otherwise they get 404.
+    pub offers_usage: bool,
     /// Ids of its pipelines, in the order of the list.
     pub(super) order: Vec<String>,
     /// How many pipelines it started with: what "the first third" of a scenario refers to.
@@ -36,6 +38,7 @@ impl SimulatedGroup {
             is_paid: true,
             is_over_limit: false,
             is_free_trial_expired: false,
+            offers_usage: true,
             order: Vec::new(),
             initial_size: 0,
             ever: 0,

@@ -21,7 +21,7 @@ pub struct RequestRecord {
     pub method: String,
     /// Its path with its query.
     pub path: String,
-    /// The endpoint, or `None` for a path that is none of the four.
+    /// The endpoint, or `None` for a path that is none of them.
     pub endpoint: Option<Operation>,
     /// The pipeline asked about.
     pub pipeline: Option<String>,
@@ -42,7 +42,9 @@ pub struct RequestCounts {
     pub metrics: u64,
     /// To [`Operation::DestinationHealth`].
     pub destination_health: u64,
-    /// To API paths that are none of the four.
+    /// To [`Operation::Usage`].
+    pub usage: u64,
+    /// To API paths that are none of them.
     pub other: u64,
     /// Things that an exporter must never do; see [`Simulator::violations`](super::Simulator::violations).
     pub violations: u64,
@@ -51,7 +53,7 @@ pub struct RequestCounts {
 impl RequestCounts {
     /// All requests to API paths.
     pub const fn total(&self) -> u64 {
-        self.list + self.status + self.metrics + self.destination_health + self.other
+        self.list + self.status + self.metrics + self.destination_health + self.usage + self.other
     }
 
     fn count(&mut self, endpoint: Option<Operation>) {
@@ -60,6 +62,7 @@ impl RequestCounts {
             Some(Operation::Status) => &mut self.status,
             Some(Operation::Metrics) => &mut self.metrics,
             Some(Operation::DestinationHealth) => &mut self.destination_health,
+            Some(Operation::Usage) => &mut self.usage,
             None => &mut self.other,
         } += 1;
     }

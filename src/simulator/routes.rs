@@ -18,7 +18,7 @@ use super::fault::Fault;
 use super::journal::RequestRecord;
 use super::refusal::Refusal;
 use super::scenario::Scenario;
-use super::{App, BASE_PATH, Simulator, Stop};
+use super::{App, BASE_PATH, Simulator, Stop, USAGE_PATH};
 use crate::api::Operation;
 
 /// `page_size` if the request does not say.
@@ -40,13 +40,16 @@ pub(super) async fn elsewhere(State(app): State<App>, request: Request) -> Statu
 
 /// What a request is about.
 struct Target<'a> {
-    /// `None` for a path that is none of the four.
+    /// `None` for a path that is none of them.
     endpoint: Option<Operation>,
     pipeline: Option<&'a str>,
 }
 
 impl<'a> Target<'a> {
     fn of(path: &'a str) -> Self {
+        if path == USAGE_PATH {
+            return Self { endpoint: Some(Operation::Usage), pipeline: None };
+        }
         let rest = path.strip_prefix(BASE_PATH).map(|rest| rest.split('/'));
         let segments: Vec<_> = rest.into_iter().flatten().collect();
         // A path ends in a slash, so an empty segment comes last.
@@ -60,8 +63,11 @@ impl<'a> Target<'a> {
         Self { endpoint, pipeline }
     }
 
-    /// Whether the query holds nothing but a page of the list; of a pipeline there is none.
+    /// Whether the query holds nothing but a page of the list, or the month of the usage; of a pipeline there is none.
     fn asks_properly(&self, query: Option<&str>) -> bool {
+        if self.endpoint == Some(Operation::Usage) {
+            return query == Some("duration=1");
+        }
         let known: &[&str] = if self.endpoint == Some(Operation::List) { &["page_number", "page_size"] } else { &[] };
         let is_known = |pair: &str| known.contains(&pair.split('=').next().unwrap_or_default());
         query.is_none_or(|query| query.split('&').all(is_known))
@@ -108,7 +114,7 @@ impl Simulator {
         let wrongs = [
             (parts.method != Method::GET, "is not a GET"),
             (target.endpoint.is_none(), "is not a path that an exporter asks"),
-            (!target.asks_properly(parts.uri.query()), "asks for more than a page"),
+            (!target.asks_properly(parts.uri.query()), "asks for something else than a page or a month"),
             (authorizations.len() > 1, "carries more than one Authorization header"),
             (authorizations.is_empty(), "carries no Authorization header"),
             (authorizations.iter().any(|value| !bearer(value)), "carries something else than a bearer"),
@@ -169,6 +175,7 @@ impl Simulator {
                 }
                 list
             }
+            (Some(Operation::Usage), _) => self.world(|world, now| world.usage(now, caller))?,
             (Some(endpoint), Some(id)) => self.world(|world, now| world.probe(now, caller, endpoint, id))?,
             _ => return Err(Refusal::UnknownPath),
         };
@@ -308,7 +315,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_four_paths_with_their_final_slash_are_endpoints() {
+    fn only_paths_with_their_final_slash_are_endpoints() {
         let of = |rest: &str| {
             let path = format!("{BASE_PATH}{rest}");
             let target = Target::of(&path);
@@ -316,6 +323,7 @@ mod tests {
         };
         assert_eq!(of(""), (Some(Operation::List), None));
         assert_eq!(of("pipe_1/destination-health/"), (Some(Operation::DestinationHealth), Some("pipe_1".to_owned())));
+        assert_eq!(Target::of(USAGE_PATH).endpoint, Some(Operation::Usage));
         for other in ["pipe_1/", "pipe_1/status", "pipe_1/logs/", "/", "pipe_1/status//"] {
             assert_eq!(of(other), (None, None), "{other}");
         }

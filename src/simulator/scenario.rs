@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::answers;
 use super::catalogue;
 use super::demo;
 use super::living::Condition;
@@ -44,6 +45,7 @@ scenarios! {
     Slow = "slow": "each response takes 3 s",
     Html = "html": "each response is an HTML page with status 200, as of a captive portal",
     OverLimit = "over-limit": "every group is over its limit",
+    CreditsLow = "credits-low": "the account's last credits are used up within a minute",
 }
 
 impl Scenario {
@@ -77,6 +79,15 @@ impl Scenario {
             Self::Stalled if first_third => Condition::Stalled,
             Self::Lagging if first_third => Condition::Lagging,
             _ => Condition::Well,
+        }
+    }
+
+    /// Credits that each account has used when the scenario has gone on for so long.
+    pub(super) fn credits_consumed(self, lasted: Duration) -> f64 {
+        let seconds = lasted.as_secs() as f64;
+        match self {
+            Self::CreditsLow => answers::ALL_CREDITS - (600.0 - 10.0 * seconds).max(0.0),
+            _ => 120_000.0 + 0.05 * seconds,
         }
     }
 

@@ -22,10 +22,12 @@ fn simulator(scenario: Scenario) -> Simulator {
 
 /// Asks without a connection, so that it works while the clock is paused. Returns status, headers and text.
 async fn ask_raw(simulator: &Simulator, key: &str, path: &str) -> (u16, axum::http::HeaderMap, String) {
-    let request = Request::get(format!("{BASE_PATH}{path}"))
-        .header(header::AUTHORIZATION, format!("Bearer {key}"))
-        .body(Body::empty())
-        .unwrap();
+    ask_path(simulator, key, &format!("{BASE_PATH}{path}")).await
+}
+
+async fn ask_path(simulator: &Simulator, key: &str, path: &str) -> (u16, axum::http::HeaderMap, String) {
+    let request =
+        Request::get(path).header(header::AUTHORIZATION, format!("Bearer {key}")).body(Body::empty()).unwrap();
     let app = App { simulator: simulator.clone(), stop: future::pending().boxed().shared(), address: None };
     let response = simulator.answer(request, &app).await;
     let (parts, body) = response.into_parts();
@@ -42,6 +44,11 @@ async fn data(simulator: &Simulator, path: &str) -> Value {
     let (status, body) = ask(simulator, KEY, path).await;
     assert_eq!((status, &body["error"]), (200, &json!(false)), "{body}");
     body["data"].clone()
+}
+
+async fn usage(simulator: &Simulator, key: &str) -> (u16, Value) {
+    let (status, _, text) = ask_path(simulator, key, &format!("{USAGE_PATH}?duration=1")).await;
+    (status, serde_json::from_str(&text).unwrap())
 }
 
 fn first_id(simulator: &Simulator, group: usize) -> String {
@@ -263,6 +270,30 @@ async fn the_demo_shows_many_troubles_at_once() {
     assert_eq!(status.1["data"]["status"], json!("RUNNING"));
 }
 
+#[tokio::test(start_paused = true)]
+async fn usage_is_for_the_keys_that_it_is_offered_to_and_low_credits_are_used_up_within_a_minute() {
+    let simulator = simulator(Scenario::Healthy);
+    let left = async |simulator: &Simulator| {
+        let (status, body) = usage(simulator, KEY).await;
+        let aggregate = &body["data"]["aggregate"];
+        let number = |value: &Value| value.as_f64().unwrap();
+        let all = number(&aggregate["max_credits"]) + number(&aggregate["flex_credits"]["limit"]);
+        (status, all - number(&aggregate["credits_consumed"]))
+    };
+    assert_eq!(left(&simulator).await, (200, 230_000.0));
+    simulator.set_scenario(Scenario::CreditsLow);
+    assert_eq!(left(&simulator).await, (200, 600.0));
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(left(&simulator).await, (200, 0.0));
+    simulator.set_scenario(Scenario::Healthy);
+    assert_eq!(left(&simulator).await, (200, 230_000.0));
+    simulator.update_group(0, |group| group.offers_usage = false);
+    assert_eq!(usage(&simulator, KEY).await.0, 404);
+    simulator.revoke_key(KEY);
+    assert_eq!(usage(&simulator, KEY).await.0, 401);
+    assert_eq!((simulator.request_counts().usage, simulator.violations()), (6, vec![]));
+}
+
 #[tokio::test]
 async fn private_strings_are_in_the_answers() {
     let simulator =
@@ -273,6 +304,7 @@ async fn private_strings_are_in_the_answers() {
         errors += &data(&simulator, &format!("{id}/destination-health/")).await.to_string();
     }
     answers += &errors;
+    answers += &usage(&simulator, KEY).await.1.to_string();
     for private in PRIVATE_STRINGS {
         assert!(answers.contains(private), "{private}");
     }
@@ -342,7 +374,7 @@ async fn violations_are_recorded_and_refused() {
         "carries more than one Authorization header",
         "carries no Authorization header",
         "carries something else than a bearer",
-        "asks for more than a page",
+        "asks for something else than a page or a month",
         "is for another host",
         "is outside of the API",
     ];

@@ -84,6 +84,8 @@ pub(super) struct World {
     /// The wall clock at the simulator's start, in seconds.
     epoch: i64,
     scenario: Scenario,
+    /// When it began.
+    scenario_began: Duration,
     groups: Vec<SimulatedGroup>,
     pipelines: HashMap<String, Entry>,
     keys: Vec<Key>,
@@ -100,6 +102,7 @@ impl World {
             seed,
             epoch: Timestamp::now().as_second(),
             scenario: Scenario::Healthy,
+            scenario_began: Duration::ZERO,
             groups: Vec::new(),
             pipelines: HashMap::new(),
             keys: Vec::new(),
@@ -123,6 +126,7 @@ impl World {
 
     pub(super) fn set_scenario(&mut self, now: Duration, scenario: Scenario) {
         self.scenario = scenario;
+        self.scenario_began = now;
         self.revoked_before = self.keys.len();
         if scenario == Scenario::Demo && !self.demo {
             self.install_demo(now);
@@ -141,6 +145,7 @@ impl World {
         for group in [demo::PROD, demo::STAGING] {
             self.fill_group(group, demo::pipelines(self.seed, group).into_iter(), now);
         }
+        self.update_group(demo::STAGING, |group| group.offers_usage = false);
         self.add_service_key(demo::DEMO_KEY_PROD, demo::PROD);
         self.add_service_key(demo::DEMO_KEY_STAGING, demo::STAGING);
         self.add_service_key(demo::DEMO_KEY_REVOKED, demo::PROD);
@@ -293,6 +298,13 @@ impl World {
         answers::page(items, page, order.len(), end < order.len())
     }
 
+    /// `data` of the usage of the caller's account.
+    pub(super) fn usage(&self, now: Duration, caller: Caller) -> Result<Value, Refusal> {
+        let group = self.groups.get(caller.group).filter(|group| group.offers_usage).ok_or(Refusal::UnknownPath)?;
+        let consumed = self.scenario.credits_consumed(now.saturating_sub(self.scenario_began));
+        Ok(answers::usage(group, consumed, self.epoch + now.as_secs() as i64))
+    }
+
     /// `data` of an answer about one pipeline.
     pub(super) fn probe(
         &mut self,
@@ -312,7 +324,8 @@ impl World {
             Operation::Status => answers::status(pipeline, life, self.epoch),
             Operation::Metrics => answers::metrics(pipeline, life),
             Operation::DestinationHealth => answers::destination_health(life.condition(), now, self.epoch),
-            Operation::List => return Err(Refusal::UnknownPath), // it is not about one pipeline
+            // They are not about one pipeline.
+            Operation::List | Operation::Usage => return Err(Refusal::UnknownPath),
         };
         Ok(pipeline.apply_overrides(operation, answer))
     }

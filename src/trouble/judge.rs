@@ -1,7 +1,7 @@
 //! Judges an account and its pipelines: a pure function of what was read last.
 //!
-//! A reading counts however old it is: what cannot be read has not healed. And no trouble begins because a reading is
-//! missing, but for the kinds that say just that. One cause is one trouble: a refused key or an outage is trouble of the
+//! A reading counts however old it is: what cannot be read has not healed, be it a response or one field of it. And no
+//! trouble begins because a reading is missing, but for the kinds that say just that. One cause is one trouble: a refused key or an outage is trouble of the
 //! account, and what follows from a failed worker is not judged.
 //!
 //! Rates over time (restarts, flapping, the share of failing requests) need a longer memory and are left to Prometheus.
@@ -118,23 +118,16 @@ impl<'a> Judge<'a> {
 
     /// The list succeeds, but of all pipelines on duty there is no fresh reading. It counts from the newest reading, or from
     /// when the first of them went on duty if there is none, and not while the key was refused or the list failed. When the
-    /// list fails later, it stays.
+    /// list fails later, and when it succeeds again, it stays.
     fn no_readings(&self) -> Option<Trouble> {
-        let listing = &self.view.listing;
-        let KeyState::Accepted { since: accepted } = self.view.credential.state() else { return None };
-        let (listed, until) = match (listing.failure(), listing.succeeds().began()) {
-            (Some(_), Some(failed)) => (None, failed.at),
-            (_, began) => (began, self.now),
-        };
-        let watched =
-            || self.view.pipelines.values().filter(|pipeline| !pipeline.is_off_duty() && !pipeline.is_forbidden());
+        let KeyState::Accepted { .. } = self.view.credential.state() else { return None };
+        let watched = || self.view.pipelines.values().filter(|pipeline| pipeline.is_watched());
         let read = watched().filter_map(|pipeline| pipeline.read_at()).max_by_key(|at| at.monotonic);
         let wanted =
             || watched().filter_map(|pipeline| pipeline.wanted().began()).min_by_key(|began| began.at.monotonic);
         watched().next()?;
         let since = read.map(Beginning::from).or_else(wanted)?;
-        let could_read = listed.map_or(accepted, |began| accepted.later(began));
-        let lasted = until.since(since.later(could_read).at);
+        let lasted = self.view.listing.unread_for(self.now).min(self.now.since(since.at));
         (lasted > self.view.stale_after).then(|| Trouble::new(Kind::NoReadings, Some(since)))
     }
 
@@ -146,9 +139,9 @@ impl<'a> Judge<'a> {
             return found;
         }
         let thresholds = pipeline.thresholds();
-        if pipeline.phase().state() == Some(Phase::Failed) {
+        if pipeline.known_phase().value() == Some(Phase::Failed) {
             // What a failed pipeline lags behind or has not written is no news.
-            found.push(Trouble::new(Kind::Failed, pipeline.phase().began()));
+            found.push(Trouble::new(Kind::Failed, pipeline.known_phase().began()));
             found.extend(not_running(pipeline, &thresholds).filter(|_| fails_in_turns(pipeline)));
         } else {
             found.extend(not_running(pipeline, &thresholds));
@@ -165,9 +158,8 @@ impl<'a> Judge<'a> {
     }
 
     fn progress(&self, pipeline: &Pipeline, thresholds: &Thresholds) -> Option<Trouble> {
-        let metrics = pipeline.metrics().filter(|_| pipeline.is_working())?;
-        let idle = pipeline.idle()?.as_secs_f64();
-        let records_wait = metrics.pending_records.is_some_and(|pending| pending > 0.0);
+        let idle = pipeline.idle().filter(|_| pipeline.is_working())?.as_secs_f64();
+        let records_wait = pipeline.backlog().latest().is_some_and(|pending| pending > 0.0);
         let kind = if idle > thresholds[Threshold::Stalled] && (records_wait || self.topic_moves(pipeline)) {
             Kind::Stalled
         } else if idle > thresholds[Threshold::NoProgress] {
@@ -212,19 +204,19 @@ fn without_phase(pipeline: &Pipeline) -> Option<(Kind, Beginning)> {
 
 /// Not `RUNNING` for longer than a deployment takes. A wish that is unknown counts as wanted.
 fn not_running(pipeline: &Pipeline, thresholds: &Thresholds) -> Option<Trouble> {
-    let phase = pipeline.phase().state()?;
-    if phase == Phase::Running {
+    let phase = pipeline.known_phase();
+    if phase.value()? == Phase::Running {
         return None;
     }
     let stopped = pipeline.running().began()?;
     let since = pipeline.wanted().began().map_or(stopped, |wanted| stopped.later(wanted));
-    let lasted = pipeline.probe(Probe::Status).read_at()?.since(since.at);
+    let lasted = phase.read_at()?.since(since.at);
     (lasted.as_secs_f64() >= thresholds[Threshold::Deployment]).then(|| Trouble::new(Kind::NotRunning, Some(since)))
 }
 
 /// It did not run before it failed: a worker that deploys and fails in turns never stays FAILED.
 fn fails_in_turns(pipeline: &Pipeline) -> bool {
-    pipeline.phase().began() != pipeline.running().began()
+    pipeline.known_phase().began() != pipeline.running().began()
 }
 
 fn replicas(pipeline: &Pipeline) -> Option<Trouble> {
@@ -234,8 +226,8 @@ fn replicas(pipeline: &Pipeline) -> Option<Trouble> {
 
 fn lag(pipeline: &Pipeline, thresholds: &Thresholds) -> Option<Trouble> {
     // The delay of a pipeline that does not run follows from that.
-    let delay = pipeline.metrics().filter(|_| pipeline.is_working())?.processing_delay_seconds?;
-    let level = pipeline.delay();
+    let level = Some(pipeline.delay()).filter(|_| pipeline.is_working())?;
+    let delay = level.latest()?;
     let is_catching_up = level.slope().is_some_and(|slope| slope <= CATCHING_UP);
     // A bounded pipeline reads history: its delay is large by nature.
     if delay <= thresholds[Threshold::Delay] || pipeline.is_bounded() || is_catching_up {
@@ -247,8 +239,8 @@ fn lag(pipeline: &Pipeline, thresholds: &Thresholds) -> Option<Trouble> {
 }
 
 fn backlog(pipeline: &Pipeline, thresholds: &Thresholds) -> Option<Trouble> {
-    let pending = pipeline.metrics()?.pending_records?;
     let level = pipeline.backlog();
+    let pending = level.latest()?;
     let grows = level.slope().is_some_and(|slope| slope > 0.0);
     (pending > thresholds[Threshold::Backlog] && grows).then(|| Trouble::new(Kind::BacklogGrowing, level.above_since()))
 }
@@ -259,14 +251,15 @@ fn drops(pipeline: &Pipeline) -> Option<Trouble> {
 }
 
 fn destination(pipeline: &Pipeline, thresholds: &Thresholds) -> Option<Trouble> {
-    let health = pipeline.destination()?;
-    let read_at = pipeline.probe(Probe::DestinationHealth).read_at()?;
-    if health.healthy == Some(false) {
-        let began = pipeline.healthy().began()?;
+    let healthy = pipeline.healthy();
+    if healthy.value() == Some(false) {
+        let began = healthy.began()?;
         // One bad check may be a blip. Two in a row are not.
-        return (began.at != read_at).then(|| Trouble::new(Kind::DestinationUnhealthy, Some(began)));
+        let is_blip = healthy.read_at() == Some(began.at);
+        return (!is_blip).then(|| Trouble::new(Kind::DestinationUnhealthy, Some(began)));
     }
-    let age = unix_seconds(read_at.wall) - health.last_checked_at()?;
+    let checked = pipeline.checked();
+    let age = unix_seconds(checked.read_at()?.wall) - checked.value()?;
     let is_old = age > thresholds[Threshold::DestinationCheckAge];
     (is_old && pipeline.is_working()).then(|| Trouble::new(Kind::DestinationCheckOld, None))
 }

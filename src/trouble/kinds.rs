@@ -6,6 +6,7 @@
 //! missing: the generated rules, the runbook, the promtool cases, the row in the README.
 
 use crate::labels::closed_set;
+use crate::thresholds::Threshold;
 
 closed_set! {
     /// The label `severity` of troubles and alerts.
@@ -44,7 +45,7 @@ pub struct Row {
     pub severity: Severity,
     pub scope: Scope,
     /// The setting that says from when on it is trouble, if there is one.
-    pub threshold: Option<&'static str>,
+    pub threshold: Option<Threshold>,
     pub alert: &'static str,
     pub rule: Rule,
 }
@@ -377,7 +378,7 @@ kinds! {
     NotRunning = "not_running", "The pipeline should run, but does not." {
         severity: Severity::Critical,
         scope: Scope::Pipeline,
-        threshold: Some("deployment"),
+        threshold: Some(Threshold::Deployment),
         alert: "GoldRushPipelineNotRunning",
         rule: Rule::Generated(Generated {
             why: "The exporter waits until a deployment would be over: the threshold deployment, 15m.",
@@ -402,7 +403,7 @@ kinds! {
     Stalled = "stalled", "Nothing moves, although there is something to do." {
         severity: Severity::Critical,
         scope: Scope::Pipeline,
-        threshold: Some("stalled"),
+        threshold: Some(Threshold::Stalled),
         alert: "GoldRushPipelineStalled",
         rule: Rule::Generated(Generated {
             why: "Four readings of the metrics.",
@@ -430,7 +431,7 @@ kinds! {
     DelayCritical = "delay_critical", "The pipeline lags far behind its chain and does not catch up." {
         severity: Severity::Critical,
         scope: Scope::Pipeline,
-        threshold: Some("delay_critical"),
+        threshold: Some(Threshold::DelayCritical),
         alert: "GoldRushProcessingDelayCritical",
         rule: Rule::Generated(Generated {
             why: "A delay that shrinks within minutes needs no person.",
@@ -529,7 +530,7 @@ kinds! {
     DelayHigh = "delay_high", "The pipeline lags behind its chain and does not catch up." {
         severity: Severity::Warning,
         scope: Scope::Pipeline,
-        threshold: Some("delay"),
+        threshold: Some(Threshold::Delay),
         alert: "GoldRushProcessingDelayHigh",
         rule: Rule::Generated(Generated {
             why: "A delay that shrinks within minutes needs no person.",
@@ -553,7 +554,7 @@ kinds! {
     BacklogGrowing = "backlog_growing", "Records are waiting to be written, and the backlog is growing." {
         severity: Severity::Warning,
         scope: Scope::Pipeline,
-        threshold: Some("backlog"),
+        threshold: Some(Threshold::Backlog),
         alert: "GoldRushBacklogGrowing",
         rule: Rule::Generated(Generated {
             why: "A burst is written within minutes.",
@@ -576,7 +577,7 @@ kinds! {
     RecordsDropped = "records_dropped", "Records are dropped because they cannot be normalized or decoded." {
         severity: Severity::Warning,
         scope: Scope::Pipeline,
-        threshold: Some("dropped_share"),
+        threshold: Some(Threshold::DroppedShare),
         alert: "GoldRushRecordsDropped",
         rule: Rule::Generated(Generated {
             why: "A few records, once, are not worth a ticket.",
@@ -628,7 +629,7 @@ kinds! {
     NoProgress = "no_progress", "Nothing moves. The chain may be quiet." {
         severity: Severity::Warning,
         scope: Scope::Pipeline,
-        threshold: Some("no_progress"),
+        threshold: Some(Threshold::NoProgress),
         alert: "GoldRushPipelineNoProgress",
         rule: Rule::Generated(Generated {
             why: "Four readings of the metrics.",
@@ -673,7 +674,7 @@ kinds! {
     "GoldRush last checked the destination long ago: its health may be out of date." {
         severity: Severity::Warning,
         scope: Scope::Pipeline,
-        threshold: Some("destination_check_age"),
+        threshold: Some(Threshold::DestinationCheckAge),
         alert: "GoldRushDestinationCheckOld",
         rule: Rule::Generated(Generated {
             why: "GoldRush does not document how often it checks.",

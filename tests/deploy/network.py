@@ -1,6 +1,6 @@
-"""A name server that says 127.0.0.1 to every name, and TLS in front of a plain HTTP server.
+"""A name server that says 127.0.0.1 to every name and, where a certificate is given, TLS in front of a plain HTTP server.
 
-Usage: network.py NAMESERVER_ADDRESS CERTIFICATE_AND_KEY UPSTREAM_PORT. Prints the port of TLS once both are there.
+Usage: network.py NAMESERVER_ADDRESS [CERTIFICATE_AND_KEY UPSTREAM_PORT]. Prints a line once it is ready: with TLS, its port.
 """
 import socket
 import ssl
@@ -49,9 +49,12 @@ def serve_tls(connection, context, upstream):
 
 
 def main():
-    address, certificate, upstream = sys.argv[1], sys.argv[2], int(sys.argv[3])
     names = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    names.bind((address, 53))
+    names.bind((sys.argv[1], 53))
+    if len(sys.argv) == 2:
+        print("ready", flush=True)
+        serve_names(names)
+    certificate, upstream = sys.argv[2], int(sys.argv[3])
     threading.Thread(target=serve_names, args=(names,), daemon=True).start()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)

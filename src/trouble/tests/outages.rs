@@ -40,6 +40,7 @@ fn a_key_is_revoked_for_an_hour_while_pages_are_out() {
     scene.lists_unhealthy("a");
     let missing = [("expected_missing", Some(0)); 2];
     assert_eq!(scene.account(30), missing);
+    scene.status(590, "a", "RUNNING", 2);
     scene.fails(600, "a", Probe::Status, revoked());
     scene.fails(600, "a", Probe::DestinationHealth, revoked());
     scene.list_fails(601, revoked());
@@ -160,6 +161,120 @@ fn a_status_without_a_phase_ends_what_needs_a_running_worker() {
     assert_eq!(scene.troubles(665, "a"), [("readings_stale", Some(650))]);
     scene.lists(670, "a", json!({"status": "paused"}));
     assert_eq!(scene.troubles(670, "a"), []);
+}
+
+#[test]
+fn a_response_without_the_field_ends_no_trouble_and_begins_none() {
+    let checked = |healthy: Value| json!({"healthy": healthy, "last_checked_at": "1970-04-26T17:46:40Z"});
+    let waiting = || json!({"last_offset": 7, "pending_records": 50});
+    let late = || json!({"last_offset": 1, "processing_delay_ms": 2_000_000, "pending_records": 0});
+    let without =
+        |fields: &[&str]| Value::Object(fields.iter().map(|field| ((*field).to_owned(), json!(null))).collect());
+    let no_metrics = without(&["last_offset", "pending_records", "processing_delay_ms"]);
+    let status = |phase: &str, ready: u32| json!({"status": phase, "replicas": 2, "ready": ready});
+    let (unknown_health, unknown_worker) = (without(&["healthy", "last_checked_at"]), json!({"status": null}));
+    let unknown_replicas = json!({"status": "RUNNING", "replicas": null});
+    let backlog = |records: u64| json!({"last_offset": records, "pending_records": records});
+    // Two readings, the second of which is trouble or is none yet; and what says nothing of it, an hour later.
+    for (probe, first, second, silent, kind) in [
+        (
+            Probe::DestinationHealth,
+            json!({"healthy": false}),
+            json!({"healthy": false}),
+            &unknown_health,
+            "destination_unhealthy",
+        ),
+        (Probe::DestinationHealth, json!({"healthy": true}), json!({"healthy": false}), &unknown_health, ""),
+        (
+            Probe::DestinationHealth,
+            checked(json!(true)),
+            checked(json!(true)),
+            &unknown_health,
+            "destination_check_old",
+        ),
+        (Probe::Metrics, late(), late(), &no_metrics, "delay_critical"),
+        (Probe::Metrics, waiting(), waiting(), &no_metrics, "stalled"),
+        (Probe::Metrics, backlog(20_000), backlog(90_000), &no_metrics, "backlog_growing"),
+        (Probe::Metrics, json!({"last_offset": 6, "pending_records": 50}), waiting(), &no_metrics, ""),
+        (Probe::Status, status("RUNNING", 2), status("FAILED", 0), &unknown_worker, "failed"),
+        (Probe::Status, status("STOPPED", 0), status("STOPPED", 0), &unknown_worker, "not_running"),
+        (Probe::Status, status("RUNNING", 2), status("STOPPED", 0), &unknown_worker, ""),
+        (Probe::Status, status("RUNNING", 1), status("RUNNING", 1), &unknown_replicas, "replicas_not_ready"),
+    ] {
+        let mut scene = Scene::new();
+        scene.lists(0, "a", json!({}));
+        scene.status(0, "a", "RUNNING", 2);
+        scene.reads(0, "a", probe, first);
+        scene.reads(1_000, "a", probe, second.clone());
+        let kinds = |scene: &mut Scene, seconds| {
+            let troubles = scene.troubles(seconds, "a");
+            troubles.into_iter().filter(|(kind, _)| *kind != "readings_stale").collect::<Vec<_>>()
+        };
+        let before = kinds(&mut scene, 1_000);
+        assert_eq!(before.first().map_or("", |(kind, _)| *kind), kind, "after {second}");
+        for seconds in [4_600, 4_630] {
+            scene.reads(seconds, "a", probe, silent.clone());
+            assert_eq!(kinds(&mut scene, seconds), before, "{silent} after {second}");
+        }
+    }
+}
+
+#[test]
+fn a_bounded_pipeline_that_has_ended_has_nothing_to_do_when_its_worker_is_gone() {
+    let mut scene = Scene::new();
+    scene.lists(0, "a", json!({"execution_mode": "bounded"}));
+    scene.status(0, "a", "RUNNING", 2);
+    scene.status(60, "a", "STOPPED", 0);
+    for seconds in [75, 90] {
+        scene.reads(seconds, "a", Probe::Status, json!({}));
+    }
+    assert_eq!(scene.troubles(9_000, "a"), []);
+}
+
+#[test]
+fn a_position_that_is_missing_now_and_then_moves_all_the_same() {
+    let mut scene = Scene::new();
+    scene.lists(0, "a", json!({}));
+    scene.status(0, "a", "RUNNING", 2);
+    for reading in 0..60_u64 {
+        let offset = if reading % 2 == 0 { json!(reading) } else { json!(null) };
+        scene.metrics(reading * 60, "a", json!({"last_offset": offset, "pending_records": 50}));
+        assert_eq!(scene.troubles(reading * 60, "a"), []);
+    }
+}
+
+#[test]
+fn a_list_that_fails_now_and_then_does_not_end_a_lack_of_readings() {
+    let mut scene = Scene::new();
+    scene.lists(0, "a", json!({}));
+    scene.status(20, "a", "RUNNING", 2);
+    scene.fails(30, "a", Probe::Status, timeout());
+    let lacks = ("no_readings", Some(20));
+    assert_eq!((scene.account(320), scene.account(321)), (vec![], vec![lacks]));
+    for seconds in (400..2_000).step_by(100) {
+        scene.list_fails(seconds, timeout());
+        let failing = ("list_failing", Some(seconds.cast_signed()));
+        assert_eq!((scene.account(seconds), scene.account(seconds + 59)), (vec![failing, lacks], vec![failing, lacks]));
+        scene.lists_again(seconds + 60);
+        assert_eq!((scene.account(seconds + 60), scene.account(seconds + 99)), (vec![lacks], vec![lacks]));
+    }
+    scene.status(2_000, "a", "RUNNING", 2);
+    assert_eq!((scene.account(2_000), scene.account(2_300)), (vec![], vec![]));
+    assert_eq!(scene.account(2_301), [("no_readings", Some(2_000))]);
+}
+
+#[test]
+fn an_outage_of_everything_is_no_lack_of_readings_when_it_is_over() {
+    let mut scene = Scene::new();
+    scene.lists(0, "a", json!({}));
+    scene.status(0, "a", "RUNNING", 2);
+    for seconds in (60..3_600).step_by(60) {
+        scene.list_fails(seconds, timeout());
+        scene.fails(seconds, "a", Probe::Status, timeout());
+    }
+    scene.lists_again(3_600);
+    assert_eq!((scene.account(3_600), scene.account(3_840)), (vec![], vec![]), "60 s before it, and 240 s since");
+    assert_eq!(scene.account(3_841), [("no_readings", Some(0))]);
 }
 
 #[test]

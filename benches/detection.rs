@@ -1,13 +1,18 @@
-//! Does it pay to look where it smells? A destination goes down, and some time later the pipeline's metrics show it (the
-//! delay grows). How long until its destination health has been asked, with plain intervals, and with an extra turn for
-//! the other probes of a pipeline whose reading hints at trouble, at the same number of requests? Real schedule and
-//! budget, simulated time, many seeds.
+//! How soon is an unreachable destination seen, and what do extra turns and the idle pace bring? Real schedule and budget,
+//! simulated time, many seeds.
 //!
-//! Verdict: kept (`src/account/suspicion.rs`). With a budget that is too small, the median is 0.6 to 0.8 of plain, p95 and worst
+//! A destination goes down, and some time later the pipeline's metrics show it (the delay grows). The time until its
+//! destination health is requested is compared between plain intervals and an extra turn for the other probes of a
+//! pipeline whose reading hints at trouble, at the same number of requests; then, for a fleet of which half is paused,
+//! with and without the idle pace at the same budget.
+//!
+//! Verdict: extra turns are kept (`src/account/suspicion.rs`). With a budget that is too small, the median is 0.6 to 0.8 of plain, p95 and worst
 //! 0.6 to 0.8; where the budget suffices, the median is 0.9 to 1. Where the metrics show nothing, nothing is lost, and where half
 //! of all hints are false, a tenth. The longest wait of any probe grows by some 2 %, and never by more than 8 %.
 //!
-//! `cargo bench --bench suspicion [-- --seeds 20]`
+//! The idle pace is kept: see the table of the second part, which this program prints.
+//!
+//! `cargo bench --bench detection [-- --seeds 20]`
 
 mod common;
 
@@ -31,7 +36,16 @@ struct World {
     at_once: bool,
     /// Of the healthy readings of metrics, those that hint at trouble all the same.
     false_hints: f64,
+    /// The other half of the fleet is paused and has nothing to report: `pipelines` counts both.
+    half_rests: bool,
     seed: u64,
+}
+
+/// What the poller does to save budget.
+#[derive(Clone, Copy)]
+struct Means {
+    hints: bool,
+    idle_pace: bool,
 }
 
 /// What came of it.
@@ -45,7 +59,15 @@ struct Outcome {
 
 fn main() {
     let seeds = option("--seeds", 20);
-    let usual = World { pipelines: 300, load: 1.0, lag: Some(10.0), at_once: false, false_hints: 0.01, seed: 0 };
+    let usual = World {
+        pipelines: 300,
+        load: 1.0,
+        lag: Some(10.0),
+        at_once: false,
+        false_hints: 0.01,
+        half_rests: false,
+        seed: 0,
+    };
     println!("times in destination-health intervals, as the load stretches them; hints against plain");
     let mut gains = Vec::new();
     for pipelines in [20, 300, 2_000] {
@@ -69,6 +91,46 @@ fn main() {
     let worst = gains.iter().copied().fold(0.0, f64::max);
     judge("hints against plain intervals, median detection, where it gains least", "x", 1.0, worst);
     println!("mean over fleets and loads: {:.2}", gains.iter().sum::<f64>() / gains.len() as f64);
+    idle_pace(usual, seeds);
+}
+
+const PLAIN: Means = Means { hints: false, idle_pace: false };
+
+/// What each means brings to a fleet of which half is paused, at budgets from ample to far too small.
+fn idle_pace(usual: World, seeds: u64) {
+    println!("half of the fleet is paused; median detection and requests against plain intervals at the same budget");
+    println!("pipelines  budget  false   hints        idle pace    both");
+    let mut thirds = Vec::new();
+    let mut saved = Vec::new();
+    for pipelines in [20, 300, 2_000, 5_000] {
+        for (budget, load) in [("1", 1.0), ("1/2", 2.0), ("1/3", 3.0), ("1/10", 10.0)] {
+            for false_hints in [0.01, 0.2] {
+                let world = World { pipelines, load, false_hints, half_rests: true, ..usual };
+                let seeds = seeds * (600 / pipelines as u64).max(1);
+                let [plain, hints, idle, both] = [(false, false), (true, false), (false, true), (true, true)]
+                    .map(|(hints, idle_pace)| measure(world, Means { hints, idle_pace }, seeds));
+                let ratios = [hints, idle, both].map(|(delay, requests)| (delay / plain.0, requests / plain.1));
+                let shown = ratios.map(|(delay, requests)| format!("{delay:.2} ({requests:.2})"));
+                println!("{pipelines:>9}  {budget:<6}  {:>4.0} %  {}", false_hints * 100.0, shown.join("  "));
+                if load == 3.0 {
+                    thirds.push(ratios[2].0);
+                }
+                if load == 1.0 {
+                    saved.push(ratios[1].1);
+                }
+            }
+        }
+    }
+    let worst = |ratios: &[f64]| ratios.iter().copied().fold(0.0, f64::max);
+    judge("median detection at a third of the budget, both against plain intervals, worst", "x", 0.55, worst(&thirds));
+    judge("requests of a fleet that is half paused, with the idle pace, worst", "x", 0.6, worst(&saved));
+}
+
+/// The median time until a failure is seen, and requests.
+fn measure(world: World, means: Means, seeds: u64) -> (f64, f64) {
+    let outcomes: Vec<Outcome> = (0..seeds).map(|seed| simulate(World { seed, ..world }, INTERVALS, means)).collect();
+    let requests = outcomes.iter().map(|outcome| outcome.requests as f64).sum();
+    (common::median(outcomes.into_iter().flat_map(|outcome| outcome.delays).collect()), requests)
 }
 
 /// Prints both, and answers the median's ratio.
@@ -80,14 +142,14 @@ fn compare(world: World, seeds: u64) -> f64 {
     let seeds = seeds * (600 / world.pipelines as u64).max(1);
     for seed in 0..seeds {
         let world = World { seed, ..world };
-        let hinted = simulate(world, INTERVALS, true);
-        let mut plain = simulate(world, INTERVALS, false);
+        let hinted = simulate(world, INTERVALS, Means { hints: true, idle_pace: false });
+        let mut plain = simulate(world, INTERVALS, PLAIN);
         cost.push(hinted.requests as f64 / plain.requests as f64);
         if hinted.requests > plain.requests {
             // As many requests, spent on shorter intervals.
             let factor = plain.requests as f64 / hinted.requests as f64;
             let shorter = Intervals { normal: INTERVALS.normal.map(|interval| interval.mul_f64(factor)), ..INTERVALS };
-            plain = simulate(world, shorter, false);
+            plain = simulate(world, shorter, PLAIN);
         }
         for (outcome, (all, longest)) in [plain, hinted].into_iter().zip(all.iter_mut().zip(&mut longest)) {
             all.extend(outcome.delays);
@@ -119,8 +181,8 @@ fn compare(world: World, seeds: u64) -> f64 {
     hinted[0] / plain[0]
 }
 
-fn simulate(world: World, intervals: Intervals, hints: bool) -> Outcome {
-    let World { pipelines, load, lag, at_once, false_hints, seed } = world;
+fn simulate(world: World, intervals: Intervals, means: Means) -> Outcome {
+    let World { pipelines, load, lag, at_once, false_hints, half_rests, seed } = world;
     let stretch = load.max(1.0);
     let mut run = Run::new(pipelines, intervals, pipelines as f64 * 2.0 / 15.0 / load);
     // The first turns are over, and the second ones have spread.
@@ -134,6 +196,11 @@ fn simulate(world: World, intervals: Intervals, hints: bool) -> Outcome {
         })
         .filter(|(id, _)| run.contains(id))
         .collect();
+    // Failures are of the other half.
+    let rests = |number: usize| half_rests && number % 2 != seed as usize % 2;
+    if means.idle_pace {
+        run.rest((0..pipelines).filter(|number| rests(*number)).map(id));
+    }
     let mut hinted: HashMap<PipelineId, bool> = HashMap::new();
     let mut seen: HashMap<PipelineId, f64> = HashMap::new();
     let mut last: HashMap<Turn, f64> = HashMap::new();
@@ -158,7 +225,7 @@ fn simulate(world: World, intervals: Intervals, hints: bool) -> Outcome {
             if *probe == Probe::DestinationHealth && failed.is_some() {
                 seen.entry(id.clone()).or_insert(sent);
             }
-            if !hints || *probe != Probe::Metrics {
+            if !means.hints || *probe != Probe::Metrics {
                 return false;
             }
             readings += 1;

@@ -1,0 +1,47 @@
+//! A campaign of simulated histories; what it checks and how stands in `tests/simulation/engine/mod.rs`.
+//!
+//! `cargo bench --locked --bench simulation -- --hours 100000 --seed 1`; with `--replay N`, the one history of that seed.
+
+#[path = "../tests/simulation/engine/mod.rs"]
+#[allow(dead_code)]
+mod engine;
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use engine::campaign::Campaign;
+use engine::history::History;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().collect();
+    let number = |name: &str| {
+        let at = arguments.iter().position(|argument| argument == name)?;
+        arguments.get(at + 1)?.parse::<u64>().ok()
+    };
+    let begin = Instant::now();
+    let campaign = match number("--replay") {
+        Some(seed) => {
+            let mut campaign = Campaign::default();
+            campaign.live(History::draw(seed));
+            campaign
+        }
+        None => Campaign::run(
+            number("--seed").unwrap_or(1),
+            number("--hours").unwrap_or(1_000) as f64,
+            number("--failures").unwrap_or(5) as usize,
+        ),
+    };
+    println!("{}", campaign.coverage.report());
+    println!(
+        "{:.0} fleet-hours in {} histories: {} requests, {} scrapes, {} failures in {:.0} s",
+        campaign.hours,
+        campaign.histories,
+        campaign.requests,
+        campaign.scrapes,
+        campaign.failures.len(),
+        begin.elapsed().as_secs_f64()
+    );
+    // A replay is one history, and no catalogue.
+    let is_complete = number("--replay").is_some() || campaign.coverage.missing().is_empty();
+    if campaign.failures.is_empty() && is_complete { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

@@ -1,0 +1,282 @@
+//! The account's usage of credits: when it is asked for, what was read, and where it is going. It is a request beside the
+//! others: what becomes of it changes nothing else that is known of the account.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use jiff::Timestamp;
+use jiff::tz::Offset;
+
+use super::trend::Span;
+use super::{Beginning, ProbeState, Since, Trend};
+use crate::api::{self, Error, Reason};
+use crate::moment::Moment;
+
+/// A reading is shown for so many intervals at least. `poll.stale_after` alone would withdraw it before the next one comes:
+/// it is set by the pace of pipelines, and credits are read far less often.
+const SHOWN_FOR: u32 = 3;
+/// The pace of a day holds for the next ones; that of an hour does not.
+const DAYS: Span = Span { window: Duration::from_secs(2 * 24 * 60 * 60), shortest: Duration::from_secs(24 * 60 * 60) };
+
+/// What is known of the account's usage.
+#[derive(Debug, Clone)]
+pub struct Usage {
+    interval: Duration,
+    /// When it is asked for next.
+    due: Instant,
+    state: ProbeState,
+    reading: Option<api::Usage>,
+    pace: Trend,
+    used_up: Since<bool>,
+}
+
+impl Usage {
+    pub(super) fn new(interval: Duration, now: Instant) -> Self {
+        Self {
+            interval,
+            due: now,
+            state: ProbeState::default(),
+            reading: None,
+            pace: Trend::default(),
+            used_up: Since::default(),
+        }
+    }
+
+    /// Another interval, from a request at once.
+    pub(super) fn set_interval(&mut self, interval: Duration, now: Instant) {
+        self.interval = interval;
+        self.due = now;
+    }
+
+    pub(super) fn due(&self) -> Instant {
+        self.due
+    }
+
+    /// It is asked for now, and again after an interval, which is `stretch` times as long while the budget is too small.
+    pub(super) fn begin(&mut self, stretch: f64, now: Instant) {
+        self.due = now + self.interval.mul_f64(stretch.max(1.0));
+    }
+
+    /// It got no response that counts: it is due again at once.
+    pub(super) fn again(&mut self, now: Instant) {
+        self.due = now;
+    }
+
+    /// Not before this instant.
+    pub(super) fn wait_until(&mut self, until: Instant) {
+        self.due = self.due.max(until);
+    }
+
+    /// Requests per second.
+    pub(super) fn frequency(&self) -> f64 {
+        self.interval.as_secs_f64().recip()
+    }
+
+    pub(super) fn observe(&mut self, response: Result<api::Usage, Error>, at: Moment) {
+        self.state.observe(response.as_ref().err().map(Error::reason), at, None);
+        let Ok(new) = response else { return };
+        let [consumed, before] = [Some(&new), self.reading.as_ref()].map(|usage| usage?.credits_consumed);
+        // Each month begins at zero. A correction takes less.
+        if consumed.zip(before).is_some_and(|(consumed, before)| consumed < before / 2.0) {
+            self.pace = Trend::default();
+        }
+        self.pace.observe_over(DAYS, consumed, at);
+        let is_used_up = consumed.zip(new.ceiling()).is_some_and(|(consumed, ceiling)| consumed >= ceiling);
+        self.used_up.set(is_used_up, at);
+        self.reading = Some(new);
+    }
+
+    /// The newest reading, however old.
+    pub fn reading(&self) -> Option<&api::Usage> {
+        self.reading.as_ref()
+    }
+
+    /// The newest reading, unless it is too old to be shown.
+    pub fn fresh(&self, now: Moment, stale_after: Duration) -> Option<&api::Usage> {
+        self.reading().filter(|_| self.state.is_fresh(now, self.shown_for(stale_after)))
+    }
+
+    /// Whether the newest request succeeded, and is not too long ago.
+    pub fn succeeds(&self, now: Moment, stale_after: Duration) -> bool {
+        self.state.success(now, self.shown_for(stale_after)) == Some(true)
+    }
+
+    /// When it was last read.
+    pub fn read_at(&self) -> Option<Moment> {
+        self.state.read_at()
+    }
+
+    /// Why the newest request failed, if it did.
+    pub fn failure(&self) -> Option<Reason> {
+        self.state.failure()
+    }
+
+    /// Whether the newest response says that there is nothing to read for this key: it may not, or nothing is there that
+    /// this version can read. Which keys may is not documented.
+    pub fn is_not_offered(&self) -> bool {
+        use Reason::{ApiError, Decode, Forbidden, NotFound, PaymentRequired, Unauthorized};
+        let reason = self.failure();
+        matches!(reason, Some(Unauthorized | PaymentRequired | Forbidden | NotFound | ApiError | Decode))
+    }
+
+    /// Whether any request came back, with or without a reading.
+    pub(super) fn was_tried(&self) -> bool {
+        self.state.was_tried()
+    }
+
+    /// Since when all credits are used, if they are.
+    pub fn used_up_since(&self) -> Option<Beginning> {
+        self.used_up.began().filter(|_| self.used_up.state())
+    }
+
+    /// How long after the newest reading the credits run out, if they go on at the pace of the last day or two. `None` if
+    /// that is not known, or the month ends first, with which the count begins again.
+    pub fn runs_out_in(&self) -> Option<Duration> {
+        let usage = self.reading.as_ref()?;
+        let left = usage.ceiling()? - usage.credits_consumed?;
+        let pace = self.pace.slope_over(DAYS).filter(|pace| *pace > 0.0)?;
+        let lasts = Duration::try_from_secs_f64(left.max(0.0) / pace).ok()?;
+        let month_lasts = until_next_month(self.read_at()?.wall);
+        (lasts < month_lasts).then_some(lasts)
+    }
+
+    fn shown_for(&self, stale_after: Duration) -> Duration {
+        stale_after.max(self.interval.saturating_mul(SHOWN_FOR))
+    }
+
+    /// What ages, and at which age it is shown no longer.
+    pub(super) fn moments(&self, stale_after: Duration) -> impl Iterator<Item = (Moment, Duration)> {
+        let shown_for = self.shown_for(stale_after);
+        self.state.moments().map(move |at| (at, shown_for))
+    }
+}
+
+/// In UTC, as the API counts. Without an end if the clock is beyond all calendars.
+fn until_next_month(now: SystemTime) -> Duration {
+    let next = || {
+        let now = Timestamp::try_from(now).ok()?;
+        let month = Offset::UTC.to_datetime(now).date().first_of_month();
+        let next = month.checked_add(jiff::Span::new().months(1)).ok()?.to_datetime(jiff::civil::Time::midnight());
+        Duration::try_from(Offset::UTC.to_timestamp(next).ok()?.duration_since(now)).ok()
+    };
+    next().unwrap_or(Duration::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const HOUR: u64 = 60 * 60;
+    const DAY: u64 = 24 * HOUR;
+    const INTERVAL: Duration = Duration::from_secs(900);
+    /// 2023-11-01, 00:00 UTC.
+    const NOVEMBER: u64 = 1_698_796_800;
+
+    struct Scene {
+        start: Moment,
+        usage: Usage,
+    }
+
+    impl Scene {
+        /// At noon of a day of November.
+        fn on(day: u64) -> Self {
+            let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(NOVEMBER + (day - 1) * DAY + DAY / 2);
+            let start = Moment { wall, ..Moment::now() };
+            Self { start, usage: Usage::new(INTERVAL, start.monotonic) }
+        }
+
+        fn reads(&mut self, seconds: u64, consumed: f64) {
+            let aggregate = json!({"credits_consumed": consumed, "max_credits": 800, "flex_credits": {"limit": 200}});
+            let read = serde_json::from_value(json!({ "aggregate": aggregate })).unwrap();
+            self.usage.observe(Ok(read), self.start.after(Duration::from_secs(seconds)));
+        }
+
+        /// In hours.
+        fn runs_out_in(&self) -> Option<u64> {
+            self.usage.runs_out_in().map(|lasts| (lasts.as_secs_f64() / HOUR as f64).round() as u64)
+        }
+    }
+
+    #[test]
+    fn a_day_of_readings_says_when_all_credits_are_used_and_flex_credits_count() {
+        let mut scene = Scene::on(10);
+        for hour in 0..=24 {
+            assert_eq!(scene.runs_out_in(), None, "{hour}");
+            scene.reads(hour * HOUR, 500.0 + 2.0 * hour as f64);
+        }
+        assert_eq!(scene.runs_out_in(), Some((1000 - 548) / 2));
+        // It goes on faster: the pace of the days before is forgotten.
+        for hour in 25..=24 * 4 {
+            scene.reads(hour * HOUR, 548.0 + 4.0 * (hour - 24) as f64);
+        }
+        assert_eq!(scene.runs_out_in(), Some((1000 - 836) / 4));
+        assert_eq!(scene.usage.used_up_since(), None, "beyond the plan, within the flex credits");
+        scene.reads(24 * 4 * HOUR + 1, 1000.0);
+        let began = scene.usage.used_up_since().map(|began| began.at);
+        assert_eq!(began, Some(scene.start.after(Duration::from_secs(24 * 4 * HOUR + 1))));
+    }
+
+    #[test]
+    fn what_does_not_grow_does_not_run_out_and_neither_does_what_has_no_limit() {
+        let mut scene = Scene::on(10);
+        for hour in 0..=48 {
+            scene.reads(hour * HOUR, 900.0);
+        }
+        assert_eq!(scene.runs_out_in(), None);
+        let unlimited = json!({"aggregate": {"credits_consumed": 950}});
+        let at = scene.start.after(Duration::from_secs(72 * HOUR));
+        scene.usage.observe(Ok(serde_json::from_value(unlimited).unwrap()), at);
+        assert_eq!(scene.runs_out_in(), None);
+        assert_eq!(scene.usage.used_up_since(), None);
+    }
+
+    #[test]
+    fn credits_that_last_until_the_month_ends_do_not_run_out() {
+        let mut scene = Scene::on(27);
+        scene.reads(0, 500.0);
+        scene.reads(DAY, 602.0);
+        assert_eq!(scene.runs_out_in(), None, "3.9 days at this pace, and the month ends in 2.5");
+        scene.reads(DAY + 1, 800.0);
+        assert_eq!(scene.runs_out_in(), Some(16));
+    }
+
+    #[test]
+    fn the_next_month_begins_at_zero_and_needs_a_day_of_its_own() {
+        let mut scene = Scene::on(29);
+        scene.reads(0, 500.0);
+        scene.reads(DAY, 990.0);
+        assert_eq!(scene.runs_out_in(), Some(0));
+        scene.reads(2 * DAY, 10.0);
+        assert_eq!(scene.runs_out_in(), None);
+        scene.reads(3 * DAY - 1, 400.0);
+        assert_eq!(scene.runs_out_in(), None, "not a day yet");
+        scene.reads(3 * DAY, 400.0);
+        assert_eq!(scene.runs_out_in(), Some(37));
+        // A correction is no new month.
+        scene.reads(3 * DAY + HOUR, 395.0);
+        assert!(scene.runs_out_in().is_some());
+    }
+
+    #[test]
+    fn a_reading_is_shown_for_three_intervals_or_stale_after_whichever_is_longer() {
+        let mut scene = Scene::on(1);
+        scene.reads(0, 1.0);
+        let shown = |seconds: u64, stale_after: u64| {
+            let now = scene.start.after(Duration::from_secs(seconds));
+            scene.usage.fresh(now, Duration::from_secs(stale_after)).is_some()
+        };
+        assert_eq!(
+            [shown(2700, 300), shown(2701, 300), shown(2701, 3000), shown(3001, 3000)],
+            [true, false, true, false]
+        );
+    }
+
+    #[test]
+    fn months_end_in_utc() {
+        let until = |unix: u64| until_next_month(SystemTime::UNIX_EPOCH + Duration::from_secs(unix)).as_secs();
+        assert_eq!(until(NOVEMBER), 30 * DAY);
+        assert_eq!(until(NOVEMBER - 1), 1);
+        assert_eq!(until(NOVEMBER + 60 * DAY + 23 * HOUR), 31 * DAY + HOUR - 31 * DAY, "the end of December");
+    }
+}

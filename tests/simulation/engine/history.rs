@@ -1,0 +1,380 @@
+//! A history: a fleet, and all that happens to it. Everything is in plain numbers, so that the `Debug` form of a history is
+//! the Rust code that replays it, and a shorter history is one with fewer incidents.
+//!
+//! To add a fault: a variant here, its draw in [`Fault::draw`], and what it does in `world.rs` (platform, API and keys) or
+//! `daemon.rs` (the exporter and its machine).
+
+use fastrand::Rng;
+
+/// What is drawn from one seed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct History {
+    /// Also seeds latencies, jitter and which responses a fault hits.
+    pub seed: u64,
+    /// In seconds.
+    pub length: u64,
+    pub setup: Setup,
+    pub incidents: Vec<Incident>,
+}
+
+/// The fleet and the configuration at the beginning.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Setup {
+    /// Of each account.
+    pub pipelines: u32,
+    pub accounts: u8,
+    /// The API's largest page.
+    pub page: u32,
+    pub scrape_every: u64,
+    pub knobs: Knobs,
+}
+
+/// What a reload can change.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Knobs {
+    /// Tenths of requests per second.
+    pub budget: u32,
+    pub stale_after: u32,
+    pub discovery: u32,
+    pub in_flight: u32,
+    pub max_pipelines: u32,
+    /// Leaves out the project `hidden`.
+    pub filters: bool,
+    /// Expects a pipeline that is there at first and one that never is.
+    pub expects: bool,
+}
+
+/// Something that happens, and for how long. Times are in seconds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Incident {
+    pub at: u64,
+    /// Ignored by what happens once and for all.
+    pub lasts: u64,
+    pub account: u8,
+    pub fault: Fault,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Fault {
+    /// So many pipelines are created.
+    Create(u32),
+    /// The pipeline at this place, modulo their number, is deleted; and so on for those that take a place.
+    Delete(u32),
+    Rename(u32),
+    /// To another project, which may be one that is filtered out.
+    Reproject(u32),
+    /// To the group of another account, or of none.
+    MoveGroup(u32),
+    /// Something is so with the pipeline at this place.
+    Worker(u32, Condition),
+    OverLimit,
+    TrialExpired,
+    /// Requests of these operations get this reply: one in so many, and no more than `times` if that is not 0.
+    Reply {
+        to: Target,
+        with: Reply,
+        one_in: u32,
+        times: u32,
+    },
+    /// A new key is put into the file; the old one is revoked so many seconds later (`lasts`).
+    Rotate,
+    /// A credential of another kind is in the file.
+    WrongKey(WrongKey),
+    /// The key in use is revoked, until it is replaced or the time is over.
+    Revoke,
+    Reload(Knobs),
+    Restart,
+    StepWall(i32),
+    /// The machine sleeps.
+    Suspend,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WrongKey {
+    ReadOnly,
+    /// A ServiceKey of another group.
+    OtherGroup,
+    Malformed,
+}
+
+/// What can be so with one pipeline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Condition {
+    Paused,
+    Failed,
+    Deploying,
+    Ended,
+    StrangePhase,
+    NoPhase,
+    LacksReplicas,
+    Unhealthy,
+    CheckOld,
+    Lag,
+    LagCritical,
+    Backlog,
+    Stalled,
+    Quiet,
+    Drops,
+    Restarts,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    Everything,
+    List,
+    Status,
+    Metrics,
+    DestinationHealth,
+    /// All probes of the pipeline at this place.
+    Pipeline(u32),
+}
+
+/// What comes instead of a response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reply {
+    /// The status in the API's envelope.
+    Status(u16),
+    /// With `Retry-After` in seconds.
+    StatusAndWait(u16, u32),
+    /// Without a body.
+    Bare(u16),
+    /// HTML.
+    Foreign(u16),
+    ForeignAndWait(u16, u32),
+    /// `error: true` in a 200.
+    ErrorTrue(u16),
+    /// JSON that ends too early.
+    Cut,
+    WrongShape,
+    NullData,
+    Timeout,
+    /// The right response, so many milliseconds later.
+    Slow(u32),
+    Dns,
+    Tls,
+    Connect,
+    Disconnected,
+    Unsent,
+    TooLarge,
+    /// Of the list: leaves out this share of the items, in tenths, and counts them.
+    Hides(u32),
+    /// Of the list: some items have no id.
+    NoIds,
+    /// Of the list: the same page for ever.
+    Repeats,
+    /// Of the list: nothing says whether there are more pages.
+    NoPagination,
+}
+
+impl Reply {
+    /// Its name in the catalogue, without numbers that do not matter.
+    pub fn name(self) -> String {
+        match self {
+            Self::StatusAndWait(status, _) => format!("StatusAndWait({status})"),
+            Self::ForeignAndWait(status, _) => format!("ForeignAndWait({status})"),
+            Self::Slow(_) => "Slow".to_owned(),
+            Self::Hides(_) => "Hides".to_owned(),
+            other => format!("{other:?}"),
+        }
+    }
+
+    pub fn is_of_list_only(self) -> bool {
+        matches!(self, Self::Hides(_) | Self::NoIds | Self::Repeats | Self::NoPagination)
+    }
+
+    /// All replies that can come to any request.
+    pub const ANY: &[Self] = &[
+        Self::Status(401),
+        Self::Status(402),
+        Self::Status(403),
+        Self::Status(404),
+        Self::Status(410),
+        Self::Status(422),
+        Self::Status(429),
+        Self::Status(500),
+        Self::Status(503),
+        Self::StatusAndWait(429, 0),
+        Self::StatusAndWait(503, 0),
+        Self::Bare(302),
+        Self::Bare(401),
+        Self::Bare(404),
+        Self::Bare(429),
+        Self::Bare(502),
+        Self::Bare(200),
+        Self::Foreign(200),
+        Self::Foreign(401),
+        Self::Foreign(403),
+        Self::Foreign(404),
+        Self::Foreign(502),
+        Self::ForeignAndWait(503, 0),
+        Self::ErrorTrue(401),
+        Self::ErrorTrue(500),
+        Self::Cut,
+        Self::WrongShape,
+        Self::NullData,
+        Self::Timeout,
+        Self::Slow(0),
+        Self::Dns,
+        Self::Tls,
+        Self::Connect,
+        Self::Disconnected,
+        Self::Unsent,
+        Self::TooLarge,
+    ];
+
+    pub const LIST: &[Self] = &[Self::Hides(3), Self::NoIds, Self::Repeats, Self::NoPagination];
+
+    fn draw(rng: &mut Rng, to: Target) -> Self {
+        let list = if matches!(to, Target::List) && rng.u8(..2) == 0 { Self::LIST } else { Self::ANY };
+        match list[rng.usize(..list.len())] {
+            Self::StatusAndWait(status, _) => Self::StatusAndWait(status, wait(rng)),
+            Self::ForeignAndWait(status, _) => Self::ForeignAndWait(status, wait(rng)),
+            Self::Slow(_) => Self::Slow(rng.u32(500..9_500)),
+            Self::Hides(_) => Self::Hides(rng.u32(1..=10)),
+            other => other,
+        }
+    }
+}
+
+/// Mostly short, sometimes hours.
+fn wait(rng: &mut Rng) -> u32 {
+    match rng.u8(..8) {
+        0 => 0,
+        1..6 => rng.u32(1..90),
+        6 => rng.u32(90..900),
+        _ => rng.u32(900..9_000),
+    }
+}
+
+impl Condition {
+    pub const ALL: &[Self] = &[
+        Self::Paused,
+        Self::Failed,
+        Self::Deploying,
+        Self::Ended,
+        Self::StrangePhase,
+        Self::NoPhase,
+        Self::LacksReplicas,
+        Self::Unhealthy,
+        Self::CheckOld,
+        Self::Lag,
+        Self::LagCritical,
+        Self::Backlog,
+        Self::Stalled,
+        Self::Quiet,
+        Self::Drops,
+        Self::Restarts,
+    ];
+}
+
+impl Knobs {
+    pub const DEFAULT: Self = Self {
+        budget: 40,
+        stale_after: 300,
+        discovery: 60,
+        in_flight: 8,
+        max_pipelines: 20_000,
+        filters: false,
+        expects: false,
+    };
+
+    fn draw(rng: &mut Rng, pipelines: u32) -> Self {
+        let need = (pipelines * 4 / 3).max(2);
+        Self {
+            budget: match rng.u8(..4) {
+                // Too small, just enough, ample.
+                0 => (need / 2).max(4),
+                1 => need * 5 / 4,
+                2 => need * 4 + 20,
+                _ => need.max(40),
+            },
+            stale_after: if rng.u8(..4) == 0 { 120 } else { 300 },
+            discovery: if rng.u8(..4) == 0 { 30 } else { 60 },
+            in_flight: if rng.u8(..5) == 0 { 2 } else { 8 },
+            max_pipelines: if rng.u8(..6) == 0 { (pipelines * 4 / 5).max(1) } else { 20_000 },
+            filters: rng.u8(..3) == 0,
+            expects: rng.u8(..3) == 0,
+        }
+    }
+}
+
+impl Fault {
+    fn draw(rng: &mut Rng, setup: &Setup) -> Self {
+        let place = rng.u32(..1_000_000);
+        match rng.u8(..100) {
+            0..4 => Self::Create(rng.u32(1..4)),
+            4..7 => Self::Delete(place),
+            7..9 => Self::Rename(place),
+            9..11 => Self::Reproject(place),
+            11..13 => Self::MoveGroup(place),
+            13..40 => Self::Worker(place, Condition::ALL[rng.usize(..Condition::ALL.len())]),
+            40..42 => Self::OverLimit,
+            42..43 => Self::TrialExpired,
+            43..80 => {
+                let to = match rng.u8(..8) {
+                    0..2 => Target::Everything,
+                    2..4 => Target::List,
+                    4 => Target::Status,
+                    5 => Target::Metrics,
+                    6 => Target::DestinationHealth,
+                    _ => Target::Pipeline(place),
+                };
+                let one_in = if rng.u8(..3) == 0 { rng.u32(2..10) } else { 1 };
+                let times = if rng.u8(..4) == 0 { rng.u32(1..4) } else { 0 };
+                Self::Reply { to, with: Reply::draw(rng, to), one_in, times }
+            }
+            80..85 => Self::Rotate,
+            85..88 => Self::WrongKey([WrongKey::ReadOnly, WrongKey::OtherGroup, WrongKey::Malformed][rng.usize(..3)]),
+            88..91 => Self::Revoke,
+            91..94 => Self::Reload(Knobs::draw(rng, setup.pipelines)),
+            94..96 => Self::Restart,
+            96..98 => Self::StepWall(rng.i32(-4_000..4_000)),
+            _ => Self::Suspend,
+        }
+    }
+}
+
+impl History {
+    /// The history of a seed: busy times, with calm ones in between in which the picture has to come true again.
+    pub fn draw(seed: u64) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        let pipelines = match rng.u16(..1_000) {
+            0..60 => 0,
+            60..200 => 1,
+            200..800 => rng.u32(2..12),
+            800..980 => rng.u32(12..60),
+            980..998 => rng.u32(60..300),
+            _ => 2_000,
+        };
+        let setup = Setup {
+            pipelines,
+            accounts: if rng.u8(..4) == 0 { 2 } else { 1 },
+            page: [2, 5, 100, 100][rng.usize(..4)].max(pipelines / 20),
+            scrape_every: if pipelines > 100 { 300 } else { [15, 30, 60][rng.usize(..3)] },
+            knobs: if rng.bool() {
+                Knobs { budget: Knobs::DEFAULT.budget.max(pipelines * 2), ..Knobs::DEFAULT }
+            } else {
+                Knobs::draw(&mut rng, pipelines)
+            },
+        };
+        let length = if pipelines > 100 { 2 * 3_600 } else { rng.u64(2..9) * 3_600 };
+        let mut incidents = Vec::new();
+        let mut at = rng.u64(0..600);
+        while at < length {
+            let busy_until = at + rng.u64(60..2_400);
+            while at < busy_until {
+                let lasts = match rng.u8(..4) {
+                    0 => rng.u64(1..30),
+                    1 => rng.u64(30..600),
+                    2 => rng.u64(300..1_500),
+                    _ => rng.u64(600..4_000),
+                };
+                let account = rng.u8(..setup.accounts);
+                incidents.push(Incident { at, lasts, account, fault: Fault::draw(&mut rng, &setup) });
+                at += rng.u64(1..400);
+            }
+            at += rng.u64(600..6_000);
+        }
+        Self { seed, length, setup, incidents }
+    }
+}

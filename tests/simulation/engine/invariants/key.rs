@@ -1,0 +1,132 @@
+//! A key that is refused is not hammered: only the list is asked, at the pace of the backoff, until something is accepted.
+//! And what is shown about the key is what responses to the key in use have said.
+
+use std::time::{Duration, Instant};
+
+use goldrush_exporter::account::KeyState;
+use goldrush_exporter::api::{Error, KeyVerdict, Request};
+
+use super::super::daemon;
+use super::{Invariant, Scene, Step};
+
+#[derive(Default, Clone)]
+struct Known {
+    /// Since when everything that was delivered for the key in use says 401, on the monotonic clock.
+    refused: Option<Duration>,
+    refused_at: Option<Instant>,
+    /// Something was delivered for any key that says 401.
+    ever_refused: bool,
+    /// Since the refusal, or since something that starts the backoff again.
+    sent: u32,
+    counts_from: Duration,
+    /// One probe may be sent once more after a rotation.
+    retry: bool,
+    /// Evidence of acceptance that was sent after the newest refusal.
+    accepted: bool,
+}
+
+pub struct DeadKey {
+    known: Vec<Known>,
+}
+
+impl DeadKey {
+    pub fn new(accounts: usize) -> Self {
+        Self { known: vec![Known::default(); accounts] }
+    }
+}
+
+/// How many lists the backoff allows in this time, if its jitter makes every pause as short as it can be.
+fn allowed(elapsed: Duration) -> u32 {
+    let (mut at, mut pause, mut count) = (0.0, 0.5, 1);
+    while at + pause <= elapsed.as_secs_f64() {
+        at += pause;
+        pause = f64::min(pause * 2.0, 30.0);
+        count += 1;
+    }
+    count
+}
+
+impl Invariant for DeadKey {
+    fn name(&self) -> &'static str {
+        "dead key"
+    }
+
+    fn check(&mut self, step: &Step, scene: &mut Scene) -> Result<(), String> {
+        let now = scene.clock.awake;
+        match *step {
+            Step::Restarted => self.known.fill(Known::default()),
+            Step::Sent { account, request } => {
+                let known = &mut self.known[account];
+                if known.refused.is_none() {
+                    return Ok(());
+                }
+                match request {
+                    Request::Page(_) => known.sent += 1,
+                    Request::Probe(..) if known.retry => known.retry = false,
+                    Request::Probe(id, probe) => {
+                        return Err(format!("{probe} of {id} is sent with a key that is refused"));
+                    }
+                }
+                let most = 1 + allowed(now - known.counts_from);
+                if known.sent > most {
+                    return Err(format!("{} lists with a key that is refused, {most} at most", known.sent));
+                }
+            }
+            Step::Delivered { account, sent, error, request } => {
+                if sent.generation != scene.daemon.accounts[account].generation {
+                    return Ok(());
+                }
+                let known = &mut self.known[account];
+                let verdict = error.map_or(KeyVerdict::Accepted, |error: &Error| error.verdict(request.operation()));
+                match verdict {
+                    KeyVerdict::Unauthorized => {
+                        if known.refused.is_none() {
+                            (known.sent, known.counts_from) = (0, now);
+                        }
+                        known.refused = known.refused.or(Some(now));
+                        known.refused_at = Some(scene.clock.moment().monotonic);
+                        known.ever_refused = true;
+                        known.accepted = false;
+                    }
+                    KeyVerdict::Accepted | KeyVerdict::NotServiceKey => {
+                        if known.refused_at.is_none_or(|at| sent.at >= at) {
+                            known.refused = None;
+                            known.accepted = true;
+                        }
+                    }
+                    KeyVerdict::Nothing => {}
+                }
+            }
+            Step::Rotated { account } => {
+                let known = &mut self.known[account];
+                (known.retry, known.sent, known.counts_from) = (true, 0, now);
+                known.accepted = false;
+            }
+            Step::Reloaded { account, .. } => {
+                let known = &mut self.known[account];
+                (known.sent, known.counts_from) = (0, now);
+                known.accepted = false;
+            }
+            Step::Scraped { picture, views } => {
+                for (account, known) in self.known.iter().enumerate() {
+                    let Some(shown) = picture.accounts.get(&daemon::name(account)) else {
+                        return Err(format!("account {account} is not shown"));
+                    };
+                    let value = shown.samples.get("goldrush_auth_unauthorized").copied();
+                    let is_refused = matches!(views[account].credential.state(), KeyState::Refused { .. });
+                    if value != Some(f64::from(is_refused)) {
+                        return Err(format!("goldrush_auth_unauthorized is {value:?}"));
+                    }
+                    if known.refused.is_some() && !is_refused {
+                        return Err("all that was delivered says 401, and the key is not shown as refused".to_owned());
+                    }
+                    if is_refused && (!known.ever_refused || known.accepted) {
+                        return Err("a key is shown as refused that nothing has refused since".to_owned());
+                    }
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,29 @@
+//! What must hold after every step. One file is one invariant, or a few that need the same memory.
+
+mod budget;
+mod counters;
+mod key;
+mod readings;
+mod silence;
+
+use super::{Scene, Step};
+
+/// Something that must always hold. It may remember what it has seen.
+pub trait Invariant {
+    fn name(&self) -> &'static str;
+
+    /// # Errors
+    /// What is wrong.
+    fn check(&mut self, step: &Step, scene: &mut Scene) -> Result<(), String>;
+}
+
+/// Every invariant, for a daemon with so many accounts.
+pub fn all(accounts: usize) -> Vec<Box<dyn Invariant>> {
+    vec![
+        Box::new(budget::Budget::new(accounts)),
+        Box::new(silence::Silence::new(accounts)),
+        Box::new(key::DeadKey::new(accounts)),
+        Box::new(readings::Readings),
+        Box::new(counters::Counters::default()),
+    ]
+}

@@ -1,0 +1,219 @@
+//! What the exporter has been told: the readings that were delivered to it, and when. A second, naive bookkeeping of the
+//! same facts, which the invariants compare the exporter's picture with.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use goldrush_exporter::account::Event;
+use goldrush_exporter::api::{Error, PipelineId, Probe, Reason, Request};
+use goldrush_exporter::moment::{Moment, unix_seconds};
+
+use super::world::{HealthFacts, Item, MetricsFacts, Said, StatusFacts};
+
+/// When something was delivered: by the world's time, and by the exporter's wall clock.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct At {
+    pub world: Duration,
+    pub wall: f64,
+}
+
+impl At {
+    pub fn new(world: Duration, moment: Moment) -> Self {
+        Self { world, wall: unix_seconds(moment.wall) }
+    }
+
+    pub fn is_fresh(self, now: Duration, stale_after: Duration) -> bool {
+        now.saturating_sub(self.world) <= stale_after
+    }
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct ProbeTold {
+    pub read: Option<At>,
+    pub attempt: Option<(At, Option<Reason>)>,
+}
+
+/// What was said of one pipeline.
+#[derive(Debug, Clone)]
+pub struct PipelineTold {
+    pub item: Item,
+    pub listed: At,
+    /// Since when the list has shown the wish that it shows now.
+    pub wanted_since: At,
+    pub probes: [ProbeTold; Probe::COUNT],
+    pub status: Option<StatusFacts>,
+    pub metrics: Option<MetricsFacts>,
+    pub health: Option<HealthFacts>,
+    /// When the phase was first read that was read last.
+    pub phase_since: Option<At>,
+    /// When the worker was first read not to run, and has not been read to run since.
+    pub not_running_since: Option<At>,
+    pub running_since: Option<At>,
+    /// How many readings in a row were unhealthy.
+    pub unhealthy: u32,
+    pub progress: Option<At>,
+    /// When a reading last said that more had been dropped than the one before it.
+    pub dropped_more: Option<Duration>,
+    /// Since when every delay that was read was above 5 minutes, and the smallest and largest since.
+    pub lags: Option<(Duration, f64, f64)>,
+    /// Since when every backlog that was read was above 10,000 and larger than the one before.
+    pub backlog_grows: Option<Duration>,
+}
+
+impl PipelineTold {
+    fn new(item: Item, at: At) -> Self {
+        Self {
+            item,
+            listed: at,
+            wanted_since: at,
+            probes: Default::default(),
+            status: None,
+            metrics: None,
+            health: None,
+            phase_since: None,
+            not_running_since: None,
+            running_since: None,
+            unhealthy: 0,
+            progress: None,
+            dropped_more: None,
+            lags: None,
+            backlog_grows: None,
+        }
+    }
+
+    pub fn phase(&self) -> Option<&'static str> {
+        self.status.and_then(|status| status.phase)
+    }
+
+    pub fn is_off_duty(&self) -> bool {
+        self.item.paused || (self.item.bounded && self.phase() == Some("STOPPED"))
+    }
+
+    pub fn is_working(&self) -> bool {
+        self.phase() == Some("RUNNING") && !self.is_off_duty()
+    }
+
+    fn hear_status(&mut self, new: StatusFacts, at: At) {
+        let first = self.status.is_none();
+        if first || self.phase() != new.phase {
+            self.phase_since = Some(at);
+        }
+        if new.phase == Some("RUNNING") {
+            self.not_running_since = None;
+            self.running_since = self.running_since.or(Some(at));
+        } else {
+            self.running_since = None;
+            self.not_running_since = self.not_running_since.or(Some(at));
+        }
+        self.status = Some(new);
+    }
+
+    fn hear_metrics(&mut self, new: MetricsFacts, at: At) {
+        let old = self.metrics.unwrap_or_default();
+        let pairs = [(old.offset, new.offset), (old.height, new.height), (old.consumed, new.consumed)];
+        let moved = pairs.into_iter().any(|(old, new)| old.is_some() && new.is_some() && old != new);
+        let first_seen = self.progress.is_none() && new.offset.is_some();
+        if moved || first_seen {
+            self.progress = Some(at);
+        }
+        if new.dropped > old.dropped && old.dropped.is_some() {
+            self.dropped_more = Some(at.world);
+        }
+        if let Some(delay) = new.delay_ms {
+            let (since, low, high) = self.lags.unwrap_or((at.world, delay, delay));
+            self.lags = (delay > 300_000.0).then_some((since, low.min(delay), high.max(delay)));
+        }
+        if let Some(pending) = new.pending {
+            let grows = pending > 10_000.0 && old.pending.is_none_or(|old| pending > old);
+            self.backlog_grows = if grows { self.backlog_grows.or(Some(at.world)) } else { None };
+        }
+        self.metrics = Some(new);
+    }
+
+    fn hear_health(&mut self, new: HealthFacts) {
+        self.unhealthy = if new.healthy == Some(false) { self.unhealthy + 1 } else { 0 };
+        self.health = Some(new);
+    }
+}
+
+/// What was said to one account.
+#[derive(Debug, Default)]
+pub struct Told {
+    pub pipelines: BTreeMap<PipelineId, PipelineTold>,
+    /// When a page was last delivered that showed it, kept also for those that are not polled.
+    pub ever_listed: BTreeMap<PipelineId, Duration>,
+    /// Requests that were not processed, and are sent once more without further ado.
+    unsent: Vec<Request>,
+}
+
+/// One delivery.
+pub struct Delivery<'a> {
+    pub request: &'a Request,
+    pub error: Option<&'a Error>,
+    pub said: Option<&'a Said>,
+    pub events: &'a [Event],
+    /// It was sent with a key that has been replaced since.
+    pub is_of_old_key: bool,
+    pub at: At,
+}
+
+impl Told {
+    /// `includes` is whether the configuration takes the item.
+    pub fn hear(&mut self, delivery: &Delivery, includes: impl Fn(&Item) -> bool) {
+        let Delivery { request, error, said, at, .. } = *delivery;
+        let reason = error.map(Error::reason);
+        if delivery.is_of_old_key && matches!(reason, Some(Reason::Unauthorized | Reason::Forbidden)) {
+            return;
+        }
+        let was_unsent = self.unsent.iter().position(|unsent| unsent == request);
+        if let Some(index) = was_unsent {
+            self.unsent.remove(index);
+        } else if error.is_some_and(Error::is_unsent) {
+            return self.unsent.push(request.clone());
+        }
+        match request {
+            Request::Page(_) => {
+                let Some(Said::Page(items)) = said.filter(|_| error.is_none()) else { return };
+                for item in items {
+                    self.ever_listed.insert(item.id.clone(), at.world);
+                    self.hear_item(item, at, includes(item));
+                }
+            }
+            Request::Probe(id, probe) => {
+                let Some(pipeline) = self.pipelines.get_mut(id) else { return };
+                let state = &mut pipeline.probes[*probe as usize];
+                state.attempt = Some((at, reason));
+                if reason.is_some() {
+                    return;
+                }
+                state.read = Some(at);
+                match said {
+                    Some(Said::Status(facts)) => pipeline.hear_status(*facts, at),
+                    Some(Said::Metrics(facts)) => pipeline.hear_metrics(*facts, at),
+                    Some(Said::Health(facts)) => pipeline.hear_health(*facts),
+                    // The picture's check will find a reading that nobody gave.
+                    Some(Said::Page(_)) | None => {}
+                }
+            }
+        }
+    }
+
+    fn hear_item(&mut self, item: &Item, at: At, included: bool) {
+        match self.pipelines.get_mut(&item.id) {
+            _ if !included => _ = self.pipelines.remove(&item.id),
+            Some(pipeline) => {
+                if pipeline.item.paused != item.paused {
+                    pipeline.wanted_since = at;
+                }
+                pipeline.item = item.clone();
+                pipeline.listed = at;
+            }
+            None => _ = self.pipelines.insert(item.id.clone(), PipelineTold::new(item.clone(), at)),
+        }
+    }
+
+    /// Forgets the pipelines that the exporter has forgotten. Whether it may is for the invariants.
+    pub fn keep(&mut self, is_known: impl Fn(&PipelineId) -> bool) {
+        self.pipelines.retain(|id, _| is_known(id));
+    }
+}

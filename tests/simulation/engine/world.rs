@@ -1,0 +1,627 @@
+//! The simulated truth: groups, keys, pipelines and their workers, and what the API says of them.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use fastrand::Rng;
+use goldrush_exporter::api::{self, Error, PipelineId, Probe, Request, Response, Waiting};
+
+use super::clock::EPOCH;
+use super::history::{Condition, Fault, Incident, Reply, Setup, Target, WrongKey};
+
+/// What a response says, whole and undamaged.
+#[derive(Debug, Clone)]
+pub enum Said {
+    Page(Vec<Item>),
+    Status(StatusFacts),
+    Metrics(MetricsFacts),
+    Health(HealthFacts),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Item {
+    pub id: PipelineId,
+    pub name: String,
+    pub project: String,
+    pub paused: bool,
+    pub bounded: bool,
+    pub topic: &'static str,
+    pub created: f64,
+    pub updated: f64,
+    pub over_limit: bool,
+    pub trial_expired: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct StatusFacts {
+    pub phase: Option<&'static str>,
+    pub replicas: Option<f64>,
+    pub ready: Option<f64>,
+    pub start: Option<f64>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct MetricsFacts {
+    pub consumed: Option<f64>,
+    pub offset: Option<f64>,
+    pub height: Option<f64>,
+    pub pending: Option<f64>,
+    pub delay_ms: Option<f64>,
+    pub rate: Option<f64>,
+    pub dropped: Option<f64>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct HealthFacts {
+    pub healthy: Option<bool>,
+    pub checked: Option<f64>,
+    pub latency_ms: Option<f64>,
+    pub reason: Option<&'static str>,
+}
+
+/// A key, as an index into [`World::keys`].
+pub type KeyId = usize;
+
+#[derive(Debug, Clone, Copy)]
+struct Key {
+    group: usize,
+    kind: Option<WrongKey>,
+    revoked: bool,
+}
+
+/// What happens to one pipeline, and since when.
+#[derive(Debug, Clone, Copy)]
+pub struct Active {
+    incident: usize,
+    pub is: Condition,
+    pub since: Duration,
+}
+
+#[derive(Debug, Clone)]
+pub struct Pipeline {
+    pub id: PipelineId,
+    pub name: String,
+    pub project: &'static str,
+    pub group: usize,
+    pub bounded: bool,
+    number: u32,
+    created: Duration,
+    updated: Duration,
+    started: Duration,
+    /// Up to when the counts below are settled.
+    settled: Duration,
+    consumed: f64,
+    dropped: f64,
+    pub conditions: Vec<Active>,
+}
+
+pub struct World {
+    /// In the order of creation, which is that of the list.
+    pub pipelines: Vec<Pipeline>,
+    keys: Vec<Key>,
+    /// The key in each account's file.
+    pub files: Vec<KeyId>,
+    /// Faults of the API that are on, and how often each has hit.
+    faults: Vec<(usize, Incident, u32)>,
+    revoked_for_a_while: Vec<(usize, KeyId)>,
+    group_flags: Vec<(usize, usize, Fault)>,
+    created: u32,
+    page: usize,
+}
+
+/// What came of a request, to be delivered after the delay.
+pub struct Reaction {
+    pub response: Response,
+    /// What was said, if nothing was wrong with it.
+    pub said: Option<Said>,
+    pub hit: Option<Reply>,
+    pub delay: Duration,
+}
+
+const PROJECTS: [&str; 3] = ["analytics", "trading \"prod\"", "hidden"];
+const TOPICS: [&str; 2] = ["base.mainnet.ref.block.logs", "eth.mainnet.ref.block.transfers"];
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The id of the first pipeline of an account, which configurations expect.
+pub fn first_id(account: usize) -> String {
+    format!("pipe_{account}_0")
+}
+
+impl World {
+    pub fn new(setup: &Setup) -> Self {
+        let accounts = usize::from(setup.accounts);
+        let mut world = Self {
+            pipelines: Vec::new(),
+            keys: (0..accounts).map(|group| Key { group, kind: None, revoked: false }).collect(),
+            files: (0..accounts).collect(),
+            faults: Vec::new(),
+            revoked_for_a_while: Vec::new(),
+            group_flags: Vec::new(),
+            created: 0,
+            page: setup.page as usize,
+        };
+        for _ in 0..setup.pipelines {
+            for group in 0..accounts {
+                world.create(group, Duration::ZERO);
+            }
+        }
+        world
+    }
+
+    fn create(&mut self, group: usize, now: Duration) {
+        let number = self.created;
+        self.created += 1;
+        let position = self.pipelines.iter().filter(|pipeline| pipeline.group == group).count();
+        let text = if number < 1_000_000 && now.is_zero() {
+            format!("pipe_{group}_{position}")
+        } else {
+            format!("pipe_new_{number}")
+        };
+        self.pipelines.push(Pipeline {
+            id: PipelineId::new(&text).expect("a usable id"),
+            name: format!("swaps \\ \"{number}\" 転送"),
+            project: PROJECTS[number as usize % 2],
+            group,
+            bounded: number % 7 == 6,
+            number,
+            created: now,
+            updated: now,
+            started: now,
+            settled: now,
+            consumed: 0.0,
+            dropped: 0.0,
+            conditions: Vec::new(),
+        });
+    }
+
+    /// The pipeline of a group at a place, modulo their number.
+    fn at(&mut self, group: usize, place: u32) -> Option<&mut Pipeline> {
+        let count = self.of(group).count();
+        let place = place as usize % count.max(1);
+        self.pipelines.iter_mut().filter(|pipeline| pipeline.group == group).nth(place)
+    }
+
+    /// The pipelines of a group.
+    pub fn of(&self, group: usize) -> impl Iterator<Item = &Pipeline> {
+        self.pipelines.iter().filter(move |pipeline| pipeline.group == group)
+    }
+
+    /// The group whose pipelines the account's key shows, if it is a ServiceKey that is valid now.
+    pub fn shown_group(&self, account: usize) -> Option<usize> {
+        let key = self.files[account];
+        let kind = self.keys[key].kind;
+        (!self.is_refused(key) && kind != Some(WrongKey::ReadOnly)).then_some(self.keys[key].group)
+    }
+
+    fn is_refused(&self, key: KeyId) -> bool {
+        let Key { kind, revoked, .. } = self.keys[key];
+        revoked || kind == Some(WrongKey::Malformed) || self.revoked_for_a_while.iter().any(|(_, id)| *id == key)
+    }
+
+    fn put_key(&mut self, account: usize, kind: Option<WrongKey>) {
+        let group = if kind == Some(WrongKey::OtherGroup) { (account + 1) % 3 } else { account };
+        self.keys.push(Key { group, kind, revoked: false });
+        self.files[account] = self.keys.len() - 1;
+    }
+
+    /// Whether anything of the API or the keys is out of order.
+    pub fn is_faulty(&self) -> bool {
+        !self.faults.is_empty()
+            || !self.revoked_for_a_while.is_empty()
+            || (0..self.files.len()).any(|account| self.shown_group(account) != Some(account))
+    }
+
+    /// An incident begins, unless it is none of the world's.
+    pub fn begin(&mut self, index: usize, incident: &Incident, now: Duration) {
+        let account = usize::from(incident.account);
+        match &incident.fault {
+            Fault::Create(count) => (0..*count).for_each(|_| self.create(account, now)),
+            Fault::Delete(place) => {
+                if let Some(id) = self.at(account, *place).map(|pipeline| pipeline.id.clone()) {
+                    self.pipelines.retain(|pipeline| pipeline.id != id);
+                }
+            }
+            Fault::Rename(place) => {
+                if let Some(pipeline) = self.at(account, *place) {
+                    pipeline.name = format!("{} renamed at {}", pipeline.number, now.as_secs());
+                    pipeline.updated = now;
+                }
+            }
+            Fault::Reproject(place) => {
+                if let Some(pipeline) = self.at(account, *place) {
+                    pipeline.project = PROJECTS[(*place / 7) as usize % PROJECTS.len()];
+                    pipeline.updated = now;
+                }
+            }
+            Fault::MoveGroup(place) => {
+                if let Some(pipeline) = self.at(account, *place) {
+                    pipeline.group = (account + 1) % 3;
+                }
+            }
+            Fault::Worker(place, is) => {
+                if let Some(pipeline) = self.at(account, *place) {
+                    pipeline.settle(now);
+                    if *is == Condition::Restarts {
+                        pipeline.consumed = 0.0;
+                        pipeline.dropped = 0.0;
+                        pipeline.started = now;
+                    } else {
+                        pipeline.conditions.push(Active { incident: index, is: *is, since: now });
+                    }
+                }
+            }
+            Fault::OverLimit | Fault::TrialExpired => {
+                self.group_flags.push((index, account, incident.fault.clone()));
+            }
+            Fault::Reply { .. } => self.faults.push((index, incident.clone(), 0)),
+            Fault::Rotate => self.put_key(account, None),
+            Fault::WrongKey(kind) => self.put_key(account, Some(*kind)),
+            Fault::Revoke => self.revoked_for_a_while.push((index, self.files[account])),
+            Fault::Reload(_) | Fault::Restart | Fault::StepWall(_) | Fault::Suspend => {}
+        }
+    }
+
+    /// An incident is over.
+    pub fn end(&mut self, index: usize, incident: &Incident, now: Duration) {
+        match &incident.fault {
+            Fault::Worker(..) => {
+                for pipeline in &mut self.pipelines {
+                    if pipeline.conditions.iter().any(|active| active.incident == index) {
+                        pipeline.settle(now);
+                        pipeline.conditions.retain(|active| active.incident != index);
+                    }
+                }
+            }
+            Fault::OverLimit | Fault::TrialExpired => self.group_flags.retain(|(of, ..)| *of != index),
+            Fault::Reply { .. } => self.faults.retain(|(of, ..)| *of != index),
+            Fault::Rotate => {
+                // All keys of the account but the one in use are revoked at last.
+                let (account, used) = (usize::from(incident.account), self.files[usize::from(incident.account)]);
+                for (id, key) in self.keys.iter_mut().enumerate() {
+                    key.revoked |= id != used && key.group == account && key.kind.is_none();
+                }
+            }
+            Fault::WrongKey(_) => self.put_key(usize::from(incident.account), None),
+            Fault::Revoke => self.revoked_for_a_while.retain(|(of, _)| *of != index),
+            _ => {}
+        }
+    }
+
+    /// What the API, or what stands before it, makes of a request.
+    pub fn react(&mut self, account: usize, key: KeyId, request: &Request, now: Duration, rng: &mut Rng) -> Reaction {
+        let hit = self.fault_for(account, request, rng);
+        let mut delay = Duration::ZERO;
+        let broken =
+            |error| Reaction { response: failed(request.clone(), error), said: None, hit, delay: Duration::ZERO };
+        match hit {
+            Some(Reply::Timeout) => {
+                let error = Error::Timeout { after: TIMEOUT, waiting: Waiting::Headers };
+                return Reaction { delay: TIMEOUT, ..broken(error) };
+            }
+            Some(Reply::Dns) => return broken(Error::Dns("no address".to_owned())),
+            Some(Reply::Tls) => return broken(Error::Tls("no trust".to_owned())),
+            Some(Reply::Connect) => return broken(Error::Connect("refused".to_owned())),
+            Some(Reply::Disconnected) => return broken(Error::Disconnected("reset".to_owned())),
+            Some(Reply::Unsent) => return broken(Error::Unsent("GOAWAY".to_owned())),
+            Some(Reply::TooLarge) => return broken(Error::TooLarge { limit: 8 << 20 }),
+            Some(Reply::Slow(milliseconds)) => delay = Duration::from_millis(milliseconds.into()),
+            _ => {}
+        }
+        let right = self.right_response(key, request, now, hit);
+        let (status, headers, body, said) = match hit.and_then(|hit| damage(hit, &right)) {
+            Some((status, headers, body)) => (status, headers, body, None),
+            None => {
+                let Right { status, body, said } = right;
+                (status, Vec::new(), body, said)
+            }
+        };
+        let said = if matches!(hit, Some(Reply::NullData)) { nothing_of(request) } else { said };
+        let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let mut response = api::read(request.clone(), status, &headers, body.as_bytes());
+        // As the client does for the first of them: see `Client::list_page`.
+        if let Response::Page(number, Err(error)) = &response
+            && matches!(error, Error::UnexpectedStatus { status: 422, .. })
+        {
+            response = Response::Page(*number, Err(Error::PageSizeRefused(Box::new(error.clone()))));
+        }
+        Reaction { response, said, hit, delay }
+    }
+
+    fn fault_for(&mut self, account: usize, request: &Request, rng: &mut Rng) -> Option<Reply> {
+        let ids: Vec<PipelineId> = match request {
+            Request::Probe(..) if self.faults.iter().any(|(_, incident, _)| is_about_one(incident)) => {
+                self.of(account).map(|pipeline| pipeline.id.clone()).collect()
+            }
+            _ => Vec::new(),
+        };
+        for (_, incident, hits) in &mut self.faults {
+            let Fault::Reply { to, with, one_in, times } = incident.fault else { continue };
+            let is_meant = match (to, request) {
+                (Target::Everything, Request::Page(_)) | (Target::List, Request::Page(_)) => true,
+                (_, Request::Page(_)) | (Target::List, _) => false,
+                _ if with.is_of_list_only() => false,
+                (Target::Everything, _) => true,
+                (Target::Status, Request::Probe(_, probe)) => *probe == Probe::Status,
+                (Target::Metrics, Request::Probe(_, probe)) => *probe == Probe::Metrics,
+                (Target::DestinationHealth, Request::Probe(_, probe)) => *probe == Probe::DestinationHealth,
+                (Target::Pipeline(place), Request::Probe(id, _)) => {
+                    ids.get(place as usize % ids.len().max(1)) == Some(id)
+                }
+            };
+            let is_on = usize::from(incident.account) == account && (times == 0 || *hits < times);
+            if is_meant && is_on && rng.u32(..one_in) == 0 {
+                *hits += 1;
+                return Some(with);
+            }
+        }
+        None
+    }
+
+    fn right_response(&mut self, key: KeyId, request: &Request, now: Duration, hit: Option<Reply>) -> Right {
+        let Key { group, kind, .. } = self.keys[key];
+        if self.is_refused(key) {
+            return Right::refusal(401);
+        }
+        if kind == Some(WrongKey::ReadOnly) && (matches!(request, Request::Page(_)) || key % 2 == 0) {
+            return Right::refusal(403);
+        }
+        match request {
+            Request::Page(number) => self.page_of(group, *number as usize, hit),
+            Request::Probe(id, probe) => {
+                let Some(pipeline) = self.pipelines.iter_mut().find(|pipeline| pipeline.id == *id) else {
+                    return Right::refusal(404);
+                };
+                if pipeline.group != group {
+                    return Right::refusal(403);
+                }
+                pipeline.settle(now);
+                pipeline.reading(*probe, now)
+            }
+        }
+    }
+
+    fn page_of(&self, group: usize, number: usize, hit: Option<Reply>) -> Right {
+        let flag = |fault: &Fault| self.group_flags.iter().any(|(_, of, flag)| *of == group && flag == fault);
+        let (over_limit, trial_expired) = (flag(&Fault::OverLimit), flag(&Fault::TrialExpired));
+        let all: Vec<&Pipeline> = self.of(group).collect();
+        let number = if matches!(hit, Some(Reply::Repeats)) { 1 } else { number };
+        let begin = ((number - 1) * self.page).min(all.len());
+        let end = (begin + self.page).min(all.len());
+        let mut items: Vec<Item> =
+            all[begin..end].iter().map(|pipeline| pipeline.item(over_limit, trial_expired)).collect();
+        let mut without_id = 0;
+        match hit {
+            Some(Reply::Hides(tenths)) => {
+                let hidden = (items.len() * tenths as usize).div_ceil(10);
+                items.truncate(items.len() - hidden);
+            }
+            Some(Reply::NoIds) => without_id = items.len().div_ceil(2),
+            _ => {}
+        }
+        let mut body = String::from(r#"{"data":{"items":["#);
+        let lacking = items.len() - without_id;
+        for (index, item) in items.iter().enumerate() {
+            let comma = if index > 0 { "," } else { "" };
+            let id = if index >= lacking { serde_json::Value::Null } else { item.id.as_str().into() };
+            let (name, project) =
+                (serde_json::Value::from(item.name.as_str()), serde_json::Value::from(item.project.as_str()));
+            let status = if item.paused { "paused" } else { "running" };
+            let mode = if item.bounded { "bounded" } else { "unbounded" };
+            let [created, updated] = [item.created, item.updated].map(|at| rfc3339(at as u64));
+            let _ = write!(
+                body,
+                r#"{comma}{{"id":{id},"name":{name},"project":{project},"topic":"{}","destination_type":"postgres","execution_mode":"{mode}","status":"{status}","group":{{"name":"group {group}","is_paid":false,"is_over_limit":{over_limit},"is_free_trial_expired":{trial_expired}}},"created_at":"{created}","updated_at":"{updated}"}}"#,
+                item.topic
+            );
+        }
+        let has_more = end < all.len() || matches!(hit, Some(Reply::Repeats));
+        let pagination = match hit {
+            Some(Reply::NoPagination) => "null".to_owned(),
+            _ => format!(r#"{{"has_more":{has_more},"page_number":{number},"total_count":{}}}"#, all.len()),
+        };
+        let _ = write!(body, r#"],"pagination":{pagination}}},"error":false,"error_message":null,"error_code":null}}"#);
+        items.truncate(lacking);
+        Right { status: 200, body, said: Some(Said::Page(items)) }
+    }
+}
+
+fn is_about_one(incident: &Incident) -> bool {
+    matches!(incident.fault, Fault::Reply { to: Target::Pipeline(_), .. })
+}
+
+/// The response of an API that nothing is wrong with.
+struct Right {
+    status: u16,
+    body: String,
+    said: Option<Said>,
+}
+
+impl Right {
+    fn refusal(status: u16) -> Self {
+        Self { status, body: refusal_body(status), said: None }
+    }
+
+    fn data(data: &str, said: Said) -> Self {
+        let body = format!(r#"{{"data":{data},"error":false,"error_message":null,"error_code":null}}"#);
+        Self { status: 200, body, said: Some(said) }
+    }
+}
+
+fn refusal_body(status: u16) -> String {
+    format!(r#"{{"data":null,"error":true,"error_message":"no","error_code":{status}}}"#)
+}
+
+type Wire = (u16, Vec<(&'static str, String)>, String);
+
+/// What comes instead of the right response; `None` if it comes as it is.
+fn damage(hit: Reply, right: &Right) -> Option<Wire> {
+    let wait = |seconds: u32| vec![("retry-after", seconds.to_string())];
+    let html = "<html><body>Sign in</body></html>".to_owned();
+    Some(match hit {
+        Reply::Status(status) => (status, Vec::new(), refusal_body(status)),
+        Reply::StatusAndWait(status, seconds) => (status, wait(seconds), refusal_body(status)),
+        Reply::Bare(status) => (status, Vec::new(), String::new()),
+        Reply::Foreign(status) => (status, vec![("content-type", "text/html".to_owned())], html),
+        Reply::ForeignAndWait(status, seconds) => (status, wait(seconds), html),
+        Reply::ErrorTrue(code) => (200, Vec::new(), refusal_body(code)),
+        Reply::Cut => (200, Vec::new(), right.body[..right.body.floor_char_boundary(right.body.len() / 2)].to_owned()),
+        Reply::WrongShape => (200, Vec::new(), r#"{"data":[1,2],"error":false}"#.to_owned()),
+        Reply::NullData => (200, Vec::new(), r#"{"data":null,"error":false}"#.to_owned()),
+        _ => return None,
+    })
+}
+
+fn nothing_of(request: &Request) -> Option<Said> {
+    match request {
+        Request::Page(_) => None,
+        Request::Probe(_, Probe::Status) => Some(Said::Status(StatusFacts::default())),
+        Request::Probe(_, Probe::Metrics) => Some(Said::Metrics(MetricsFacts::default())),
+        Request::Probe(_, Probe::DestinationHealth) => Some(Said::Health(HealthFacts::default())),
+    }
+}
+
+fn failed(request: Request, error: Error) -> Response {
+    match request {
+        Request::Page(number) => Response::Page(number, Err(error)),
+        Request::Probe(id, probe) => Response::Probe(id, api::ProbeResponse::failed(probe, error)),
+    }
+}
+
+impl Pipeline {
+    pub fn has(&self, is: Condition) -> bool {
+        self.conditions.iter().any(|active| active.is == is)
+    }
+
+    /// Since when it is so.
+    pub fn since(&self, is: Condition) -> Option<Duration> {
+        self.conditions.iter().filter(|active| active.is == is).map(|active| active.since).min()
+    }
+
+    pub fn phase(&self) -> Option<&'static str> {
+        use Condition as C;
+        let order = [
+            (C::Paused, Some("PAUSED")),
+            (C::Failed, Some("FAILED")),
+            (C::Deploying, Some("DEPLOYING")),
+            (C::StrangePhase, Some("UNKNOWN")),
+            (C::NoPhase, None),
+        ];
+        if self.bounded && self.has(C::Ended) {
+            return Some("STOPPED");
+        }
+        order.into_iter().find(|(is, _)| self.has(*is)).map_or(Some("RUNNING"), |(_, phase)| phase)
+    }
+
+    fn moves(&self) -> bool {
+        let stands = [Condition::Stalled, Condition::Quiet].into_iter().any(|is| self.has(is));
+        !stands && !matches!(self.phase(), Some("PAUSED" | "FAILED" | "DEPLOYING" | "STOPPED"))
+    }
+
+    fn rate(&self) -> f64 {
+        f64::from(10 + self.number % 50)
+    }
+
+    fn settle(&mut self, now: Duration) {
+        let seconds = now.saturating_sub(self.settled).as_secs_f64();
+        if self.moves() {
+            self.consumed += self.rate() * seconds;
+            if self.has(Condition::Drops) {
+                self.dropped += self.rate() * seconds / 10.0;
+            }
+        }
+        self.settled = now;
+    }
+
+    fn item(&self, over_limit: bool, trial_expired: bool) -> Item {
+        Item {
+            id: self.id.clone(),
+            name: self.name.clone(),
+            project: self.project.to_owned(),
+            paused: self.has(Condition::Paused),
+            bounded: self.bounded,
+            topic: TOPICS[self.number as usize % 2],
+            created: (EPOCH + self.created.as_secs()) as f64,
+            updated: (EPOCH + self.updated.as_secs()) as f64,
+            over_limit,
+            trial_expired,
+        }
+    }
+
+    fn reading(&self, probe: Probe, now: Duration) -> Right {
+        match probe {
+            Probe::Status => {
+                let replicas = f64::from(1 + self.number % 3);
+                let ready = if self.has(Condition::LacksReplicas) { 0.0 } else { replicas };
+                let start = (EPOCH + self.started.as_secs()) as f64;
+                let facts = StatusFacts {
+                    phase: self.phase(),
+                    replicas: Some(replicas),
+                    ready: Some(ready),
+                    start: Some(start),
+                };
+                let phase = match facts.phase {
+                    None => "null".to_owned(),
+                    Some("UNKNOWN") => "\"CRASHED\"".to_owned(),
+                    Some(phase) => format!("{phase:?}"),
+                };
+                let start = rfc3339(start as u64);
+                let data =
+                    format!(r#"{{"status":{phase},"replicas":{replicas},"ready":{ready},"start_time":"{start}"}}"#);
+                Right::data(&data, Said::Status(facts))
+            }
+            Probe::Metrics => {
+                let backlog = self.since(Condition::Backlog).map(|since| 20_000.0 + (now - since).as_secs() as f64);
+                let stalled = self.has(Condition::Stalled).then_some(100.0);
+                let lag = self.has(Condition::Lag).then_some(900_000.0);
+                let critical = self.has(Condition::LagCritical).then_some(4_000_000.0);
+                let consumed = self.consumed.floor();
+                let pending = backlog.or(stalled).unwrap_or(0.0);
+                let delay = critical.or(lag).unwrap_or(f64::from(self.number % 900));
+                let rate = if self.moves() { self.rate() } else { 0.0 };
+                let dropped = self.dropped.floor();
+                let height = (consumed / 7.0).floor();
+                let facts = MetricsFacts {
+                    consumed: Some(consumed),
+                    offset: Some(consumed + 5.0),
+                    height: Some(height),
+                    pending: Some(pending),
+                    delay_ms: Some(delay),
+                    rate: Some(rate),
+                    dropped: Some(dropped),
+                };
+                let data = format!(
+                    r#"{{"records_consumed":{consumed},"last_offset":{},"last_block_height":{height},"pending_records":{pending},"processing_delay_ms":{delay},"records_per_second":{rate},"normalization_errors":{dropped}}}"#,
+                    consumed + 5.0
+                );
+                Right::data(&data, Said::Metrics(facts))
+            }
+            Probe::DestinationHealth => {
+                let healthy = !self.has(Condition::Unhealthy);
+                let age = if self.has(Condition::CheckOld) { 7_200 } else { 0 };
+                let checked = EPOCH + now.as_secs() / 30 * 30 - age;
+                let facts = HealthFacts {
+                    healthy: Some(healthy),
+                    checked: Some(checked as f64),
+                    latency_ms: Some(12.0),
+                    reason: (!healthy).then_some("connection_refused"),
+                };
+                let error = if healthy { "null" } else { "\"connection refused\"" };
+                let checked = rfc3339(checked);
+                let data = format!(
+                    r#"{{"healthy":{healthy},"last_checked_at":"{checked}","latency_ms":12,"last_error":{error}}}"#
+                );
+                Right::data(&data, Said::Health(facts))
+            }
+        }
+    }
+}
+
+fn rfc3339(seconds: u64) -> String {
+    jiff::Timestamp::from_second(seconds as i64).expect("a time of this century").to_string()
+}
+
+/// By id, for comparing.
+pub fn by_id<'a>(pipelines: impl Iterator<Item = &'a Pipeline>) -> BTreeMap<&'a PipelineId, &'a Pipeline> {
+    pipelines.map(|pipeline| (&pipeline.id, pipeline)).collect()
+}
