@@ -5,10 +5,11 @@ mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::process::{Child, Command, Stdio};
 
 use common::alertmanager::{Alertmanager, Message, Receiver};
 use common::prometheus::Prometheus;
-use common::{Api, Exporter, KEY, eventually, of};
+use common::{Api, Exporter, KEY, Output, eventually, of};
 use goldrush_exporter::simulator::{Condition, Endpoint, Scenario};
 use regex::{Captures, Regex};
 use serde_json::{Value, json};
@@ -43,15 +44,20 @@ fn replaced(text: &str, from: &str, to: &str) -> String {
     text.replace(from, to)
 }
 
-/// Of an exporter that polls this API with the key in the file.
-fn environment(api: &Api, secrets: &tempfile::TempDir) -> Vec<(String, String)> {
+/// Of an exporter that polls this API with the key in the file. The teams own the first pipelines, one each.
+fn environment(api: &Api, secrets: &tempfile::TempDir, teams: &[&str]) -> Vec<(String, String)> {
     let mut environment = api.environment();
     environment.retain(|(name, _)| name != "GOLDRUSH_SERVICE_KEY");
     let key = secrets.path().join("service-key").to_str().unwrap().to_owned();
     environment.push(("GOLDRUSH_EXPORTER__ACCOUNTS__0__NAME".to_owned(), "prod".to_owned()));
     environment.push(("GOLDRUSH_EXPORTER__ACCOUNTS__0__SERVICE_KEY_FILE".to_owned(), key));
+    let ids = api.simulator.pipeline_ids(0);
+    for (index, (team, id)) in teams.iter().zip(ids).enumerate() {
+        environment.push((format!("GOLDRUSH_EXPORTER__POLICIES__{index}__PIPELINE_IDS__0"), id));
+        environment.push((format!("GOLDRUSH_EXPORTER__POLICIES__{index}__TEAM"), (*team).to_owned()));
+    }
     // Sixty times as fast as the default, as the rules are.
-    environment.push(("GOLDRUSH_EXPORTER__POLICIES__0__DEPLOYMENT".to_owned(), "15s".to_owned()));
+    environment.push((format!("GOLDRUSH_EXPORTER__POLICIES__{}__DEPLOYMENT", teams.len()), "15s".to_owned()));
     environment
 }
 
@@ -69,11 +75,11 @@ struct Watch {
 impl Watch {
     /// Of a fleet of three well pipelines. Returns when Prometheus has seen them.
     fn begin() -> Self {
-        Self::of(3)
+        Self::of(3, &[])
     }
 
-    /// Of so many well pipelines.
-    fn of(pipelines: usize) -> Self {
+    /// Of so many well pipelines, the first of which belong to these teams, one each.
+    fn of(pipelines: usize, teams: &[&str]) -> Self {
         let api = Api::healthy(pipelines);
         let receiver = Receiver::start();
         let secrets = tempfile::tempdir().unwrap();
@@ -81,14 +87,18 @@ impl Watch {
             ("service-key", KEY.to_owned()),
             ("slack-webhook-url", format!("http://{}/chat", receiver.address)),
             ("pagerduty-routing-key", "the routing key".to_owned()),
+            ("pagerduty-routing-key-data", "the routing key of data".to_owned()),
             ("goldrush-webhook-token", "the webhook token".to_owned()),
         ] {
             std::fs::write(secrets.path().join(name), content).unwrap();
         }
-        let exporter = Exporter::start(&[], &environment(&api, &secrets));
+        let exporter = Exporter::start(&[], &environment(&api, &secrets, teams));
         let config = replaced(&shipped("alertmanager.yml"), "/run/secrets", secrets.path().to_str().unwrap());
         let config =
             replaced(&config, "http://localhost:9095/goldrush", &format!("http://{}/webhook", receiver.address));
+        let switch = format!("http://{}/switch", receiver.address);
+        let config = replaced(&config, "http://localhost:9096/goldrush-watchdog", &switch);
+        let config = replaced(&config, "repeat_interval: 50s", "repeat_interval: 1s");
         let pager = format!("global:\n  pagerduty_url: http://{}/pager\n", receiver.address);
         let alertmanager = Alertmanager::start(&hastened(&replaced(&config, "global:\n", &pager)));
 
@@ -170,6 +180,19 @@ impl Watch {
         self.alertmanager.take(labels, Some(jiff::Timestamp::now()));
         self.told_of(name, "resolved", ours);
         self.paged("resolve", "from the test");
+    }
+
+    /// Waits until the dead man's switch has got another message.
+    #[track_caller]
+    fn hears_the_watchdog(&self) {
+        let heard = || self.receiver.messages().into_iter().filter(|message| message.path == "/switch");
+        let before = heard().count();
+        eventually("the dead man's switch hears the watchdog", || heard().count() > before);
+        for message in heard() {
+            let alerts = message.body["alerts"].as_array().unwrap();
+            let names: Vec<&Value> = alerts.iter().map(|alert| &alert["labels"]["alertname"]).collect();
+            assert_eq!((names, &message.body["status"]), (vec![&json!("GoldRushWatchdog")], &json!("firing")));
+        }
     }
 
     /// What the pager has got, without our own: action and summary.
@@ -306,7 +329,7 @@ fn a_read_only_key_is_one_page_although_every_pipeline_answers_403() {
     watch.paged("trigger", summary);
     // Every pipeline is forbidden, and that is no trouble of theirs.
     watch.prometheus.until(
-        "count(goldrush_pipeline_forbidden == 1) == 3 and on () (count(ALERTS) == 1) unless on () goldrush_pipeline_trouble",
+        "count(goldrush_pipeline_forbidden == 1) == 3 and on () (count(ALERTS{severity!='none'}) == 1) unless on () goldrush_pipeline_trouble",
     );
     watch.nothing_more_comes();
     watch.api.simulator.set_scenario(Scenario::Healthy);
@@ -347,7 +370,7 @@ fn a_stopped_exporter_pages_and_ends_no_other_page() {
 
     watch.exporter.signal("TERM");
     watch.exporter.ended();
-    let down = "No instance of the GoldRush exporter (goldrush) answers";
+    let down = "No instance of the GoldRush exporter (goldrush) responds";
     watch.paged("trigger", down);
     // Its series are gone, and so the alert ends. That must not look like a mended destination.
     watch.prometheus.until("absent(ALERTS{alertname='GoldRushDestinationUnhealthy'})");
@@ -358,7 +381,8 @@ fn a_stopped_exporter_pages_and_ends_no_other_page() {
     assert_eq!(watch.pages(), pages(&[("trigger", &unhealthy), ("trigger", down)]));
 
     let address = watch.exporter.address.clone();
-    watch.exporter = Exporter::start(&["--web.listen-address", &address], &environment(&watch.api, &watch.secrets));
+    watch.exporter =
+        Exporter::start(&["--web.listen-address", &address], &environment(&watch.api, &watch.secrets, &[]));
     watch.paged("resolve", down);
     let still = format!("ALERTS{{alertname='GoldRushDestinationUnhealthy',alertstate='firing',{}}}", of(&id));
     watch.prometheus.until(&still);
@@ -386,6 +410,7 @@ fn an_exporter_that_vanishes_from_service_discovery_pages_and_ends_no_other_page
     eventually("Alertmanager knows, too", || watch.alertmanager.alerts("GoldRushDestinationUnhealthy").is_empty());
     watch.nothing_more_comes();
     assert_eq!(watch.pages(), pages(&[("trigger", &unhealthy), ("trigger", absent)]));
+    watch.hears_the_watchdog();
 
     watch.prometheus.reload("prometheus.yml", &watch.prometheus_config);
     watch.paged("resolve", absent);
@@ -400,7 +425,7 @@ type Wrong = BTreeSet<(String, String)>;
 
 #[test]
 fn the_page_and_the_alerts_name_the_same_troubles() {
-    let watch = Watch::of(9);
+    let watch = Watch::of(9, &[]);
     let ids = watch.api.simulator.pipeline_ids(0);
     let set = |index: usize, endpoint, field: &str, value| {
         watch.api.simulator.update_pipeline(&ids[index], |pipeline| pipeline.answer_with(endpoint, field, value));
@@ -450,11 +475,121 @@ fn the_page_and_the_alerts_name_the_same_troubles() {
     };
     // Those that are not silenced by a worse one of the same cause.
     let active = || -> Wrong {
-        let alerts = watch.alertmanager.all_alerts().into_iter().filter(|it| it["status"]["state"] == "active");
+        let alerts = watch
+            .alertmanager
+            .all_alerts()
+            .into_iter()
+            .filter(|it| it["status"]["state"] == "active" && it["labels"]["alertname"] != "GoldRushWatchdog");
         let about = |labels: &Value| text(&labels["pipeline_id"]) + &text(&labels["about"]);
         alerts.map(|alert| (about(&alert["labels"]), text(&alert["labels"]["alertname"]))).collect()
     };
     eventually("the page names all", || page() == expected);
     eventually("the alerts name all", || active() == expected);
     assert_eq!(page(), expected);
+}
+
+#[test]
+fn a_page_reaches_the_owner_and_without_a_route_the_on_call() {
+    let watch = Watch::of(3, &["data", "platform"]);
+    let ids = watch.api.simulator.pipeline_ids(0);
+    let mut expected = BTreeMap::new();
+    for (id, key) in ids.iter().zip(["the routing key of data", "the routing key", "the routing key"]) {
+        watch.condition(id, Condition::DestinationDown(REFUSED));
+        expected.insert(id.clone(), key.to_owned());
+    }
+    let channels = || -> BTreeMap<String, BTreeSet<String>> {
+        let mut channels = BTreeMap::<String, BTreeSet<String>>::new();
+        for message in watch.receiver.messages().iter().filter(|message| message.path == "/chat") {
+            let title = message.body["attachments"][0]["title"].as_str().unwrap();
+            let channel = message.body["channel"].as_str().unwrap().to_owned();
+            channels.entry(channel).or_default().extend(ids.iter().filter(|id| title.contains(*id)).cloned());
+        }
+        channels
+    };
+    let told = BTreeMap::from([
+        ("#data-alerts".to_owned(), BTreeSet::from([ids[0].clone()])),
+        ("#goldrush-alerts".to_owned(), BTreeSet::from([ids[1].clone(), ids[2].clone()])),
+    ]);
+    eventually("each chat tells of its own", || channels() == told);
+    eventually("three pages", || watch.pages().len() == 3);
+    watch.nothing_more_comes();
+    let messages = watch.receiver.messages();
+    let triggers = messages.iter().filter_map(|message| Some((&message.body, page(message)?)));
+    let keys = triggers.filter(|(_, (_, summary))| summary != "from the test").map(|(body, _)| {
+        let details = &body["payload"]["custom_details"];
+        (details["pipeline_id"].as_str().unwrap().to_owned(), body["routing_key"].as_str().unwrap().to_owned())
+    });
+    assert_eq!(keys.collect::<BTreeMap<_, _>>(), expected);
+    assert_eq!(channels(), told);
+    let data = watch.told_of("GoldRushDestinationUnhealthy", "firing", |it| it["labels"]["pipeline_id"] == ids[0]);
+    assert_eq!(data["labels"]["team"], "data");
+    watch.hears_the_watchdog();
+}
+
+/// The blocks of a page of the documentation in that language.
+fn blocks<'a>(page: &'a str, language: &str) -> Vec<&'a str> {
+    let begin = format!("```{language}\n");
+    page.split(&begin).skip(1).map(|block| block.split("```").next().unwrap()).collect()
+}
+
+/// A command of the documentation in a shell that finds this exporter. Further arguments go to the end of the command.
+fn shell(command: &str) -> Command {
+    let program = Path::new(env!("CARGO_BIN_EXE_goldrush-exporter"));
+    let path = format!("{}:{}", program.parent().unwrap().display(), std::env::var("PATH").unwrap());
+    // It must be the exporter's process that the test ends.
+    let command = replaced(command.trim_end(), "goldrush-exporter", "exec goldrush-exporter") + " \"$@\"";
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &command, "sh"]).env_clear().env("PATH", path).stdin(Stdio::null());
+    shell
+}
+
+#[test]
+fn the_drill_of_the_documentation_pages_the_owner() {
+    let page = include_str!("../docs/drill.md");
+    let commands = blocks(page, "sh");
+    let [simulate, export, heal] = commands[..] else { panic!("{commands:?}") };
+    let mut simulation = shell(simulate);
+    simulation.args(["--simulator.listen-address", "127.0.0.1:0"]).stdout(Stdio::piped());
+    let mut simulation = Killed(simulation.spawn().unwrap());
+    let introduction = Output::follow(simulation.0.stdout.take().unwrap()).line("serves http://");
+    let api = introduction.split("http://").nth(1).unwrap().split('/').next().unwrap();
+
+    // On ports that are free, and as fast as the rules here.
+    let export = replaced(&replaced(export, "127.0.0.1:9878", api), " --web.listen-address :9879", "");
+    let mut exporter = shell(&export);
+    exporter.envs(common::FAST.iter().copied());
+    let exporter = Exporter::spawn(exporter);
+    let watch = Watch::begin();
+    let job = blocks(page, "yaml")[0];
+    let config = watch.prometheus_config.clone() + &replaced(job, "localhost:9879", &exporter.address);
+    watch.prometheus.reload("prometheus.yml", &config);
+
+    let summary = "The destination of pipeline \"DRILL\" is unhealthy";
+    assert!(page.contains(&format!("`{summary}`")));
+    let trigger = watch.paged("trigger", summary);
+    let details = &trigger["payload"]["custom_details"];
+    let told = (&trigger["routing_key"], &details["account"], &details["team"]);
+    assert_eq!(told, (&json!("the routing key of data"), &json!("drill"), &json!("data")));
+    assert!(details["firing"].as_str().unwrap().contains("account drill"), "{details}");
+
+    let heal = replaced(heal, "127.0.0.1:9878", api);
+    let healed = Command::new("sh").args(["-c", &heal]).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
+    assert!(healed.success());
+    watch.paged("resolve", summary);
+    drop((exporter, simulation));
+    watch.prometheus.until("absent(goldrush_up{account='drill'}) and on () up{job='drill'} == 0");
+    watch.prometheus.reload("prometheus.yml", &watch.prometheus_config);
+    // Nor does an alert take the end of the drill for an exporter that is gone.
+    watch.nothing_more_comes();
+    assert_eq!(watch.pages(), pages(&[("trigger", summary), ("resolve", summary)]));
+}
+
+/// A process that ends with the test.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }

@@ -163,10 +163,11 @@ const MACROS: &Values = &[("__rate_interval", "5s"), ("__range", "5m"), ("runboo
 /// The rules that are shipped, but what lasts for minutes there lasts for no time here: their `for`, their
 /// `keep_firing_for`, and the intervals of their groups.
 fn impatient_rules() -> String {
-    let rules = include_str!("../alerts/goldrush.rules.yml");
+    let slo = include_str!("../alerts/goldrush-slo.rules.yml").split_once("groups:\n").unwrap().1;
+    let rules = [include_str!("../alerts/goldrush.rules.yml"), slo].concat();
     let duration = Regex::new(r"(?m)^( *)(for|keep_firing_for|interval): \S+$").unwrap();
     duration
-        .replace_all(rules, |found: &Captures| {
+        .replace_all(&rules, |found: &Captures| {
             let (indentation, key) = (&found[1], &found[2]);
             format!("{indentation}{key}: {}", if key == "interval" { "1s" } else { "0s" })
         })

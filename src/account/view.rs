@@ -109,6 +109,17 @@ impl View {
         self.listing.latest().filter(|list| list.at.is_fresh(now, self.stale_after))
     }
 
+    /// How many pipelines each team has on duty, of those whose status has been read; without a team under "".
+    pub fn on_duty_by_team(&self) -> BTreeMap<&str, usize> {
+        let mut teams = BTreeMap::new();
+        for pipeline in self.pipelines.values().filter(|pipeline| !pipeline.is_off_duty()) {
+            if pipeline.probe(Probe::Status).read_at().is_some() {
+                *teams.entry(pipeline.team().unwrap_or_default()).or_default() += 1;
+            }
+        }
+        teams
+    }
+
     /// How many pipelines belong to no team; `None` where no policy names one, since nobody misses an owner there.
     pub fn unowned(&self) -> Option<usize> {
         let has_teams = self.policies.iter().any(|policy| policy.team.is_some());

@@ -35,6 +35,8 @@ impl Prometheus {
                 format!("--storage.tsdb.path={}", folder.join("data").display()),
                 format!("--web.listen-address={address}"),
                 "--web.enable-lifecycle".to_owned(),
+                // What is sent while Alertmanager is being looked for is lost until then.
+                "--rules.alert.resend-delay=10s".to_owned(),
             ]
         }))
     }

@@ -51,9 +51,11 @@ fn expressions_of_dashboard(name: &str) -> Vec<String> {
 
 /// Which family is needed by what.
 fn needs() -> BTreeMap<&'static str, String> {
-    let rules = crate::settings::parse(&read("alerts/goldrush.rules.yml"), FileFormat::Yaml).unwrap();
     let mut of_rules = Vec::new();
-    texts_of(&rules, "expr", &mut of_rules);
+    for file in ["alerts/goldrush.rules.yml", "alerts/goldrush-slo.rules.yml"] {
+        let rules = crate::settings::parse(&read(file), FileFormat::Yaml).unwrap();
+        texts_of(&rules, "expr", &mut of_rules);
+    }
     let of_dashboards = ["fleet", "pipeline", "exporter"].map(|name| (name, expressions_of_dashboard(name)));
     let word = Regex::new(r"\bgoldrush_[a-z_]+").unwrap();
     let mut needs = BTreeMap::new();
