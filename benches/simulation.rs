@@ -32,15 +32,7 @@ fn main() -> ExitCode {
         ),
     };
     println!("{}", campaign.coverage.report());
-    println!(
-        "{:.0} fleet-hours in {} histories: {} requests, {} scrapes, {} failures in {:.0} s",
-        campaign.hours,
-        campaign.histories,
-        campaign.requests,
-        campaign.scrapes,
-        campaign.failures.len(),
-        begin.elapsed().as_secs_f64()
-    );
+    println!("{} in {:?}", campaign.summary(), begin.elapsed());
     // A replay is one history, and no catalogue.
     let is_complete = number("--replay").is_some() || campaign.coverage.missing().is_empty();
     if campaign.failures.is_empty() && is_complete { ExitCode::SUCCESS } else { ExitCode::FAILURE }

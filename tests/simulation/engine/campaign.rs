@@ -37,6 +37,14 @@ impl Campaign {
         campaign
     }
 
+    pub fn summary(&self) -> String {
+        let Self { hours, histories, requests, scrapes, failures, .. } = self;
+        let failures = failures.len();
+        format!(
+            "{hours:.0} fleet-hours, {histories} histories, {requests} requests, {scrapes} scrapes, {failures} failures"
+        )
+    }
+
     pub fn live(&mut self, history: History) {
         self.histories += 1;
         self.hours += f64::from(history.setup.accounts) * history.length as f64 / 3_600.0;
