@@ -5,7 +5,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use goldrush_exporter::account::{Account, ReadAgain, Settings};
 use goldrush_exporter::config::{Config, ConfigFile};
-use goldrush_exporter::fleet::{AccountHandle, Fleet};
+use goldrush_exporter::fleet::{self, AccountHandle, Fleet};
 
 use super::clock::Clock;
 use super::history::Knobs;
@@ -20,6 +20,8 @@ pub struct Daemon {
 /// What drives one account.
 pub struct Driver {
     pub handle: AccountHandle,
+    /// The right to drive it.
+    pub right: fleet::Driver,
     pub settings: Settings,
     /// The key that requests are sent with.
     pub key: KeyId,
@@ -73,7 +75,8 @@ impl Daemon {
             let settings = Settings::of(&config, account);
             let core = Account::new(settings.clone(), moment.wall, rng.fork(), moment);
             let handle = fleet.insert(&account.name, core);
-            Driver { handle, settings, key: world.files[index], generation: 1, epoch: 0, wake: None }
+            let right = handle.hand_over(|_| {});
+            Driver { handle, right, settings, key: world.files[index], generation: 1, epoch: 0, wake: None }
         };
         let accounts = config.accounts.iter().enumerate().map(start).collect();
         Self { fleet, knobs, accounts }
@@ -96,7 +99,7 @@ impl Daemon {
             driver.generation += 1;
             driver.epoch += 1;
             let key = ReadAgain { loaded_at: now.wall, is_another };
-            driver.handle.change(|account| account.reconfigure(settings, key, now));
+            driver.right = driver.handle.hand_over(|account| account.reconfigure(settings, key, now));
             changed.push((index, is_another));
         }
         changed

@@ -29,7 +29,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use goldrush_exporter::account::{Event, KeyState, Next, Sent, View};
 use goldrush_exporter::api::{Error, Operation, Request, Response};
-use goldrush_exporter::exposition::{Format, fleet_text};
+use goldrush_exporter::exposition::{Format, Selection, fleet_text};
 
 use clock::Clock;
 use coverage::Coverage;
@@ -246,7 +246,7 @@ impl Simulation {
             let now = self.scene.clock.moment().monotonic;
             let driver = &mut self.scene.daemon.accounts[account];
             driver.wake = None;
-            match driver.handle.next(now) {
+            match driver.right.next(now) {
                 Next::Send(request, sent) => {
                     let (epoch, key) = (driver.epoch, driver.key);
                     (account, &request, self.scene.clock.awake).hash(&mut self.digest);
@@ -313,7 +313,7 @@ impl Simulation {
             coverage.note("late response of an old key");
         }
         let driver = &self.scene.daemon.accounts[account];
-        let events = driver.handle.answered(sent, response, moment);
+        let events = driver.right.answered(sent, response, moment);
         for event in &events {
             match event {
                 Event::PipelineIsNew(_) => coverage.note("pipeline is new"),
@@ -446,7 +446,7 @@ impl Simulation {
         let moment = self.scene.clock.moment();
         let fleet = &self.scene.daemon.fleet;
         let read = |format: Format| {
-            let text = fleet_text(fleet, moment, format);
+            let text = fleet_text(fleet, &Selection::full(), moment, format);
             let picture = Picture::read(&text, format == Format::OpenMetrics).map_err(|what| ("well-formed", what));
             picture.map(|picture| (picture, text))
         };

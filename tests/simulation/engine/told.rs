@@ -209,6 +209,8 @@ impl Told {
                     Some(Said::Page(_)) | None => {}
                 }
             }
+            // Without `poll.usage` none is sent.
+            Request::Usage => {}
         }
     }
 

@@ -349,6 +349,7 @@ impl World {
                 (_, Request::Page(_)) | (Target::List, _) => false,
                 _ if with.is_of_list_only() => false,
                 (Target::Everything, _) => true,
+                (_, Request::Usage) => false,
                 (Target::Status, Request::Probe(_, probe)) => *probe == Probe::Status,
                 (Target::Metrics, Request::Probe(_, probe)) => *probe == Probe::Metrics,
                 (Target::DestinationHealth, Request::Probe(_, probe)) => *probe == Probe::DestinationHealth,
@@ -385,6 +386,8 @@ impl World {
                 pipeline.settle(now);
                 pipeline.reading(*probe, now)
             }
+            // No key is offered it.
+            Request::Usage => Right::refusal(403),
         }
     }
 
@@ -481,7 +484,7 @@ fn damage(hit: Reply, right: &Right) -> Option<Wire> {
 
 fn nothing_of(request: &Request) -> Option<Said> {
     match request {
-        Request::Page(_) => None,
+        Request::Page(_) | Request::Usage => None,
         Request::Probe(_, Probe::Status) => Some(Said::Status(StatusFacts::default())),
         Request::Probe(_, Probe::Metrics) => Some(Said::Metrics(MetricsFacts::default())),
         Request::Probe(_, Probe::DestinationHealth) => Some(Said::Health(HealthFacts::default())),
@@ -492,6 +495,7 @@ fn failed(request: Request, error: Error) -> Response {
     match request {
         Request::Page(number) => Response::Page(number, Err(error)),
         Request::Probe(id, probe) => Response::Probe(id, api::ProbeResponse::failed(probe, error)),
+        Request::Usage => Response::Usage(Err(error)),
     }
 }
 

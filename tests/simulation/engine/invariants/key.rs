@@ -66,6 +66,7 @@ impl Invariant for DeadKey {
                     Request::Probe(id, probe) => {
                         return Err(format!("{probe} of {id} is sent with a key that is refused"));
                     }
+                    Request::Usage => return Err("usage is requested with a key that is refused".to_owned()),
                 }
                 let most = 1 + allowed(now - known.counts_from);
                 if known.sent > most {
