@@ -370,7 +370,7 @@ fn a_stopped_exporter_pages_and_ends_no_other_page() {
 
     watch.exporter.signal("TERM");
     watch.exporter.ended();
-    let down = "No instance of the GoldRush exporter (goldrush) answers";
+    let down = "No instance of the GoldRush exporter (goldrush) responds";
     watch.paged("trigger", down);
     // Its series are gone, and so the alert ends. That must not look like a mended destination.
     watch.prometheus.until("absent(ALERTS{alertname='GoldRushDestinationUnhealthy'})");

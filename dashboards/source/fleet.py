@@ -181,6 +181,42 @@ TABLES = [
     ),
 ]
 
+SLOS = [
+    row("Service level objectives"),
+    table(
+        "Objectives",
+        [
+            target(f"1 - avg by (account, team, slo) (avg_over_time(goldrush:slo_bad:ratio{{{ACCOUNT}}}[$__range]))", table=True),
+            target(f"avg by (account, team, slo) (goldrush:slo_bad:ratio{{{ACCOUNT}}} * 0"
+                   " + on (slo) group_left () avg by (slo) (goldrush:slo_objective:ratio))", table=True),
+            target(f"max by (account, team, slo) (goldrush:slo_burn:rate1h{{{ACCOUNT}}})", table=True),
+            target(f"max by (account, team, slo) (goldrush:slo_burn:rate3d{{{ACCOUNT}}})", table=True),
+        ],
+        [
+            ("slo", "Objective", {}),
+            ("account", "account", {"custom.width": 100}),
+            ("team", "Team", {"custom.width": 100}),
+            ("Value #A", "Reached", {"unit": "percentunit", "decimals": 2, "custom.width": 90}),
+            ("Value #B", "Wanted", {"unit": "percentunit", "decimals": 2, "custom.width": 90}),
+            ("Value #C", "Burn, 1 h", {
+                "decimals": 1, "thresholds": steps("green", (1, "orange"), (14.4, "red")),
+                "custom.cellOptions": {"type": "color-text"}, "custom.width": 90}),
+            ("Value #D", "Burn, 3 d", {
+                "decimals": 1, "thresholds": steps("green", (1, "orange")), "custom.cellOptions": {"type": "color-text"},
+                "custom.width": 90}),
+        ],
+        width=12, height=8, sort=[("Burn, 1 h", True)],
+        description="Reached: over the time range, without the time in which nothing could be read. A burn rate of 1 uses up the "
+                    "error budget of 30 days in 30 days. Empty: alerts/goldrush-slo.rules.yml is not loaded.",
+    ),
+    graph(
+        "Error budget burn, 1 h",
+        [target(f"max by (account, team, slo) (goldrush:slo_burn:rate1h{{{ACCOUNT}}})", "{{slo}} {{account}} {{team}}")],
+        width=12, height=8, unit="short", min=0, thresholds=steps("transparent", (14.4, "red")),
+        description="How many times as fast as the objective allows. Line: the threshold of GoldRushErrorBudgetFastBurn.",
+    ),
+]
+
 TRENDS = [
     row("Trends"),
     graph(
@@ -275,7 +311,7 @@ def build():
     """The dashboard's JSON."""
     return dashboard(
         FLEET, "GoldRush / Fleet", "All pipelines of the chosen accounts: what is wrong, and where.",
-        [*TRIAGE, *TABLES, *TRENDS, *EVERY],
+        [*TRIAGE, *TABLES, *SLOS, *TRENDS, *EVERY],
         variables=[*common_variables(multi=True), RUNBOOKS_VARIABLE],
         annotations=[alert_annotation(OF_PIPELINES)],
         links=links(PIPELINE, EXPORTER),

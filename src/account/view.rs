@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Credential, Histogram, ListSummary, Listing, Pipeline, Usage};
-use crate::api::{Operation, PipelineId, Reason, UnknownField};
+use crate::api::{Operation, PipelineId, Probe, Reason, UnknownField};
 use crate::moment::Moment;
 
 /// An account as it is now. Cheap to make for each scrape: pipelines are shared until one changes.
@@ -102,6 +102,17 @@ impl View {
     /// The latest list, unless it is older than a reading may be.
     pub fn list_fresh(&self, now: Moment) -> Option<&ListSummary> {
         self.listing.latest().filter(|list| list.at.is_fresh(now, self.stale_after))
+    }
+
+    /// How many pipelines each team has on duty, of those whose status has been read; without a team under "".
+    pub fn on_duty_by_team(&self) -> BTreeMap<&str, usize> {
+        let mut teams = BTreeMap::new();
+        for pipeline in self.pipelines.values().filter(|pipeline| !pipeline.is_off_duty()) {
+            if pipeline.probe(Probe::Status).read_at().is_some() {
+                *teams.entry(pipeline.team().unwrap_or_default()).or_default() += 1;
+            }
+        }
+        teams
     }
 
     /// How long after `now` the account will look different without a response: when something becomes older than

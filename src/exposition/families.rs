@@ -251,6 +251,16 @@ pub const FAMILIES: &[Family] = &[
         s.value(a.list().map(|_| a.view.pipelines.len() as f64));
     }),
     account(
+        "goldrush_team_pipelines",
+        "Pipelines on duty whose status has been read since the start, by the team that owns them (empty: none).",
+        &["team"],
+        |a, s| {
+            for (team, pipelines) in a.list().iter().flat_map(|_| a.view.on_duty_by_team()) {
+                s.labelled(&[("team", team)], Some(pipelines as f64));
+            }
+        },
+    ),
+    account(
         "goldrush_discovery_last_success_timestamp_seconds",
         "Unix time at which the list of pipelines last succeeded as a whole.",
         &[],
@@ -428,7 +438,7 @@ pub const FAMILIES: &[Family] = &[
     pipeline(
         "goldrush_pipeline_info",
         "Always 1; what the pipeline is, as of the last poll.",
-        &["topic", "chain", "destination_type", "execution_mode", "group"],
+        &["topic", "chain", "destination_type", "execution_mode", "group", "team"],
         |p, s| {
             let Some(listed) = p.listed() else { return };
             let labels = [
@@ -437,6 +447,7 @@ pub const FAMILIES: &[Family] = &[
                 ("destination_type", listed.destination_type.as_deref().unwrap_or_default()),
                 ("execution_mode", listed.execution_mode.as_str()),
                 ("group", listed.group.as_ref().map(|group| group.label()).unwrap_or_default()),
+                ("team", p.pipeline.team().unwrap_or_default()),
             ];
             s.labelled(&labels, Some(1.0));
         },

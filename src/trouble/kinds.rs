@@ -164,7 +164,7 @@ kinds! {
             per: ACCOUNT,
             summary: "The ServiceKey of account {{ $labels.account }} is refused (401)",
             description: concat!(
-                "GoldRush answers 401 to account {{ $labels.account }}: the ServiceKey is missing, malformed or \
+                "GoldRush returns 401 to account {{ $labels.account }}: the ServiceKey is missing, malformed or \
                  revoked. The key in use was loaded at {{ with ",
                 of_account!("goldrush_service_key_loaded_timestamp_seconds"),
                 " }}{{ . | first | value | humanizeTimestamp }}{{ else }}an unknown time{{ end }}. None of its \
@@ -189,7 +189,7 @@ kinds! {
             per: ACCOUNT,
             summary: "The credential of account {{ $labels.account }} is not a ServiceKey (403)",
             description: concat!(
-                "GoldRush answers 403 to the list of pipelines of account {{ $labels.account }}: the credential is a \
+                "GoldRush returns 403 for the list of pipelines of account {{ $labels.account }}: the credential is a \
                  read-only API key. It was loaded at {{ with ",
                 of_account!("goldrush_service_key_loaded_timestamp_seconds"),
                 " }}{{ . | first | value | humanizeTimestamp }}{{ else }}an unknown time{{ end }}. Put a ServiceKey \
@@ -280,8 +280,7 @@ kinds! {
             per: ACCOUNT,
             summary: "No probe of any pipeline of account {{ $labels.account }} succeeds",
             description: "No probe of account {{ $labels.account }} has succeeded for more than 5 minutes. Its \
-                          pipelines (with shards: those of one instance) are not being watched. What pages about them \
-                          already goes on.",
+                          pipelines (with shards: those of one instance) are not being watched. Pages about them that are already out stay open.",
             dashboard: EXPORTER_DASHBOARD,
         }),
     }
@@ -341,7 +340,7 @@ kinds! {
             description: concat!(
                 "Pipeline ",
                 named!(),
-                " is FAILED. It does not heal by itself.{{ with ",
+                " is FAILED. It does not recover by itself.{{ with ",
                 of_pipeline!("goldrush_pipeline_start_time_seconds"),
                 " }} Its worker started at {{ . | first | value | humanizeTimestamp }}.{{ end }}",
             ),
@@ -421,8 +420,8 @@ kinds! {
                 r#"printf "max by (pipeline_id) (goldrush_pipeline_pending_records"#,
                 r#"{job=%q,account=%q,pipeline_id=%q}) > 0" "#,
                 "$labels.job $labels.account $labels.pipeline_id | query",
-                " }}{{ . | first | value | humanize }} records wait in its buffer.{{ else }}Another pipeline reads on \
-                 from the same topic.{{ end }}{{ else }}. It cannot be read now.{{ end }}",
+                " }}{{ . | first | value | humanize }} records are waiting in its buffer.{{ else }}Another pipeline \
+                 still reads from the same topic.{{ end }}{{ else }}. It cannot be read now.{{ end }}",
             ),
             dashboard: PIPELINE_DASHBOARD,
         }),
@@ -488,7 +487,7 @@ kinds! {
             per: ACCOUNT,
             summary: "Account {{ $labels.account }} has more pipelines than max_pipelines",
             description: "Account {{ $labels.account }} has more pipelines than max_pipelines allows, so some of them \
-                          are not polled. No alert tells of those.",
+                          are not polled. No alert covers those.",
             dashboard: FLEET_DASHBOARD,
         }),
     }
@@ -562,13 +561,14 @@ kinds! {
             keep_firing_for: Some("5m"),
             also: &[],
             per: PIPELINE,
-            summary: r#"The backlog of pipeline "{{ $labels.pipeline }}" grows"#,
+            summary: r#"The backlog of pipeline "{{ $labels.pipeline }}" is growing"#,
             description: concat!(
                 "{{ with ",
                 of_pipeline!("goldrush_pipeline_pending_records"),
                 " }}{{ . | first | value | humanize }}{{ else }}Many{{ end }} records of pipeline ",
                 named!(),
-                " wait to be written, and they become more. The destination takes less than the chain gives.",
+                " are waiting to be written, and the backlog is growing. The destination accepts fewer records than \
+                 the chain produces.",
             ),
             dashboard: PIPELINE_DASHBOARD,
         }),
@@ -664,7 +664,7 @@ kinds! {
             description: concat!(
                 "Pipeline ",
                 named!(),
-                " is listed, but answers 403: it belongs to another group. It is not being watched.",
+                " is listed, but the API returns 403 for it: it belongs to another group and is not being watched.",
             ),
             dashboard: PIPELINE_DASHBOARD,
         }),
@@ -714,13 +714,13 @@ kinds! {
                 r#"{job=%q,account=%q,team=%q,kind=\"readings_stale\"}))" "#,
                 "$labels.job $labels.account $labels.team | query",
                 " }}{{ . | first | value }}{{ end }} pipeline(s) of account {{ $labels.account }} have no fresh \
-                 reading of every probe. Alerts that need it are blind for them.{{ with ",
+                 reading of every probe. Alerts that need these readings cannot fire for them.{{ with ",
                 r#"printf "topk(1, group by (pipeline_id) (goldrush_pipeline_probe_success"#,
                 r#"{job=%q,account=%q,probe=\"status\"} == 1 "#,
                 r#"unless on (job, account, pipeline_id) goldrush_pipeline_phase "#,
                 r#"and on (job, account, pipeline_id) goldrush_pipeline_trouble{team=%q,kind=\"readings_stale\"}))" "#,
                 "$labels.job $labels.account $labels.team | query",
-                r#" }} The answers about {{ . | first | label "pipeline_id" }}, for one, come without a phase."#,
+                r#" }} The responses about {{ . | first | label "pipeline_id" }}, for example, have no phase."#,
                 "{{ else }}{{ with ",
                 r#"printf "bottomk(1, min by (pipeline_id, probe) ("#,
                 r#"(goldrush_pipeline_probe_last_success_timestamp_seconds{job=%q,account=%q} "#,

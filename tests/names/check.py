@@ -38,10 +38,11 @@ def problems_of_text(path, alerts_by_name, exposition):
 
 def main():
     """Prints all problems; answers the exit status."""
-    groups = yaml.safe_load(alerts.RULES.read_text())["groups"]
+    groups = [group for file in alerts.RULES for group in yaml.safe_load(file.read_text())["groups"]]
     rules = [rule for group in groups for rule in group["rules"]]
     by_name = {rule["alert"]: rule for rule in rules if "alert" in rule}
-    exposition = Exposition(sys.stdin.read(), {rule["record"] for rule in rules if "record" in rule})
+    records = {rule["record"]: set(rule.get("labels", {})) for rule in rules if "record" in rule}
+    exposition = Exposition(sys.stdin.read(), records)
     dashboards = Dashboards()
     problems = [] if exposition.values else ["there is no sample in the exposition"]
     problems += alerts.problems(groups, by_name, exposition, dashboards)

@@ -28,7 +28,7 @@ REPLACED = re.compile(r',\s*"(\w+)",\s*"(?:[^"\\]|\\.)*",\s*"(\w*)",\s*"(?:[^"\\
 
 
 class Exposition:
-    """The sample names of a classic exposition, with their labels and the values of these; and names of recording rules."""
+    """The sample names of a classic exposition, with their labels and the values of these; and recording rules, with the labels that they set."""
 
     def __init__(self, text, records):
         self.families = set(re.findall(r"^# TYPE (\S+)", text, re.M))
@@ -40,6 +40,7 @@ class Exposition:
                 for name, value in re.findall(r'(\w+)="((?:[^"\\]|\\.)*)"', sample[2] or ""):
                     labels[name].add(value)
         self.labels = {label for labels in self.values.values() for label in labels} | TARGET_LABELS | OPTIONAL_LABELS
+        self.labels |= {label for labels in records.values() for label in labels}
         self.records = records
         # (kind, severity, alert) as the exporter says them.
         self.kinds = {
