@@ -13,7 +13,7 @@ use common::{Peer, cpu_ms, judge, median, ms, option};
 use futures_util::{StreamExt as _, stream};
 use goldrush_exporter::account::{Account, Settings};
 use goldrush_exporter::config::Config;
-use goldrush_exporter::exposition::{Encoding, Exposition, Format};
+use goldrush_exporter::exposition::{Encoding, Exposition, Format, Part};
 use goldrush_exporter::fleet::Fleet;
 use goldrush_exporter::moment::Moment;
 use goldrush_exporter::poller::Poller;
@@ -130,7 +130,7 @@ fn detection(runtime: &Runtime) {
             }
             tokio::time::sleep(Duration::from_millis(7)).await;
             let body: Vec<u8> =
-                exposition.scrape(Format::Classic, Encoding::Identity).await.unwrap().flatten().collect();
+                exposition.scrape(Format::Classic, Encoding::Identity, &Part::Whole).await.unwrap().flatten().collect();
             let text = String::from_utf8(body).unwrap();
             let shown: Vec<&str> =
                 text.lines().filter(|line| line.starts_with("goldrush_pipeline_destination_error{")).collect();

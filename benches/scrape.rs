@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use common::{CLASSIC, OPENMETRICS, Peer, Picture, Prometheus, get, judge, median, ms, option};
-use goldrush_exporter::exposition::{Encoding, Exposition, Format};
+use goldrush_exporter::exposition::{Encoding, Exposition, Format, Part};
 
 fn main() {
     let pipelines = option("--pipelines", 10_000);
@@ -119,7 +119,10 @@ fn growth() {
         let costs = (1..4).map(|round| {
             picture.poll_all(round);
             std::thread::sleep(Duration::from_millis(1100));
-            common::cpu_ms(|| runtime.block_on(exposition.scrape(Format::OpenMetrics, Encoding::Gzip)).unwrap()).1
+            common::cpu_ms(|| {
+                runtime.block_on(exposition.scrape(Format::OpenMetrics, Encoding::Gzip, &Part::Whole)).unwrap()
+            })
+            .1
         });
         median(costs.collect())
     });

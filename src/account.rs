@@ -4,6 +4,7 @@
 //! transaction: readers who take a [`View`] see all of a response or nothing of it. What a 401 leads to stands in
 //! `judge_key`; where the truth about the key is kept, in `credential`.
 
+mod backfill;
 mod backoff;
 mod budget;
 mod credential;
@@ -28,6 +29,7 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+pub use backfill::{Backfill, FellBack};
 pub use budget::Budget;
 pub use credential::{Credential, KeyState};
 pub use event::{Event, PipelineName};
@@ -210,7 +212,7 @@ impl Account {
         }
         for (id, pipeline) in &mut self.pipelines {
             let policy = settings.policy(id, pipeline.listed());
-            Arc::make_mut(pipeline).set_policy(policy);
+            Arc::make_mut(pipeline).set_policy(policy, now);
             self.schedule.insert(id, now.monotonic, |_| false);
         }
         self.in_flight.clear();
@@ -238,7 +240,9 @@ impl Account {
                     .map(|until| now.after(until.saturating_duration_since(now.monotonic))),
             },
             read_at: self.read_at,
+            credits_run_out: self.settings.account.credits_run_out,
             usage: self.usage.clone(),
+            policies: self.settings.policies.clone(),
             pipelines: self.pipelines.clone(),
         }
     }
@@ -357,7 +361,7 @@ impl Account {
         match response {
             Response::Page(_, page) => self.take_page(page, now, &mut events),
             Response::Probe(id, response) => self.take_probe(&id, response, sent, now, &mut events),
-            Response::Usage(response) => self.take_usage(response, now),
+            Response::Usage(response) => self.take_usage(response, now, &mut events),
         }
         events
     }
@@ -479,12 +483,12 @@ impl Account {
     }
 
     /// Nothing follows from it for the key, the list or the pipelines.
-    fn take_usage(&mut self, response: Result<api::Usage, Error>, now: Moment) {
+    fn take_usage(&mut self, response: Result<api::Usage, Error>, now: Moment, events: &mut Vec<Event>) {
         if let Ok(usage) = &response {
             self.requests.count_unknown(usage.unknown_fields());
         }
         // It may have been switched off meanwhile.
-        self.usage.iter_mut().for_each(|usage| usage.observe(response.clone(), now));
+        events.extend(self.usage.as_mut().and_then(|usage| usage.observe(response, now)));
     }
 
     fn take_page(&mut self, page: Result<ListPage, Error>, now: Moment, events: &mut Vec<Event>) {

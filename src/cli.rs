@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
 
 use crate::logging::LogFormat;
+use crate::routes::TARGETS_PATH;
 use crate::simulator::Scenario;
 
 /// `--version` in the words of Prometheus' exporters.
@@ -98,6 +99,15 @@ pub struct Flags {
         global = true
     )]
     pub telemetry_path: String,
+    /// Maximum size of each target that /sd lists, uncompressed: a larger exposition is listed in parts
+    #[arg(
+        long = "web.sd-target-size",
+        value_name = "SIZE",
+        default_value = "8MiB",
+        value_parser = size,
+        global = true
+    )]
+    pub target_size: usize,
     /// Enable POST /-/reload
     #[arg(long = "web.enable-lifecycle", global = true)]
     pub enable_lifecycle: bool,
@@ -159,10 +169,22 @@ fn telemetry_path(text: &str) -> Result<String, String> {
     if !text.starts_with('/') || !text.chars().all(plain) {
         return Err("expected a path such as /metrics".to_owned());
     }
-    if text == "/" || text.starts_with("/-/") || text.starts_with("/api/") {
+    if text == "/" || text == TARGETS_PATH || text.starts_with("/-/") || text.starts_with("/api/") {
         return Err("reserved (expected a path such as /metrics)".to_owned());
     }
     Ok(text.to_owned())
+}
+
+/// Smaller parts would be headings and little else.
+const SMALLEST_TARGET: usize = 64 * 1024;
+
+fn size(text: &str) -> Result<usize, String> {
+    let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("", 1)];
+    let parse = |(unit, bytes): (&str, usize)| {
+        text.strip_suffix(unit)?.parse::<u32>().ok()?.try_into().ok().map(|n: usize| n.saturating_mul(bytes))
+    };
+    let size = units.into_iter().find_map(parse).filter(|size| *size >= SMALLEST_TARGET);
+    size.ok_or_else(|| "expected a size of at least 64KiB, such as 8MiB".to_owned())
 }
 
 fn log_level(text: &str) -> Result<LevelFilter, String> {
@@ -184,8 +206,19 @@ mod tests {
     }
 
     #[test]
+    fn sizes() {
+        assert_eq!(
+            ["64KiB", "65536", "8MiB", "1GiB"].map(|text| size(text).unwrap()),
+            [1 << 16, 1 << 16, 8 << 20, 1 << 30]
+        );
+        for refused in ["", "8", "8MB", "-8MiB", "1.5MiB", "MiB", "8 MiB", "63KiB", "99999999999GiB"] {
+            assert!(size(refused).is_err(), "{refused}");
+        }
+    }
+
+    #[test]
     fn paths_with_another_use_are_refused() {
-        for refused in ["metrics", "/", "/-/healthy", "/api/v1", "/{x}", "/a b", ""] {
+        for refused in ["metrics", "/", "/-/healthy", "/api/v1", "/{x}", "/a b", "/sd", ""] {
             assert!(telemetry_path(refused).is_err(), "{refused}");
         }
         assert_eq!(telemetry_path("/goldrush/metrics").as_deref(), Ok("/goldrush/metrics"));

@@ -6,6 +6,7 @@ mod account;
 mod effective;
 mod environment;
 mod filter;
+mod metrics;
 mod origins;
 mod policy;
 mod poll;
@@ -24,12 +25,14 @@ use crate::settings;
 pub use crate::settings::ConfigError;
 pub use account::Account;
 pub use filter::Filter;
+pub use metrics::{Metrics, Names, Profile, States};
 pub use policy::Policy;
 pub use poll::Poll;
 pub use shard::Shard;
 pub use source::{ConfigFile, ConfigSource};
 
 pub(crate) use settings::LONGEST;
+pub(crate) use shard::fnv1a;
 
 use origins::Origins;
 use sections::Sections;
@@ -46,6 +49,8 @@ pub struct Config {
     pub accounts: Vec<Account>,
     /// Thresholds and owners of pipelines; the first that matches applies (`policies`).
     pub policies: Vec<Policy>,
+    /// Which metrics are exposed (`metrics`).
+    pub metrics: Metrics,
     /// Which part of the pipelines is polled here (`shard`).
     pub shard: Shard,
     /// A longer list of pipelines is truncated (`max_pipelines`).
@@ -72,6 +77,7 @@ impl Config {
     fn check(sections: Sections, origins: &Origins<'_>) -> Result<Self, ConfigError> {
         let Sections { accounts, policies, max_pipelines, .. } = sections;
         let (Section(api), Section(poll), Section(shard)) = (sections.api, sections.poll, sections.shard);
+        let metrics = sections.metrics.0.settled(|path| origins.error(path, String::new()).origin);
         let base_url = BaseUrl::parse(&api.base_url, api.allow_http)
             .map_err(|error| origins.error("api.base_url", format!("api.base_url {error}")))?;
         if poll.usage.is_some() && !base_url.has_usage() {
@@ -100,7 +106,7 @@ impl Config {
             connections: api::ConnectionLimits::default(),
         };
         let accounts = account::accounts_of(accounts, origins)?;
-        Ok(Self { api, poll, accounts, policies, shard, max_pipelines })
+        Ok(Self { api, poll, accounts, policies, metrics, shard, max_pipelines })
     }
 
     /// What is possible but probably a mistake; one sentence each.

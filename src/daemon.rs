@@ -21,7 +21,7 @@ use tracing::{error, info, warn};
 use crate::account::{Account, ReadAgain, Settings};
 use crate::api::{Client, ClientError};
 use crate::config::{self, Config, ConfigError, ConfigSource};
-use crate::exposition::Exposition;
+use crate::exposition::{Exposition, Selection};
 use crate::fleet::Fleet;
 use crate::http::{Access, Server};
 use crate::moment::Moment;
@@ -67,6 +67,8 @@ pub struct Options {
     pub config: ConfigSource,
     /// Where `/metrics` is.
     pub telemetry_path: String,
+    /// No target of service discovery has more bytes.
+    pub target_size: usize,
     /// Whether `POST /-/reload` is allowed.
     pub enable_lifecycle: bool,
     /// What `--web.config.file` says.
@@ -88,7 +90,11 @@ struct Prepared {
 async fn prepare(config: &Config, account: &config::Account) -> Result<Prepared, Error> {
     let keys = KeyHolder::load(account.key.clone()).await;
     let keys = keys.map_err(|error| Error::Key(account.name.clone(), error))?;
-    Ok(Prepared { account: account.clone(), client: Client::new(config.api.clone())?, keys })
+    // It reads the trusted certificates.
+    let settings = config.api.clone();
+    let client = spawn_blocking(move || Client::new(settings)).await;
+    let client = client.map_err(|error| Error::System("set up the HTTP client", io::Error::other(error)))??;
+    Ok(Prepared { account: account.clone(), client, keys })
 }
 
 /// One poller for each account, ready to run.
@@ -126,7 +132,8 @@ fn start(config: &Config, fleet: &Fleet, prepared: Prepared, before: Option<KeyI
 pub async fn run(options: Options, config: Config, listeners: Vec<TcpListener>) -> Result<(), Error> {
     // Signals first: one that comes while keys are read must not be lost.
     let Signals { mut term, mut interrupt, mut hangup } = Signals::new()?;
-    config.warnings().iter().for_each(|warning| warn!("{warning}"));
+    let selection = Selection::of(&config.metrics)?;
+    config.warnings().iter().chain(&selection.warnings()).for_each(|warning| warn!("{warning}"));
     let fleet = Fleet::default();
     let mut polling = Polling { fleet: fleet.clone(), tasks: JoinSet::new(), running: HashMap::new(), config };
     for (name, poller) in pollers(&polling.config, &fleet).await? {
@@ -137,6 +144,7 @@ pub async fn run(options: Options, config: Config, listeners: Vec<TcpListener>) 
         true => exposition.without_exporter_metrics(),
         false => exposition,
     });
+    exposition.select(selection);
     polling.show_shard(&exposition);
     exposition.own.note_reload(true);
 
@@ -145,6 +153,7 @@ pub async fn run(options: Options, config: Config, listeners: Vec<TcpListener>) 
         exposition: exposition.clone(),
         fleet,
         telemetry_path: options.telemetry_path.clone(),
+        target_size: options.target_size,
         reload: options.enable_lifecycle.then_some(reload),
     };
     let (stop, stopped) = watch::channel(());
@@ -218,6 +227,7 @@ fn serve_all(listeners: Vec<TcpListener>, app: App, options: &Options, stopped: 
 /// A new configuration, and what its new and changed accounts need.
 struct Change {
     config: Config,
+    selection: Selection,
     prepared: Vec<Prepared>,
 }
 
@@ -226,7 +236,8 @@ impl Change {
     /// connections and read the trusted certificates again: `clients` are those that run, by account.
     async fn prepare(source: ConfigSource, old: Config, clients: HashMap<String, Client>) -> Result<Self, Error> {
         let config = source.load().await?;
-        config.warnings().iter().for_each(|warning| warn!("{warning}"));
+        let selection = Selection::of(&config.metrics)?;
+        config.warnings().iter().chain(&selection.warnings()).for_each(|warning| warn!("{warning}"));
         let shared_settings_stay = old.api == config.api
             && old.poll == config.poll
             && old.shard == config.shard
@@ -239,7 +250,7 @@ impl Change {
         let staying: Vec<Client> = staying.filter_map(|account| clients.get(&account.name).cloned()).collect();
         let renewed = spawn_blocking(move || staying.iter().try_for_each(Client::renew)).await;
         renewed.map_err(|error| Error::System("renew the connections", io::Error::other(error)))??;
-        Ok(Self { config, prepared })
+        Ok(Self { config, selection, prepared })
     }
 }
 
@@ -332,7 +343,7 @@ impl Polling {
     }
 
     /// Puts a new configuration into effect. Accounts that have not changed poll on.
-    async fn change(&mut self, Change { config, prepared }: Change) {
+    async fn change(&mut self, Change { config, selection, prepared }: Change, exposition: &Exposition) {
         let names: Vec<&str> = config.accounts.iter().map(|account| account.name.as_str()).collect();
         let mut before: HashMap<String, KeyInUse> =
             self.running.iter().map(|(name, running)| (name.clone(), running.key.clone())).collect();
@@ -343,6 +354,7 @@ impl Polling {
             self.spawn(name, poller);
         }
         self.fleet.retain(&names);
+        exposition.select(selection);
         self.config = config;
     }
 }
@@ -355,7 +367,7 @@ async fn change_and_note(
 ) -> Result<(), String> {
     let outcome = match change {
         Ok(change) => {
-            polling.change(change).await;
+            polling.change(change, exposition).await;
             Ok(())
         }
         Err(error) => Err(error),

@@ -46,6 +46,11 @@ impl EventLog {
                 warn!(account, reason, "the list of pipelines fails: {}", error.of_list());
             }
             Event::ListSucceeds { pipelines } => info!(account, pipelines, "the list of pipelines succeeds"),
+            Event::UsageFails(error) => {
+                let reason = error.reason().as_str();
+                warn!(account, reason, "the usage of credits fails: {}", error.of_usage());
+            }
+            Event::UsageSucceeds => info!(account, "the usage of credits succeeds"),
             Event::Truncated { most } => {
                 let max_pipelines = most;
                 warn!(account, max_pipelines, "the list is truncated: pipelines beyond max_pipelines are not polled");

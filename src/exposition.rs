@@ -9,14 +9,17 @@
 mod families;
 mod negotiate;
 mod own;
+mod part;
 #[cfg(target_os = "linux")]
 mod process;
 mod rendering;
+mod selection;
 #[cfg(test)]
 mod tests;
 mod writer;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -26,12 +29,16 @@ use tokio::time;
 pub use families::{FAMILIES, Family, Subject};
 pub use negotiate::choose_format;
 pub use own::Own;
+pub use part::{Part, Shard};
 pub use rendering::Encoding;
+pub use selection::Selection;
 pub use writer::{Format, Kind};
 
+use crate::account::View;
 use crate::fleet::Fleet;
 use crate::moment::Moment;
 use families::{AccountView, PipelineView, Read};
+use part::{Grain, Owner};
 use rendering::{GZIP_HEADER, Made, Packer, Rendering, gzip_end};
 use writer::{Labels, Writer};
 
@@ -40,13 +47,23 @@ use writer::{Labels, Writer};
 const LARGE: usize = 1 << 20;
 const REST: Duration = Duration::from_secs(1);
 
+/// What has not been asked for in this time is forgotten.
+const KEEP_PACKED: Duration = Duration::from_secs(300);
+
+/// Sizes change slowly: for so long, those of an old rendering will do.
+const SIZES_LAST: Duration = Duration::from_secs(60);
+
 /// Everything that `/metrics` shows.
 #[derive(Debug)]
 pub struct Exposition {
     fleet: Fleet,
     /// The exporter's own metrics.
     pub own: Own,
+    selection: RwLock<Arc<Selection>>,
     kept: Mutex<[Kept; 4]>,
+    cut: Mutex<Cut>,
+    /// Number of shards that [`parts`](Exposition::parts) listed last.
+    shards: AtomicU32,
     /// One scrape renders at a time; the others wait and take its result.
     renderer: Arc<tokio::sync::Mutex<Renderer>>,
 }
@@ -56,6 +73,14 @@ pub struct Exposition {
 struct Kept {
     rendering: Option<Arc<Rendering>>,
     /// When it was last asked for.
+    asked: Option<time::Instant>,
+}
+
+/// How finely texts are cut, and until when.
+#[derive(Debug, Default)]
+struct Cut {
+    grain: Grain,
+    /// When a part was last asked for.
     asked: Option<time::Instant>,
 }
 
@@ -73,6 +98,9 @@ struct Renderer {
 pub struct Body {
     header: &'static [u8],
     fleet: Arc<Rendering>,
+    /// Instead of all chunks of `fleet`.
+    part: Option<Vec<Bytes>>,
+    /// Or the end of the text alone.
     own: Bytes,
     next: usize,
 }
@@ -80,7 +108,11 @@ pub struct Body {
 impl Body {
     /// How many bytes all chunks have together.
     pub fn bytes(&self) -> usize {
-        self.header.len() + self.fleet.bytes + self.own.len()
+        let fleet = match &self.part {
+            Some(chunks) => chunks.iter().map(Bytes::len).sum(),
+            None => self.fleet.bytes,
+        };
+        self.header.len() + fleet + self.own.len()
     }
 }
 
@@ -88,7 +120,7 @@ impl Iterator for Body {
     type Item = Bytes;
 
     fn next(&mut self) -> Option<Bytes> {
-        let chunks = &self.fleet.chunks;
+        let chunks = self.part.as_ref().unwrap_or(&self.fleet.chunks);
         let chunk = match self.next {
             0 => Bytes::from_static(self.header),
             next if next <= chunks.len() => chunks[next - 1].clone(),
@@ -103,7 +135,15 @@ impl Iterator for Body {
 impl Exposition {
     /// An exposition of that fleet.
     pub fn new(fleet: Fleet) -> Self {
-        Self { fleet, own: Own::new(), kept: Mutex::default(), renderer: Arc::default() }
+        Self {
+            fleet,
+            own: Own::new(),
+            selection: RwLock::new(Arc::new(Selection::full())),
+            kept: Mutex::default(),
+            cut: Mutex::default(),
+            shards: AtomicU32::new(1),
+            renderer: Arc::default(),
+        }
     }
 
     /// Leaves out the metrics about the process and about scrapes (`--web.disable-exporter-metrics`). What alerts need
@@ -113,37 +153,116 @@ impl Exposition {
         Self { own: self.own.without_costs(), ..self }
     }
 
-    /// Everything as it is now. Of concurrent scrapes, one renders, on a thread that may block.
+    /// Exposes these families from now on.
+    pub fn select(&self, selection: Selection) {
+        *self.selection.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(selection);
+    }
+
+    fn selection(&self) -> Arc<Selection> {
+        self.selection.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What belongs to the part, as it is now. Of concurrent scrapes, one renders, on a thread that may block; all parts
+    /// are taken out of one rendering.
     ///
     /// # Errors
     /// If writing panicked, or the runtime is shutting down.
-    pub async fn scrape(self: &Arc<Self>, format: Format, encoding: Encoding) -> Result<Body, JoinError> {
+    pub async fn scrape(self: &Arc<Self>, format: Format, encoding: Encoding, part: &Part) -> Result<Body, JoinError> {
         let asked = Moment::now();
         // Read before the fleet: a scrape that shows a reload as done shows the fleet after it.
-        let exposition = self.clone();
-        let own = tokio::task::spawn_blocking(move || exposition.write_own(format)).await?;
-        let fleet = match self.current(format, encoding, asked) {
-            Some(fleet) => fleet,
-            None => {
-                let mut renderer = self.renderer.clone().lock_owned().await;
-                let exposition = self.clone();
-                // The lock goes along: a scraper that goes away does not stop what others wait for.
-                tokio::task::spawn_blocking(move || exposition.render(format, encoding, &mut renderer, asked)).await?
-            }
+        let own = match part {
+            Part::Whole | Part::Exporter => self.own_text(format).await?,
+            Part::Subjects { .. } => format.end().to_vec(),
         };
-        self.own.note_bytes(fleet.text_bytes + own.len());
-        Ok(match encoding {
-            Encoding::Identity => Body { header: &[], fleet, own: own.into(), next: 0 },
-            Encoding::Gzip => Body { header: GZIP_HEADER, own: gzip_end(&fleet, &own), fleet, next: 0 },
-        })
+        self.note_part(part);
+        let fleet = self.fleet_as_of(format, encoding, part.grain(), asked).await?;
+        if !matches!(part, Part::Subjects { .. }) {
+            self.own.note_bytes(fleet.text_bytes + own.len());
+        }
+        let selected = fleet.part(part);
+        let crc = selected.as_ref().map_or(&fleet.crc, |selected| &selected.crc);
+        let (header, own): (&[u8], Bytes) = match encoding {
+            Encoding::Identity => (&[], own.into()),
+            Encoding::Gzip => (GZIP_HEADER, gzip_end(crc, &own)),
+        };
+        Ok(Body { header, fleet, part: selected.map(|selected| selected.chunks), own, next: 0 })
+    }
+
+    /// The parts to be scraped so that none has more than so many bytes, uncompressed: the whole if it has no more.
+    ///
+    /// Their number grows at once and shrinks late: series change their target with it.
+    ///
+    /// # Errors
+    /// As of [`scrape`](Self::scrape).
+    pub async fn parts(self: &Arc<Self>, most_bytes: usize) -> Result<Vec<Part>, JoinError> {
+        let own = self.own_text(Format::OpenMetrics).await?.len();
+        let fleet = match self.newest() {
+            Some(newest) => newest,
+            None => self.fleet_as_of(Format::OpenMetrics, Encoding::Gzip, Grain::default(), Moment::now()).await?,
+        };
+        let before = self.shards.load(Ordering::Relaxed);
+        let shards = part::division(before, most_bytes, fleet.text_bytes + own, &fleet.made.sizes.buckets);
+        self.shards.store(shards, Ordering::Relaxed);
+        Ok(Part::all(shards))
+    }
+
+    async fn own_text(self: &Arc<Self>, format: Format) -> Result<Vec<u8>, JoinError> {
+        let exposition = self.clone();
+        tokio::task::spawn_blocking(move || exposition.write_own(format)).await
+    }
+
+    async fn fleet_as_of(
+        self: &Arc<Self>,
+        format: Format,
+        encoding: Encoding,
+        grain: Grain,
+        asked: Moment,
+    ) -> Result<Arc<Rendering>, JoinError> {
+        if let Some(fleet) = self.current(format, encoding, grain, asked) {
+            return Ok(fleet);
+        }
+        let mut renderer = self.renderer.clone().lock_owned().await;
+        let exposition = self.clone();
+        // The lock goes along: a scraper that goes away does not stop what others wait for.
+        tokio::task::spawn_blocking(move || exposition.render(format, encoding, grain, &mut renderer, asked)).await
+    }
+
+    /// A rendering whose sizes are those of now, more or less.
+    fn newest(&self) -> Option<Arc<Rendering>> {
+        let selection = self.selection();
+        let now = Moment::now();
+        let kept = self.kept();
+        let usable = |rendering: &&Arc<Rendering>| {
+            Arc::ptr_eq(&rendering.made.selection, &selection) && now.since(rendering.made.at) < SIZES_LAST
+        };
+        let newest = kept.iter().filter_map(|kept| kept.rendering.as_ref()).filter(usable);
+        newest.max_by_key(|rendering| rendering.made.at.monotonic).cloned()
+    }
+
+    /// From now on, texts are cut finely enough for this part.
+    fn note_part(&self, part: &Part) {
+        if *part != Part::Whole {
+            let mut cut = self.cut();
+            cut.grain = cut.grain.and(part.grain());
+            cut.asked = Some(time::Instant::now());
+        }
+    }
+
+    fn cut(&self) -> MutexGuard<'_, Cut> {
+        self.cut.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Forgets what has been written for scrapers that do not come any more. To be called every few seconds.
     pub fn forget_unused(&self) {
         let now = time::Instant::now();
+        let mut cut = self.cut();
+        if cut.asked.is_some_and(|asked| now.saturating_duration_since(asked) > KEEP_PACKED) {
+            *cut = Cut::default();
+        }
+        drop(cut);
         for encoding in [Encoding::Identity, Encoding::Gzip] {
             // A plain body is large, and quickly written again.
-            let keep = Duration::from_secs(if encoding == Encoding::Gzip { 300 } else { 10 });
+            let keep = if encoding == Encoding::Gzip { KEEP_PACKED } else { Duration::from_secs(10) };
             for format in [Format::OpenMetrics, Format::Classic] {
                 let kept = &mut self.kept()[index(format, encoding)];
                 if kept.asked.is_some_and(|asked| now.saturating_duration_since(asked) > keep) {
@@ -158,13 +277,14 @@ impl Exposition {
     }
 
     /// The rendering that is fresh enough for a scrape that arrived then, if there is one.
-    fn current(&self, format: Format, encoding: Encoding, asked: Moment) -> Option<Arc<Rendering>> {
+    fn current(&self, format: Format, encoding: Encoding, grain: Grain, asked: Moment) -> Option<Arc<Rendering>> {
         let version = self.fleet.version();
+        let selection = self.selection();
         let now = Moment::now();
         let mut kept = self.kept();
         let kept = &mut kept[index(format, encoding)];
         kept.asked = Some(now.monotonic.into());
-        let rendering = kept.rendering.as_ref()?;
+        let rendering = kept.rendering.as_ref().filter(|rendering| rendering.made.serves(&selection, grain))?;
         let Made { at, good_for, .. } = rendering.made;
         let age = now.since(at);
         let is_recent = rendering.text_bytes > LARGE && age < REST;
@@ -177,8 +297,15 @@ impl Exposition {
     }
 
     /// Renders the fleet's part, unless another scrape has just done so.
-    fn render(&self, format: Format, encoding: Encoding, renderer: &mut Renderer, asked: Moment) -> Arc<Rendering> {
-        if let Some(current) = self.current(format, encoding, asked) {
+    fn render(
+        &self,
+        format: Format,
+        encoding: Encoding,
+        grain: Grain,
+        renderer: &mut Renderer,
+        asked: Moment,
+    ) -> Arc<Rendering> {
+        if let Some(current) = self.current(format, encoding, grain, asked) {
             return current;
         }
         let begin = Instant::now();
@@ -187,11 +314,17 @@ impl Exposition {
         let rendering = packer.pack(encoding, old.as_deref(), |take| {
             // Read before the fleet: what is written meanwhile is news.
             let version = self.fleet.version();
+            let selection = self.selection();
             let now = Moment::now();
+            let grain = self.cut().grain.and(grain);
             let mut writer = Writer::new(format, std::mem::take(piece), take);
-            let good_for = write_fleet(&mut writer, [accounts, pipelines], &self.fleet, now);
-            *piece = writer.finish();
-            Made { at: now, version, good_for }
+            writer.cut(grain);
+            let snapshot = self.fleet.snapshot(now);
+            let good_for = write_fleet(&mut writer, [accounts, pipelines], &snapshot, &selection, now);
+            let (buffer, sizes) = writer.finish();
+            *piece = buffer;
+            let accounts = snapshot.into_iter().map(|(name, _)| name).collect();
+            Made { at: now, version, selection, grain, accounts, sizes, good_for }
         });
         let rendering = Arc::new(rendering);
         self.kept()[index(format, encoding)].rendering = Some(rendering.clone());
@@ -202,7 +335,7 @@ impl Exposition {
     /// The exporter's own metrics, which come last.
     fn write_own(&self, format: Format) -> Vec<u8> {
         let mut text = Vec::new();
-        let mut take = |piece: &[u8]| text.extend_from_slice(piece);
+        let mut take = |_: Owner, piece: &[u8]| text.extend_from_slice(piece);
         let mut writer = Writer::new(format, Vec::new(), &mut take);
         writer.append_openmetrics(&self.own.encode());
         writer.end();
@@ -219,32 +352,40 @@ fn index(format: Format, encoding: Encoding) -> usize {
 fn write_fleet(
     writer: &mut Writer,
     [account_labels, pipeline_labels]: [&mut Labels; 2],
-    fleet: &Fleet,
+    snapshot: &[(String, View)],
+    selection: &Selection,
     now: Moment,
 ) -> Option<Duration> {
-    let accounts = fleet.snapshot(now);
-    let accounts: Vec<AccountView> = accounts.iter().map(|(name, view)| AccountView::new(name, view, now)).collect();
-    let pipelines: Vec<PipelineView> = accounts
-        .iter()
-        .flat_map(|account| account.view.pipelines.values().map(move |pipeline| PipelineView { account, pipeline }))
-        .collect();
+    writer.show_states(selection.states);
+    let accounts = snapshot.iter().enumerate();
+    let mut accounts: Vec<AccountView> =
+        accounts.map(|(number, (name, view))| AccountView::new(number, name, view, now)).collect();
+    let grain = writer.grain();
+    accounts.sort_by_key(|view| grain.owner(view.place));
+    let pipelines =
+        accounts.iter().flat_map(|account| account.view.pipelines.values().map(|p| PipelineView::new(account, p)));
+    let mut pipelines: Vec<PipelineView> = pipelines.collect();
+    pipelines.sort_by_key(|view| grain.owner(view.place));
     account_labels.clear();
     accounts.iter().for_each(|view| view.push_labels(account_labels));
     pipeline_labels.clear();
     pipelines.iter().for_each(|view| view.push_labels(pipeline_labels));
-    for family in FAMILIES {
+    for family in selection.families() {
         let mut samples = writer.family(family.name, family.kind, family.help);
         match family.read {
-            Read::Exporter(read) => read(&mut samples),
+            Read::Exporter(read) => {
+                samples.of_exporter();
+                read(&mut samples);
+            }
             Read::Account(read) => {
                 for (view, labels) in accounts.iter().zip(account_labels.iter()) {
-                    samples.of(labels);
+                    samples.of(labels, view.place);
                     read(view, &mut samples);
                 }
             }
             Read::Pipeline(read) => {
                 for (view, labels) in pipelines.iter().zip(pipeline_labels.iter()) {
-                    samples.of(labels);
+                    samples.of(labels, view.place);
                     read(view, &mut samples);
                 }
             }
@@ -258,11 +399,11 @@ fn write_fleet(
 }
 
 /// The fleet's part alone as it is at that moment, written once and not kept: for fuzzers and simulations.
-pub fn fleet_text(fleet: &Fleet, now: Moment, format: Format) -> String {
+pub fn fleet_text(fleet: &Fleet, selection: &Selection, now: Moment, format: Format) -> String {
     let mut text = Vec::new();
-    let mut take = |piece: &[u8]| text.extend_from_slice(piece);
+    let mut take = |_: Owner, piece: &[u8]| text.extend_from_slice(piece);
     let mut writer = Writer::new(format, Vec::new(), &mut take);
-    write_fleet(&mut writer, [&mut Labels::default(), &mut Labels::default()], fleet, now);
+    write_fleet(&mut writer, [&mut Labels::default(), &mut Labels::default()], &fleet.snapshot(now), selection, now);
     writer.end();
     writer.finish();
     String::from_utf8(text).unwrap_or_default()

@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::account::{Step, Walk, testing};
 use crate::api::{self, DestinationHealth, ListPage, PipelineId, PipelineMetrics, Probe, Status, Usage};
 use crate::config::{Config, ConfigFile};
-use crate::exposition::{Format, choose_format, fleet_text};
+use crate::exposition::{Format, Selection, choose_format, fleet_text};
 use crate::fleet::Fleet;
 use crate::http::accepts_gzip;
 use crate::moment::Moment;
@@ -167,7 +167,7 @@ pub fn exposition(data: &[u8]) {
     // As the wire types take them: what is longer than a label may be is cut, what none can hold is replaced.
     let label = api::fuzzing::label;
     let read = |format| {
-        let text = fleet_text(&fleet, now, format);
+        let text = fleet_text(&fleet, &Selection::full(), now, format);
         read_exposition(&text, format == Format::OpenMetrics).unwrap_or_else(|why| panic!("{why} in {text}"))
     };
     let samples = read(Format::Classic);

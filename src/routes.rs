@@ -1,6 +1,7 @@
-//! What the exporter serves over HTTP: `/metrics`, a page for people, health, reload; and which of it has limits.
+//! What the exporter serves over HTTP: `/metrics`, service discovery, a page for people, health, reload; and which of it has limits.
 
 mod metrics;
+mod targets;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +23,9 @@ use crate::page::{self, REPORT_PATHS};
 pub const HEALTH: Health = Health { path: "/-/healthy", body: "goldrush-exporter is healthy.\n" };
 
 const READY_PATH: &str = "/-/ready";
+
+/// Service discovery.
+pub const TARGETS_PATH: &str = "/sd";
 
 /// Open without a password: kubelet and load balancers have none.
 const OPEN: [&str; 2] = [HEALTH.path, READY_PATH];
@@ -46,6 +50,8 @@ pub struct App {
     pub fleet: Fleet,
     /// Path of the metrics.
     pub telemetry_path: String,
+    /// Service discovery lists so many parts that none has more bytes.
+    pub target_size: usize,
     /// Receives the requests of `POST /-/reload`; `None` without `--web.enable-lifecycle`.
     pub reload: Option<mpsc::Sender<ReloadRequest>>,
 }
@@ -61,7 +67,7 @@ pub fn site(app: App, max_requests: usize) -> Site {
     }];
     if max_requests > 0 {
         limits.push(Limit {
-            paths: vec![app.telemetry_path.clone()],
+            paths: vec![app.telemetry_path.clone(), TARGETS_PATH.to_owned()],
             concurrent: max_requests,
             waiting: 0,
             patience: Duration::ZERO,
@@ -75,6 +81,7 @@ fn router(app: App) -> Router {
     let page = page::routes(app.fleet.clone(), app.telemetry_path.clone());
     Router::new()
         .route(&app.telemetry_path, get(metrics::respond))
+        .route(TARGETS_PATH, get(targets::respond))
         .route(HEALTH.path, get(async || HEALTH.body))
         .route(READY_PATH, get(ready))
         .route("/-/reload", post(reload))

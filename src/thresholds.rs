@@ -21,6 +21,8 @@ closed_set! {
         DestinationCheckAge = "destination_check_age",
         /// Share of the records that the pipeline drops.
         DroppedShare = "dropped_share",
+        /// Share of a backfill's blocks that may be missing at its end.
+        UnprocessedShare = "unprocessed_share",
         /// Time that a pipeline which should run may take until it does.
         Deployment = "deployment",
     }
@@ -46,7 +48,7 @@ impl Threshold {
             Self::Backlog => (Unit::Records, 10_000.0),
             Self::Stalled => (Unit::Seconds, 10.0 * 60.0),
             Self::DestinationCheckAge | Self::Deployment => (Unit::Seconds, 15.0 * 60.0),
-            Self::DroppedShare => (Unit::Share, 0.001),
+            Self::DroppedShare | Self::UnprocessedShare => (Unit::Share, 0.001),
         }
     }
 

@@ -198,7 +198,7 @@ fn kinds() -> String {
             Scope::Pipeline => "pipeline",
         };
         let (name, severity, sentence, alert) = (row.name, row.severity, row.sentence, row.alert);
-        let threshold = row.threshold.map(|setting| format!("`{}`", setting.as_str())).unwrap_or_default();
+        let threshold = row.threshold.map(|setting| format!("`{}`", setting.name())).unwrap_or_default();
         table.push_str(&format!("| `{name}` | {about} | {severity} | {threshold} | {sentence} | `{alert}` |\n"));
     }
     table

@@ -45,6 +45,24 @@ fn fine_is_0_and_once_prints_every_pipeline() {
 }
 
 #[test]
+fn usage_is_said_and_one_that_is_not_offered_changes_no_exit_status() {
+    let api = Api::healthy(1);
+    let mut environment = api.environment();
+    environment.push(("GOLDRUSH_EXPORTER__POLL__USAGE".to_owned(), "15m".to_owned()));
+    let both = || ["check", "once"].map(|command| run(&[command], &environment));
+    let [check, once] = both();
+    assert!(check.stdout.contains("ok, 1 pipelines listed, 1200"), "{}", check.stdout);
+    assert!(check.stdout.contains(" of 350000 credits used (key from"), "{}", check.stdout);
+    assert!(once.stdout.contains("goldrush_usage_credits_limit{account=\"default\"} 300000\n"), "{}", once.stdout);
+    api.simulator.update_group(0, |group| group.offers_usage = false);
+    let [check, once] = both();
+    assert_eq!([check.status, once.status], [Some(0); 2]);
+    let said = "ok, 1 pipelines listed, no usage of credits: the API returned 404: usage is not offered to this key";
+    assert!(check.stdout.contains(said), "{}", check.stdout);
+    assert!(once.stdout.contains("goldrush_usage_probe_success{account=\"default\"} 0\n"), "{}", once.stdout);
+}
+
+#[test]
 fn once_replaces_a_file_as_a_whole() {
     use std::os::unix::fs::PermissionsExt as _;
 

@@ -47,6 +47,35 @@ fn api_lists(api: &Api) -> u64 {
 }
 
 #[test]
+fn usage_is_asked_for_only_if_that_is_configured_and_used_up_credits_show_until_there_are_more() {
+    let api = Api::healthy(1);
+    let silent = settled(&api, 1, &[]);
+    assert_eq!(api.simulator.request_counts().usage, 0);
+    assert!(!silent.scrape().samples().any(|(sample, _)| sample.contains("usage")), "{}", silent.scrape().0);
+    drop(silent);
+
+    let exporter = settled(&api, 1, &[("GOLDRUSH_EXPORTER__POLL__USAGE", "100ms")]);
+    let consumed = "goldrush_usage_credits_consumed{account=\"default\"}";
+    let exposition = exporter.until("usage", |exposition| exposition.value(consumed).is_some());
+    assert_eq!(exposition.value("goldrush_usage_credits_limit{account=\"default\"}"), Some(300_000.0));
+    assert_eq!(exposition.one("goldrush_usage_plan_info", &["plan=\"Professional\""]), Some(1.0));
+    let used_up =
+        "goldrush_account_trouble{account=\"default\",kind=\"credits_used_up\",severity=\"critical\",about=\"\"}";
+    assert_eq!(exposition.value(used_up), None);
+    api.simulator.set_scenario(Scenario::CreditsLow);
+    exporter.until_value(used_up, 1.0);
+    // A key that may not read it any more: what cannot be read has not healed, and nothing else is concerned.
+    api.simulator.update_group(0, |group| group.offers_usage = false);
+    let exposition = exporter.until_value("goldrush_usage_probe_success{account=\"default\"}", 0.0);
+    let now = [used_up, UP, UNAUTHORIZED, COUNT].map(|sample| exposition.value(sample));
+    assert_eq!(now, [Some(1.0), Some(1.0), Some(0.0), Some(1.0)]);
+    assert!(exporter.get("/").text().contains("now fails"));
+    api.simulator.set_scenario(Scenario::Healthy);
+    api.simulator.update_group(0, |group| group.offers_usage = true);
+    exporter.until("more credits", |exposition| exposition.value(used_up).is_none());
+}
+
+#[test]
 fn a_rotation_under_load_blames_nothing_on_the_new_key() {
     let api = Api::start(Options {
         pipelines: 60,

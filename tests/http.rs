@@ -6,7 +6,7 @@ use std::io::{Read as _, Write as _};
 use std::time::Instant;
 
 use common::{Api, Exporter, KEY, request};
-use goldrush_exporter::simulator::{Endpoint, Fault, FaultMatcher, Options};
+use goldrush_exporter::simulator::{Endpoint, Fault, FaultMatcher, Options, Scenario};
 
 #[test]
 fn health_and_readiness() {
@@ -37,6 +37,73 @@ fn the_page_and_what_there_is_not() {
     assert_eq!(request(&exporter.address, "POST", "/goldrush/metrics", &[]).status, 405);
     assert_eq!(request(&exporter.address, "GET", "/-/reload", &[]).status, 405);
     assert_eq!(request(&exporter.address, "POST", "/-/reload", &[]).status, 403, "off by default");
+}
+
+#[test]
+fn parts_of_the_metrics_and_their_service_discovery() {
+    let api = Api::healthy(30);
+    let exporter = Exporter::start(&["--web.sd-target-size", "64KiB"], &api.environment());
+    exporter.until("all pipelines", |exposition| exposition.values("goldrush_pipeline_phase", &[]).len() == 7 * 30);
+    let part = |query: &str| {
+        let answer = exporter.get(&format!("/metrics?{query}"));
+        (answer.status, answer.text())
+    };
+    for (query, status, text) in [
+        ("account=default", 200, "goldrush_up{account=\"default\"} 1\n"),
+        ("account=nobody", 404, "account: there is no account \"nobody\"\n"),
+        (
+            "shard=1/3",
+            400,
+            "shard: expected I/N, where N is a power of two up to 256 and I is below N, found \"1/3\"\n",
+        ),
+        ("only=pipelines", 400, "only: expected exporter, found \"pipelines\"\n"),
+        ("shards=0/2", 400, "\"shards\": unknown parameter (expected account, shard or only)\n"),
+        ("only=exporter", 200, "\ngoldrush_exporter_total_shards 1\n"),
+    ] {
+        let answer = part(query);
+        assert!(answer.0 == status && answer.1.contains(text), "{query}: {answer:?}");
+    }
+
+    let answer = exporter.get("/sd");
+    assert_eq!(answer.header("content-type"), Some("application/json"));
+    let listed: serde_json::Value = serde_json::from_str(&answer.text()).unwrap();
+    let listed = listed.as_array().unwrap();
+    assert_eq!(
+        listed[0],
+        serde_json::json!({
+            "targets": [&exporter.address],
+            "labels": {"__metrics_path__": "/metrics", "__param_only": "exporter", "part": "exporter"},
+        })
+    );
+    let shards = listed.len() - 1;
+    assert!(shards.is_power_of_two() && shards >= 4, "{shards}");
+    assert_eq!(listed[1]["labels"]["__param_shard"], format!("0/{shards}"));
+    assert!((0..shards).all(|shard| part(&format!("shard={shard}/{shards}")).1.len() <= 64 * 1024));
+    let ambiguous = request(&exporter.address, "GET", "/sd", &[("Host", "exporter.example.org:9877")]);
+    assert_eq!(ambiguous.status, 400, "a second Host header");
+}
+
+#[test]
+fn a_reload_changes_which_metrics_are_exposed() {
+    let api = Api::healthy(2);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("goldrush.yml");
+    let write = |text: &str| std::fs::write(&file, text).unwrap();
+    write("metrics: {profile: lean}");
+    let arguments = ["--web.enable-lifecycle", "--config.file", file.to_str().unwrap()];
+    let exporter = Exporter::start(&arguments, &api.environment());
+    let exposition = exporter.until("a pipeline", |exposition| exposition.0.contains("\ngoldrush_pipeline_phase{"));
+    assert!(!exposition.0.contains("goldrush_pipeline_replicas{"));
+    let reload = || request(&exporter.address, "POST", "/-/reload", &[]);
+    write("metrics: {exclude: [goldrush_pipeline_phases]}");
+    let refused = reload();
+    let expected = "goldrush.yml: metrics.exclude[0]: no metric is named \"goldrush_pipeline_phases\" (expected a regular expression that matches goldrush_pipeline_phase";
+    assert!(refused.status == 500 && refused.text().contains(expected), "{}", refused.text());
+    write("metrics: {exclude: [goldrush_pipeline_phase]}");
+    assert_eq!(reload().status, 200);
+    let text = exporter.scrape().0;
+    assert!(text.contains("\ngoldrush_pipeline_replicas{") && !text.contains("\ngoldrush_pipeline_phase{"));
+    assert!(exporter.stderr.text().contains("metrics.exclude leaves out metrics"));
 }
 
 #[test]
@@ -139,6 +206,37 @@ fn a_reload_takes_effect_whole_or_not_at_all() {
     std::fs::write(file.path(), format!("{one}shard: {{index: 1, total: 2}}\n")).unwrap();
     assert_eq!(reload().status, 200);
     assert_eq!(shard(&exporter.scrape()), (Some(1.0), Some(2.0)), "as soon as it is loaded");
+}
+
+#[test]
+fn a_threshold_changes_at_a_reload_and_meanwhile_no_scrape_lacks_a_trouble() {
+    let options =
+        Options { pipelines: 10, scenario: Scenario::EndedEarly, service_key: KEY.to_owned(), ..Options::default() };
+    let api = Api::start(options);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("exporter.yml");
+    let exporter = with_a_file(&api, &file);
+    let reload = |policies: &str| {
+        std::fs::write(&file, policies).unwrap();
+        assert_eq!(request(&exporter.address, "POST", "/-/reload", &[]).status, 200);
+    };
+    reload("policies: [{team: data}]");
+    let troubles = |exposition: &common::Exposition| {
+        exposition.values("goldrush_pipeline_trouble", &["kind=\"ended_early\"", "team=\"data\""])
+    };
+    exporter.until("a backfill that ended early", |exposition| troubles(exposition) == [1.0]);
+    std::thread::scope(|scope| {
+        let reloads = scope.spawn(|| {
+            for share in [0.01, 0.02, 0.03, 0.04, 0.05] {
+                reload(&format!("policies: [{{team: data, unprocessed_share: {share}}}]"));
+            }
+        });
+        while !reloads.is_finished() {
+            assert_eq!(troubles(&exporter.scrape()), [1.0]);
+        }
+    });
+    reload("policies: [{team: data, unprocessed_share: 1}]");
+    assert_eq!(troubles(&exporter.scrape()), [0.0; 0], "as soon as it is loaded");
 }
 
 /// An exporter that reads its configuration from that file, and again when it is asked to.

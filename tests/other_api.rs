@@ -344,6 +344,53 @@ fn values_are_one_to_one() {
 }
 
 #[test]
+fn usage_is_read_and_its_api_keys_are_not() {
+    let api = StandIn::start(&["--base-path", "/v2/platform/pipeline-api/"]);
+    let exporter = api.exporter(&[("GOLDRUSH_EXPORTER__POLL__USAGE", "200ms")]);
+    let of_usage = |name: &str| format!("goldrush_usage_{name}{{account=\"default\"}}");
+    let exposition = exporter.until_value(&of_usage("credits_consumed"), 1234.5);
+    for (name, value) in [
+        ("credits_limit", 300_000.0),
+        ("flex_credits_limit", 7.0),
+        ("premium_credits", 1000.0),
+        ("free_credits", 234.5),
+        ("probe_success", 1.0),
+    ] {
+        assert_eq!(exposition.value(&of_usage(name)), Some(value), "{name}");
+    }
+    let plan = label("plan", "Vibe \"Coding\"\n");
+    assert_eq!(exposition.one("goldrush_usage_plan_info", &[&plan]), Some(1.0), "{}", exposition.0);
+    // Everything can be missing or another thing; and then there is none for this key.
+    for (data, value) in [
+        (
+            json!({"aggregate": {"credits_consumed": 2, "max_credits": null, "flex_credits": null, "plan": []}}),
+            Some(2.0),
+        ),
+        (json!({"aggregate": {"max_credits": 5}, "by_api_key": null, "by_day": 7}), None),
+    ] {
+        api.control(&json!({ "usage": data }));
+        let what = format!("{value:?}");
+        exporter.until(&what, |exposition| exposition.value(&of_usage("credits_consumed")) == value);
+    }
+    for data in [json!(null), json!({}), json!([]), json!({"aggregate": {}}), json!("__missing__")] {
+        api.control(&json!({"usage": {"aggregate": {"credits_consumed": 2}}}));
+        exporter.until("a reading", |exposition| {
+            let [success, consumed] =
+                ["probe_success", "credits_consumed"].map(|name| exposition.value(&of_usage(name)));
+            (success, consumed) == (Some(1.0), Some(2.0))
+        });
+        api.control(&json!({ "usage": data }));
+        let exposition = exporter.until_value(&of_usage("probe_success"), 0.0);
+        assert_eq!(exposition.value("goldrush_up{account=\"default\"}"), Some(1.0), "{data}");
+        assert_eq!(exposition.value(UNAUTHORIZED), Some(0.0), "{data}");
+        assert_eq!(exposition.value(&of_usage("credits_consumed")), Some(2.0), "what was read is not stale yet");
+        let page = exporter.get("/api/v1/pipelines").text();
+        assert!(page.contains("\"offered\":false"), "{page}");
+    }
+    api.judge(&exporter);
+}
+
+#[test]
 fn standings_and_comings_and_goings_show() {
     let api = StandIn::start(&["--pipelines", "10"]);
     let exporter = api.exporter(&[]);

@@ -65,7 +65,7 @@ fn demo() -> (Api, Exporter) {
     eventually("every reading", || {
         let report = json(&exporter, "");
         let pipelines = report["pipelines"].as_array().unwrap();
-        pipelines.len() == 12
+        pipelines.len() == 13
             && pipelines.iter().all(|pipeline| {
                 pipeline["forbidden"] == true || !pipeline["probes"]["metrics"]["age_seconds"].is_null()
             })
@@ -182,22 +182,22 @@ fn troubles_come_and_go_with_what_causes_them() {
 fn both_forms_filter_by_the_same_parameters() {
     let (_api, exporter) = demo();
     let count = |query: &str| json(&exporter, query)["pipelines_matching"].as_u64().unwrap();
-    assert_eq!(count(""), 12);
-    assert_eq!(count("?account=prod"), 8);
+    assert_eq!(count(""), 13);
+    assert_eq!(count("?account=prod"), 9);
     assert_eq!(count("?account=nobody"), 0);
     assert_eq!(count("?q=TRANSFERS%20analytics"), 1);
     assert_eq!(count("?q=z%C3%BCrich"), 1);
     assert_eq!(count("?trouble=failed"), 1);
     assert_eq!(count("?trouble=failed&q=base"), 0);
-    assert_eq!(count("?q=&trouble=&account=&limit=&offset="), 12, "as an empty form sends it");
+    assert_eq!(count("?q=&trouble=&account=&limit=&offset="), 13, "as an empty form sends it");
     let all = ids(&json(&exporter, ""));
     let part = json(&exporter, "?limit=5&offset=10");
-    assert_eq!((ids(&part), &part["pipelines_matching"]), (all[10..].to_vec(), &json!(12)));
+    assert_eq!((ids(&part), &part["pipelines_matching"]), (all[10..].to_vec(), &json!(13)));
     let page = exporter.get("/?q=kafka&limit=1").text();
     assert!(page.contains("Showing 1 to 1 of 2 pipelines that fit"), "{page}");
     assert!(page.contains("href=\"./?q=kafka&amp;limit=1&amp;offset=1\""), "{page}");
     assert!(page.contains("name=\"q\" value=\"kafka\""));
-    assert!(exporter.get("/?q=nothing").text().contains("None of 12 pipelines fits."));
+    assert!(exporter.get("/?q=nothing").text().contains("None of 13 pipelines fits."));
     for (query, problem) in [
         ("?trouble=nonsense", "The parameter trouble takes any, critical, warning or one of key_unauthorized,"),
         ("?limit=-1", "The parameter limit takes a whole number from 0 on."),
@@ -229,7 +229,7 @@ fn the_readme_knows_every_field_and_every_kind_of_trouble() {
     let mut names = BTreeSet::new();
     fields(&json(&exporter, ""), &mut names);
     let gauge = |name: &str| {
-        let prefixes = ["goldrush_pipeline_", "goldrush_group_", "goldrush_poll_", "goldrush_"];
+        let prefixes = ["goldrush_pipeline_", "goldrush_group_", "goldrush_poll_", "goldrush_usage_", "goldrush_"];
         FAMILIES.iter().any(|family| prefixes.iter().any(|prefix| family.name == format!("{prefix}{name}")))
             || FAMILIES.iter().any(|family| family.labels.contains(&name) || family.subject().labels().contains(&name))
     };
@@ -438,19 +438,19 @@ fn a_browser_filters_as_one_types_and_needs_no_mouse() {
     browser.resize(1280, 900, false);
     browser.open(&format!("http://{}/", exporter.address));
     let rows = |count: usize| format!("return document.querySelectorAll('#list li').length === {count}");
-    browser.until(&rows(12));
+    browser.until(&rows(13));
     browser.press("/zuri");
     browser.until(&rows(0));
-    assert!(browser.text("return document.querySelector('#list').innerText").contains("None of 12 pipelines fits."));
+    assert!(browser.text("return document.querySelector('#list').innerText").contains("None of 13 pipelines fits."));
     browser.press(&ESCAPE.to_string());
-    browser.until(&rows(12));
+    browser.until(&rows(13));
     browser.press("Zürich");
     browser.until(&rows(1));
     assert_eq!(browser.text("return decodeURIComponent(location.search)"), "?q=Zürich");
     // On to the choice, which takes a key too, and to the row, which opens.
     browser.run("document.querySelector('#q').select()");
     browser.press("\u{E003}");
-    browser.until(&rows(12));
+    browser.until(&rows(13));
     browser.press(&TAB.to_string());
     assert_eq!(browser.text("return document.activeElement.name"), "trouble");
     browser.press("crit");
@@ -477,7 +477,7 @@ fn a_browser_without_scripts_filters_by_the_form_and_turns_pages_by_links() {
     browser.until(&rows(5));
     assert_eq!(browser.run("return document.querySelector('#refresh').checkVisibility()"), json!(false));
     browser.click("a[rel=next]");
-    browser.until("return document.querySelector('.count').innerText.startsWith('Showing 6 to 10 of 12 pipelines')");
+    browser.until("return document.querySelector('.count').innerText.startsWith('Showing 6 to 10 of 13 pipelines')");
     browser.click("#q");
     browser.press("kafka");
     browser.click("#filter button");

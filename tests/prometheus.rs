@@ -2,11 +2,12 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 
 use common::prometheus::Prometheus;
 use common::tools::{feed, tool};
-use common::{Exporter, demo, request};
+use common::{Api, Exporter, demo, request};
 use goldrush_exporter::exposition::FAMILIES;
 use goldrush_exporter::simulator::DEMO_KEY_PROD;
 
@@ -101,6 +102,39 @@ fn prometheus_sees_every_family_and_then_the_revoked_key() {
     let revoked = prometheus.until("goldrush_auth_unauthorized == 1");
     assert_eq!(revoked[0]["metric"]["account"], "default");
     assert_eq!(prometheus.query("up")[0]["value"][1], "1");
+}
+
+#[test]
+fn prometheus_sees_in_the_parts_what_it_sees_in_the_whole() {
+    let api = Api::healthy(30);
+    let exporter = Exporter::start(&["--web.sd-target-size", "64KiB"], &api.environment());
+    exporter.until("all pipelines", |exposition| exposition.values("goldrush_pipeline_phase", &[]).len() == 7 * 30);
+    let address = &exporter.address;
+    let configuration = format!(
+        "global: {{scrape_interval: 1s}}\nscrape_configs:\n  - job_name: parts\n    http_sd_configs: [{{url: 'http://{address}/sd', \
+         refresh_interval: 1s}}]\n  - job_name: whole\n    static_configs: [{{targets: ['{address}']}}]\n"
+    );
+    let prometheus = Prometheus::configured(&configuration, &[]);
+    // Service discovery may have listed the whole before there were pipelines.
+    prometheus.until("count(up{job=\"parts\", part=~\"./.\"} == 1) >= 4");
+    const SERIES: &str =
+        "__name__, account, pipeline_id, phase, status, operation, le, reason, field, code, probe, kind";
+    let families = |job: &str| -> BTreeMap<String, String> {
+        let query = format!(
+            "count by (__name__) (group by ({SERIES}) ({{job=\"{job}\", __name__=~\"goldrush_.+|process_.+\"}}))"
+        );
+        let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+        let families = prometheus.query(&query).into_iter();
+        families.map(|family| (text(&family["metric"]["__name__"]), text(&family["value"][1]))).collect()
+    };
+    common::eventually("the same series in both", || {
+        let whole = families("whole");
+        whole.len() > FAMILIES.len() / 2 && whole == families("parts")
+    });
+    // One exporter, whatever the number of its parts; and no series is in two parts.
+    assert_eq!(prometheus.query("count(group by (job, instance) (up{job=\"parts\"}))")[0]["value"][1], "1");
+    let twice = format!("count by ({SERIES}) ({{job=\"parts\", part!=\"\", __name__=~\"goldrush_pipeline_.+\"}}) > 1");
+    assert_eq!(prometheus.query(&twice), Vec::<serde_json::Value>::new());
 }
 
 #[test]

@@ -11,14 +11,15 @@ const README: &str = include_str!("../README.md");
 
 /// The README's table of metrics, written from the code.
 fn table() -> String {
-    let mut table = "| metric | type | labels | meaning |\n| --- | --- | --- | --- |\n".to_owned();
+    let mut table = "| metric | type | labels | in lean | meaning |\n| --- | --- | --- | --- | --- |\n".to_owned();
     for family in FAMILIES {
         let labels = match family.subject() {
             Subject::Account => [family.subject().labels(), family.labels].concat().join(", "),
             Subject::Exporter | Subject::Pipeline => family.labels.join(", "),
         };
         let (name, kind, help) = (family.name, family.kind.as_str(), family.help);
-        table.push_str(&format!("| `{name}` | {kind} | {labels} | {help} |\n"));
+        let lean = if family.in_lean { "yes" } else { "" };
+        table.push_str(&format!("| `{name}` | {kind} | {labels} | {lean} | {help} |\n"));
     }
     table
 }

@@ -27,7 +27,10 @@ fn assert_clean(text: &str) {
 fn nothing_private_gets_out_at_any_log_level_whatever_happens() {
     for format in ["logfmt", "json"] {
         let api = Api::start(Options { pipelines: 6, groups: 1, service_key: KEY.to_owned(), ..Options::default() });
-        let exporter = Exporter::start(&["--log.level", "trace", "--log.format", format], &api.environment());
+        let mut environment = api.environment();
+        environment.push(("GOLDRUSH_EXPORTER__POLL__USAGE".to_owned(), "100ms".to_owned()));
+        let exporter = Exporter::start(&["--log.level", "trace", "--log.format", format], &environment);
+        exporter.until_value("goldrush_usage_probe_success{account=\"default\"}", 1.0);
         let up = "goldrush_up{account=\"default\"}";
         exporter.until_value(up, 1.0);
         api.simulator.set_scenario(Scenario::DestinationDown);
@@ -43,10 +46,17 @@ fn nothing_private_gets_out_at_any_log_level_whatever_happens() {
             (200, format!("{{\"data\":{{\"pending_records\":\"{KEY} {}\"}}}}", PRIVATE_STRINGS.join(" "))),
             (
                 200,
+                format!(
+                    "{{\"data\":{{\"by_api_key\":[{{\"apikey\":\"{KEY} {0}\"}}],\"aggregate\":{{\"max_credits\":\"{0}\"}}}}}}",
+                    PRIVATE_STRINGS.join(" ")
+                ),
+            ),
+            (
+                200,
                 format!("{{\"data\":null,\"error\":true,\"error_message\":\"{KEY} {}\"}}", PRIVATE_STRINGS.join(" ")),
             ),
         ] {
-            for endpoint in [Endpoint::Metrics, Endpoint::List] {
+            for endpoint in [Endpoint::Metrics, Endpoint::List, Endpoint::Usage] {
                 let matcher = || FaultMatcher { endpoint: Some(endpoint), pipeline: None };
                 let seen = api.simulator.request_counts().total();
                 let fault = Fault::Answer { status, headers: vec![], body: body.clone().into_bytes() };

@@ -187,6 +187,7 @@ fn health_and_readiness_are_open_and_all_else_asks() {
     assert_eq!(status(&format!("{url}/-/healthy"), &[]), 200);
     for (method, path, admitted) in [
         ("GET", "/metrics", 200),
+        ("GET", "/sd", 200),
         ("GET", "/", 200),
         ("GET", "/no/such/path", 404),
         ("GET", "/-/healthy/", 404),

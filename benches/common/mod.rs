@@ -117,6 +117,7 @@ impl Picture {
             exposition: Arc::new(Exposition::new(self.fleet.clone())),
             fleet: self.fleet.clone(),
             telemetry_path: "/metrics".to_owned(),
+            target_size: usize::MAX,
             reload: None,
         };
         let runtime = Runtime::new().unwrap();

@@ -11,6 +11,8 @@ from .grafana import (
 # All expands to the exporters that there are: `.*` would take every process of this Prometheus.
 SELF = 'job=~"$job", instance=~"$instance"'
 POLL = f'{SELF}, account=~"$account"'
+# An exporter that is scraped in parts has one address, and is up if all of them are.
+_UP = f"min by (job, instance) (up{{{SELF}}})"
 # Two jobs may scrape the same address.
 WHICH = "{{job}} {{instance}}"
 
@@ -27,12 +29,13 @@ def _quantile(quantile):
 
 HEALTH = [
     stat(
-        "Up", f"count(up{{{SELF}}} == 1) or 0 * count(up{{{SELF}}})", width=3, thresholds=steps("red", (1, "green")),
+        "Up", f"count({_UP} == 1) or 0 * count(up{{{SELF}}})", width=3, thresholds=steps("red", (1, "green")),
         description="Exporters that answer.", links=[link("Runbook", runbook("GoldRushExporterDown"))],
     ),
     stat(
-        "Down", f"count(up{{{SELF}}} == 0) or 0 * count(up{{{SELF}}})", width=3, thresholds=steps("green", (1, "red")),
-        description="Exporters that do not answer.", links=[link("Runbook", runbook("GoldRushExporterInstanceDown"))],
+        "Down", f"count({_UP} == 0) or 0 * count(up{{{SELF}}})", width=3, thresholds=steps("green", (1, "red")),
+        description="Exporters that do not answer, or not in all of their parts.",
+        links=[link("Runbook", runbook("GoldRushExporterInstanceDown"))],
     ),
     stat(
         "Configuration", f"min(goldrush_exporter_config_last_reload_successful{{{SELF}}})", width=3,
@@ -209,8 +212,9 @@ BUDGET = [
 PROCESS = [
     row("Exposition and process"),
     graph(
-        "Samples", [target(f"max by (job, instance) (scrape_samples_scraped{{{SELF}}})", WHICH)], unit="short", decimals=0,
-        min=0, width=8, table=False, description="Samples of one scrape: what sample_limit is compared with.",
+        "Samples", [target(f"sum by (job, instance) (scrape_samples_scraped{{{SELF}}})", WHICH)], unit="short", decimals=0,
+        min=0, width=8, table=False,
+        description="Samples of one scrape, of all parts together. sample_limit is compared with those of each part.",
     ),
     graph(
         "Render duration",

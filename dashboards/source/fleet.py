@@ -54,10 +54,10 @@ TRIAGE = [
     ),
     stat(
         "Exporters down",
-        "count(up == 0 and on (job, instance) last_over_time(goldrush_exporter_build_info[$__range]))"
+        "count(min by (job, instance) (up) == 0 and on (job, instance) last_over_time(goldrush_exporter_build_info[$__range]))"
         " or 0 * count(last_over_time(goldrush_exporter_build_info[$__range]))",
         width=3, height=3,
-        description="Targets that were exporters within the time range and cannot be scraped now.",
+        description="Exporters of this time range that cannot be scraped now, or not in all of their parts.",
         thresholds=RED, links=[link("Runbook", runbook("GoldRushExporterDown"))],
     ),
     _count(
@@ -65,9 +65,11 @@ TRIAGE = [
         "Accounts whose list of pipelines or whose every probe fails, or gets responses that are not the API's.", height=3,
     ),
     _count(
-        "Billing trouble", accounts_with("group_over_limit", "group_trial_expired", "payment_required"), RED,
-        "GoldRushGroupOverLimit",
-        "Groups over the limit of their plan or with an expired free trial, and accounts without credits.", height=3,
+        "Billing trouble", accounts_with(
+            "group_over_limit", "group_trial_expired", "payment_required", "credits_used_up", "credits_running_out",
+        ), RED, "GoldRushGroupOverLimit",
+        "Groups over the limit of their plan or with an expired free trial, and accounts whose credits are used up or run out "
+        "soon.", height=3,
     ),
     _count(
         "Not running", pipelines_with("not_running"), ORANGE, "GoldRushPipelineNotRunning",
@@ -217,6 +219,8 @@ SLOS = [
     ),
 ]
 
+CONSUMED = f"goldrush_usage_credits_consumed{{{ACCOUNT}}}"
+
 TRENDS = [
     row("Trends"),
     graph(
@@ -257,6 +261,19 @@ TRENDS = [
                 "{{pipeline}} ({{account}})")],
         unit="rowsps", min=0, interval="1m", data_links=SERIES_TO_PIPELINE,
         description="Records that could not be normalized or decoded. Empty: none is dropped.",
+    ),
+    graph(
+        "Credits",
+        [
+            target(f"max by (account) ({CONSUMED})", "{{account}}: used"),
+            target(f"max by (account) ({CONSUMED} + 7 * increase({CONSUMED}[1d]))", "{{account}}: in 7 days, at the last day's pace"),
+            target(f"max by (account) (goldrush_usage_credits_limit{{{ACCOUNT}}}"
+                   f" + (goldrush_usage_flex_credits_limit{{{ACCOUNT}}} or 0 * goldrush_usage_credits_limit{{{ACCOUNT}}}))",
+                   "{{account}}: limit"),
+        ],
+        width=24, unit="short", min=0, links=[link("Runbook", runbook("GoldRushCreditsRunningOut"))],
+        description="Credits used this month, and where they will be in 7 days; the limit includes flex credits. The count begins "
+                    "again with the month. Empty: the exporter does not poll usage (poll.usage), or no key may read it.",
     ),
 ]
 

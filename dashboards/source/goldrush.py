@@ -15,6 +15,9 @@ FLEET, PIPELINE, EXPORTER = "goldrush-fleet", "goldrush-pipeline", "goldrush-exp
 IDS = "account, project, pipeline_id, pipeline"
 ON = "on (account, pipeline_id)"
 
+# What is below it may need metrics that the lean profile leaves out; a test of the exposition knows the title.
+DETAILS_TITLE = "Details (metrics.profile: full)"
+
 # The filters of the fleet's variables. An account may have no pipeline at all.
 ACCOUNT = 'account=~"$account"'
 CHOSEN = 'account=~"$account", project=~"$project", pipeline_id=~"$pipeline_id"'

@@ -1,7 +1,7 @@
 """Pipeline: one of them, and how it came to this."""
 
 from .goldrush import (
-    DESIRED, DESIRED_MAPPINGS, EXPORTER, FLEET, HEALTH_MAPPINGS, OF_PIPELINES, PHASE_MAPPINGS, PHASES, PIPELINE,
+    DESIRED, DESIRED_MAPPINGS, DETAILS_TITLE, EXPORTER, FLEET, HEALTH_MAPPINGS, OF_PIPELINES, PHASE_MAPPINGS, PHASES, PIPELINE,
     RUNBOOKS_VARIABLE, SUCCESS_MAPPINGS, alert_annotation, coded, common_variables, firing_alerts, links, moment_annotation,
     runbook,
 )
@@ -66,21 +66,15 @@ NOW = [
         links=[link("Runbook", runbook("GoldRushPipelineForbidden"))],
     ),
     stat(
-        "Replicas ready", _max("goldrush_pipeline_replicas_ready"), width=3, height=5, decimals=0, background=False,
-        description="Replicas that are ready; how many are wanted is below.",
-        links=[link("Runbook", runbook("GoldRushReplicasNotReady"))],
-    ),
-    stat(
         "Worker age", f"time() - {_max('goldrush_pipeline_start_time_seconds')}", width=3, height=5, unit="s", decimals=0,
         background=False, description="Time since the worker started.",
     ),
-    firing_alerts([("account", "account", {"custom.width": 120})], width=15, height=5),
+    firing_alerts([("account", "account", {"custom.width": 120})], width=18, height=5),
     table(
         "What it is",
         [
             target("max by (pipeline, account, project, topic, chain, destination_type, execution_mode, group) "
                    f"(goldrush_pipeline_info{{{THIS}}})", table=True),
-            target(f"max by (account) (goldrush_pipeline_created_timestamp_seconds{{{THIS}}}) * 1000", table=True),
             target(f"max by (account) (goldrush_pipeline_updated_timestamp_seconds{{{THIS}}}) * 1000", table=True),
         ],
         [
@@ -92,8 +86,7 @@ NOW = [
             ("chain", "Chain", {"custom.width": 120}),
             ("destination_type", "Destination", {"custom.width": 100}),
             ("execution_mode", "Mode", {"custom.width": 90}),
-            ("Value #B", "Created", {"unit": "dateTimeAsIso", "custom.width": 160}),
-            ("Value #C", "Changed", {"unit": "dateTimeAsIso", "custom.width": 160}),
+            ("Value #B", "Changed", {"unit": "dateTimeAsIso", "custom.width": 160}),
         ],
         width=24, height=3, description="From the newest list. More than one row: several accounts show the pipeline.",
     ),
@@ -118,26 +111,15 @@ STATE = [
             target(f"2 * max by (reason) (goldrush_pipeline_destination_error{{{THIS}}})", "{{reason}}"),
         ],
         mappings=values((1, "healthy", "green"), (0, "down", "red"), (2, "the reason", "orange")),
-        description="Health as of the platform's last check, and while it is down one band for each reason.", width=12,
-    ),
-    timeline(
-        "Probes of the exporter",
-        [target(f"min by (probe) (goldrush_pipeline_probe_success{{{THIS}}})", "{{probe}}")],
-        mappings=SUCCESS_MAPPINGS, description="Whether the exporter's newest request of each kind succeeded.", width=12,
+        description="Health as of the platform's last check, and while it is down one band for each reason.",
     ),
 ]
 
 PROGRESS = [
     row("Progress"),
     graph(
-        "Throughput",
-        [
-            target(_rate("goldrush_pipeline_source_records_total"), "read from the source"),
-            target(_max("goldrush_pipeline_records_per_second"), "rolling, as the API says"),
-        ],
-        unit="rowsps", min=0, interval="1m",
-        description="Rate of the records read since the worker started, and the API's own rolling throughput. The counter moves "
-                    "once per poll of the metrics.",
+        "Throughput", [target(_max("goldrush_pipeline_records_per_second"), "throughput")], unit="rowsps", min=0,
+        description="Rolling throughput as the API reports it.",
     ),
     graph(
         "Processing delay", [target(_max("goldrush_pipeline_processing_delay_seconds"), "delay")],
@@ -164,6 +146,37 @@ PROGRESS = [
                             {"id": "decimals", "value": 2}, {"id": "unit", "value": "short"})],
         description="Newest block processed, and its slope (right axis).",
     ),
+]
+
+FRESHNESS = [
+    row("Worker and freshness"),
+    graph(
+        "Worker age", [target(f"time() - {_max('goldrush_pipeline_start_time_seconds')}", "age")], unit="s", min=0,
+        description="Falls to 0 at each restart.",
+    ),
+    graph(
+        "Age of the readings",
+        [target(f"time() - max by (probe) (goldrush_pipeline_probe_last_success_timestamp_seconds{{{THIS}}})", "{{probe}}")],
+        unit="s", min=0, thresholds=steps("transparent", (300, "red")),
+        description="Time since each probe last succeeded. Line: the default of poll.stale_after, at which the exporter "
+                    "withdraws the reading.",
+        links=[link("Runbook", runbook("GoldRushReadingsStale"))],
+    ),
+]
+
+# The only panels that need more than the lean profile of metrics.
+DETAILS = [
+    row(DETAILS_TITLE),
+    timeline(
+        "Probes of the exporter",
+        [target(f"min by (probe) (goldrush_pipeline_probe_success{{{THIS}}})", "{{probe}}")],
+        mappings=SUCCESS_MAPPINGS, description="Whether the exporter's newest request of each kind succeeded.",
+    ),
+    graph(
+        "Records read", [target(_rate("goldrush_pipeline_source_records_total"), "read from the source")], unit="rowsps",
+        min=0, interval="1m",
+        description="Rate of the records read since the worker started. The counter moves once per poll of the metrics.",
+    ),
     graph(
         "Source offset",
         [
@@ -175,17 +188,16 @@ PROGRESS = [
                             {"id": "decimals", "value": 1}, {"id": "unit", "value": "short"})],
         description="Last offset that the worker committed, and its slope (right axis).",
     ),
-]
-
-WORKER = [
-    row("Destination and worker"),
+    graph(
+        "Age of the destination check",
+        [target(f"time() - {_max('goldrush_pipeline_destination_last_check_timestamp_seconds')}", "last check")],
+        unit="s", min=0, thresholds=steps("transparent", (900, "orange")),
+        description="Time since the platform last checked the destination. Line: the threshold of the alert.",
+        links=[link("Runbook", runbook("GoldRushDestinationCheckOld"))],
+    ),
     graph(
         "Destination latency", [target(_max("goldrush_pipeline_destination_latency_seconds"), "latency")], unit="s", min=0,
         width=8, description="Duration of the platform's last check. None while the check fails.",
-    ),
-    graph(
-        "Worker age", [target(f"time() - {_max('goldrush_pipeline_start_time_seconds')}", "age")], unit="s", min=0, width=8,
-        description="Falls to 0 at each restart.",
     ),
     graph(
         "Replicas",
@@ -195,25 +207,11 @@ WORKER = [
         ],
         unit="short", decimals=0, min=0, width=8, line="stepAfter", fill=0, description="Live when all wanted ones are ready.",
         overrides=[override("wanted", colored("#8e96a7")), override("ready", colored("green"))],
+        links=[link("Runbook", runbook("GoldRushReplicasNotReady"))],
     ),
-]
-
-FRESHNESS = [
-    row("Freshness"),
-    graph(
-        "Age of the readings",
-        [target(f"time() - max by (probe) (goldrush_pipeline_probe_last_success_timestamp_seconds{{{THIS}}})", "{{probe}}")],
-        unit="s", min=0, thresholds=steps("transparent", (300, "red")),
-        description="Time since each probe last succeeded. Line: the default of poll.stale_after, at which the exporter "
-                    "withdraws the reading.",
-        links=[link("Runbook", runbook("GoldRushReadingsStale"))],
-    ),
-    graph(
-        "Age of the destination check",
-        [target(f"time() - {_max('goldrush_pipeline_destination_last_check_timestamp_seconds')}", "last check")],
-        unit="s", min=0, thresholds=steps("transparent", (900, "orange")),
-        description="Time since the platform last checked the destination. Line: the threshold of the alert.",
-        links=[link("Runbook", runbook("GoldRushDestinationCheckOld"))],
+    stat(
+        "Age of the pipeline", f"time() - {_max('goldrush_pipeline_created_timestamp_seconds')}", width=8, height=8, unit="s",
+        decimals=0, background=False, description="Time since the pipeline was created.",
     ),
 ]
 
@@ -222,7 +220,7 @@ def build():
     """The dashboard's JSON."""
     return dashboard(
         PIPELINE, "GoldRush / Pipeline", "One pipeline: its state, its progress, its destination.",
-        [*NOW, *STATE, *PROGRESS, *WORKER, *FRESHNESS],
+        [*NOW, *STATE, *PROGRESS, *FRESHNESS, *DETAILS],
         variables=[*common_variables(multi=False), RUNBOOKS_VARIABLE],
         annotations=[
             alert_annotation(OF_PIPELINES),

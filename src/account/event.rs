@@ -39,6 +39,10 @@ pub enum Event {
         /// How long polling waits.
         wait: Duration,
     },
+    /// The usage fails, for another reason than before or after it succeeded.
+    UsageFails(Error),
+    /// The usage succeeds, for the first time or again.
+    UsageSucceeds,
     /// A pipeline was listed for the first time, after the first list.
     PipelineIsNew(PipelineName),
     /// A successful list does not show it any more.

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::backfill::{Backfill, Height};
 use super::suspicion;
 use super::{Beginning, Known, Level, ProbeState, Since, Trend};
 use crate::api::{
@@ -25,6 +26,8 @@ pub struct Pipeline {
     /// Who owns it, and its thresholds; `None` is no owner and the defaults.
     policy: Option<Arc<Policy>>,
     wanted: Since<bool>,
+    /// It is bounded and at its end, wherever that is.
+    ended: Since<bool>,
     probes: [ProbeState; Probe::COUNT],
     status: Option<Status>,
     phase: Since<Option<Phase>>,
@@ -38,6 +41,7 @@ pub struct Pipeline {
     position: [Known<f64>; 3],
     delay: Level,
     backlog: Level,
+    height: Height,
     last_progress: Option<Moment>,
     dropped: Trend,
     consumed: Trend,
@@ -97,12 +101,15 @@ impl Pipeline {
     pub(super) fn new(id: PipelineId, listed: ListedPipeline, policy: Option<Arc<Policy>>, at: Moment) -> Self {
         let mut wanted = Since::default();
         wanted.set(listed.desired_status() != Some(DesiredStatus::Paused), at);
+        let mut ended = Since::default();
+        ended.set(false, at);
         Self {
             id,
             listed,
             listed_at: at,
             policy,
             wanted,
+            ended,
             probes: Default::default(),
             status: None,
             phase: Since::default(),
@@ -114,6 +121,7 @@ impl Pipeline {
             position: Default::default(),
             delay: Level::default(),
             backlog: Level::default(),
+            height: Height::default(),
             last_progress: None,
             dropped: Trend::default(),
             consumed: Trend::default(),
@@ -125,8 +133,18 @@ impl Pipeline {
     }
 
     /// Another policy applies from now on.
-    pub(super) fn set_policy(&mut self, policy: Option<Arc<Policy>>) {
+    pub(super) fn set_policy(&mut self, policy: Option<Arc<Policy>>, at: Moment) {
         self.policy = policy;
+        let limits = self.thresholds();
+        self.delay.limit(limits[Threshold::Delay], at);
+        self.backlog.limit(limits[Threshold::Backlog], at);
+        self.compare_drops(limits[Threshold::DroppedShare], at);
+        self.note_end(at);
+    }
+
+    /// Who owns it and its thresholds, if a policy matches it.
+    pub fn policy(&self) -> Option<&Arc<Policy>> {
+        self.policy.as_ref()
     }
 
     /// The team that owns it.
@@ -141,7 +159,9 @@ impl Pipeline {
 
     /// Takes in what a list says of it.
     pub(super) fn relist(&mut self, listed: ListedPipeline, policy: Option<Arc<Policy>>, at: Moment) -> Option<Change> {
-        self.policy = policy;
+        if self.policy.as_ref().map(Arc::as_ptr) != policy.as_ref().map(Arc::as_ptr) {
+            self.set_policy(policy, at);
+        }
         let was = self.listed.desired_status();
         let is = listed.desired_status();
         self.wanted.set(is != Some(DesiredStatus::Paused), at);
@@ -150,6 +170,7 @@ impl Pipeline {
         if self.listed != listed {
             self.listed = listed;
         }
+        self.note_end(at);
         (was != is).then_some(Change::Desired(is))
     }
 
@@ -173,6 +194,7 @@ impl Pipeline {
             | ProbeResponse::DestinationHealth(Err(_)) => {}
         }
         self.probes[probe as usize].observe(failure, at, account_read_at);
+        self.note_end(at);
         observed
     }
 
@@ -197,6 +219,7 @@ impl Pipeline {
         let limits = self.thresholds();
         let moved_before = self.moved_at_last_reading();
         self.note_progress(&new, at);
+        self.height.observe(new.last_block_height, &self.listed, at);
         self.note_drops(&new, at, limits[Threshold::DroppedShare]);
         self.delay.observe(new.processing_delay_seconds, limits[Threshold::Delay], at);
         self.backlog.observe(new.pending_records, limits[Threshold::Backlog], at);
@@ -220,9 +243,27 @@ impl Pipeline {
         self.destination = Some(new);
     }
 
+    /// A bounded pipeline is at its end when its worker says so: that it is then STOPPED is not documented, so PAUSED counts
+    /// as well. Or when it stands still where it should end, with nothing left to write.
+    fn note_end(&mut self, at: Moment) {
+        let ended = self.is_bounded()
+            && match self.known_phase.value() {
+                Some(Phase::Stopped | Phase::Paused) => true,
+                Some(Phase::Running) => {
+                    self.is_complete() == Some(true) && !self.moved_at_last_reading() && !self.records_wait()
+                }
+                _ => false,
+            };
+        self.ended.set(ended, at);
+    }
+
     fn note_drops(&mut self, new: &PipelineMetrics, at: Moment, share: f64) {
         self.dropped.observe_count(new.normalization_errors, at);
         self.consumed.observe_count(new.records_consumed, at);
+        self.compare_drops(share, at);
+    }
+
+    fn compare_drops(&mut self, share: f64, at: Moment) {
         let dropped = self.dropped.slope().filter(|slope| *slope > 0.0);
         let enough =
             dropped.is_some_and(|dropped| self.consumed.slope().is_none_or(|consumed| dropped > share * consumed));
@@ -296,8 +337,8 @@ impl Pipeline {
 
     /// When each of its parts came, and when it went on duty.
     pub(super) fn moments(&self) -> impl Iterator<Item = Moment> {
-        let wanted = self.wanted.began().map(|began| began.at);
-        self.probes.iter().flat_map(ProbeState::moments).chain([self.listed_at]).chain(wanted)
+        let on_duty = self.on_duty_since().map(|began| began.at);
+        self.probes.iter().flat_map(ProbeState::moments).chain([self.listed_at]).chain(on_duty)
     }
 
     /// When the newest reading of any of its probes came.
@@ -312,7 +353,8 @@ impl Pipeline {
 
     /// How long nothing had moved when its position was last read, while it was meant to run and did.
     pub fn idle(&self) -> Option<Duration> {
-        let began = [self.wanted.began(), self.running.began()].into_iter().flatten().filter(|began| !began.or_earlier);
+        let began =
+            [self.on_duty_since(), self.running.began()].into_iter().flatten().filter(|began| !began.or_earlier);
         let since = began.map(|began| began.at).chain(self.last_progress).max_by_key(|at| at.monotonic);
         Some(self.position_read_at()?.since(self.last_progress.and(since)?))
     }
@@ -325,6 +367,31 @@ impl Pipeline {
     /// Whether the user wanted it to run, and since when. A wish that is unknown counts as that.
     pub fn wanted(&self) -> &Since<bool> {
         &self.wanted
+    }
+
+    /// Since when the user has wanted it to run, or since a backfill that had ended goes on, if that was later.
+    pub fn on_duty_since(&self) -> Option<Beginning> {
+        let began = [self.wanted.began(), self.ended.began().filter(|_| !self.ended.state())];
+        began.into_iter().flatten().reduce(Beginning::later)
+    }
+
+    /// How far it has come, if it is bounded and that can be known.
+    pub fn backfill(&self) -> Option<Backfill> {
+        let mut backfill = self.height.of(&self.listed)?;
+        backfill.blocks_per_second = backfill.blocks_per_second.filter(|_| self.is_working());
+        Some(backfill)
+    }
+
+    /// Whether all blocks of a backfill have been processed, as far as the threshold asks for; `None` where that cannot be
+    /// known.
+    pub fn is_complete(&self) -> Option<bool> {
+        let share = || self.thresholds()[Threshold::UnprocessedShare];
+        self.backfill().map(|backfill| backfill.is_complete(share()))
+    }
+
+    /// Whether records are buffered that have not been written.
+    pub fn records_wait(&self) -> bool {
+        self.backlog.latest().is_some_and(|pending| pending > 0.0)
     }
 
     /// What the newest status says of the worker, and since when; it may say nothing.
@@ -382,9 +449,14 @@ impl Pipeline {
         self.listed.is_bounded()
     }
 
+    /// Bounded and at its end, wherever that is, as far as is known last.
+    pub fn has_ended(&self) -> bool {
+        self.ended.state()
+    }
+
     /// Paused, or bounded and at its end, as far as is known last: it has nothing to do.
     pub fn is_off_duty(&self) -> bool {
-        !self.wanted.state() || (self.is_bounded() && self.known_phase.value() == Some(Phase::Stopped))
+        !self.wanted.state() || self.ended.state()
     }
 
     /// Whether there ought to be readings of it.

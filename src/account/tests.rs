@@ -8,6 +8,8 @@ use serde_json::json;
 use super::testing::{account, reading, settings};
 use super::*;
 use crate::api::Probe;
+use crate::thresholds::Threshold;
+use crate::trouble::{Judge, Trouble};
 
 fn id(text: &str) -> PipelineId {
     PipelineId::new(text).unwrap()
@@ -111,7 +113,8 @@ fn whatever_becomes_of_the_usage_nothing_else_changes() {
         let mut account = account_with_usage(start);
         account.read_at = Some(start);
         let (before, due) = (account.view(start), account.schedule.oldest_due());
-        assert_eq!(account.hears(Response::Usage(Err(error.clone())), start.after(seconds(1))), [], "{error}");
+        let events = account.hears(Response::Usage(Err(error.clone())), start.after(seconds(1)));
+        assert_eq!(events, [Event::UsageFails(error.clone())]);
         let after = account.view(start.after(seconds(1)));
         assert_eq!(after.credential.state(), before.credential.state(), "{error}");
         assert_eq!((after.requests.failed(Reason::Unauthorized), after.requests.failed(Reason::Forbidden)), (0, 0));
@@ -120,6 +123,9 @@ fn whatever_becomes_of_the_usage_nothing_else_changes() {
         let usage = after.usage.unwrap();
         assert_eq!((usage.failure(), usage.is_not_offered()), (Some(error.reason()), said(500) != error), "{error}");
         assert_eq!(after.requests.failures[Operation::Usage as usize][error.reason() as usize], 1);
+        let again = account.hears(Response::Usage(Err(error)), start.after(seconds(2)));
+        assert_eq!(again, [], "it is said once");
+        assert_eq!(account.reads_usage(json!({"max_credits": 1}), start.after(seconds(3))), [Event::UsageSucceeds]);
     }
 }
 
@@ -828,5 +834,42 @@ proptest! {
                 prop_assert!(count as f64 + 1.0 <= allowed + 1e-3, "{} in {:?}", count + 1, *to - *from);
             }
         }
+    }
+}
+
+/// The changed threshold counts at once, and a trouble that lasts does not begin again: an alert's `for` goes on.
+#[test]
+fn a_threshold_that_is_changed_takes_effect_at_the_reload() {
+    let start = Moment::now();
+    let at = |after| start.after(seconds(after));
+    let with = |overrides: &[(Threshold, f64)]| {
+        let thresholds = overrides.iter().copied().collect();
+        let mut settings = settings(&[]);
+        settings.policies = vec![Arc::new(config::Policy { thresholds, ..config::Policy::default() })];
+        settings
+    };
+    let mut account = account(&[], start);
+    account.lists(&[json!({"id": "a", "status": "running"})], start);
+    account.probed("a", status("RUNNING"), start);
+    let metrics = |dropped: u32| json!({"processing_delay_ms": 400_000, "records_consumed": 1_000 + dropped * 10, "normalization_errors": dropped});
+    for (after, dropped) in [(0, 0), (30, 5), (60, 10)] {
+        account.probed("a", reading(Probe::Metrics, metrics(dropped)), at(after));
+    }
+    let troubles = |account: &mut Account| -> Vec<(&'static str, Option<u64>)> {
+        let view = account.view(at(70));
+        let found = Judge::new(&view, at(70)).pipeline(&view.pipelines[&id("a")]);
+        let since = |trouble: &Trouble| trouble.since.map(|began| began.at.since(start).as_secs());
+        found.iter().map(|trouble| (trouble.kind.row().name, since(trouble))).collect()
+    };
+    let both = [("delay_high", Some(0)), ("records_dropped", Some(30))];
+    assert_eq!(troubles(&mut account), both);
+    for (overrides, expected) in [
+        (&[(Threshold::Delay, 200.0), (Threshold::DroppedShare, 0.01)][..], &both[..]),
+        (&[(Threshold::Delay, 500.0)], &both[1..]),
+        (&[(Threshold::DroppedShare, 0.2)], &[("delay_high", Some(70))]),
+        (&[], &[("delay_high", Some(70)), ("records_dropped", Some(70))]),
+    ] {
+        account.reconfigure(with(overrides), read_again(start), at(70));
+        assert_eq!(troubles(&mut account), expected, "{overrides:?}");
     }
 }

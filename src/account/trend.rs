@@ -89,6 +89,13 @@ impl Level {
         self.trend.observe(value, at);
     }
 
+    /// The limit is another one from now on.
+    pub(super) fn limit(&mut self, limit: f64, at: Moment) {
+        if let Some(newest) = self.trend.newest {
+            self.above.set(newest.value > limit, at);
+        }
+    }
+
     /// Since when it is above its limit, if it is.
     pub fn above_since(&self) -> Option<Beginning> {
         self.above.began().filter(|_| self.above.state())

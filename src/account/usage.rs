@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use jiff::tz::Offset;
 
 use super::trend::Span;
-use super::{Beginning, ProbeState, Since, Trend};
+use super::{Beginning, Event, ProbeState, Since, Trend};
 use crate::api::{self, Error, Reason};
 use crate::moment::Moment;
 
@@ -71,9 +71,16 @@ impl Usage {
         self.interval.as_secs_f64().recip()
     }
 
-    pub(super) fn observe(&mut self, response: Result<api::Usage, Error>, at: Moment) {
+    /// Returns what has changed, if that is worth a line in the log.
+    pub(super) fn observe(&mut self, response: Result<api::Usage, Error>, at: Moment) -> Option<Event> {
+        let was_tried = self.was_tried();
+        let was = self.failure();
         self.state.observe(response.as_ref().err().map(Error::reason), at, None);
-        let Ok(new) = response else { return };
+        let is_news = !was_tried || self.failure() != was;
+        let new = match response {
+            Ok(new) => new,
+            Err(error) => return is_news.then_some(Event::UsageFails(error)),
+        };
         let [consumed, before] = [Some(&new), self.reading.as_ref()].map(|usage| usage?.credits_consumed);
         // Each month begins at zero. A correction takes less.
         if consumed.zip(before).is_some_and(|(consumed, before)| consumed < before / 2.0) {
@@ -83,6 +90,7 @@ impl Usage {
         let is_used_up = consumed.zip(new.ceiling()).is_some_and(|(consumed, ceiling)| consumed >= ceiling);
         self.used_up.set(is_used_up, at);
         self.reading = Some(new);
+        is_news.then_some(Event::UsageSucceeds)
     }
 
     /// The newest reading, however old.
@@ -277,6 +285,6 @@ mod tests {
         let until = |unix: u64| until_next_month(SystemTime::UNIX_EPOCH + Duration::from_secs(unix)).as_secs();
         assert_eq!(until(NOVEMBER), 30 * DAY);
         assert_eq!(until(NOVEMBER - 1), 1);
-        assert_eq!(until(NOVEMBER + 60 * DAY + 23 * HOUR), 31 * DAY + HOUR - 31 * DAY, "the end of December");
+        assert_eq!(until(NOVEMBER + 60 * DAY + 23 * HOUR), HOUR, "the end of December");
     }
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Credential, Histogram, ListSummary, Listing, Pipeline, Usage};
-use crate::api::{Operation, PipelineId, Probe, Reason, UnknownField};
+use crate::api::{ExecutionMode, Operation, PipelineId, Probe, Reason, UnknownField};
+use crate::config::Policy;
 use crate::moment::Moment;
 
 /// An account as it is now. Cheap to make for each scrape: pipelines are shared until one changes.
@@ -25,8 +26,12 @@ pub struct View {
     pub budget: BudgetView,
     /// When any probe last succeeded.
     pub read_at: Option<Moment>,
+    /// Credits that run out within this time are trouble.
+    pub credits_run_out: Duration,
     /// What is known of the account's usage, if it is polled.
     pub usage: Option<Usage>,
+    /// Owners and thresholds, in the order of the configuration.
+    pub policies: Vec<Arc<Policy>>,
     /// All pipelines that are polled, by id.
     pub pipelines: BTreeMap<PipelineId, Arc<Pipeline>>,
 }
@@ -113,6 +118,33 @@ impl View {
             }
         }
         teams
+    }
+
+    /// How many pipelines belong to no team; `None` where no policy names one, since nobody misses an owner there.
+    pub fn unowned(&self) -> Option<usize> {
+        let has_teams = self.policies.iter().any(|policy| policy.team.is_some());
+        has_teams.then(|| self.pipelines.values().filter(|pipeline| pipeline.team().is_none()).count())
+    }
+
+    /// The index of the policy that a pipeline has.
+    pub fn policy_of(&self, pipeline: &Pipeline) -> Option<usize> {
+        let applied = pipeline.policy()?;
+        self.policies.iter().position(|policy| Arc::ptr_eq(policy, applied))
+    }
+
+    /// The highest block that an unbounded pipeline has processed, by chain, as far as readings are fresh.
+    pub fn highest_blocks(&self, now: Moment) -> BTreeMap<&str, f64> {
+        let mut highest = BTreeMap::new();
+        let unbounded = |pipeline: &&Arc<Pipeline>| pipeline.listed().execution_mode == ExecutionMode::Unbounded;
+        for pipeline in self.pipelines.values().filter(unbounded) {
+            let is_fresh = pipeline.probe(Probe::Metrics).is_fresh(now, self.stale_after);
+            let block = pipeline.metrics().filter(|_| is_fresh).and_then(|metrics| metrics.last_block_height);
+            if let (Some(chain), Some(block)) = (pipeline.listed().chain(), block) {
+                let known = highest.entry(chain).or_insert(block);
+                *known = block.max(*known);
+            }
+        }
+        highest
     }
 
     /// How long after `now` the account will look different without a response: when something becomes older than

@@ -138,7 +138,7 @@ impl Client {
     }
 
     async fn get<T: Record>(&self, key: &ServiceKey, url: Url) -> Result<Option<T>, Error> {
-        let (generation, http) = self.0.connections.current();
+        let (generation, http) = self.0.connections.current().await;
         let result = self.exchange(&http, key, url).await;
         self.0.connections.note(generation, result.as_ref().err());
         result

@@ -69,6 +69,8 @@ pub(super) struct Connections {
     settings: Settings,
     look_up: LookUp,
     pool: Mutex<Pool>,
+    /// Held by the request that replaces the pool; others that need another pool wait for it.
+    replacing: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -81,22 +83,33 @@ struct Pool {
     timeouts: u32,
     /// The last response was not the API's.
     is_foreign: bool,
+    /// The next request gets another pool.
+    is_given_up: bool,
 }
 
 impl Connections {
     pub(super) fn new(settings: &Settings, look_up: LookUp) -> Result<Self, ClientError> {
         let http = build(settings, &look_up)?;
-        let pool = Pool { http, generation: 0, built: Instant::now(), timeouts: 0, is_foreign: false };
-        Ok(Self { settings: settings.clone(), look_up, pool: Mutex::new(pool) })
+        let pool = Mutex::new(Pool::new(http, 0));
+        Ok(Self { settings: settings.clone(), look_up, pool, replacing: tokio::sync::Mutex::default() })
     }
 
     /// The pool to send the next request with, and its number.
-    pub(super) fn current(&self) -> (u64, reqwest::Client) {
-        let mut pool = self.lock();
-        if pool.built.elapsed() >= self.settings.connections.max_age {
-            self.replace_or_keep(&mut pool);
+    pub(super) async fn current(&self) -> (u64, reqwest::Client) {
+        if self.needs_another() {
+            let _replacing = self.replacing.lock().await;
+            // Unless another request has replaced it meanwhile.
+            if self.needs_another() {
+                self.replace_or_keep().await;
+            }
         }
+        let pool = self.lock();
         (pool.generation, pool.http.clone())
+    }
+
+    fn needs_another(&self) -> bool {
+        let pool = self.lock();
+        pool.is_given_up || pool.built.elapsed() >= self.settings.connections.max_age
     }
 
     /// Notes how a request ended that was sent with the pool of this number.
@@ -106,25 +119,18 @@ impl Connections {
         if pool.generation != generation {
             return;
         }
-        let replace_from = |pool: &mut Pool, age: Duration| {
-            if pool.built.elapsed() >= age {
-                self.replace_or_keep(pool);
-            }
-        };
+        let age = pool.built.elapsed();
         match error {
             Some(Error::Timeout { waiting: Waiting::Headers | Waiting::Body, .. }) => {
                 pool.timeouts += 1;
-                if pool.timeouts >= limits.timeouts_in_a_row {
-                    self.replace_or_keep(&mut pool);
-                }
+                pool.is_given_up |= pool.timeouts >= limits.timeouts_in_a_row;
             }
-            Some(Error::Tls(_)) => replace_from(&mut pool, limits.trust_age),
+            Some(Error::Tls(_)) => pool.is_given_up |= age >= limits.trust_age,
             Some(error) if !error.answered() => {}
             Some(Error::ForeignResponse(_)) => {
                 pool.timeouts = 0;
-                if std::mem::replace(&mut pool.is_foreign, true) {
-                    replace_from(&mut pool, limits.foreign_age);
-                }
+                let was_foreign = std::mem::replace(&mut pool.is_foreign, true);
+                pool.is_given_up |= was_foreign && age >= limits.foreign_age;
             }
             _ => {
                 pool.timeouts = 0;
@@ -139,14 +145,22 @@ impl Connections {
         Ok(())
     }
 
-    /// Old connections are better than none.
-    fn replace_or_keep(&self, pool: &mut Pool) {
-        match build(&self.settings, &self.look_up) {
+    /// Old connections are better than none. A folder of 150 certificates takes 4 ms to read, and may be on a slow disk: the
+    /// thread that serves scrapes does not wait for it.
+    async fn replace_or_keep(&self) {
+        let (settings, look_up) = (self.settings.clone(), self.look_up.clone());
+        let built = tokio::task::spawn_blocking(move || build(&settings, &look_up));
+        let built = match tokio::time::timeout(self.settings.timeout, built).await {
+            Ok(Ok(built)) => built,
+            Ok(Err(error)) => Err(ClientError(error.to_string())),
+            Err(_) => Err(ClientError("reading the trusted certificates takes longer than api.timeout".to_owned())),
+        };
+        let mut pool = self.lock();
+        match built {
             Ok(http) => pool.replace(http),
             Err(error) => {
                 tracing::warn!(%error, "the connections to the API are not replaced");
-                pool.built = Instant::now();
-                pool.timeouts = 0;
+                *pool = Pool::new(pool.http.clone(), pool.generation);
             }
         }
     }
@@ -157,9 +171,14 @@ impl Connections {
 }
 
 impl Pool {
+    fn new(http: reqwest::Client, generation: u64) -> Self {
+        let built = Instant::now();
+        Self { http, generation, built, timeouts: 0, is_foreign: false, is_given_up: false }
+    }
+
     /// Requests in flight keep the old pool until they end.
     fn replace(&mut self, http: reqwest::Client) {
-        *self = Self { http, generation: self.generation + 1, built: Instant::now(), timeouts: 0, is_foreign: false };
+        *self = Self::new(http, self.generation + 1);
     }
 }
 

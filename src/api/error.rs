@@ -283,6 +283,16 @@ impl Error {
         }
     }
 
+    /// What it means where the usage of the account was asked for. Which keys may read it is not documented.
+    pub fn of_usage(&self) -> String {
+        match self {
+            Self::Unauthorized(said) => format!("the API returned 401: usage is not offered to this key{said}"),
+            Self::Forbidden(said) => format!("the API returned 403: usage is not offered to this key{said}"),
+            Self::NotFound(said) => format!("the API returned 404: usage is not offered to this key{said}"),
+            other => other.to_string(),
+        }
+    }
+
     /// What the failure of such a request proves about its key.
     pub fn verdict(&self, operation: Operation) -> KeyVerdict {
         match self {

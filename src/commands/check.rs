@@ -1,4 +1,4 @@
-//! `check`: requests the list of each account once, and says what is wrong.
+//! `check`: requests the list of each account once, and the usage if it is polled, and says what is wrong.
 
 use std::io;
 
@@ -7,6 +7,7 @@ use super::serve::access;
 use crate::api::{Client, ClientError, Error as ApiError};
 use crate::cli::Flags;
 use crate::config::{Account, Config, ConfigError, ConfigSource};
+use crate::exposition::Selection;
 use crate::logging;
 use crate::output::print;
 use crate::service_key::KeyHolder;
@@ -34,7 +35,8 @@ impl From<&Error> for Status {
 pub(super) async fn load(source: &ConfigSource, flags: &Flags) -> Result<Config, ConfigError> {
     let config = source.load().await?;
     let access = access(flags).await?;
-    for warning in config.warnings().into_iter().chain(access.warnings()) {
+    let selection = Selection::of(&config.metrics)?;
+    for warning in config.warnings().into_iter().chain(selection.warnings()).chain(access.warnings()) {
         logging::say(&format!("warning: {warning}"));
     }
     Ok(config)
@@ -71,10 +73,25 @@ async fn check(config: &Config, account: &Account) -> Result<(Status, String), C
         Ok(total.unwrap_or(listed))
     });
     Ok(match count {
-        Ok(count) => (Status::Success, format!("ok, {count} pipelines listed (key from {})", account.key)),
+        Ok(count) => {
+            let usage = if config.poll.usage.is_some() { usage(&client, &keys).await } else { String::new() };
+            (Status::Success, format!("ok, {count} pipelines listed{usage} (key from {})", account.key))
+        }
         Err(error) => {
             let base_url = &config.api.base_url;
             (Status::from(&error), format!("{} (key from {}, {base_url})", error.of_list(), account.key))
         }
     })
+}
+
+/// What becomes of the usage says nothing about the key or the pipelines, and so changes no exit status.
+async fn usage(client: &Client, keys: &KeyHolder) -> String {
+    match client.usage(&keys.current().key).await {
+        Ok(usage) => {
+            let number =
+                |value: Option<f64>| value.map_or("an unknown number of".to_owned(), |value| value.to_string());
+            format!(", {} of {} credits used", number(usage.credits_consumed), number(usage.ceiling()))
+        }
+        Err(error) => format!(", no usage of credits: {}", error.of_usage()),
+    }
 }

@@ -49,7 +49,13 @@ const SETTINGS: &[(&str, &str)] = &[
     ("POLL__METRICS", "5s"),
     ("POLL__DESTINATION_HEALTH", "5s"),
     ("POLL__TRANSITIONAL", "2s"),
+    ("POLL__USAGE", "15s"),
     ("POLL__REQUESTS_PER_SECOND", "50"),
+    // Two teams, and pipelines that belong to neither.
+    ("POLICIES__0__TEAM", "data"),
+    ("POLICIES__0__PROJECTS__INCLUDE__0", "analytics-.*"),
+    ("POLICIES__1__TEAM", "trading"),
+    ("POLICIES__1__PROJECTS__INCLUDE__0", "trading-.*"),
     // Expected, but not there.
     ("ACCOUNTS__0__EXPECT__0", "pipe_000000000000000000000000000"),
 ];

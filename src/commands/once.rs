@@ -9,7 +9,7 @@ use super::Status;
 use crate::cli::Once;
 use crate::config::{ConfigError, ConfigSource};
 use crate::daemon;
-use crate::exposition::{self, Format};
+use crate::exposition::{self, Format, Selection};
 use crate::file_system;
 use crate::fleet::Fleet;
 use crate::logging;
@@ -40,11 +40,12 @@ impl From<&Error> for Status {
 
 pub(super) async fn run(source: &ConfigSource, options: Once) -> Result<Status, Error> {
     let config = source.load().await?;
+    let selection = Selection::of(&config.metrics)?;
     let fleet = Fleet::default();
     let pollers = daemon::pollers(&config, &fleet).await?;
     let polls = join_all(pollers.into_iter().map(|(name, poller)| async move { (name, poller.once().await) })).await;
     // Without the exporter's own metrics: a textfile collector has its own of the same names.
-    let text = exposition::fleet_text(&fleet, Moment::now(), Format::Classic);
+    let text = exposition::fleet_text(&fleet, &selection, Moment::now(), Format::Classic);
     match options.output {
         Some(file) => file_system::replace(&file, text).await.map_err(|error| Error::Write { file, error })?,
         None => print(text).await?,

@@ -41,6 +41,7 @@ pub(super) async fn daemon_options(config: ConfigSource, flags: &Flags) -> Resul
     Ok(daemon::Options {
         config,
         telemetry_path: flags.telemetry_path.clone(),
+        target_size: flags.target_size,
         enable_lifecycle: flags.enable_lifecycle,
         access: Arc::new(access(flags).await?),
         max_requests: flags.max_requests,

@@ -8,7 +8,7 @@ use serde::ser::Serializer;
 use serde_json::Value;
 
 use super::quantities::show_duration;
-use super::{Account, Config, Policy, Poll, Shard};
+use super::{Account, Config, Metrics, Policy, Poll, Shard};
 
 impl Serialize for Config {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -26,6 +26,7 @@ impl Serialize for Config {
             poll: &'a Poll,
             accounts: &'a [Account],
             policies: &'a [Policy],
+            metrics: &'a Metrics,
             shard: Shard,
             max_pipelines: usize,
         }
@@ -35,8 +36,9 @@ impl Serialize for Config {
             timeout: self.api.timeout,
             max_response_bytes: self.api.max_response_bytes,
         };
-        let Self { poll, accounts, policies, shard, max_pipelines, .. } = self;
-        Effective { api, poll, accounts, policies, shard: *shard, max_pipelines: *max_pipelines }.serialize(serializer)
+        let Self { poll, accounts, policies, metrics, shard, max_pipelines, .. } = self;
+        Effective { api, poll, accounts, policies, metrics, shard: *shard, max_pipelines: *max_pipelines }
+            .serialize(serializer)
     }
 }
 

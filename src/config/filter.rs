@@ -19,7 +19,7 @@ pub struct Filter {
 impl Filter {
     /// Whether the whole text matches.
     pub fn matches(&self, text: &str) -> bool {
-        let any = |patterns: &[Pattern]| patterns.iter().any(|pattern| pattern.whole.is_match(text));
+        let any = |patterns: &[Pattern]| patterns.iter().any(|pattern| pattern.matches(text));
         (self.include.is_empty() || any(&self.include)) && !any(&self.exclude)
     }
 
@@ -71,7 +71,7 @@ impl<'de> Visitor<'de> for FilterVisitor {
 
 /// A regular expression, as written and as compiled.
 #[derive(Debug, Clone)]
-struct Pattern {
+pub struct Pattern {
     text: String,
     whole: Regex,
 }
@@ -83,6 +83,16 @@ impl PartialEq for Pattern {
 }
 
 impl Pattern {
+    /// Whether it matches the whole text.
+    pub fn matches(&self, text: &str) -> bool {
+        self.whole.is_match(text)
+    }
+
+    /// As it is written.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
     fn new(text: String) -> Result<Self, String> {
         // Before it is anchored: `a)|(b` is not a regular expression, but would become one between parentheses.
         regex_syntax::parse(&text).map_err(|error| match error {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::account::AccountSection;
+use super::metrics::MetricsSection;
 use super::policy::Policy;
 use super::poll::Poll;
 use super::quantities::duration;
@@ -20,6 +21,7 @@ pub(super) struct Sections {
     pub accounts: Vec<Section<AccountSection>>,
     #[serde(deserialize_with = "list")]
     pub policies: Vec<Policy>,
+    pub metrics: Section<MetricsSection>,
     pub shard: Section<Shard>,
     #[serde(deserialize_with = "whole::<1, _, _>")]
     pub max_pipelines: usize,
@@ -32,6 +34,7 @@ impl Default for Sections {
             poll: Section::default(),
             accounts: Vec::new(),
             policies: Vec::new(),
+            metrics: Section::default(),
             shard: Section::default(),
             max_pipelines: 20_000,
         }

@@ -33,7 +33,8 @@ impl Shard {
     }
 }
 
-fn fnv1a(text: &str) -> u64 {
+/// FNV-1a (64 bits).
+pub(crate) fn fnv1a(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 

@@ -261,7 +261,7 @@ fn what_is_wrong_in_a_file_is_named() {
     for (text, message) in [
         (
             "max_pipeline: 1",
-            "max_pipeline: unknown setting (expected api, poll, accounts, policies, shard, max_pipelines)",
+            "max_pipeline: unknown setting (expected api, poll, accounts, policies, metrics, shard, max_pipelines)",
         ),
         (
             "poll: {statsu: 5s}",
@@ -273,11 +273,11 @@ fn what_is_wrong_in_a_file_is_named() {
         ),
         (
             "poll.status: 5s",
-            "poll.status: unknown setting (expected api, poll, accounts, policies, shard, max_pipelines)",
+            "poll.status: unknown setting (expected api, poll, accounts, policies, metrics, shard, max_pipelines)",
         ),
         (
             "accounts[99999999999]: x",
-            "accounts[99999999999]: unknown setting (expected api, poll, accounts, policies, shard, max_pipelines)",
+            "accounts[99999999999]: unknown setting (expected api, poll, accounts, policies, metrics, shard, max_pipelines)",
         ),
         (
             "accounts: [{naem: prod}]",
@@ -401,7 +401,7 @@ fn what_is_wrong_in_a_file_is_named() {
         ),
         (
             "policies: [{delya: 5m}]",
-            "policies[0].delya: unknown setting (expected team, projects, pipelines, pipeline_ids, delay, delay_critical, backlog, stalled, no_progress, destination_check_age, dropped_share, deployment)",
+            "policies[0].delya: unknown setting (expected team, projects, pipelines, pipeline_ids, delay, delay_critical, backlog, stalled, no_progress, destination_check_age, dropped_share, unprocessed_share, deployment)",
         ),
         (
             "policies: {delay: 5m}",
@@ -464,7 +464,7 @@ fn what_is_wrong_in_the_environment_is_named() {
         ),
         (
             &[("POLLS__STATUS", "5s")],
-            "POLLS__STATUS: polls: unknown setting (expected api, poll, accounts, policies, shard, max_pipelines)",
+            "POLLS__STATUS: polls: unknown setting (expected api, poll, accounts, policies, metrics, shard, max_pipelines)",
         ),
         (
             &[("POLL___STATUS", "5s")],
@@ -472,7 +472,7 @@ fn what_is_wrong_in_the_environment_is_named() {
         ),
         (
             &[("POLL_STATUS", "5s")],
-            "POLL_STATUS: poll_status: unknown setting (expected api, poll, accounts, policies, shard, max_pipelines)",
+            "POLL_STATUS: poll_status: unknown setting (expected api, poll, accounts, policies, metrics, shard, max_pipelines)",
         ),
         (
             &[("POLL__STATUS", "soon")],
@@ -581,6 +581,11 @@ accounts:
     expect: []
     credits_run_out: "7days"
 policies: []
+metrics:
+  profile: "full"
+  include: []
+  exclude: []
+  states: "all"
 shard:
   index: 0
   total: 1

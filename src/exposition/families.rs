@@ -10,6 +10,7 @@ use crate::api::{
 use crate::moment::{Moment, unix_seconds};
 use crate::trouble::{Judge, Kind as TroubleKind, Trouble};
 
+use super::part::{Bucket, Place};
 use super::writer::{Kind, Labels, Samples};
 
 /// One row of the table.
@@ -22,6 +23,8 @@ pub struct Family {
     pub kind: Kind,
     /// Labels beyond those of the subject.
     pub labels: &'static [&'static str],
+    /// Whether the shipped alerts or dashboards need it, so that the profile `lean` has it.
+    pub in_lean: bool,
     pub(super) read: Read,
 }
 
@@ -61,6 +64,11 @@ impl Family {
         self.kind = kind;
         self
     }
+
+    const fn lean(mut self) -> Self {
+        self.in_lean = true;
+        self
+    }
 }
 
 /// How the samples of one subject are read.
@@ -73,14 +81,16 @@ pub(super) enum Read {
 /// An account at one moment.
 pub(super) struct AccountView<'a> {
     pub(super) name: &'a str,
+    pub(super) place: Place,
     pub(super) view: &'a View,
     pub(super) judge: Judge<'a>,
     pub(super) now: Moment,
 }
 
 impl<'a> AccountView<'a> {
-    pub(super) fn new(name: &'a str, view: &'a View, now: Moment) -> Self {
-        Self { name, view, judge: Judge::new(view, now), now }
+    pub(super) fn new(number: usize, name: &'a str, view: &'a View, now: Moment) -> Self {
+        let place = Place { account: number, bucket: Bucket::of(name) };
+        Self { name, place, view, judge: Judge::new(view, now), now }
     }
 
     pub(super) fn push_labels(&self, labels: &mut Labels) {
@@ -114,9 +124,15 @@ impl<'a> AccountView<'a> {
 pub(super) struct PipelineView<'a> {
     pub(super) account: &'a AccountView<'a>,
     pub(super) pipeline: &'a Pipeline,
+    pub(super) place: Place,
 }
 
 impl<'a> PipelineView<'a> {
+    pub(super) fn new(account: &'a AccountView<'a>, pipeline: &'a Pipeline) -> Self {
+        let place = Place { account: account.place.account, bucket: Bucket::of(pipeline.id().as_str()) };
+        Self { account, pipeline, place }
+    }
+
     pub(super) fn push_labels(&self, labels: &mut Labels) {
         let listed = self.pipeline.listed();
         labels.push(&[
@@ -162,7 +178,7 @@ const fn pipeline(
     labels: &'static [&'static str],
     read: fn(&PipelineView, &mut Samples),
 ) -> Family {
-    Family { name, help, kind: Kind::Gauge, labels, read: Read::Pipeline(read) }
+    Family { name, help, kind: Kind::Gauge, labels, in_lean: false, read: Read::Pipeline(read) }
 }
 
 const fn account(
@@ -171,7 +187,7 @@ const fn account(
     labels: &'static [&'static str],
     read: fn(&AccountView, &mut Samples),
 ) -> Family {
-    Family { name, help, kind: Kind::Gauge, labels, read: Read::Account(read) }
+    Family { name, help, kind: Kind::Gauge, labels, in_lean: false, read: Read::Account(read) }
 }
 
 const fn exporter(
@@ -180,7 +196,7 @@ const fn exporter(
     labels: &'static [&'static str],
     read: fn(&mut Samples),
 ) -> Family {
-    Family { name, help, kind: Kind::Gauge, labels, read: Read::Exporter(read) }
+    Family { name, help, kind: Kind::Gauge, labels, in_lean: false, read: Read::Exporter(read) }
 }
 
 /// A count as the API says it; a negative one would be no counter.
@@ -202,10 +218,12 @@ pub const FAMILIES: &[Family] = &[
                 s.labelled(&labels, Some(1.0));
             }
         },
-    ),
+    )
+    .lean(),
     account("goldrush_up", "1 if the newest list of pipelines succeeded, 0 otherwise.", &[], |a, s| {
         s.flag(Some(a.view.is_up(a.now)));
-    }),
+    })
+    .lean(),
     account(
         "goldrush_account_trouble",
         "1 for each thing that is wrong with the account now; about is the group or the expected pipeline, or empty.",
@@ -217,19 +235,22 @@ pub const FAMILIES: &[Family] = &[
                 s.labelled(&[("kind", row.name), ("severity", row.severity.as_str()), ("about", about)], Some(1.0));
             }
         },
-    ),
+    )
+    .lean(),
     account(
         "goldrush_auth_unauthorized",
         "1 if the API returns 401 for the ServiceKey in use (missing, malformed or revoked), 0 otherwise.",
         &[],
         |a, s| s.flag(Some(a.view.credential.is_refused())),
-    ),
+    )
+    .lean(),
     account(
         "goldrush_auth_forbidden",
         "1 if the API returns 403 for the list of pipelines (the credential is not a ServiceKey), 0 otherwise.",
         &[],
         |a, s| s.flag(Some(a.view.credential.is_not_a_service_key())),
-    ),
+    )
+    .lean(),
     account(
         "goldrush_auth_failures_total",
         "Responses with 401 or 403 about pipelines since the start, whichever key was in use.",
@@ -240,16 +261,35 @@ pub const FAMILIES: &[Family] = &[
             }
         },
     )
-    .of_kind(Kind::Counter),
+    .of_kind(Kind::Counter)
+    .lean(),
     account(
         "goldrush_service_key_loaded_timestamp_seconds",
         "Unix time at which the ServiceKey in use was read.",
         &[],
         |a, s| s.value(Some(unix_seconds(a.view.credential.loaded_at()))),
-    ),
+    )
+    .lean(),
     account("goldrush_pipelines", "Pipelines that this exporter polls, as of the newest list.", &[], |a, s| {
         s.value(a.list().map(|_| a.view.pipelines.len() as f64));
-    }),
+    })
+    .lean(),
+    account(
+        "goldrush_pipelines_unowned",
+        "Pipelines whose policy names no team, as of the newest list; no series if no policy names one.",
+        &[],
+        |a, s| s.value(a.list().and(a.view.unowned()).map(|count| count as f64)),
+    ),
+    account(
+        "goldrush_chain_highest_block",
+        "Highest block that any unbounded pipeline of the account has processed on this chain, as of the last poll.",
+        &["chain"],
+        |a, s| {
+            for (chain, block) in a.view.highest_blocks(a.now) {
+                s.labelled(&[("chain", chain)], Some(block));
+            }
+        },
+    ),
     account(
         "goldrush_team_pipelines",
         "Pipelines on duty whose status has been read since the start, by the team that owns them (empty: none).",
@@ -259,13 +299,15 @@ pub const FAMILIES: &[Family] = &[
                 s.labelled(&[("team", team)], Some(pipelines as f64));
             }
         },
-    ),
+    )
+    .lean(),
     account(
         "goldrush_discovery_last_success_timestamp_seconds",
         "Unix time at which the list of pipelines last succeeded as a whole.",
         &[],
         |a, s| s.value(a.view.listing.latest().map(|list| unix_seconds(list.at.wall))),
-    ),
+    )
+    .lean(),
     account(
         "goldrush_expected_pipeline_missing",
         "1 if the newest list does not show a pipeline that the configuration expects, 0 otherwise.",
@@ -287,37 +329,43 @@ pub const FAMILIES: &[Family] = &[
         "1 if the group is on a paid plan, 0 otherwise, as of the last poll (group.is_paid).",
         &["group"],
         |a, s| a.each_group(s, |flags| flags.paid),
-    ),
+    )
+    .lean(),
     account(
         "goldrush_group_over_limit",
         "1 if the group is over the limit of its plan, 0 otherwise, as of the last poll (group.is_over_limit).",
         &["group"],
         |a, s| a.each_group(s, |flags| flags.over_limit),
-    ),
+    )
+    .lean(),
     account(
         "goldrush_group_free_trial_expired",
         "1 if the free trial of the group has expired, 0 otherwise, as of the last poll (group.is_free_trial_expired).",
         &["group"],
         |a, s| a.each_group(s, |flags| flags.free_trial_expired),
-    ),
+    )
+    .lean(),
     account(
         "goldrush_usage_credits_consumed",
         "Credits that the account has used this month, as of the last poll (aggregate.credits_consumed).",
         &[],
         |a, s| s.value(a.usage().and_then(|usage| usage.credits_consumed)),
-    ),
+    )
+    .lean(),
     account(
         "goldrush_usage_credits_limit",
         "Credits that the plan of the account includes, as of the last poll (aggregate.max_credits).",
         &[],
         |a, s| s.value(a.usage().and_then(|usage| usage.credits_limit)),
-    ),
+    )
+    .lean(),
     account(
         "goldrush_usage_flex_credits_limit",
         "Credits that may be used beyond those of the plan, as of the last poll (aggregate.flex_credits.limit).",
         &[],
         |a, s| s.value(a.usage().and_then(|usage| usage.flex_credits_limit)),
-    ),
+    )
+    .lean(),
     account(
         "goldrush_usage_premium_credits",
         "Premium credits that the account has used this month, as of the last poll (aggregate.premium_credits).",
@@ -366,7 +414,8 @@ pub const FAMILIES: &[Family] = &[
             }
         },
     )
-    .of_kind(Kind::Histogram),
+    .of_kind(Kind::Histogram)
+    .lean(),
     account(
         "goldrush_api_request_failures_total",
         "Requests to the Pipeline API that gave no reading, by reason.",
@@ -380,7 +429,8 @@ pub const FAMILIES: &[Family] = &[
             }
         },
     )
-    .of_kind(Kind::Counter),
+    .of_kind(Kind::Counter)
+    .lean(),
     account(
         "goldrush_api_unknown_values_total",
         "Values of the Pipeline API that this version does not know or cannot use, by field.",
@@ -392,22 +442,26 @@ pub const FAMILIES: &[Family] = &[
             }
         },
     )
-    .of_kind(Kind::Counter),
+    .of_kind(Kind::Counter)
+    .lean(),
     account(
         "goldrush_poll_required_requests_per_second",
         "Requests per second that the configured intervals need for the pipelines there are.",
         &[],
         |a, s| s.value(Some(a.view.budget.required)),
-    ),
+    )
+    .lean(),
     account(
         "goldrush_poll_allowed_requests_per_second",
         "Requests per second that poll.requests_per_second allows for this account.",
         &[],
         |a, s| s.value(Some(a.view.budget.allowed)),
-    ),
+    )
+    .lean(),
     account("goldrush_poll_lag_seconds", "How late the most overdue probe is.", &[], |a, s| {
         s.value(Some(a.view.budget.lag(a.now).as_secs_f64()));
-    }),
+    })
+    .lean(),
     account(
         "goldrush_poll_paused_until_timestamp_seconds",
         "Unix time until which polling waits because the API asked for it (Retry-After); 0 while it does not wait.",
@@ -416,7 +470,8 @@ pub const FAMILIES: &[Family] = &[
             let until = a.view.budget.paused_until;
             s.value(Some(until.map_or(0.0, |until| unix_seconds(until.wall))));
         },
-    ),
+    )
+    .lean(),
     pipeline(
         "goldrush_pipeline_trouble",
         "1 for each thing that is wrong with the pipeline now, with the team that owns it; no series while nothing is.",
@@ -428,16 +483,18 @@ pub const FAMILIES: &[Family] = &[
                 s.labelled(&[("kind", row.name), ("severity", row.severity.as_str()), ("team", team)], Some(1.0));
             }
         },
-    ),
+    )
+    .lean(),
     pipeline(
         "goldrush_pipeline_off_duty",
         "1 while the pipeline has nothing to do (paused, or bounded and at its end); no series otherwise.",
         &[],
         |p, s| s.value(p.pipeline.is_off_duty().then_some(1.0)),
-    ),
+    )
+    .lean(),
     pipeline(
         "goldrush_pipeline_info",
-        "Always 1; what the pipeline is, as of the last poll.",
+        "Always 1; what the pipeline is, as of the last poll (topic, destination_type, execution_mode, group), and the team that owns it.",
         &["topic", "chain", "destination_type", "execution_mode", "group", "team"],
         |p, s| {
             let Some(listed) = p.listed() else { return };
@@ -451,29 +508,28 @@ pub const FAMILIES: &[Family] = &[
             ];
             s.labelled(&labels, Some(1.0));
         },
-    ),
+    )
+    .lean(),
     pipeline(
         "goldrush_pipeline_desired_status",
         "What the user wants: 1 for the status that holds, 0 for the other, as of the last poll (status of the list).",
         &["status"],
         |p, s| {
             let Some(desired) = p.listed().and_then(ListedPipeline::desired_status) else { return };
-            for status in DesiredStatus::ALL {
-                s.labelled(&[("status", status.as_str())], Some(f64::from(*status == desired)));
-            }
+            s.state("status", DesiredStatus::ALL.iter().map(|status| (status.as_str(), *status == desired)));
         },
-    ),
+    )
+    .lean(),
     pipeline(
         "goldrush_pipeline_phase",
         "What the worker does: 1 for the phase that holds, 0 for all others, as of the last poll (status.status).",
         &["phase"],
         |p, s| {
             let Some(current) = p.status().and_then(|status| status.phase) else { return };
-            for phase in Phase::ALL {
-                s.labelled(&[("phase", phase.as_str())], Some(f64::from(*phase == current)));
-            }
+            s.state("phase", Phase::ALL.iter().map(|phase| (phase.as_str(), *phase == current)));
         },
-    ),
+    )
+    .lean(),
     pipeline("goldrush_pipeline_replicas", "Wanted replicas, as of the last poll (status.replicas).", &[], |p, s| {
         s.value(p.status().and_then(|status| status.replicas));
     }),
@@ -485,7 +541,8 @@ pub const FAMILIES: &[Family] = &[
         "Unix time at which the worker started, as of the last poll (status.start_time).",
         &[],
         |p, s| s.value(p.status().and_then(Status::start_time)),
-    ),
+    )
+    .lean(),
     pipeline(
         "goldrush_pipeline_created_timestamp_seconds",
         "Unix time at which the pipeline was created (created_at).",
@@ -497,7 +554,8 @@ pub const FAMILIES: &[Family] = &[
         "Unix time at which the pipeline was last changed, as of the last poll (updated_at).",
         &[],
         |p, s| s.value(p.listed().and_then(ListedPipeline::updated_at)),
-    ),
+    )
+    .lean(),
     pipeline(
         "goldrush_pipeline_start_block",
         "Block that a bounded pipeline starts at, as of the last poll (execution_start_from).",
@@ -527,25 +585,29 @@ pub const FAMILIES: &[Family] = &[
         "Newest block that was processed, as of the last poll (metrics.last_block_height).",
         &[],
         |p, s| s.value(p.metrics().and_then(|metrics| metrics.last_block_height)),
-    ),
+    )
+    .lean(),
     pipeline(
         "goldrush_pipeline_pending_records",
         "Records buffered and not yet written to the destination, as of the last poll (metrics.pending_records).",
         &[],
         |p, s| s.value(p.metrics().and_then(|metrics| metrics.pending_records)),
-    ),
+    )
+    .lean(),
     pipeline(
         "goldrush_pipeline_processing_delay_seconds",
         "Delay from source to destination, as of the last poll (metrics.processing_delay_ms).",
         &[],
         |p, s| s.value(p.metrics().and_then(|metrics| metrics.processing_delay_seconds)),
-    ),
+    )
+    .lean(),
     pipeline(
         "goldrush_pipeline_records_per_second",
         "Rolling throughput, as of the last poll (metrics.records_per_second).",
         &[],
         |p, s| s.value(p.metrics().and_then(|metrics| metrics.records_per_second)),
-    ),
+    )
+    .lean(),
     pipeline(
         "goldrush_pipeline_normalization_errors",
         "Records dropped because they could not be normalized or decoded, as of the last poll (metrics.normalization_errors).",
@@ -565,19 +627,22 @@ pub const FAMILIES: &[Family] = &[
         &[],
         |p, s| s.value(count(p.metrics().and_then(|metrics| metrics.normalization_errors))),
     )
-    .of_kind(Kind::Counter),
+    .of_kind(Kind::Counter)
+    .lean(),
     pipeline(
         "goldrush_pipeline_last_progress_timestamp_seconds",
         "Unix time at which the exporter last saw the offset, the height or the record count move, or first saw them.",
         &[],
         |p, s| s.value(p.metrics().and(p.pipeline.last_progress()).map(|at| unix_seconds(at.wall))),
-    ),
+    )
+    .lean(),
     pipeline(
         "goldrush_pipeline_destination_healthy",
         "1 if the last check reached the destination, 0 otherwise, as of the last poll (destination-health.healthy).",
         &[],
         |p, s| s.flag(p.destination().and_then(|destination| destination.healthy)),
-    ),
+    )
+    .lean(),
     pipeline(
         "goldrush_pipeline_destination_latency_seconds",
         "Duration of the last check of the destination, as of the last poll (destination-health.latency_ms).",
@@ -598,13 +663,15 @@ pub const FAMILIES: &[Family] = &[
             let Some(reason) = p.destination().and_then(DestinationHealth::error_reason) else { return };
             s.labelled(&[("reason", reason.as_str())], Some(1.0));
         },
-    ),
+    )
+    .lean(),
     pipeline(
         "goldrush_pipeline_forbidden",
         "1 while the API returns 403 for this pipeline (it belongs to another group), 0 otherwise.",
         &[],
         |p, s| s.flag(Some(p.pipeline.is_forbidden())),
-    ),
+    )
+    .lean(),
     pipeline(
         "goldrush_pipeline_probe_success",
         "1 if the newest probe succeeded, 0 otherwise.",
@@ -626,5 +693,6 @@ pub const FAMILIES: &[Family] = &[
                 s.labelled(&[("probe", probe.as_str())], read_at);
             }
         },
-    ),
+    )
+    .lean(),
 ];

@@ -7,12 +7,16 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, Hasher as _};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use flate2::{Compress, Compression, Crc, FlushCompress};
 use foldhash::quality::RandomState;
 
+use super::part::{Grain, Owner, Part};
+use super::selection::Selection;
+use super::writer::Sizes;
 use crate::moment::Moment;
 
 /// How a body is sent.
@@ -33,7 +37,8 @@ type Fingerprint = (u64, usize);
 pub(super) struct Rendering {
     pub(super) chunks: Vec<Bytes>,
     /// Parts of the chunks.
-    pieces: Vec<(Fingerprint, Bytes)>,
+    pieces: Vec<Piece>,
+    per_chunk: usize,
     /// Of all chunks as they are sent.
     pub(super) bytes: usize,
     /// Of the text.
@@ -42,13 +47,95 @@ pub(super) struct Rendering {
     pub(super) made: Made,
 }
 
+/// A piece of the text.
+#[derive(Debug)]
+struct Piece {
+    owner: Owner,
+    fingerprint: Fingerprint,
+    /// Of its text, if it is compressed.
+    crc: Crc,
+    /// As it is sent.
+    bytes: Bytes,
+}
+
+/// What is sent of a rendering.
+#[derive(Debug)]
+pub(super) struct Selected {
+    pub(super) chunks: Vec<Bytes>,
+    pub(super) crc: Crc,
+}
+
+impl Made {
+    /// Whether it shows these families and is cut finely enough.
+    pub(super) fn serves(&self, selection: &Arc<Selection>, grain: Grain) -> bool {
+        Arc::ptr_eq(&self.selection, selection) && self.grain.covers(grain)
+    }
+}
+
+impl Rendering {
+    /// What is sent of the part; `None` if that is all.
+    pub(super) fn part(&self, part: &Part) -> Option<Selected> {
+        match part {
+            Part::Whole => None,
+            Part::Exporter => Some(self.select(|owner| owner == Owner::Exporter)),
+            Part::Subjects { accounts, shard } => {
+                let is_named: Vec<bool> =
+                    self.made.accounts.iter().map(|name| accounts.is_empty() || accounts.contains(name)).collect();
+                Some(self.select(|owner| match owner {
+                    Owner::Subjects { account, bucket } => {
+                        shard.has(bucket) && account.is_none_or(|number| is_named[number])
+                    }
+                    _ => false,
+                }))
+            }
+        }
+    }
+
+    /// The pieces of these owners, with the headings that they need.
+    fn select(&self, is_selected: impl Fn(Owner) -> bool) -> Selected {
+        let (mut chunks, mut crc) = (Vec::new(), Crc::new());
+        let mut take = vec![false; self.pieces.len()];
+        let mut heading = None;
+        for (number, piece) in self.pieces.iter().enumerate() {
+            if piece.owner == Owner::Heading {
+                heading = Some(number);
+            } else if is_selected(piece.owner) {
+                heading.take().into_iter().chain([number]).for_each(|number| take[number] = true);
+            }
+        }
+        // Neighbours are sent together, since each chunk that is sent costs a call of the system or two.
+        let both = self.pieces.chunks(self.per_chunk).zip(take.chunks(self.per_chunk));
+        for ((pieces, take), chunk) in both.zip(&self.chunks) {
+            let (mut begin, mut end) = (0, 0);
+            let mut send = |begin: usize, end: usize| (begin < end).then(|| chunks.push(chunk.slice(begin..end)));
+            for (piece, take) in pieces.iter().zip(take) {
+                if *take {
+                    crc.combine(&piece.crc);
+                    end += piece.bytes.len();
+                } else {
+                    send(begin, end);
+                    begin = end + piece.bytes.len();
+                    end = begin;
+                }
+            }
+            send(begin, end);
+        }
+        Selected { chunks, crc }
+    }
+}
+
 /// What a rendering shows.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Made {
     /// When it was begun.
     pub(super) at: Moment,
     /// Of the fleet.
     pub(super) version: u64,
+    pub(super) selection: Arc<Selection>,
+    pub(super) grain: Grain,
+    /// The names of the accounts, by their numbers.
+    pub(super) accounts: Vec<String>,
+    pub(super) sizes: Sizes,
     /// How long after `at` the fleet looks different although no response came.
     pub(super) good_for: Option<Duration>,
 }
@@ -85,33 +172,38 @@ impl Packer {
         &mut self,
         encoding: Encoding,
         old: Option<&Rendering>,
-        write: impl FnOnce(&mut dyn FnMut(&[u8])) -> Made,
+        write: impl FnOnce(&mut dyn FnMut(Owner, &[u8])) -> Made,
     ) -> Rendering {
         let per_chunk = if encoding == Encoding::Gzip { GZIP_PIECES_PER_CHUNK } else { 1 };
         let (old_chunks, old_pieces) = old.map_or((&[][..], &[][..]), |old| (&old.chunks[..], &old.pieces[..]));
-        let known: HashMap<Fingerprint, &Bytes, RandomState> =
-            old_pieces.iter().map(|(fingerprint, piece)| (*fingerprint, piece)).collect();
+        let known: HashMap<Fingerprint, &Piece, RandomState> =
+            old_pieces.iter().map(|piece| (piece.fingerprint, piece)).collect();
         let mut chunks = Vec::with_capacity(old_chunks.len());
-        let mut pieces: Vec<(Fingerprint, Bytes)> = Vec::with_capacity(old_pieces.len());
+        let mut pieces: Vec<Piece> = Vec::with_capacity(old_pieces.len());
         let (mut bytes, mut text_bytes, mut crc) = (0, 0, Crc::new());
-        let mut seal = |pieces: &mut [(Fingerprint, Bytes)], number: usize| {
+        let mut seal = |pieces: &mut [Piece], number: usize| {
             let before = old_pieces.chunks(per_chunk).nth(number).unwrap_or_default();
-            let same = before.iter().map(|(fingerprint, _)| fingerprint).eq(pieces.iter().map(|(new, _)| new));
+            let same = before.iter().map(|old| old.fingerprint).eq(pieces.iter().map(|new| new.fingerprint));
             chunks.push(if same { old_chunks[number].clone() } else { join(pieces) });
         };
-        let made = write(&mut |text| {
+        let made = write(&mut |owner, text| {
             let fingerprint = self.fingerprint(text);
-            let piece = match known.get(&fingerprint) {
-                Some(&piece) => piece.clone(),
-                None if encoding == Encoding::Gzip => Bytes::copy_from_slice(self.deflate(text)),
-                None => Bytes::copy_from_slice(text),
-            };
-            if encoding == Encoding::Gzip {
-                crc.update(text);
+            let mut piece = Piece { owner, fingerprint, crc: Crc::new(), bytes: Bytes::new() };
+            match (known.get(&fingerprint), encoding) {
+                (Some(old), _) => {
+                    piece.crc.combine(&old.crc);
+                    piece.bytes = old.bytes.clone();
+                }
+                (None, Encoding::Gzip) => {
+                    piece.crc.update(text);
+                    piece.bytes = Bytes::copy_from_slice(self.deflate(text));
+                }
+                (None, Encoding::Identity) => piece.bytes = Bytes::copy_from_slice(text),
             }
-            bytes += piece.len();
+            crc.combine(&piece.crc);
+            bytes += piece.bytes.len();
             text_bytes += text.len();
-            pieces.push((fingerprint, piece));
+            pieces.push(piece);
             if pieces.len().is_multiple_of(per_chunk) {
                 let begin = pieces.len() - per_chunk;
                 seal(&mut pieces[begin..], begin / per_chunk);
@@ -121,7 +213,7 @@ impl Packer {
         if begin < pieces.len() {
             seal(&mut pieces[begin..], begin / per_chunk);
         }
-        Rendering { chunks, pieces, bytes, crc, text_bytes, made }
+        Rendering { chunks, pieces, per_chunk, bytes, crc, text_bytes, made }
     }
 
     fn fingerprint(&self, text: &[u8]) -> Fingerprint {
@@ -140,17 +232,17 @@ impl Packer {
 }
 
 /// One chunk of these pieces, which become parts of it.
-fn join(pieces: &mut [(Fingerprint, Bytes)]) -> Bytes {
-    if let [(_, piece)] = pieces {
-        return piece.clone();
+fn join(pieces: &mut [Piece]) -> Bytes {
+    if let [piece] = pieces {
+        return piece.bytes.clone();
     }
-    let mut chunk = Vec::with_capacity(pieces.iter().map(|(_, piece)| piece.len()).sum());
-    pieces.iter().for_each(|(_, piece)| chunk.extend_from_slice(piece));
+    let mut chunk = Vec::with_capacity(pieces.iter().map(|piece| piece.bytes.len()).sum());
+    pieces.iter().for_each(|piece| chunk.extend_from_slice(&piece.bytes));
     let chunk = Bytes::from(chunk);
     let mut begin = 0;
-    for (_, piece) in pieces {
-        let end = begin + piece.len();
-        *piece = chunk.slice(begin..end);
+    for piece in pieces {
+        let end = begin + piece.bytes.len();
+        piece.bytes = chunk.slice(begin..end);
         begin = end;
     }
     chunk
@@ -174,12 +266,12 @@ fn deflate(deflate: &mut Compress, text: &[u8], out: &mut Vec<u8>, flush: FlushC
 /// What gzip puts before the blocks: nothing is said of a time, a name or a system.
 pub(super) const GZIP_HEADER: &[u8] = &[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
 
-/// The last blocks of a gzip member that begins with `before`, and what has to follow them.
-pub(super) fn gzip_end(before: &Rendering, text: &[u8]) -> Bytes {
+/// The last blocks of a gzip member whose text has had this sum before, and what has to follow them.
+pub(super) fn gzip_end(before: &Crc, text: &[u8]) -> Bytes {
     let mut end = Vec::new();
     deflate(&mut Compress::new(LEVEL, false), text, &mut end, FlushCompress::Finish);
     let mut crc = Crc::new();
-    crc.combine(&before.crc);
+    crc.combine(before);
     crc.update(text);
     end.extend_from_slice(&crc.sum().to_le_bytes());
     end.extend_from_slice(&crc.amount().to_le_bytes());

@@ -1,5 +1,8 @@
 //! A small fleet in, literal text out, in both formats.
 
+mod lean;
+mod parts;
+
 use std::io::Read as _;
 use std::time::{Duration, SystemTime};
 
@@ -7,6 +10,7 @@ use super::*;
 use crate::account::Account;
 use crate::account::testing::{account, reading};
 use crate::api::{Error, Probe, ProbeResponse, Response, Waiting};
+use crate::config::{Config, ConfigFile, Profile};
 use crate::fleet::AccountHandle;
 
 const LISTED: &str = r#"{"id": "pipe_1", "name": "From Base \"Swap\" to C:\\pg\n🚀", "project": "analytics-prod",
@@ -64,7 +68,7 @@ fn small_fleet(at: Moment) -> (Fleet, AccountHandle) {
 }
 
 async fn scrape(exposition: &Arc<Exposition>, format: Format, encoding: Encoding) -> Body {
-    exposition.scrape(format, encoding).await.unwrap()
+    exposition.scrape(format, encoding, &Part::Whole).await.unwrap()
 }
 
 fn bytes(body: Body) -> Vec<u8> {
@@ -109,8 +113,47 @@ fn assert_expected(name: &str, text: &str) {
 async fn both_formats_are_as_expected_to_the_letter() {
     let at = moment();
     let (fleet, _) = small_fleet(at);
-    assert_expected("small_fleet.classic.txt", &fleet_text(&fleet, at, Format::Classic));
-    assert_expected("small_fleet.openmetrics.txt", &fleet_text(&fleet, at, Format::OpenMetrics));
+    assert_expected("small_fleet.classic.txt", &fleet_text(&fleet, &Selection::full(), at, Format::Classic));
+    assert_expected("small_fleet.openmetrics.txt", &fleet_text(&fleet, &Selection::full(), at, Format::OpenMetrics));
+}
+
+#[tokio::test(start_paused = true)]
+async fn usage_is_shown_if_it_is_polled_and_withdrawn_when_it_is_stale() {
+    let at = moment();
+    let mut settings = crate::account::testing::settings(&[]);
+    settings.poll.usage = Some(Duration::from_secs(900));
+    let mut prod = Account::new(settings, at.wall, fastrand::Rng::with_seed(1), at);
+    prod.lists(&[], at);
+    let fleet = Fleet::default();
+    let handle = fleet.insert("prod", prod);
+    let shown = |seconds| {
+        let text = fleet_text(&fleet, &Selection::full(), at.after(Duration::from_secs(seconds)), Format::Classic);
+        let lines = text.lines().filter(|line| line.starts_with("goldrush_usage_"));
+        lines.map(|line| line["goldrush_usage_".len()..].to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(shown(0), ["probe_success{account=\"prod\"} 0"]);
+    let aggregate = serde_json::json!({"credits_consumed": 120.5, "max_credits": 300, "premium_credits": 100,
+        "free_credits": 0, "plan": "Pro", "flex_credits": {"limit": 50}});
+    handle.change(|prod| prod.reads_usage(aggregate, at));
+    let readings = [
+        "credits_consumed{account=\"prod\"} 120.5",
+        "credits_limit{account=\"prod\"} 300",
+        "flex_credits_limit{account=\"prod\"} 50",
+        "premium_credits{account=\"prod\"} 100",
+        "free_credits{account=\"prod\"} 0",
+        "plan_info{account=\"prod\",plan=\"Pro\"} 1",
+    ];
+    let of_probe = |success: u8| {
+        let last = "probe_last_success_timestamp_seconds{account=\"prod\"} 1700000000.25";
+        [format!("probe_success{{account=\"prod\"}} {success}"), last.to_owned()]
+    };
+    assert_eq!(shown(0), [readings.map(str::to_owned).as_slice(), &of_probe(1)].concat());
+    handle.change(|prod| prod.hears(Response::Usage(Err(Error::of_status(403).unwrap())), at));
+    assert_eq!(shown(2700), [readings.map(str::to_owned).as_slice(), &of_probe(0)].concat());
+    assert_eq!(shown(2701), of_probe(0));
+    let text = fleet_text(&fleet, &Selection::full(), at, Format::Classic);
+    let counted = "goldrush_api_request_failures_total{account=\"prod\",operation=\"usage\",reason=\"forbidden\"} 1";
+    assert!(text.contains(counted), "{text}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -210,7 +253,7 @@ async fn who_waited_for_a_rendering_takes_it_however_long_it_took() {
     let mut renderer = Renderer::default();
     let asked = Moment::now();
     time::advance(Duration::from_millis(1)).await;
-    let mut render = |asked| exposition.render(Format::Classic, Encoding::Gzip, &mut renderer, asked);
+    let mut render = |asked| exposition.render(Format::Classic, Encoding::Gzip, Grain::default(), &mut renderer, asked);
     let first = render(asked);
     handle.change(|prod| prod.probed("pipe_1", failed(TIMEOUT), Moment::now()));
     time::advance(2 * REST).await;
@@ -321,13 +364,13 @@ async fn a_stale_reading_is_withdrawn_when_it_is_older_than_stale_after_and_not_
         "goldrush_pipeline_destination_healthy",
         "goldrush_pipeline_destination_error",
     ];
-    let text = fleet_text(&fleet, later(300), Format::Classic);
+    let text = fleet_text(&fleet, &Selection::full(), later(300), Format::Classic);
     assert!(readings.iter().all(|family| has(&text, family)), "{text}");
-    let text = fleet_text(&fleet, later(301), Format::Classic);
+    let text = fleet_text(&fleet, &Selection::full(), later(301), Format::Classic);
     assert!(!readings.iter().any(|family| has(&text, family)), "{text}");
     assert!(has(&text, "goldrush_pipeline_phase"), "{text}");
     assert!(has(&text, "goldrush_pipeline_probe_last_success_timestamp_seconds"), "{text}");
-    assert!(!has(&fleet_text(&fleet, later(501), Format::Classic), "goldrush_pipeline_phase"));
+    assert!(!has(&fleet_text(&fleet, &Selection::full(), later(501), Format::Classic), "goldrush_pipeline_phase"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -335,7 +378,7 @@ async fn progress_is_any_move_and_the_first_sight() {
     let at = moment();
     let (fleet, handle) = small_fleet(at);
     let progress = || {
-        let text = fleet_text(&fleet, at, Format::Classic);
+        let text = fleet_text(&fleet, &Selection::full(), at, Format::Classic);
         let line = text.lines().find(|line| line.starts_with("goldrush_pipeline_last_progress")).unwrap();
         line.rsplit_once(' ').unwrap().1.to_owned()
     };
@@ -354,6 +397,16 @@ async fn progress_is_any_move_and_the_first_sight() {
     assert_eq!(progress(), "1700000040.25", "the worker started again");
 }
 
+/// Families about pipelines that repeat no field of the API.
+const OF_THE_EXPORTER: &[&str] = &[
+    "goldrush_pipeline_trouble",
+    "goldrush_pipeline_off_duty",
+    "goldrush_pipeline_last_progress_timestamp_seconds",
+    "goldrush_pipeline_forbidden",
+    "goldrush_pipeline_probe_success",
+    "goldrush_pipeline_probe_last_success_timestamp_seconds",
+];
+
 #[test]
 fn the_table_keeps_to_the_conventions() {
     let mut names: Vec<&str> = FAMILIES.iter().map(|family| family.name).collect();
@@ -363,6 +416,13 @@ fn the_table_keeps_to_the_conventions() {
     for family in FAMILIES {
         assert!(!family.help.contains(['\n', '\\', '"']), "{}: HELP is not escaped", family.name);
         assert!(family.help.ends_with('.'), "{}", family.name);
+        let is_judged_here = OF_THE_EXPORTER.contains(&family.name);
+        let names_field = family.help.ends_with(").") && family.help.contains(" (");
+        assert!(
+            family.subject() != Subject::Pipeline || names_field || is_judged_here,
+            "{}: HELP names the field of the API in parentheses at its end",
+            family.name
+        );
         assert_eq!(family.name.ends_with("_total"), family.kind == Kind::Counter, "{}", family.name);
     }
 }

@@ -3,6 +3,9 @@
 use std::io::Write as _;
 
 use crate::account::{BOUNDS, Histogram};
+use crate::config::States;
+
+use super::part::{BUCKETS, Bucket, Grain, Owner, Place};
 
 /// A text format of `/metrics`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +22,14 @@ impl Format {
         match self {
             Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=underscores",
             Self::Classic => "text/plain; version=0.0.4; charset=utf-8",
+        }
+    }
+
+    /// What a text ends with.
+    pub(super) const fn end(self) -> &'static [u8] {
+        match self {
+            Self::OpenMetrics => b"# EOF\n",
+            Self::Classic => b"",
         }
     }
 }
@@ -119,28 +130,80 @@ pub(super) struct Writer<'w> {
     lines: usize,
     /// Whether the present family has filled a piece.
     filled: bool,
-    take: &'w mut dyn FnMut(&[u8]),
+    states: States,
+    grain: Grain,
+    /// Of the present piece.
+    owner: Owner,
+    /// Bytes of pieces that have been handed on.
+    handed_on: usize,
+    sizes: Sizes,
+    take: &'w mut dyn FnMut(Owner, &[u8]),
+}
+
+/// How many bytes are about what, without headings.
+#[derive(Debug, Clone)]
+pub(super) struct Sizes {
+    /// Accounts and pipelines, by bucket.
+    pub(super) buckets: Box<[usize; BUCKETS]>,
+    /// Since when and for which bucket it is counted.
+    since: (usize, Option<Bucket>),
 }
 
 impl<'w> Writer<'w> {
     /// `buffer` is used for the pieces; [`finish`](Self::finish) gives it back.
-    pub(super) fn new(format: Format, mut buffer: Vec<u8>, take: &'w mut dyn FnMut(&[u8])) -> Self {
+    pub(super) fn new(format: Format, mut buffer: Vec<u8>, take: &'w mut dyn FnMut(Owner, &[u8])) -> Self {
         buffer.clear();
-        Self { format, piece: buffer, lines: 0, filled: false, take }
+        Self {
+            format,
+            piece: buffer,
+            lines: 0,
+            filled: false,
+            states: States::All,
+            grain: Grain::default(),
+            owner: Owner::Any,
+            handed_on: 0,
+            sizes: Sizes { buckets: Box::new([0; BUCKETS]), since: (0, None) },
+            take,
+        }
+    }
+
+    /// How finely the text is cut from now on.
+    pub(super) fn cut(&mut self, grain: Grain) {
+        self.grain = grain;
+    }
+
+    pub(super) fn grain(&self) -> Grain {
+        self.grain
+    }
+
+    /// Counts what has been written since the last call for its bucket, and what follows for this one.
+    fn measure(&mut self, bucket: Option<Bucket>) {
+        let written = self.handed_on + self.piece.len();
+        let (since, before) = std::mem::replace(&mut self.sizes.since, (written, bucket));
+        if let Some(before) = before {
+            self.sizes.buckets[before.index()] += written - since;
+        }
+    }
+
+    /// Which series of states are written from now on.
+    pub(super) fn show_states(&mut self, states: States) {
+        self.states = states;
     }
 
     /// Begins a family. Its heading is written with its first sample: a family without samples is not shown.
     pub(super) fn family<'a>(&'a mut self, name: &'a str, kind: Kind, help: &'a str) -> Samples<'a, 'w> {
         // A family that has filled a piece ends with one: what changes in it leaves the pieces of the next as they are.
-        if std::mem::take(&mut self.filled) {
+        if std::mem::take(&mut self.filled) || self.grain.is_cut {
             self.hand_on();
         }
+        self.measure(None);
         Samples { writer: self, name, kind, help, subject: &[], begun: false }
     }
 
     fn hand_on(&mut self) {
         if !self.piece.is_empty() {
-            (self.take)(&self.piece);
+            (self.take)(self.owner, &self.piece);
+            self.handed_on += self.piece.len();
             self.piece.clear();
             self.lines = 0;
         }
@@ -157,6 +220,11 @@ impl<'w> Writer<'w> {
         let unit = ["seconds", "bytes"].into_iter().find(|unit| name.ends_with(&format!("_{unit}")));
         if let (Format::OpenMetrics, Some(unit)) = (self.format, unit) {
             self.line(format_args!("# UNIT {name} {unit}"));
+        }
+        if self.grain.is_cut {
+            let owner = std::mem::replace(&mut self.owner, Owner::Heading);
+            self.hand_on();
+            self.owner = owner;
         }
     }
 
@@ -184,15 +252,14 @@ impl<'w> Writer<'w> {
 
     /// Ends the text.
     pub(super) fn end(&mut self) {
-        if self.format == Format::OpenMetrics {
-            self.piece.extend_from_slice(b"# EOF\n");
-        }
+        self.piece.extend_from_slice(self.format.end());
     }
 
     /// Hands the last piece on and gives the buffer back.
-    pub(super) fn finish(mut self) -> Vec<u8> {
+    pub(super) fn finish(mut self) -> (Vec<u8>, Sizes) {
         self.hand_on();
-        self.piece
+        self.measure(None);
+        (self.piece, self.sizes)
     }
 }
 
@@ -208,12 +275,23 @@ pub(super) struct Samples<'a, 'w> {
 }
 
 impl<'a> Samples<'a, '_> {
+    /// The samples that follow are about the exporter.
+    pub(super) fn of_exporter(&mut self) {
+        if self.writer.grain.is_cut {
+            self.writer.owner = Owner::Exporter;
+        }
+    }
+
     /// The samples that follow are about the subject with these [`Labels`].
-    pub(super) fn of(&mut self, subject: &'a [u8]) {
+    pub(super) fn of(&mut self, subject: &'a [u8], place: Place) {
         self.subject = subject;
-        if self.writer.lines >= LINES_PER_PIECE {
+        self.writer.measure(Some(place.bucket));
+        let is_full = self.writer.lines >= LINES_PER_PIECE;
+        let owner = self.writer.grain.owner(place);
+        if is_full || owner != self.writer.owner {
             self.writer.hand_on();
-            self.writer.filled = true;
+            self.writer.filled |= is_full;
+            self.writer.owner = owner;
         }
     }
 
@@ -225,6 +303,14 @@ impl<'a> Samples<'a, '_> {
     /// One sample of 0 or 1, if there is a value.
     pub(super) fn flag(&mut self, value: Option<bool>) {
         self.value(value.map(f64::from));
+    }
+
+    /// A state: one sample for each value, 1 for the one that holds.
+    pub(super) fn state<'v>(&mut self, label: &str, values: impl Iterator<Item = (&'v str, bool)>) {
+        let shown = self.writer.states;
+        for (value, holds) in values.filter(|(_, holds)| *holds || shown == States::All) {
+            self.labelled(&[(label, value)], Some(f64::from(holds)));
+        }
     }
 
     /// One sample with labels beyond the subject's.

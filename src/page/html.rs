@@ -7,7 +7,10 @@ use maud::{DOCTYPE, Markup, html};
 
 use super::assets::{ICON, SCRIPT, STYLE};
 use super::query::{Query, TroubleFilter};
-use super::report::{AccountReport, KeyStanding, PipelineReport, ProbeReport, Report, SinceReport, TroubleReport};
+use super::report::{
+    AccountReport, BackfillReport, KeyStanding, PipelineReport, ProbeReport, Report, SinceReport, TroubleReport,
+    UsageReport,
+};
 use super::value::{Number, Time};
 use super::words;
 use crate::trouble::kinds::Scope;
@@ -237,10 +240,35 @@ fn account(account: &AccountReport) -> Markup {
                     (words::rate(budget.allowed_requests_per_second)) " allowed, "
                     (words::seconds(budget.lag_seconds)) " late"
                 }
+                @if let Some(usage) = &account.usage { li { (self::usage(usage)) } }
                 @if let Some(wait) = budget.paused_for {
                     li { "waits another " (words::duration(wait)) " (429)" }
                 }
             }
+        }
+    }
+}
+
+fn usage(usage: &UsageReport) -> Markup {
+    let is_shown = usage.credits_consumed.is_some() || usage.ceiling.is_some();
+    html! {
+        @if is_shown {
+            (number(usage.credits_consumed, words::count))
+            @if let Some(ceiling) = usage.ceiling { " of " (number(Some(ceiling), words::count)) }
+            " credits used this month"
+            @if let Some(plan) = usage.plan { " (" bdi { (plan) } ")" }
+            @if let Some(lasts) = usage.credits_run_out_in_seconds { ", they last for " (words::seconds(lasts)) }
+            ", read " (ago(usage.read))
+        } @else if usage.offered == Some(false) {
+            "usage of credits is not offered to this key"
+        } @else if usage.failure.is_none() {
+            "usage of credits not read yet"
+        } @else {
+            "no fresh reading of the usage of credits"
+        }
+        @if let Some(failure) = usage.failure {
+            @if is_shown { ", now fails" }
+            " (" (words::plain(failure)) ")"
         }
     }
 }
@@ -399,9 +427,45 @@ fn phase(pipeline: &PipelineReport) -> Markup {
     html! {
         (or_nothing(pipeline.phase))
         @if ended {
-            span.wanted { "at its end" }
+            @match pipeline.backfill.and_then(|backfill| backfill.ratio).filter(|ratio| ratio.0 < 1.0) {
+                Some(ratio) => span.wanted { "ended, " (percent(ratio)) },
+                None => span.wanted { "at its end" },
+            }
         } @else if let Some(wanted) = pipeline.desired_status.filter(|wanted| !as_wanted(wanted)) {
             span.wanted { "wanted " (wanted) }
+        } @else if let Some(backfill) = &pipeline.backfill {
+            span.wanted { (progress(backfill)) }
+        }
+    }
+}
+
+/// The part that is done and the time that is left, as far as they are known.
+fn progress(backfill: &BackfillReport) -> String {
+    let done = backfill.ratio.map(percent);
+    let left = backfill.ends_in.map(|left| format!("{} left", words::duration(left)));
+    [done, left].into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+/// Rounded down: what is not done is not 100 %.
+fn percent(Number(ratio): Number) -> String {
+    format!("{} %", words::separated((ratio * 1000.0).floor() / 10.0))
+}
+
+/// The whole of it, for where there is room.
+fn backfill(backfill: Option<&BackfillReport>) -> Markup {
+    let Some(backfill) = backfill else { return nothing() };
+    let end = backfill.ends.and_then(|Number(unix)| words::utc(unix));
+    html! {
+        @match backfill.ratio { Some(ratio) => { (percent(ratio)) " done, " }, None => "where it started is not known, " }
+        (words::separated(backfill.blocks_left.0)) " blocks left"
+        @if let Some(pace) = backfill.blocks_per_second { ", " (words::rate(pace)) }
+        @match (backfill.ends_in, end) {
+            (Some(left), Some(end)) => { ", ends in about " (words::duration(left)) span.at { (words::for_people(&end)) } },
+            _ if backfill.blocks_left.0 > 0.0 => ", when it ends is not known",
+            _ => {},
+        }
+        @if let (Some(fell_back), Some(block)) = (backfill.fell_back, backfill.fell_back_from_block) {
+            ". It began again " (ago(Some(fell_back))) ", after block " (words::separated(block.0))
         }
     }
 }
@@ -441,7 +505,18 @@ fn details(pipeline: &PipelineReport) -> Markup {
                 (row("Topic", or_nothing(pipeline.topic)))
                 (row("Destination type", or_nothing(pipeline.destination_type)))
                 (row("Execution mode", html! { (pipeline.execution_mode) }))
+                @if pipeline.execution_mode == "bounded" {
+                    (row("Blocks", html! { (digits(pipeline.start_block)) " to " (digits(pipeline.stop_block)) }))
+                    (row("Backfill", backfill(pipeline.backfill.as_ref())))
+                }
                 (row("Group", or_nothing(pipeline.group)))
+                (row("Team", or_nothing(pipeline.team)))
+                (row("Policy", html! {
+                    @match pipeline.policy {
+                        Some(index) => { code { "policies[" (index) "]" } },
+                        None => "none matches: the defaults",
+                    }
+                }))
                 (row("Wanted", or_nothing(pipeline.desired_status)))
                 (row("Last progress", when(pipeline.progress)))
                 (row("Phase", html! { (or_nothing(pipeline.phase)) " " (lasting_from(pipeline.phase_since)) }))

@@ -6,7 +6,7 @@ use crate::moment::Moment;
 use crate::trouble::{Kind, Trouble};
 
 use super::value::{Number, Time};
-use super::words::{count, duration, plain, rate, seconds};
+use super::words::{count, duration, plain, rate, seconds, separated};
 
 pub(super) fn of_account(trouble: &Trouble, view: &View, now: Moment) -> String {
     let about = trouble.about.as_deref().unwrap_or_default();
@@ -23,6 +23,22 @@ pub(super) fn of_account(trouble: &Trouble, view: &View, now: Moment) -> String 
         Kind::ExpectedMissing => format!("The list does not show the expected pipeline {about}."),
         Kind::GroupOverLimit => format!("The group {about} is over the limit of its plan."),
         Kind::GroupTrialExpired => format!("The free trial of the group {about} has expired."),
+        Kind::CreditsUsedUp | Kind::CreditsRunningOut => {
+            let usage = view.usage.as_ref();
+            let read = usage.and_then(|usage| usage.reading());
+            let used = read.and_then(|usage| Some((usage.credits_consumed?, usage.ceiling()?)));
+            let [used, all] = used
+                .map_or([None; 2], |(used, all)| [Some(used), Some(all)])
+                .map(|value| value.map_or("an unknown number of".to_owned(), |value| count(Number(value))));
+            let age = usage.and_then(|usage| usage.read_at()).map(|at| now.since(at)).unwrap_or_default();
+            match usage.and_then(|usage| usage.runs_out_in()) {
+                Some(lasts) if trouble.kind == Kind::CreditsRunningOut => {
+                    let lasts = duration(lasts.saturating_sub(age));
+                    format!("At the current pace, the credits run out in {lasts}: {used} of {all} are used.")
+                }
+                _ => format!("The credits of the account are used up: {used} of {all}."),
+            }
+        }
         Kind::RateLimited => {
             let wait = view.budget.paused_until.map(|until| duration(until.since(now))).unwrap_or_default();
             format!("A response asked for a pause: polling waits for another {wait}.")
@@ -69,6 +85,13 @@ pub(super) fn of_pipeline(trouble: &Trouble, pipeline: &Pipeline, view: &View, n
             let dropped = number(metric(|metrics| metrics.normalization_errors));
             format!("{dropped} records were dropped since the worker started: they cannot be normalized or decoded.")
         }
+        Kind::EndedEarly => match pipeline.backfill() {
+            Some(backfill) => {
+                let [left, block, stop] = [backfill.blocks_left, backfill.block, backfill.stop_block].map(separated);
+                format!("The backfill has ended at block {block}, {left} blocks before its stop block {stop}.")
+            }
+            None => trouble.kind.row().sentence.to_owned(),
+        },
         Kind::ReplicasNotReady => {
             let [wanted, ready] = pipeline.replicas().unwrap_or_default().map(|count_of| count(Number(count_of)));
             format!("{ready} of {wanted} replicas are ready.")

@@ -10,7 +10,7 @@ use serde::{Serialize, Serializer};
 use super::message;
 use super::query::Query;
 use super::value::{Number, Time};
-use crate::account::{Beginning, KeyState, Pipeline, ProbeState, View};
+use crate::account::{Beginning, KeyState, Pipeline, ProbeState, Usage, View};
 use crate::api::{self, DestinationErrorReason, Error, Phase, Probe, Reason};
 use crate::fleet::Fleet;
 use crate::labels::closed_set;
@@ -59,12 +59,15 @@ pub(super) struct AccountReport<'a> {
     pub(super) pipelines: usize,
     pub(super) pipelines_in_trouble: usize,
     pub(super) pipelines_critical: usize,
+    pub(super) pipelines_unowned: Option<usize>,
     #[serde(rename = "discovery_last_success_timestamp_seconds")]
     pub(super) listed: Option<Time>,
     /// Of the pipelines that are neither paused nor at their end nor forbidden.
     pub(super) oldest_reading_age_seconds: Option<Number>,
     pub(super) budget: BudgetReport,
     pub(super) groups: Vec<GroupReport<'a>>,
+    /// Only with `poll.usage`.
+    pub(super) usage: Option<UsageReport<'a>>,
     pub(super) troubles: Vec<TroubleReport>,
 }
 
@@ -112,6 +115,28 @@ pub(super) struct GroupReport<'a> {
     free_trial_expired: Option<bool>,
 }
 
+/// The account's usage of credits this month.
+#[derive(Serialize)]
+pub(super) struct UsageReport<'a> {
+    /// Whether this key may read it; not known before the first response.
+    pub(super) offered: Option<bool>,
+    /// Why the newest request failed.
+    pub(super) failure: Option<&'static str>,
+    #[serde(rename = "last_success_timestamp_seconds")]
+    pub(super) read: Option<Time>,
+    pub(super) credits_consumed: Option<Number>,
+    pub(super) credits_limit: Option<Number>,
+    pub(super) flex_credits_limit: Option<Number>,
+    pub(super) premium_credits: Option<Number>,
+    pub(super) free_credits: Option<Number>,
+    pub(super) plan: Option<&'a str>,
+    /// At the pace of the last day or two, and only if the month does not end first.
+    pub(super) credits_run_out_in_seconds: Option<Number>,
+    /// The limits of plan and flex credits together.
+    #[serde(skip)]
+    pub(super) ceiling: Option<Number>,
+}
+
 /// A pipeline.
 #[derive(Serialize)]
 pub(super) struct PipelineReport<'a> {
@@ -120,9 +145,13 @@ pub(super) struct PipelineReport<'a> {
     pub(super) pipeline_id: &'a str,
     pub(super) pipeline: Option<&'a str>,
     pub(super) topic: Option<&'a str>,
+    pub(super) chain: Option<&'a str>,
     pub(super) destination_type: Option<&'a str>,
     pub(super) execution_mode: &'static str,
     pub(super) group: Option<&'a str>,
+    pub(super) team: Option<&'a str>,
+    /// The index in `policies` of the configuration.
+    pub(super) policy: Option<usize>,
     pub(super) desired_status: Option<&'static str>,
     pub(super) phase: Option<&'static str>,
     pub(super) phase_since: Option<SinceReport>,
@@ -145,10 +174,29 @@ pub(super) struct PipelineReport<'a> {
     pub(super) normalization_errors: Option<Number>,
     #[serde(rename = "last_progress_timestamp_seconds")]
     pub(super) progress: Option<Time>,
+    pub(super) start_block: Option<Number>,
+    pub(super) stop_block: Option<Number>,
+    pub(super) backfill: Option<BackfillReport>,
     pub(super) destination: DestinationReport<'a>,
     pub(super) forbidden: bool,
     pub(super) probes: Probes,
     pub(super) troubles: Vec<TroubleReport>,
+}
+
+/// How far a bounded pipeline has come. What cannot be known is not there.
+#[derive(Clone, Copy, Serialize)]
+pub(super) struct BackfillReport {
+    /// From 0 to 1.
+    pub(super) ratio: Option<Number>,
+    pub(super) blocks_left: Number,
+    pub(super) blocks_per_second: Option<Number>,
+    #[serde(rename = "estimated_end_timestamp_seconds")]
+    pub(super) ends: Option<Number>,
+    #[serde(skip)]
+    pub(super) ends_in: Option<Duration>,
+    #[serde(rename = "fell_back_timestamp_seconds")]
+    pub(super) fell_back: Option<Time>,
+    pub(super) fell_back_from_block: Option<Number>,
 }
 
 /// The last check of a pipeline's destination.
@@ -379,6 +427,7 @@ impl<'a> Judged<'a> {
             pipelines: judged.len(),
             pipelines_in_trouble: judged.iter().filter(|judged| !judged.troubles.is_empty()).count(),
             pipelines_critical: judged.iter().filter(|judged| judged.is_critical()).count(),
+            pipelines_unowned: view.list_fresh(self.now).and(view.unowned()),
             listed: view.listing.latest().map(|list| self.time(list.at)),
             oldest_reading_age_seconds: oldest.map(|age| Number(age.as_secs_f64())),
             budget: BudgetReport {
@@ -389,6 +438,7 @@ impl<'a> Judged<'a> {
                 paused_for: budget.paused_until.map(|until| until.since(self.now)),
             },
             groups: groups.collect(),
+            usage: view.usage.as_ref().map(|usage| self.usage(usage)),
             troubles: troubles
                 .into_iter()
                 .map(|trouble| {
@@ -396,6 +446,27 @@ impl<'a> Judged<'a> {
                     self.trouble(trouble, message)
                 })
                 .collect(),
+        }
+    }
+
+    fn usage(&self, usage: &'a Usage) -> UsageReport<'a> {
+        let fresh = usage.fresh(self.now, self.view.stale_after);
+        let number = |read: fn(&api::Usage) -> Option<f64>| fresh.and_then(read).map(Number);
+        let age = usage.read_at().map(|at| self.now.since(at)).unwrap_or_default();
+        let lasts = fresh.and_then(|_| usage.runs_out_in());
+        let was_read = usage.read_at().is_some() && usage.failure().is_none();
+        UsageReport {
+            offered: if usage.is_not_offered() { Some(false) } else { was_read.then_some(true) },
+            failure: usage.failure().map(Reason::as_str),
+            read: usage.read_at().map(|at| self.time(at)),
+            credits_consumed: number(|usage| usage.credits_consumed),
+            credits_limit: number(|usage| usage.credits_limit),
+            flex_credits_limit: number(|usage| usage.flex_credits_limit),
+            premium_credits: number(|usage| usage.premium_credits),
+            free_credits: number(|usage| usage.free_credits),
+            plan: fresh.and_then(|usage| usage.plan.as_deref()),
+            credits_run_out_in_seconds: lasts.map(|lasts| Number(lasts.saturating_sub(age).as_secs_f64())),
+            ceiling: number(api::Usage::ceiling),
         }
     }
 
@@ -407,6 +478,7 @@ impl<'a> Judged<'a> {
         let pipeline = judged.pipeline;
         let names = pipeline.listed();
         let listed = pipeline.listed_fresh(self.now, self.view.stale_after);
+        let bounded = listed.filter(|listed| listed.is_bounded());
         let status = self.status(pipeline);
         let metrics = pipeline.metrics().filter(|_| self.is_fresh(pipeline, Probe::Metrics));
         let metric = |read: fn(&api::PipelineMetrics) -> Option<f64>| metrics.and_then(read).map(Number);
@@ -421,9 +493,12 @@ impl<'a> Judged<'a> {
             pipeline_id: pipeline.id().as_str(),
             pipeline: names.name.as_deref(),
             topic: names.topic.as_deref(),
+            chain: names.chain(),
             destination_type: names.destination_type.as_deref(),
             execution_mode: names.execution_mode.as_str(),
             group: names.group.as_ref().map(api::Group::label),
+            team: pipeline.team(),
+            policy: self.view.policy_of(pipeline),
             desired_status: listed.and_then(api::ListedPipeline::desired_status).map(|status| status.as_str()),
             phase: phase.map(Phase::as_str),
             phase_since: phase.and_then(|_| self.since(pipeline.phase().began())),
@@ -441,11 +516,29 @@ impl<'a> Judged<'a> {
             records_per_second: metric(|metrics| metrics.records_per_second),
             normalization_errors: metric(|metrics| metrics.normalization_errors),
             progress: metrics.and(pipeline.last_progress()).map(|at| self.time(at)),
+            start_block: bounded.and_then(|listed| listed.start_block).map(Number),
+            stop_block: bounded.and_then(|listed| listed.stop_block).map(Number),
+            backfill: metrics.and(bounded).and_then(|_| self.backfill(pipeline)),
             destination: self.destination(pipeline),
             forbidden: pipeline.is_forbidden(),
             probes: Probes(Probe::ALL_VALUES.map(|probe| self.probe(pipeline.probe(probe)))),
             troubles: troubles.collect(),
         }
+    }
+
+    fn backfill(&self, pipeline: &Pipeline) -> Option<BackfillReport> {
+        let backfill = pipeline.backfill()?;
+        let read_at = pipeline.probe(Probe::Metrics).read_at()?;
+        let left = backfill.seconds_left().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        Some(BackfillReport {
+            ratio: backfill.ratio.map(Number),
+            blocks_left: Number(backfill.blocks_left),
+            blocks_per_second: backfill.blocks_per_second.map(Number),
+            ends: left.map(|left| Number(unix_seconds(read_at.wall) + left.as_secs_f64())),
+            ends_in: left.map(|left| left.saturating_sub(self.now.since(read_at))),
+            fell_back: backfill.fell_back.map(|fell| self.time(fell.at)),
+            fell_back_from_block: backfill.fell_back.map(|fell| Number(fell.from_block)),
+        })
     }
 
     fn destination(&self, pipeline: &'a Pipeline) -> DestinationReport<'a> {

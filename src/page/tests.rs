@@ -7,7 +7,7 @@ use serde_json::json;
 use super::query::{Parameters, Query};
 use super::report::{Report, Snapshot};
 use super::*;
-use crate::account::testing::{account, reading};
+use crate::account::testing::{account, reading, settings};
 use crate::api::{Error, Probe, ProbeResponse, Response, Waiting};
 use crate::fleet::Fleet;
 
@@ -141,6 +141,56 @@ fn a_probe_that_failed_once_is_not_trouble_and_is_not_named_in_another_s() {
     assert_eq!(message(&[failed.clone(), failed.clone(), timeout.clone()]), stale);
     let well = reading(Probe::Status, json!({"status": "RUNNING"}));
     assert_eq!(message(&[well, failed.clone(), failed, timeout]), "Requests fail again and again: status (timeout).");
+}
+
+#[test]
+fn the_usage_of_credits_is_one_line_of_its_account() {
+    let at = clock();
+    let mut settings = settings(&[]);
+    settings.poll.usage = Some(Duration::from_secs(900));
+    let prod = crate::account::Account::new(settings, at(0).wall, fastrand::Rng::with_seed(1), at(0));
+    let fleet = Fleet::default();
+    let handle = fleet.insert("prod", prod);
+    let shown = |seconds| {
+        let snapshot = Snapshot::of(&fleet, at(seconds));
+        let report = Report::new(&snapshot, &query("", ""));
+        let json = serde_json::to_value(&report).unwrap()["accounts"][0].clone();
+        // Without its tags.
+        let html = html::page(&report, &query("", ""), "/metrics");
+        let text: String = html.split('<').map(|part| part.split_once('>').map_or("", |(_, text)| text)).collect();
+        (text, json)
+    };
+    let has = |(text, _): (String, serde_json::Value), line: &str| assert!(text.contains(line), "{line} in {text}");
+    handle.change(|prod| prod.lists(&[], at(0)));
+    has(shown(0), "usage of credits not read yet");
+    handle.change(|prod| prod.hears(Response::Usage(Err(Error::of_status(404).unwrap())), at(1)));
+    has(shown(1), "usage of credits is not offered to this key (not found)");
+    assert_eq!(shown(1).1["usage"]["offered"], json!(false));
+    handle.change(|prod| prod.hears(Response::Usage(Err(TIMEOUT)), at(2)));
+    has(shown(2), "no fresh reading of the usage of credits (timeout)");
+    let mut aggregate = json!({"credits_consumed": 120_500, "max_credits": 300_000, "premium_credits": 100_000,
+        "free_credits": 20_500, "plan": "Pro <b>", "flex_credits": {"limit": 50_000}});
+    handle.change(|prod| prod.reads_usage(aggregate.clone(), at(3)));
+    has(shown(63), "120,500 of 350,000 credits used this month (Pro &lt;b&gt;), read 60 s ago");
+    let day = 24 * 60 * 60;
+    assert_eq!(
+        shown(63).1["usage"],
+        json!({"offered": true, "failure": null, "last_success_timestamp_seconds": 1_700_000_003.25,
+            "credits_consumed": 120_500, "credits_limit": 300_000, "flex_credits_limit": 50_000,
+            "premium_credits": 100_000, "free_credits": 20_500, "plan": "Pro <b>", "credits_run_out_in_seconds": null})
+    );
+    aggregate["credits_consumed"] = json!(220_500);
+    handle.change(|prod| prod.reads_usage(aggregate.clone(), at(3 + day)));
+    has(shown(3 + day), "220,500 of 350,000 credits used this month (Pro &lt;b&gt;), they last for 31 h, read 0 s ago");
+    has(shown(3 + day), "At the current pace, the credits run out in 31 h: 220,500 of 350,000 are used.");
+    aggregate["credits_consumed"] = json!(350_000);
+    handle.change(|prod| prod.reads_usage(aggregate, at(4 + day)));
+    has(shown(4 + day), "The credits of the account are used up: 350,000 of 350,000.");
+    handle.change(|prod| prod.hears(Response::Usage(Err(Error::of_status(403).unwrap())), at(5 + day)));
+    has(shown(5 + day), "read 1 s ago, now fails (forbidden)");
+    has(shown(2 * day), "usage of credits is not offered to this key (forbidden)");
+    let key = shown(5 + day).1["key"]["state"].clone();
+    assert_eq!(key, json!("accepted"));
 }
 
 #[test]

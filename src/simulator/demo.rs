@@ -33,6 +33,8 @@ enum Trouble {
     ConnectionRefused,
     PausedByUser,
     FinishedBounded,
+    /// Two thirds of a backfill are done, and the rest takes two hours.
+    Backfilling,
     Other(Condition),
 }
 
@@ -57,11 +59,15 @@ const FLEET: &[Row] = &[
     row(PROD, "Arbitrum swaps to SQS", "trading-prod", "arbitrum.mainnet.ref.block.swaps", "sqs", Trouble::Other(Condition::Lagging)),
     row(PROD, "HyperCore fills to ClickHouse", "trading-prod", "hypercore.mainnet.ref.block.fills", "clickhouse", Trouble::None),
     row(PROD, "Optimism transfers (moved to another team)", "wallets-prod", "optimism.mainnet.ref.block.transfers", "postgres", Trouble::Other(Condition::Foreign)),
+    row(PROD, "Backfill: Base swaps 2024", "analytics-prod", "base.mainnet.ref.block.swaps", "clickhouse", Trouble::Backfilling),
     row(STAGING, "Base logs to GCS", "analytics-staging", "base.mainnet.ref.block.logs", "object_storage", Trouble::Other(Condition::Restarting { period: Duration::from_secs(180), deploying: Duration::from_secs(40) })),
     row(STAGING, "Backfill: Ethereum swaps 2023", "analytics-staging", "eth.mainnet.ref.block.swaps", "postgres", Trouble::FinishedBounded),
     row(STAGING, r"C:\staging\kafka mirror", "wallets-staging", "base.mainnet.ref.block.transfers", "kafka", Trouble::Other(Condition::NullMetrics)),
     row(STAGING, "Zürich wallets\nsecond line", "wallets-staging", "eth.mainnet.ref.block.transactions", "clickhouse", Trouble::None),
 ];
+
+/// The first and the last block of the backfill that runs.
+const BACKFILL: (u64, u64) = (8_640_000, 24_480_000);
 
 fn rows(group: usize) -> impl Iterator<Item = &'static Row> {
     FLEET.iter().filter(move |row| row.group == group)
@@ -81,8 +87,14 @@ pub(super) fn pipelines(seed: u64, group: usize) -> Vec<SimulatedPipeline> {
                 Trouble::PausedByUser => pipeline.intent = "paused".into(),
                 Trouble::FinishedBounded => {
                     pipeline.execution_mode = "bounded".into();
+                    pipeline.execution_start_from = "16308190".into();
                     pipeline.execution_stop_from = "18908894".into();
                     pipeline.condition = Condition::Finished;
+                }
+                Trouble::Backfilling => {
+                    pipeline.execution_mode = "bounded".into();
+                    pipeline.execution_start_from = BACKFILL.0.to_string().into();
+                    pipeline.execution_stop_from = BACKFILL.1.to_string().into();
                 }
                 Trouble::None | Trouble::ConnectionRefused | Trouble::Other(_) => {}
             }
@@ -97,6 +109,10 @@ pub(super) fn condition(group: usize, index: usize) -> Condition {
     match rows(group).nth(index).map(|row| &row.trouble) {
         Some(Trouble::ConnectionRefused) => Condition::DestinationDown(catalogue::last_error("postgres", 0)),
         Some(Trouble::Other(condition)) => *condition,
+        Some(Trouble::Backfilling) => {
+            let (start, to) = BACKFILL;
+            Condition::Backfilling { from: start + (to - start) / 3 * 2, to, blocks_per_second: 730 }
+        }
         _ => Condition::Well,
     }
 }

@@ -32,6 +32,14 @@ pub enum Condition {
     Paused,
     /// A bounded pipeline that reached its end: phase `STOPPED`.
     Finished,
+    /// A bounded pipeline on its way through history; at its last block it is `STOPPED`.
+    Backfilling {
+        /// The block at which the condition begins.
+        from: u64,
+        /// The block at which it ends.
+        to: u64,
+        blocks_per_second: u64,
+    },
     /// `RUNNING` and ready, but every number stands still.
     Stalled,
     /// Writes more slowly than the chain grows.
@@ -153,8 +161,13 @@ impl Life {
             return;
         }
         let revived = condition.has_worker() && !self.condition.has_worker();
+        let (block, was_backfilling) = (self.block(), matches!(self.condition, Condition::Backfilling { .. }));
         self.condition = condition;
         self.since = self.at;
+        if was_backfilling {
+            // What it has processed stays processed.
+            self.height += block - self.block();
+        }
         if revived || matches!(condition, Condition::Restarting { .. }) {
             self.start_worker();
         }
@@ -181,7 +194,18 @@ impl Life {
                 }
             }
         } else {
-            self.step(now, true);
+            self.step(now, self.phase() == Phase::Running);
+        }
+    }
+
+    /// The newest block processed at the moment advanced to.
+    fn block(&self) -> f64 {
+        match self.condition {
+            Condition::Backfilling { from, to, blocks_per_second } => {
+                let blocks = self.at.saturating_sub(self.since).as_secs_f64() * blocks_per_second as f64;
+                (from as f64 + blocks).min(to as f64)
+            }
+            _ => self.height + (self.written - self.origin) / self.rate / self.block_seconds,
         }
     }
 
@@ -191,6 +215,7 @@ impl Life {
             Condition::Failed => Phase::Failed,
             Condition::Paused => Phase::Paused,
             Condition::Finished => Phase::Stopped,
+            Condition::Backfilling { to, .. } if self.block() >= to as f64 => Phase::Stopped,
             Condition::Restarting { period, deploying }
                 if self.time_in_period(period.max(Duration::from_secs(1))) < deploying =>
             {
@@ -211,7 +236,7 @@ impl Life {
         Reading {
             records_consumed: (self.read - self.read_at_start) as u64,
             last_offset: self.written as u64,
-            last_block_height: (self.height + (self.written - self.origin) / self.rate / self.block_seconds) as u64,
+            last_block_height: self.block() as u64,
             pending_records: (self.read - self.written + in_flight) as u64,
             processing_delay_ms: round(behind_seconds * 1_000.0 + 850.0 * (1.0 + if works { wobble } else { 0.0 })),
             records_per_second: if works { round(self.rate * self.writing_speed() * (1.0 + wobble)) } else { 0.0 },
@@ -357,6 +382,20 @@ mod tests {
             life.advance(at(1_000));
             life.reading();
         }
+    }
+
+    #[test]
+    fn a_backfill_comes_to_its_end_and_keeps_its_blocks() {
+        let backfill = Condition::Backfilling { from: 1_000, to: 2_000, blocks_per_second: 10 };
+        let mut life = life(backfill);
+        assert_eq!(reading(&mut life, 30).last_block_height, 1_300);
+        assert_eq!(life.phase(), Phase::Running);
+        life.change(at(40), Condition::Finished);
+        assert_eq!((reading(&mut life, 50).last_block_height, life.phase()), (1_400, Phase::Stopped));
+        life.change(at(60), backfill);
+        assert_eq!(reading(&mut life, 159).last_block_height, 1_990);
+        assert_eq!(reading(&mut life, 500).last_block_height, 2_000);
+        assert_eq!(life.phase(), Phase::Stopped);
     }
 
     #[test]

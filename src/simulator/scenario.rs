@@ -39,13 +39,14 @@ scenarios! {
     FailedPipeline = "failed-pipeline": "the first pipeline is FAILED",
     Stalled = "stalled": "a third of the pipelines are RUNNING and ready, but their numbers stand still",
     Lagging = "lagging": "a third of the pipelines fall ever further behind their chains",
+    EndedEarly = "ended-early": "bounded pipelines are STOPPED before their stop block",
     Restarting = "restarting": "the first pipeline's worker restarts every 20 s",
     RateLimited = "rate-limited": "more than 2 requests per second of one key get 429 with Retry-After: 2",
     ServerErrors = "server-errors": "every third request gets 500, 502 or 503, partly with HTML",
     Slow = "slow": "each response takes 3 s",
     Html = "html": "each response is an HTML page with status 200, as of a captive portal",
     OverLimit = "over-limit": "every group is over its limit",
-    CreditsLow = "credits-low": "the account's last credits are used up within a minute",
+    CreditsLow = "credits-low": "the account's last credits are used up within 5 s",
 }
 
 impl Scenario {
@@ -76,6 +77,7 @@ impl Scenario {
             Self::DestinationDown if first_third => {
                 Condition::DestinationDown(catalogue::last_error(&pipeline.destination_type, index))
             }
+            Self::EndedEarly if pipeline.execution_mode == "bounded" => Condition::Finished,
             Self::Stalled if first_third => Condition::Stalled,
             Self::Lagging if first_third => Condition::Lagging,
             _ => Condition::Well,
@@ -86,7 +88,7 @@ impl Scenario {
     pub(super) fn credits_consumed(self, lasted: Duration) -> f64 {
         let seconds = lasted.as_secs() as f64;
         match self {
-            Self::CreditsLow => answers::ALL_CREDITS - (600.0 - 10.0 * seconds).max(0.0),
+            Self::CreditsLow => answers::ALL_CREDITS - (600.0 - 120.0 * seconds).max(0.0),
             _ => 120_000.0 + 0.05 * seconds,
         }
     }

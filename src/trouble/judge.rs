@@ -78,6 +78,7 @@ impl<'a> Judge<'a> {
         let mut found: Vec<Trouble> = self.key().into_iter().collect();
         found.extend(self.list());
         found.extend(self.no_readings());
+        found.extend(self.credits());
         found.extend(self.view.listing.concerns().map(|(concern, began)| {
             let (kind, about) = match concern {
                 Concern::Missing(id) => (Kind::ExpectedMissing, Some(id.to_string())),
@@ -116,6 +117,17 @@ impl<'a> Judge<'a> {
         Some(Trouble::new(kind, listing.succeeds().began()))
     }
 
+    /// Where the list says the same (402), it says more: the account is not being watched either.
+    fn credits(&self) -> Option<Trouble> {
+        let said_by_list = self.view.listing.failure().is_some_and(|error| error.reason() == Reason::PaymentRequired);
+        let usage = self.view.usage.as_ref().filter(|_| !said_by_list)?;
+        if let Some(since) = usage.used_up_since() {
+            return Some(Trouble::new(Kind::CreditsUsedUp, Some(since)));
+        }
+        let is_soon = usage.runs_out_in()? <= self.view.credits_run_out;
+        is_soon.then(|| Trouble::new(Kind::CreditsRunningOut, None))
+    }
+
     /// The list succeeds, but of all pipelines on duty there is no fresh reading. It counts from the newest reading, or from
     /// when the first of them went on duty if there is none, and not while the key was refused or the list failed. When the
     /// list fails later, and when it succeeds again, it stays.
@@ -124,21 +136,21 @@ impl<'a> Judge<'a> {
         let watched = || self.view.pipelines.values().filter(|pipeline| pipeline.is_watched());
         let read = watched().filter_map(|pipeline| pipeline.read_at()).max_by_key(|at| at.monotonic);
         let wanted =
-            || watched().filter_map(|pipeline| pipeline.wanted().began()).min_by_key(|began| began.at.monotonic);
+            || watched().filter_map(|pipeline| pipeline.on_duty_since()).min_by_key(|began| began.at.monotonic);
         watched().next()?;
         let since = read.map(Beginning::from).or_else(wanted)?;
         let lasted = self.view.listing.unread_for(self.now).min(self.now.since(since.at));
         (lasted > self.view.stale_after).then(|| Trouble::new(Kind::NoReadings, Some(since)))
     }
 
-    /// What is wrong with a pipeline, the worst first. Nothing ever is with one that is paused, or that is bounded and
-    /// has ended.
+    /// What is wrong with a pipeline, the worst first. Nothing ever is with one that is paused, and with one that is bounded
+    /// and has ended, only that it ended early.
     pub fn pipeline(&self, pipeline: &Pipeline) -> Vec<Trouble> {
-        let mut found = Vec::new();
-        if pipeline.is_off_duty() {
-            return found;
-        }
         let thresholds = pipeline.thresholds();
+        if pipeline.is_off_duty() {
+            return ended_early(pipeline, &thresholds).into_iter().collect();
+        }
+        let mut found = Vec::new();
         if pipeline.known_phase().value() == Some(Phase::Failed) {
             // What a failed pipeline lags behind or has not written is no news.
             found.push(Trouble::new(Kind::Failed, pipeline.known_phase().began()));
@@ -159,8 +171,7 @@ impl<'a> Judge<'a> {
 
     fn progress(&self, pipeline: &Pipeline, thresholds: &Thresholds) -> Option<Trouble> {
         let idle = pipeline.idle().filter(|_| pipeline.is_working())?.as_secs_f64();
-        let records_wait = pipeline.backlog().latest().is_some_and(|pending| pending > 0.0);
-        let kind = if idle > thresholds[Threshold::Stalled] && (records_wait || self.topic_moves(pipeline)) {
+        let kind = if idle > thresholds[Threshold::Stalled] && (pipeline.records_wait() || self.topic_moves(pipeline)) {
             Kind::Stalled
         } else if idle > thresholds[Threshold::NoProgress] {
             Kind::NoProgress
@@ -209,9 +220,20 @@ fn not_running(pipeline: &Pipeline, thresholds: &Thresholds) -> Option<Trouble> 
         return None;
     }
     let stopped = pipeline.running().began()?;
-    let since = pipeline.wanted().began().map_or(stopped, |wanted| stopped.later(wanted));
+    let since = pipeline.on_duty_since().map_or(stopped, |on_duty| stopped.later(on_duty));
     let lasted = phase.read_at()?.since(since.at);
     (lasted.as_secs_f64() >= thresholds[Threshold::Deployment]).then(|| Trouble::new(Kind::NotRunning, Some(since)))
+}
+
+/// A backfill whose worker has ended before the block that it should end at. That is where a worker is PAUSED, too, until it
+/// is resumed.
+fn ended_early(pipeline: &Pipeline, thresholds: &Thresholds) -> Option<Trouble> {
+    let is_short = pipeline.wanted().state() && pipeline.has_ended() && pipeline.is_complete() == Some(false);
+    let since = match pipeline.known_phase().value().filter(|_| is_short)? {
+        Phase::Paused => not_running(pipeline, thresholds)?.since,
+        _ => pipeline.known_phase().began(),
+    };
+    Some(Trouble::new(Kind::EndedEarly, since))
 }
 
 /// It did not run before it failed: a worker that deploys and fails in turns never stays FAILED.

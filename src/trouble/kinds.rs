@@ -35,6 +35,25 @@ impl Scope {
     }
 }
 
+/// The setting that holds a threshold.
+#[derive(Debug, Clone, Copy)]
+pub enum Setting {
+    /// Of `policies`.
+    Policy(Threshold),
+    /// Of `accounts`.
+    Account(&'static str),
+}
+
+impl Setting {
+    /// As it is written in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Policy(threshold) => threshold.as_str(),
+            Self::Account(name) => name,
+        }
+    }
+}
+
 /// Everything that is fixed about a kind.
 #[derive(Debug)]
 pub struct Row {
@@ -45,7 +64,7 @@ pub struct Row {
     pub severity: Severity,
     pub scope: Scope,
     /// The setting that says from when on it is trouble, if there is one.
-    pub threshold: Option<Threshold>,
+    pub threshold: Option<Setting>,
     pub alert: &'static str,
     pub rule: Rule,
 }
@@ -325,6 +344,29 @@ kinds! {
         }),
     }
 
+    CreditsUsedUp = "credits_used_up", "The credits of the account are used up, flex credits included." {
+        severity: Severity::Critical,
+        scope: Scope::Account,
+        threshold: None,
+        alert: "GoldRushCreditsUsedUp",
+        rule: Rule::Generated(Generated {
+            why: "Within a month, credits are only used: one reading is enough.",
+            wait: "1m",
+            keep_firing_for: Some("3m"),
+            also: &[],
+            per: ACCOUNT,
+            summary: "The credits of account {{ $labels.account }} are used up",
+            description: concat!(
+                "Account {{ $labels.account }} has used {{ with ",
+                of_account!("goldrush_usage_credits_consumed"),
+                " }}{{ . | first | value | humanize }}{{ else }}all{{ end }} credits this month: all that its plan and \
+                 its flex credits allow. GoldRush stops serving it, or has stopped already. Raise the limit of the flex \
+                 credits, or buy a larger plan.",
+            ),
+            dashboard: FLEET_DASHBOARD,
+        }),
+    }
+
     Failed = "failed", "The worker has failed and does not recover by itself." {
         severity: Severity::Critical,
         scope: Scope::Pipeline,
@@ -377,7 +419,7 @@ kinds! {
     NotRunning = "not_running", "The pipeline should run, but does not." {
         severity: Severity::Critical,
         scope: Scope::Pipeline,
-        threshold: Some(Threshold::Deployment),
+        threshold: Some(Setting::Policy(Threshold::Deployment)),
         alert: "GoldRushPipelineNotRunning",
         rule: Rule::Generated(Generated {
             why: "The exporter waits until a deployment would be over: the threshold deployment, 15m.",
@@ -402,7 +444,7 @@ kinds! {
     Stalled = "stalled", "Nothing moves, although there is something to do." {
         severity: Severity::Critical,
         scope: Scope::Pipeline,
-        threshold: Some(Threshold::Stalled),
+        threshold: Some(Setting::Policy(Threshold::Stalled)),
         alert: "GoldRushPipelineStalled",
         rule: Rule::Generated(Generated {
             why: "Four readings of the metrics.",
@@ -430,7 +472,7 @@ kinds! {
     DelayCritical = "delay_critical", "The pipeline lags far behind its chain and does not catch up." {
         severity: Severity::Critical,
         scope: Scope::Pipeline,
-        threshold: Some(Threshold::DelayCritical),
+        threshold: Some(Setting::Policy(Threshold::DelayCritical)),
         alert: "GoldRushProcessingDelayCritical",
         rule: Rule::Generated(Generated {
             why: "A delay that shrinks within minutes needs no person.",
@@ -468,6 +510,33 @@ kinds! {
                  serving it, or has stopped already.{{ with ",
                 of_account!("goldrush:pipelines:count"),
                 " }} Pipelines of the account: {{ . | first | value }}.{{ end }}",
+            ),
+            dashboard: FLEET_DASHBOARD,
+        }),
+    }
+
+    CreditsRunningOut = "credits_running_out",
+    "At the current pace, the credits of the account run out soon, and before the month ends." {
+        severity: Severity::Warning,
+        scope: Scope::Account,
+        threshold: Some(Setting::Account("credits_run_out")),
+        alert: "GoldRushCreditsRunningOut",
+        rule: Rule::Generated(Generated {
+            why: "The pace is that of a day or more. After a restart, the exporter needs a day of readings to know it \
+                  again: the alert stays meanwhile.",
+            wait: "30m",
+            keep_firing_for: Some("1d"),
+            also: &[Kind::CreditsUsedUp],
+            per: ACCOUNT,
+            summary: "The credits of account {{ $labels.account }} run out soon",
+            description: concat!(
+                "At the pace of the last day or two, the credits of account {{ $labels.account }} run out within the \
+                 setting credits_run_out (7 days by default), before the month ends.{{ with ",
+                r#"printf "max by (account) (goldrush_usage_credits_consumed{job=%q,account=%q} "#,
+                r#"/ (goldrush_usage_credits_limit + (goldrush_usage_flex_credits_limit or 0 * goldrush_usage_credits_limit)))" "#,
+                "$labels.job $labels.account | query",
+                " }} Used so far: {{ . | first | value | humanizePercentage }}, flex credits included.{{ end }} GoldRush \
+                 stops serving an account without credits.",
             ),
             dashboard: FLEET_DASHBOARD,
         }),
@@ -529,7 +598,7 @@ kinds! {
     DelayHigh = "delay_high", "The pipeline lags behind its chain and does not catch up." {
         severity: Severity::Warning,
         scope: Scope::Pipeline,
-        threshold: Some(Threshold::Delay),
+        threshold: Some(Setting::Policy(Threshold::Delay)),
         alert: "GoldRushProcessingDelayHigh",
         rule: Rule::Generated(Generated {
             why: "A delay that shrinks within minutes needs no person.",
@@ -553,7 +622,7 @@ kinds! {
     BacklogGrowing = "backlog_growing", "Records are waiting to be written, and the backlog is growing." {
         severity: Severity::Warning,
         scope: Scope::Pipeline,
-        threshold: Some(Threshold::Backlog),
+        threshold: Some(Setting::Policy(Threshold::Backlog)),
         alert: "GoldRushBacklogGrowing",
         rule: Rule::Generated(Generated {
             why: "A burst is written within minutes.",
@@ -577,7 +646,7 @@ kinds! {
     RecordsDropped = "records_dropped", "Records are dropped because they cannot be normalized or decoded." {
         severity: Severity::Warning,
         scope: Scope::Pipeline,
-        threshold: Some(Threshold::DroppedShare),
+        threshold: Some(Setting::Policy(Threshold::DroppedShare)),
         alert: "GoldRushRecordsDropped",
         rule: Rule::Generated(Generated {
             why: "A few records, once, are not worth a ticket.",
@@ -595,6 +664,32 @@ kinds! {
                 "$labels.job $labels.account $labels.pipeline_id | query",
                 " }}{{ . | first | value | humanize }} records in 15 minutes{{ else }}records{{ end }} because they \
                  could not be normalized or decoded. They do not reach the destination.",
+            ),
+            dashboard: PIPELINE_DASHBOARD,
+        }),
+    }
+
+    EndedEarly = "ended_early", "The backfill has ended before its stop block." {
+        severity: Severity::Warning,
+        scope: Scope::Pipeline,
+        threshold: Some(Setting::Policy(Threshold::UnprocessedShare)),
+        alert: "GoldRushBackfillEndedEarly",
+        rule: Rule::Generated(Generated {
+            why: "A worker that is replaced may be STOPPED in between.",
+            wait: "5m",
+            keep_firing_for: None,
+            also: &[],
+            per: PIPELINE,
+            summary: r#"Backfill "{{ $labels.pipeline }}" has ended before its stop block"#,
+            description: concat!(
+                "Backfill ",
+                named!(),
+                " has ended{{ with ",
+                of_pipeline!("goldrush_pipeline_last_block_height"),
+                " }} at block {{ . | first | value | printf \"%.0f\" }}{{ end }}, before its stop block{{ with ",
+                of_pipeline!("goldrush_pipeline_stop_block"),
+                " }} {{ . | first | value | printf \"%.0f\" }}{{ end }}. The blocks in between are missing at the \
+                 destination.",
             ),
             dashboard: PIPELINE_DASHBOARD,
         }),
@@ -629,7 +724,7 @@ kinds! {
     NoProgress = "no_progress", "Nothing moves. The chain may be quiet." {
         severity: Severity::Warning,
         scope: Scope::Pipeline,
-        threshold: Some(Threshold::NoProgress),
+        threshold: Some(Setting::Policy(Threshold::NoProgress)),
         alert: "GoldRushPipelineNoProgress",
         rule: Rule::Generated(Generated {
             why: "Four readings of the metrics.",
@@ -674,7 +769,7 @@ kinds! {
     "GoldRush last checked the destination long ago: its health may be out of date." {
         severity: Severity::Warning,
         scope: Scope::Pipeline,
-        threshold: Some(Threshold::DestinationCheckAge),
+        threshold: Some(Setting::Policy(Threshold::DestinationCheckAge)),
         alert: "GoldRushDestinationCheckOld",
         rule: Rule::Generated(Generated {
             why: "GoldRush does not document how often it checks.",

@@ -1,5 +1,7 @@
 //! Each kind where it must be, and the nearest harmless case where it must not.
 
+mod backfills;
+mod credits;
 mod outages;
 
 use std::collections::BTreeMap;

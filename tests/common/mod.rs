@@ -356,11 +356,17 @@ impl Exposition {
 pub fn demo() -> (Api, Exporter) {
     let api = Api::start(Options { scenario: Scenario::Demo, ..Options::default() });
     let expected = "pipe_000000000000000000000000000";
-    let settings = [("GOLDRUSH_SERVICE_KEY", DEMO_KEY_PROD), ("GOLDRUSH_EXPORTER__ACCOUNTS__0__EXPECT__0", expected)];
+    let settings = [
+        ("GOLDRUSH_SERVICE_KEY", DEMO_KEY_PROD),
+        ("GOLDRUSH_EXPORTER__ACCOUNTS__0__EXPECT__0", expected),
+        ("GOLDRUSH_EXPORTER__POLICIES__0__TEAM", "data"),
+        ("GOLDRUSH_EXPORTER__POLICIES__0__PROJECTS__INCLUDE__0", "analytics-.*"),
+        ("GOLDRUSH_EXPORTER__POLL__USAGE", "500ms"),
+    ];
     let exporter = Exporter::with(&api, &settings);
-    exporter.until("every family, and every reading of the seven pipelines that can be read", |exposition| {
+    exporter.until("every family, and every reading of the eight pipelines that can be read", |exposition| {
         FAMILIES.iter().all(|family| exposition.0.contains(&format!("# TYPE {} ", family.name)))
-            && exposition.values("goldrush_pipeline_probe_success", &[]).iter().sum::<f64>() == 21.0
+            && exposition.values("goldrush_pipeline_probe_success", &[]).iter().sum::<f64>() == 24.0
     });
     (api, exporter)
 }

@@ -21,6 +21,8 @@ pub struct Query {
     pub dashboard: &'static str,
     expression: String,
     over_time: bool,
+    /// Whether its panel may need more metrics than the profile `lean` has.
+    pub is_detail: bool,
 }
 
 /// What a query's variables and macros stand for.
@@ -32,13 +34,18 @@ pub fn queries(name: &'static str) -> Vec<Query> {
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let mut queries = Vec::new();
+    let mut is_detail = false;
     for panel in list(&dashboard["panels"]) {
+        if panel["type"] == "row" {
+            is_detail = text(&panel["title"]).contains("metrics.profile: full");
+        }
         for target in list(&panel["targets"]) {
             queries.push(Query {
                 place: format!("{name} / {} / {}", text(&panel["title"]), text(&target["refId"])),
                 dashboard: name,
                 expression: text(&target["expr"]),
                 over_time: target["range"] == true,
+                is_detail,
             });
         }
     }
@@ -49,6 +56,7 @@ pub fn queries(name: &'static str) -> Vec<Query> {
                 dashboard: name,
                 expression: expression.to_owned(),
                 over_time: true,
+                is_detail: false,
             });
         }
     }

@@ -14,6 +14,9 @@ use crate::tools::{ROOT, file, say, yaml};
 const OVERLAYS: [&str; 3] = ["base", "overlays/sharded", "overlays/demo"];
 
 const ACCOUNTS: &str = "deploy/kubernetes/components/accounts";
+const PARTS: &str = "deploy/kubernetes/components/parts";
+
+const PODMONITOR: &str = "deploy/kubernetes/components/podmonitor";
 
 /// All addresses, IPv6 and IPv4.
 const LISTEN: &str = "--web.listen-address=:9877";
@@ -60,13 +63,15 @@ fn the_schemas_of_kubernetes_and_of_the_operator_accept_everything() {
     for overlay in OVERLAYS {
         sets.insert(overlay.replace('/', "-"), built(overlay));
     }
+    sets.insert("components-parts".to_owned(), with_components("base", &[PARTS]));
     sets.insert("components-sharded".to_owned(), with_components("overlays/sharded", &[ACCOUNTS, "dashboards"]));
+    sets.insert("components-base".to_owned(), with_components("base", &[PODMONITOR]));
     for (name, objects) in &sets {
         let versions = if name.contains("sharded") { KUBERNETES_WITH_SHARDS } else { KUBERNETES };
         kubernetes_accepts(name, objects, &versions);
     }
     let kinds = operator_accepts(&sets);
-    assert_eq!(kinds.iter().collect::<Vec<_>>(), ["PrometheusRule", "ServiceMonitor"]);
+    assert_eq!(kinds.iter().collect::<Vec<_>>(), ["PodMonitor", "PrometheusRule", "ServiceMonitor"]);
 }
 
 /// `kubectl delete -k` would delete it with the key's Secret, which somebody made by hand.
@@ -93,6 +98,30 @@ fn several_accounts_have_a_key_each_where_the_configuration_looks() {
         let files: Vec<&str> = accounts.iter().map(|account| account["service_key_file"].as_str().unwrap()).collect();
         assert_eq!(files.len(), 2);
         assert_eq!(key_files(&objects), files, "{resource}");
+    }
+}
+
+/// Each pod is scraped once, and by the same job.
+#[test]
+fn a_pod_monitor_takes_the_place_of_the_service_monitor() {
+    let monitored = built("base");
+    let service = &one(&monitored, "ServiceMonitor")["spec"];
+    for resource in ["base", "overlays/sharded"] {
+        let objects = with_components(resource, &[PODMONITOR]);
+        assert!(objects.iter().all(|object| object["kind"] != "ServiceMonitor"), "{resource}");
+        let pod = &one(&objects, "PodMonitor")["spec"];
+        assert_eq!(pod["selector"], service["selector"]);
+        let labels = &workload(&objects)["spec"]["template"]["metadata"]["labels"];
+        for (label, value) in pod["selector"]["matchLabels"].as_object().unwrap() {
+            assert_eq!(&labels[label], value);
+        }
+        let [pod, service] = [&pod["podMetricsEndpoints"][0], &service["endpoints"][0]];
+        for same in ["port", "interval", "scrapeTimeout"] {
+            assert_eq!(pod[same], service[same], "{same}");
+        }
+        let ports = container(&objects)["ports"].as_array().unwrap();
+        assert!(ports.iter().any(|port| port["name"] == pod["port"]), "{resource}");
+        assert_eq!(pod["relabelings"][0]["replacement"], "$1/goldrush-exporter");
     }
 }
 

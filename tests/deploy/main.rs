@@ -14,3 +14,4 @@ mod release;
 mod supply_chain;
 mod systemd;
 mod tools;
+mod workflows;

@@ -47,6 +47,35 @@ fn the_rpm_can_be_installed_removed_and_keeps_the_configuration() {
     assert!(Path::new(&format!("{configuration}.rpmsave")).exists(), "what the operator has written stays");
 }
 
+/// What apk computes before it installs: each file's digest, and that of all files together.
+#[test]
+fn the_digests_in_the_apk_are_those_of_its_files() {
+    let script = r#"
+import hashlib, io, sys, tarfile, zlib
+packed, streams = open(sys.argv[1], "rb").read(), []
+while packed:
+    unpacker = zlib.decompressobj(31)
+    unpacked = unpacker.decompress(packed) + unpacker.flush()
+    streams.append((packed[: len(packed) - len(unpacker.unused_data)], unpacked))
+    packed = unpacker.unused_data
+(_, control), (data_packed, data) = streams
+# Only the last archive has an end.
+assert control[-1024:].strip(b"\0") and not data[-1024:].strip(b"\0")
+control = tarfile.open(fileobj=io.BytesIO(control + bytes(1024))).extractfile(".PKGINFO").read().decode()
+assert f"datahash = {hashlib.sha256(data_packed).hexdigest()}\n" in control, control
+files = tarfile.open(fileobj=io.BytesIO(data))
+regular = [file for file in files if file.isreg()]
+for file in regular:
+    digest = hashlib.sha1(files.extractfile(file).read()).hexdigest()
+    assert file.pax_headers["APK-TOOLS.checksum.SHA1"] == digest, file.name
+    assert (file.uid, file.gid) == (0, 0), file.name
+print(len(regular))
+"#;
+    let apk = released("_x86_64.apk");
+    let files: usize = say("python3", &["-c", script, apk.to_str().unwrap()]).trim().parse().unwrap();
+    assert!(files > 10, "{files}");
+}
+
 #[test]
 fn the_apk_holds_the_program_and_nothing_that_needs_systemd() {
     let folder = tempfile::tempdir().unwrap();

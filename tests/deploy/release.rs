@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::tools::{ROOT, TARGET, dead_links, program, release, released, run, say};
+use crate::tools::{ROOT, TARGET, dead_links, file, program, release, released, run, say, yaml};
 
 #[test]
 fn the_archive_holds_a_static_program_that_names_its_revision() {
@@ -51,7 +51,7 @@ fn the_archive_holds_what_is_committed_and_no_file_that_lies_around() {
     let committed = say("git", &["-C", &clone, "ls-files"]);
     assert_eq!(there, committed.lines().chain(["goldrush-exporter"]).collect());
     // The README's links lead somewhere in it.
-    for readme in ["README.md", "deploy/README.md", "dashboards/README.md"] {
+    for readme in ["README.md", "deploy/README.md", "dashboards/README.md", ".github/SECURITY.md"] {
         assert_eq!(dead_links(Path::new(&path("release")), readme), Vec::<String>::new(), "{readme}");
     }
 }
@@ -97,7 +97,10 @@ fn the_checksums_are_those_of_the_files() {
         format!("goldrush-exporter_{version}-1_amd64.deb"),
         format!("goldrush-exporter-{version}-1.x86_64.rpm"),
         format!("goldrush-exporter_{version}-r1_x86_64.apk"),
-        "goldrush-exporter-1.0.0.tgz".to_owned(),
+        format!(
+            "goldrush-exporter-{}.tgz",
+            yaml(&file("deploy/helm/goldrush-exporter/Chart.yaml"))[0]["version"].as_str().unwrap()
+        ),
     ];
     all.sort_unstable();
     assert_eq!(names.iter().copied().collect::<BTreeSet<_>>(), all.iter().map(String::as_str).collect());
@@ -143,15 +146,97 @@ fn the_signature_holds_for_the_checksums_and_for_nothing_else() {
     std::fs::write(path("file"), "of the release").unwrap();
     let sum = |folder: &str| say("sh", &["-c", &format!("cd '{folder}' && sha256sum file >SHA256SUMS")]);
     sum(folder.path().to_str().unwrap());
-    say("deploy/release/sign", &[&path(""), &path("secret")]);
+    let sign = |public: &str| run(program("deploy/release/sign").args([path(""), path("secret"), path(public)]));
+    let refused = sign("not-published");
+    assert!(!refused.success && refused.stderr.contains("no user could verify"), "{}", refused.stderr);
+    say("minisign", &["-G", "-W", "-p", &path("foreign"), "-s", &path("foreign-secret")]);
+    assert!(!sign("foreign").success && !Path::new(&path("SHA256SUMS.minisig")).exists());
+    let signed = sign("public");
+    let key = std::fs::read_to_string(path("public")).unwrap();
+    assert!(signed.success && signed.stdout.contains(key.lines().last().unwrap()), "{}", signed.stderr);
     let verify = || run(program("minisign").args(["-V", "-p", &path("public"), "-m", &path("SHA256SUMS")]));
     let verified = verify();
     assert!(verified.success, "{}", verified.stderr);
     let comment = format!("Trusted comment: goldrush-exporter {}", env!("CARGO_PKG_VERSION"));
     assert!((verified.stdout + &verified.stderr).contains(&comment));
     std::fs::write(path("file"), "of somebody else").unwrap();
-    let refused = run(program("deploy/release/sign").args([path(""), path("secret")]));
-    assert!(!refused.success, "what does not match its checksum is not signed");
+    assert!(!sign("public").success, "what does not match its checksum is not signed");
     sum(folder.path().to_str().unwrap());
     assert!(!verify().success, "other checksums have another signature");
+}
+
+#[test]
+fn each_file_that_names_the_version_names_that_of_the_manifest() {
+    say("deploy/release/version", &["--check"]);
+}
+
+#[test]
+fn a_new_version_reaches_each_file_that_names_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let clone = folder.path().join("clone").to_str().unwrap().to_owned();
+    say("git", &["clone", "--quiet", ROOT, &clone]);
+    say("cp", &["deploy/release/version", &format!("{clone}/deploy/release/version")]);
+    let of = |path: &str| std::fs::read_to_string(format!("{clone}/{path}")).unwrap();
+    let chart = |text: &str| yaml(text).remove(0)["version"].as_str().unwrap().to_owned();
+    let before = chart(&of("deploy/helm/goldrush-exporter/Chart.yaml"));
+    let script = format!("{clone}/deploy/release/version");
+
+    // Before the copies are written, they are wrong.
+    let manifest = of("Cargo.toml");
+    let version = format!("version = \"{}\"", env!("CARGO_PKG_VERSION"));
+    std::fs::write(format!("{clone}/Cargo.toml"), manifest.replacen(&version, "version = \"98.7.6\"", 1)).unwrap();
+    let wrong = run(program(&script).arg("--check"));
+    assert!(!wrong.success && wrong.stderr.contains("deploy/compose/compose.yml"), "{}", wrong.stderr);
+    std::fs::write(format!("{clone}/Cargo.toml"), manifest).unwrap();
+
+    say(&script, &["98.7.6"]);
+    say(&script, &["--check"]);
+    // Nothing else in deploy/ names the version of today as the exporter's; cargo takes the lock file as it is.
+    let old = env!("CARGO_PKG_VERSION").replace('.', "\\.");
+    let left = run(program("git").args([
+        "-C",
+        &clone,
+        "grep",
+        "-nE",
+        &format!("(exporter[-_:]|Tag: |ersion: ){old}"),
+        "--",
+        "deploy",
+    ]));
+    assert_eq!(left.stdout, "");
+    let metadata = ["metadata", "--locked", "--offline", "--no-deps", "--format-version=1", "--manifest-path"];
+    assert!(say("cargo", &[&metadata[..], &[&format!("{clone}/Cargo.toml")]].concat()).contains("98.7.6"));
+    say("cargo", &["tree", "--locked", "--offline", "--manifest-path", &format!("{clone}/Cargo.toml")]);
+    assert!(of("CHANGELOG.md").contains("## Unreleased\n\n## 98.7.6 ("));
+    assert_ne!(
+        chart(&of("deploy/helm/goldrush-exporter/Chart.yaml")),
+        before,
+        "a chart with other contents has another version"
+    );
+}
+
+#[test]
+fn what_is_ignored_of_advisories_is_explained_in_openvex() {
+    let folder = tempfile::tempdir().unwrap();
+    let vex = |ignore: &str| {
+        let deny = folder.path().join("deny.toml");
+        std::fs::write(&deny, format!("[advisories]\nignore = [{ignore}]\n")).unwrap();
+        run(program("deploy/release/vex").arg(deny).args(["0.1.0", "1700000000"]))
+    };
+    assert_eq!(vex("").stdout, "", "without a statement, it would not be valid");
+    for unexplained in ["\"RUSTSEC-2026-0001\"", "{ id = \"RUSTSEC-2026-0001\", reason = \"we do not care\" }"] {
+        let said = vex(unexplained);
+        assert!(!said.success && said.stderr.contains("RUSTSEC-2026-0001 needs a reason"), "{}", said.stderr);
+    }
+    let explained = "{ id = \"RUSTSEC-2026-0001\", reason = \"vulnerable_code_not_present: the feature is off\" }";
+    let document: Value = serde_json::from_str(&vex(explained).stdout).unwrap();
+    let statement = &document["statements"][0];
+    assert_eq!(document["timestamp"], "2023-11-14T22:13:20Z");
+    assert_eq!(statement["vulnerability"]["name"], "RUSTSEC-2026-0001");
+    assert_eq!(
+        statement["products"][0]["@id"], "pkg:cargo/goldrush-exporter@0.1.0",
+        "as the bill of materials names it"
+    );
+    assert_eq!(statement["justification"], "vulnerable_code_not_present");
+    // Ours can be explained, too.
+    say("deploy/release/vex", &["deny.toml", env!("CARGO_PKG_VERSION"), "1700000000"]);
 }

@@ -184,6 +184,7 @@ fn the_package_can_be_installed_removed_and_its_program_runs() {
         "helm/goldrush-exporter",
         "release",
         "helm/goldrush-exporter/README.md",
+        "../.github/SECURITY.md",
     ];
     assert_eq!(dead_links(Path::new(&documentation), "deploy/README.md"), folders);
     let program = format!("{root}/usr/bin/goldrush-exporter");

@@ -13,6 +13,12 @@ pub const TOOLS: &str = "target/test-tools";
 /// What the release is built for here.
 pub const TARGET: &str = "x86_64-unknown-linux-gnu";
 
+/// The profile of Cargo.toml with which the release is built. The tests are about what is done with the program; those that are about
+/// its bytes need `release`, which takes minutes longer: .github/workflows/nightly.yml and release.yml run them.
+pub fn profile() -> String {
+    std::env::var("RELEASE_PROFILE").unwrap_or_else(|_| "rehearsal".to_owned())
+}
+
 /// What a program has said.
 pub struct Said {
     pub success: bool,
@@ -55,7 +61,8 @@ pub fn release() -> &'static Path {
     static RELEASE: LazyLock<PathBuf> = LazyLock::new(|| {
         let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
         let mut script = program("deploy/release/release");
-        let said = run(script.arg(TARGET).env("CARGO_TARGET_DIR", target).env("UNCOMMITTED", "1"));
+        script.arg(TARGET).env("CARGO_TARGET_DIR", target).env("UNCOMMITTED", "1").env("RELEASE_PROFILE", profile());
+        let said = run(&mut script);
         assert!(said.success, "deploy/release/release: {}{}", said.stdout, said.stderr);
         target.join("dist")
     });

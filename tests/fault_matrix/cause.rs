@@ -2,13 +2,20 @@
 
 use serde_json::Value;
 
-use crate::common::Exporter;
+use crate::common::{Exporter, run};
 use crate::faults::Expected;
 use crate::judge::PIPELINES;
 use crate::{Cell, Endpoint};
 
+/// Whether a sentence leads to the component that a failure of this reason is about.
+pub fn is_told(said: &str, reason: &str) -> bool {
+    // The end of a connection can come before the request or after it.
+    let unsent = "the connection was closed before the request was processed";
+    said.contains(phrase(reason)) || (reason == "disconnected" && said.contains(unsent))
+}
+
 /// What the sentence about a failure of this reason must say.
-pub fn phrase(reason: &str) -> &'static str {
+fn phrase(reason: &str) -> &'static str {
     match reason {
         "unauthorized" => "the API returned 401",
         "payment_required" => "the API returned 402: the plan's credits are used up",
@@ -24,6 +31,9 @@ pub fn phrase(reason: &str) -> &'static str {
         "disconnected" => "the connection broke before the response was complete",
         "too_large" => "the response is larger than api.max_response_bytes",
         "decode" => "the response is not what the API documents",
+        "dns" => "the host of api.base_url has no address",
+        "tls" => "the TLS handshake with the host of api.base_url failed",
+        "connect" => "cannot connect to the host of api.base_url",
         _ => panic!("a reason without a sentence: {reason}"),
     }
 }
@@ -39,6 +49,37 @@ fn kind(reason: &str) -> &'static str {
     }
 }
 
+/// The exit status of `check`, if the list fails for this reason.
+fn status(reason: &str) -> i32 {
+    match reason {
+        "unauthorized" => 3,
+        "forbidden" => 4,
+        "timeout" | "dns" | "tls" | "connect" | "disconnected" => 5,
+        _ => 6,
+    }
+}
+
+/// Whoever reads only `check` is led to the same component: its sentence and its exit status.
+#[track_caller]
+pub fn is_said_by_check(name: &str, reason: &str, settings: &[(String, String)]) {
+    let ended = run(&["check"], settings);
+    assert!(is_told(&ended.stdout, reason), "{name}: {}{}", ended.stdout, ended.stderr);
+    assert_eq!(ended.status, Some(status(reason)), "{name}: {}", ended.stdout);
+    crate::no_canary(&[ended.stdout, ended.stderr]);
+}
+
+/// What the page, for people and as JSON, says of an account whose list fails for this reason.
+#[track_caller]
+pub fn is_told_of_the_account(exporter: &Exporter, name: &str, account: &str, reason: &str) {
+    let report: Value = serde_json::from_slice(&exporter.get("/api/v1/pipelines").body).unwrap();
+    let account = named(&report["accounts"], "account", account);
+    assert_eq!(account["list_failure"], reason, "{name}: {account:#}");
+    let trouble = named(&account["troubles"], "kind", kind(reason));
+    let said = trouble["message"].as_str().unwrap();
+    let is_about_the_key = matches!(reason, "unauthorized" | "forbidden");
+    assert!(if is_about_the_key { said.contains("ServiceKey") } else { is_told(said, reason) }, "{name}: {said}");
+}
+
 /// What the page's JSON form says of faults that last. Those that come and go are left out.
 pub fn is_on_the_page(exporter: &Exporter, cells: &[Cell]) {
     let report: Value = serde_json::from_slice(&exporter.get("/api/v1/pipelines").body).unwrap();
@@ -50,6 +91,10 @@ pub fn is_on_the_page(exporter: &Exporter, cells: &[Cell]) {
     for cell in lasting {
         let (name, reason) = (format!("{} on {}", cell.fault.name, cell.endpoint), cell.reason().unwrap());
         let account = named(&report["accounts"], "account", &cell.account);
+        if cell.endpoint == Endpoint::Usage {
+            assert_eq!(account["usage"]["failure"], reason, "{name}: {account:#}");
+            continue;
+        }
         if cell.endpoint != Endpoint::List {
             let of_account = |pipeline: &&Value| pipeline["account"] == cell.account.as_str();
             let pipelines: Vec<Value> =
@@ -58,11 +103,7 @@ pub fn is_on_the_page(exporter: &Exporter, cells: &[Cell]) {
             assert_eq!(victim["probes"][cell.endpoint.as_str()]["failure"], reason, "{name}: {victim:#}");
             continue;
         }
-        assert_eq!(account["list_failure"], reason, "{name}: {account:#}");
-        let trouble = named(&account["troubles"], "kind", kind(reason));
-        let is_about_the_key = matches!(reason, "unauthorized" | "forbidden");
-        let said = trouble["message"].as_str().unwrap();
-        assert!(is_about_the_key || said.contains(phrase(reason)), "{name}: {said}");
+        is_told_of_the_account(exporter, &name, &cell.account, reason);
     }
 }
 

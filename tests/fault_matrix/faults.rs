@@ -1,4 +1,4 @@
-//! THE table: one row is one fault, tried on all four endpoints. A new fault is a new row.
+//! THE table: one row is one fault, tried on all endpoints. A new fault is a new row.
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -268,6 +268,10 @@ pub fn well(question: &Question) -> String {
             r#"{{{private},"healthy":true,"last_checked_at":null,"latency_ms":7,
             "last_error":"postgres://Canary Person:canary-secret@canary.private.example"}}"#
         ),
+        Endpoint::Usage => format!(
+            r#"{{{private},"aggregate":{{"credits_consumed":7,"max_credits":1000,"plan":null,"flex_credits":{{}}}},
+            "by_day":[],"by_api_key":[{{"apikey":"canary-secret","credits":1}}]}}"#
+        ),
     };
     format!(r#"{{"data":{data},"error":false,"error_message":null,"error_code":null}}"#)
 }
@@ -336,6 +340,7 @@ fn described(scene: &Scene) -> String {
         .replace("\"start_time\":null", "\"start_time\":\"TEXT\"")
         .replace("\"last_offset\":1", "\"last_offset\":\"TEXT\"")
         .replace("\"last_error\":\"", "\"last_error\":\"TEXT ")
+        .replace("\"plan\":null", "\"plan\":\"TEXT\"")
 }
 
 /// A well-formed answer with other types wherever no label of the tests depends on them.
@@ -351,6 +356,8 @@ fn of_other_types(scene: &Scene) -> String {
         ("\"ready\":1", "\"ready\":[1]"),
         ("\"last_offset\":1", "\"last_offset\":true"),
         ("\"last_checked_at\":null", "\"last_checked_at\":{}"),
+        ("\"flex_credits\":{}", "\"flex_credits\":true"),
+        ("\"plan\":null", "\"plan\":[\"canary-secret\"]"),
     ] {
         body = body.replace(field, value);
     }

@@ -11,6 +11,10 @@ use crate::raw_api::Question;
 /// The pipelines of every account.
 pub const PIPELINES: [&str; 2] = ["victim", "bystander"];
 
+/// What is asked about pipelines, and so about each of them.
+pub const ABOUT_PIPELINES: [Endpoint; 4] =
+    [Endpoint::List, Endpoint::Status, Endpoint::Metrics, Endpoint::DestinationHealth];
+
 /// An exposition that can be asked quickly, and between which moments it was written.
 pub struct Scrape {
     begun: Instant,
@@ -68,6 +72,7 @@ impl Scrape {
             Endpoint::Status => ("replicas", ""),
             Endpoint::Metrics => ("records_consumed", ""),
             Endpoint::DestinationHealth => ("destination_latency_seconds", ""),
+            Endpoint::Usage => return self.of_account("goldrush_usage_credits_consumed", account),
         };
         self.value(&format!("goldrush_pipeline_{family}{{{}{more}}}", labels(account, pipeline)))
     }
@@ -76,6 +81,7 @@ impl Scrape {
     pub fn success(&self, account: &str, pipeline: &str, endpoint: Endpoint) -> Option<bool> {
         let success = match endpoint {
             Endpoint::List => self.of_account("goldrush_up", account),
+            Endpoint::Usage => self.of_account("goldrush_usage_probe_success", account),
             probe => {
                 let labels = format!("{},probe=\"{probe}\"", labels(account, pipeline));
                 self.value(&format!("goldrush_pipeline_probe_success{{{labels}}}"))
@@ -88,6 +94,7 @@ impl Scrape {
     pub fn last_success(&self, account: &str, pipeline: &str, endpoint: Endpoint) -> Option<f64> {
         match endpoint {
             Endpoint::List => self.of_account("goldrush_discovery_last_success_timestamp_seconds", account),
+            Endpoint::Usage => self.of_account("goldrush_usage_probe_last_success_timestamp_seconds", account),
             probe => {
                 let labels = format!("{},probe=\"{probe}\"", labels(account, pipeline));
                 self.value(&format!("goldrush_pipeline_probe_last_success_timestamp_seconds{{{labels}}}"))
@@ -99,8 +106,11 @@ impl Scrape {
     pub fn is_well(&self, account: &str) -> bool {
         self.of_account("goldrush_auth_unauthorized", account) == Some(0.0)
             && self.of_account("goldrush_auth_forbidden", account) == Some(0.0)
+            // Where it is polled.
+            && self.success(account, "", Endpoint::Usage)
+                .is_none_or(|success| success && self.reading(account, "", Endpoint::Usage).is_some())
             && PIPELINES.iter().all(|pipeline| {
-                Endpoint::ALL.iter().all(|endpoint| {
+                ABOUT_PIPELINES.iter().all(|endpoint| {
                     self.success(account, pipeline, *endpoint) == Some(true)
                         && self.reading(account, pipeline, *endpoint).is_some()
                 })
@@ -138,7 +148,7 @@ impl Judge {
     pub fn look(&mut self, scrape: &Scrape, accounts: &[String], lax: impl Fn(&str, &str, Endpoint) -> bool) {
         for account in accounts {
             for pipeline in PIPELINES {
-                for endpoint in Endpoint::ALL.iter().copied() {
+                for endpoint in ABOUT_PIPELINES.iter().copied() {
                     self.look_at(scrape, account, pipeline, endpoint, lax(account, pipeline, endpoint));
                 }
             }
@@ -174,8 +184,8 @@ impl Judge {
     }
 }
 
-/// The questions that an account asks about its pipelines; the list for each of them.
+/// The questions that an account asks about its pipelines; the list and the usage for each of them.
 pub fn question(key: &str, endpoint: Endpoint) -> Question {
-    let pipeline = if endpoint == Endpoint::List { "" } else { PIPELINES[0] };
+    let pipeline = if matches!(endpoint, Endpoint::List | Endpoint::Usage) { "" } else { PIPELINES[0] };
     Question { key: key.to_owned(), endpoint, pipeline: pipeline.to_owned() }
 }

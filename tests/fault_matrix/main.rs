@@ -20,7 +20,7 @@ use faults::{CANARIES, Expected, FAULTS, Fault, MAX_RESPONSE_BYTES, Scene, well}
 use goldrush_exporter::api::{self, BaseUrl, Client, ConnectionLimits, PipelineId, Probe, Reason, Request, Settings};
 use goldrush_exporter::service_key::ServiceKey;
 use goldrush_exporter::simulator::Endpoint;
-use judge::{Judge, PIPELINES, Scrape, question};
+use judge::{ABOUT_PIPELINES, Judge, PIPELINES, Scrape, question};
 use raw_api::{BASE, Line, Question, RawApi};
 use rcgen::{CertificateParams, KeyPair};
 use tokio_rustls::rustls::ServerConfig;
@@ -41,6 +41,9 @@ const SETTINGS: &[(&str, &str)] = &[
     // For the name that is never looked up.
     ("GOLDRUSH_EXPORTER__API__ALLOW_HTTP", "true"),
 ];
+
+/// Only where it matters: it is one request more for each account.
+const USAGE: &[(&str, &str)] = &[("GOLDRUSH_EXPORTER__POLL__USAGE", "2s")];
 
 fn key(account: &str) -> String {
     format!("sk_canary-secret_{account}")
@@ -68,9 +71,11 @@ fn settings(base_url: &str, accounts: &[String], timeout: &str, certificate: Opt
     all
 }
 
+const TALKATIVE: &[&str] = &["--log.level", "trace"];
+
 /// An exporter at its most talkative.
 fn exporter(base_url: &str, accounts: &[String], timeout: &str, certificate: Option<&str>) -> Exporter {
-    Exporter::start(&["--log.level", "trace"], &settings(base_url, accounts, timeout, certificate))
+    Exporter::start(TALKATIVE, &settings(base_url, accounts, timeout, certificate))
 }
 
 /// Scrapes again and again until that holds; `look` sees every scrape.
@@ -129,7 +134,14 @@ impl Cell {
     /// What it leads to on this endpoint.
     fn expected(&self) -> Expected {
         match self.fault.expected {
-            Expected::Nothing if self.endpoint == Endpoint::List => Expected::Failure("decode"),
+            Expected::Nothing if matches!(self.endpoint, Endpoint::List | Endpoint::Usage) => {
+                Expected::Failure("decode")
+            }
+            // It says nothing about the key, and that it is out of service keeps nothing else waiting.
+            Expected::KeyRefused if self.endpoint == Endpoint::Usage => Expected::Failure("unauthorized"),
+            Expected::Pause("server_error") if self.endpoint == Endpoint::Usage => Expected::Failure("server_error"),
+            // Credits are never negative.
+            Expected::Reading(Some(..0.0)) if self.endpoint == Endpoint::Usage => Expected::Reading(None),
             Expected::Nothing => Expected::Reading(None),
             expected => expected,
         }
@@ -165,7 +177,7 @@ impl Cell {
         let reading = scrape.reading(account, PIPELINES[0], self.endpoint);
         let all_gone = || {
             PIPELINES.iter().all(|pipeline| {
-                Endpoint::ALL.iter().all(|endpoint| scrape.reading(account, pipeline, *endpoint).is_none())
+                ABOUT_PIPELINES.iter().all(|endpoint| scrape.reading(account, pipeline, *endpoint).is_none())
             })
         };
         match self.expected() {
@@ -202,7 +214,7 @@ impl Cell {
             return;
         }
         for pipeline in PIPELINES {
-            for endpoint in Endpoint::ALL.iter().copied() {
+            for endpoint in ABOUT_PIPELINES.iter().copied() {
                 let own = endpoint == self.endpoint && (pipeline == PIPELINES[0] || endpoint == Endpoint::List);
                 if !own && scrape.success(account, pipeline, endpoint) != Some(true) {
                     wrong.push(format!("{name}: {endpoint} of {pipeline} has failed"));
@@ -226,7 +238,11 @@ fn matrix(endpoints: &[Endpoint], timeout: &str, tried: fn(&Fault) -> bool) {
     let cells: Vec<Cell> =
         rows.map(|(index, (endpoint, fault))| Cell { account: format!("a{index}"), fault, endpoint }).collect();
     let accounts: Vec<String> = cells.iter().map(|cell| cell.account.clone()).collect();
-    let mut exporter = exporter(&format!("http://{}{BASE}", api.address()), &accounts, timeout, None);
+    let mut settings = settings(&format!("http://{}{BASE}", api.address()), &accounts, timeout, None);
+    if endpoints.contains(&Endpoint::Usage) {
+        settings.extend(environment(USAGE));
+    }
+    let mut exporter = Exporter::start(TALKATIVE, &settings);
     let mut judge = Judge::new(STALE_AFTER);
     let name = |cell: &Cell| format!("{}: {} on {}", cell.account, cell.fault.name, cell.endpoint);
 
@@ -268,7 +284,7 @@ fn matrix(endpoints: &[Endpoint], timeout: &str, tried: fn(&Fault) -> bool) {
     });
     let during = Scrape::of(&exporter);
     for cell in cells.iter().filter(|cell| cell.is_confined()) {
-        for endpoint in Endpoint::ALL.iter().copied() {
+        for endpoint in ABOUT_PIPELINES.iter().copied() {
             let last = |scrape: &Scrape| scrape.last_success(&cell.account, PIPELINES[1], endpoint);
             let own = endpoint == Endpoint::List && cell.endpoint == endpoint && cell.reason().is_some();
             assert!(own || last(&during) > last(&before), "{}: {endpoint} of the bystander goes on", cell.fault.name);
@@ -419,7 +435,7 @@ fn line(name: &str, reason: &str, line: fn(&Certificates) -> Line) {
     until(&exporter, "all is well", |scrape| judge.look(scrape, &accounts, |_, _, _| false), well);
 
     let before = api.set_line(&line(&certificates));
-    let all = || PIPELINES.iter().flat_map(|pipeline| Endpoint::ALL.iter().map(|endpoint| (*pipeline, *endpoint)));
+    let all = || PIPELINES.iter().flat_map(|pipeline| ABOUT_PIPELINES.iter().map(|endpoint| (*pipeline, *endpoint)));
     let look = |scrape: &Scrape| judge.look(scrape, &accounts, |_, _, _| false);
     until(&exporter, name, look, |scrape| {
         let struck = |(pipeline, endpoint): &(&str, Endpoint)| {
@@ -441,12 +457,16 @@ fn line(name: &str, reason: &str, line: fn(&Certificates) -> Line) {
         |ours: bool| failures.iter().filter(|(labels, _)| is_ours(labels) == ours).map(|(_, count)| count).sum();
     let (ours, others): (f64, f64) = (count(true), count(false));
     assert!(ours > others, "{name}: {failures:?}");
+    cause::is_told_of_the_account(&exporter, name, &account, reason);
 
     // Those that were opened for the recovery do not count.
     let connections = api.set_line(&well_line) - before;
     until(&exporter, "recovery", |scrape| judge.look(scrape, &accounts, |_, _, _| false), well);
     let counted: f64 = Scrape::of(&exporter).all_failures()[account.as_str()].iter().map(|(_, count)| count).sum();
     assert!(connections as f64 <= counted, "{name}: {connections} connections for {counted} failures");
+    api.set_line(&line(&certificates));
+    let base_url = format!("https://{}{BASE}", api.address());
+    cause::is_said_by_check(name, reason, &settings(&base_url, &accounts, timeout, trusted.to_str()));
     assert!(exporter.is_running());
     nothing_private(&exporter);
 }
@@ -478,6 +498,8 @@ async fn names() {
             if seen { vec![] } else { vec![format!("{counted:?}")] }
         },
     );
+    cause::is_told_of_the_account(&exporter, "a name without an address", "a0", "dns");
+    cause::is_said_by_check("a name without an address", "dns", &settings(&base_url, &["a0".to_owned()], LONG, None));
     nothing_private(&exporter);
     // Without a list, the daemon asks for nothing else; its client may be asked to.
     let client = Client::new(Settings {
@@ -521,9 +543,9 @@ fn check() {
     assert_eq!(lines.len(), FAULTS.len());
     for (index, (fault, line)) in FAULTS.iter().zip(lines).enumerate() {
         let cell = Cell { account: format!("a{index}"), fault, endpoint: Endpoint::List };
-        let said = cell.reason().map_or("ok, ", cause::phrase);
         assert!(line.starts_with(&format!("account \"{}\": ", cell.account)), "{line}");
-        assert!(line.contains(said), "{}: {line}", fault.name);
+        let is_told = cell.reason().map_or(line.contains("ok, "), |reason| cause::is_told(line, reason));
+        assert!(is_told, "{}: {line}", fault.name);
     }
 }
 
@@ -560,6 +582,19 @@ fn status() {
 #[test]
 fn metrics() {
     matrix(&[Endpoint::Metrics], LONG, is_answered);
+}
+
+/// Of what the client does with connections and bodies, the others tell. A pause that never ends is that of the usage alone:
+/// there is no recovery to wait for.
+#[test]
+fn usage() {
+    matrix(&[Endpoint::Usage], LONG, |fault| match fault.expected {
+        Expected::Failure(reason) => {
+            matches!(reason, "payment_required" | "forbidden" | "not_found" | "server_error" | "api_error")
+        }
+        Expected::LongPause(reason) => reason == "rate_limited",
+        Expected::KeyRefused | Expected::Pause(_) | Expected::Nothing | Expected::Reading(_) => true,
+    });
 }
 
 #[test]

@@ -16,7 +16,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 
 /// Below which the API lives.
-pub const BASE: &str = "/raw/";
+pub const BASE: &str = "/raw/pipeline-api/";
+const USAGE: &str = "/raw/usage/?duration=1";
 
 /// What a request meets instead of its answer. The connection is over after each of them.
 #[derive(Clone)]
@@ -59,7 +60,7 @@ pub enum Line {
 pub struct Question {
     pub key: String,
     pub endpoint: Endpoint,
-    /// Empty for the list.
+    /// Empty for the list and the usage.
     pub pipeline: String,
 }
 
@@ -328,8 +329,11 @@ fn read_question(head: &str, address: SocketAddr) -> Result<Question, String> {
         return violation("another host");
     }
     let Some(key) = headers[2].1.strip_prefix("Bearer ") else { return violation("no bearer") };
-    let Some(path) = path.strip_prefix(BASE) else { return violation("outside of the API") };
     let question = |endpoint, pipeline: &str| Question { key: key.to_owned(), endpoint, pipeline: pipeline.to_owned() };
+    if path == USAGE {
+        return Ok(question(Endpoint::Usage, ""));
+    }
+    let Some(path) = path.strip_prefix(BASE) else { return violation("outside of the API") };
     let page = path.strip_prefix("?page_number=");
     // The size is left out once it has been refused.
     let page = page.map(|page| page.strip_suffix("&page_size=100").unwrap_or(page));
@@ -338,6 +342,6 @@ fn read_question(head: &str, address: SocketAddr) -> Result<Question, String> {
         [id, "status", ""] => Ok(question(Endpoint::Status, id)),
         [id, "metrics", ""] => Ok(question(Endpoint::Metrics, id)),
         [id, "destination-health", ""] => Ok(question(Endpoint::DestinationHealth, id)),
-        _ => violation("none of the four paths"),
+        _ => violation("none of the paths"),
     }
 }

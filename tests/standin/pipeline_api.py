@@ -20,7 +20,8 @@ from urllib.parse import parse_qs, unquote
 
 LIST_MODES = ("normal", "clamped", "no-total", "no-has-more", "bare", "repeat-last", "endless", "shifting",
               "null-items-when-empty")
-POLLED = ("list", "status", "metrics", "destination-health")    # what a polite exporter may ask for
+PROBES = ("status", "metrics", "destination-health")
+POLLED = ("list", *PROBES, "usage")    # what a polite exporter may ask for
 FAULT_FIELDS = {"endpoint", "pipeline", "status", "headers", "body", "body_base64", "repeat", "delay", "times",
                 "truncate", "chunked", "reset", "hang"}
 GONE, LIVE = "__missing__", "__live__"
@@ -186,7 +187,7 @@ class State:
             self.invent()
         stranger = self.invent("foreign", 0)
         stranger.foreign, stranger.listed, stranger.note = True, False, "of another group (403), never listed"
-        self.in_flight = 0
+        self.in_flight, self.usage = 0, self.used()
         self.ctl_reset_recording(True)
 
     def invent(self, i=None, n=None):
@@ -201,6 +202,16 @@ class State:
         made = Pipeline("endless", n, self.clock)    # made anew each time, so for ever costs no memory
         made.pipe["id"], made.t0 = f"pipe_endless{n}", 0
         return made
+
+    def used(self):
+        """The account's usage of this month; its keys are named, and called by their names."""
+        key = canary("by_api_key apikey", "0")
+        return {"aggregate": {"credits_consumed": 1234.5, "max_credits": 300000, "premium_credits": "1000",
+                              "free_credits": 234.5, "plan": "Vibe \"Coding\"\n", "flex_credits": {"limit": 7, "x": [key]},
+                              "x_by_key": {key: 1}},
+                "by_day": [{"date": "2026-11-01", "premium_credits": -1, "free_credits": None}],
+                "by_api_key": [{"apikey": key, "credits_consumed": -2, "aggregate": {"max_credits": -3}}, key, None],
+                "period": {"from": "2026-11-01", key: key}}
 
     def find(self, pid):
         match = re.fullmatch(r"pipe_endless(\d{1,18})", pid) if self.mode == "endless" else None
@@ -222,6 +233,7 @@ class State:
     def ctl_freeze(self, frozen): self.clock.freeze(frozen)             # values and stamps stand still
     def ctl_advance(self, seconds): self.clock.shown += seconds         # moves the values (and stamps) on
     def ctl_pipeline(self, over): merge(self.known(over.pop("id", None)).pipe, over)
+    def ctl_usage(self, data): self.usage = data    # the whole data; GONE: not offered to any key (404)
     def ctl_status(self, over): self.body("status", over)
     def ctl_health(self, over): self.body("health", over)
 
@@ -283,7 +295,7 @@ class State:
     def report(self, truth):
         own = {pid: one for pid, one in self.fleet.items() if not one.foreign}
         out = {"requests": self.requests, "violations": self.violations, "canaries": CANARIES,
-               "max_in_flight": self.max_in_flight, "in_flight": self.in_flight,
+               "max_in_flight": self.max_in_flight, "in_flight": self.in_flight, "usage": self.usage,
                "keys": [{"index": i, "standing": s} for i, s in enumerate(self.keys.values())],
                "ids": list(own), "foreign_ids": [pid for pid in self.fleet if pid not in own], "list_mode": self.mode,
                "whims": {pid: one.note for pid, one in self.fleet.items()}, "faults": self.faults}
@@ -336,6 +348,8 @@ class State:
             return 403, "a ServiceKey is required"
         if endpoint == "list":
             return self.page(query)
+        if endpoint == "usage":
+            return (404, "no such path") if self.usage == GONE else (200, self.usage)
         one = self.find(pid)
         if one is None or one.foreign:
             return (404, "pipeline not found") if one is None else (403, "this pipeline belongs to another group")
@@ -435,12 +449,14 @@ class Handler(BaseHTTPRequestHandler):
 
     @staticmethod
     def route(path, base):
+        if path == re.sub(r"[^/]+/$", "usage/", base):
+            return "usage", None
         parts = path[len(base):].split("/") if path.startswith(base) else [None]
         if parts == [""]:
             return "list", None
         if len(parts) == 2 and parts[0] and not parts[1]:
             return "pipeline", unquote(parts[0])    # documented, but nothing that an exporter polls
-        if len(parts) == 3 and parts[0] and parts[1] in (*POLLED[1:], "logs") and not parts[2]:
+        if len(parts) == 3 and parts[0] and parts[1] in (*PROBES, "logs") and not parts[2]:
             return parts[1], unquote(parts[0])
         return None, None
 
@@ -459,6 +475,7 @@ class Handler(BaseHTTPRequestHandler):
         wrong = {"method": self.command != "GET" and self.command, "path": endpoint not in POLLED and path,
                  "authorization": len(given) > 1 and f"{len(given)} headers", "body": body != b"" and "a request body",
                  "host": hosts not in ([f"127.0.0.1:{port}"], [f"localhost:{port}"]) and repr(hosts),
+                 "query": endpoint == "usage" and query != "duration=1" and (query or "without a query"),
                  "key": leaks and "a key outside of the Authorization header"}
         n = len(state.requests)
         state.violations += [{"request": n, "kind": k, "detail": v} for k, v in wrong.items() if v]

@@ -210,7 +210,22 @@ class Tests(unittest.TestCase):
             self.assertEqual(api.get("?page_size=99")[1]["data"]["items"][-2:][0]["name"], "new")
             self.assertEqual(api.get("?page_size=99")[1]["data"]["items"][-1], {"id": None})
             pipes = json.dumps([p for p in api.control()["truth"].values()], ensure_ascii=False)
+            pipes += json.dumps(api.control()["usage"])
             self.assertEqual([c for c in state["canaries"] if c not in pipes and "://" not in c and c[-1] not in "46"], [])
+
+    def test_usage(self):
+        with Standin("--base-path", "/x/pipeline-api/") as api:
+            own, api.url = api.url, urlsplit(api.url.geturl().replace("pipeline-api", "usage"))
+            status, whole = api.get("?duration=1")
+            self.assertEqual((status, whole["data"]["aggregate"]["max_credits"]), (200, 300000))
+            self.assertIn(whole["data"]["by_api_key"][0]["apikey"], api.control()["canaries"])
+            self.assertEqual(api.control()["violations"], [])
+            api.get("?duration=3")
+            self.assertEqual([v["kind"] for v in api.control()["violations"]], ["query"])
+            api.control(usage="__missing__")
+            self.assertEqual(api.get("?duration=1")[0], 404)
+            api.url = own
+            self.assertEqual(api.get()[0], 200)
 
     def test_whims_of_writing(self):
         with Standin("--pipelines", "3") as api:

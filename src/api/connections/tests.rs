@@ -259,12 +259,26 @@ async fn one_timeout_between_responses_gives_nothing_up() {
         (timeout(), 1),
     ] {
         connections.note(0, error.as_ref());
-        assert_eq!(connections.current().0, generation, "{error:?}");
+        assert_eq!(connections.current().await.0, generation, "{error:?}");
     }
     // What else was under way in the old pool says nothing about the new one.
     connections.note(0, timeout().as_ref());
     connections.note(0, timeout().as_ref());
-    assert_eq!(connections.current().0, 1);
+    assert_eq!(connections.current().await.0, 1);
+}
+
+#[tokio::test]
+async fn many_requests_share_one_replacement_and_block_no_thread_for_it() {
+    let scene = Scene::new(Duration::from_secs(30), patient()).await;
+    let connections = Connections::new(scene.client.settings(), LookUp::default()).unwrap();
+    connections.lock().is_given_up = true;
+    // On the only thread of this runtime: none of them is ready before the others have begun.
+    let requests = (0..8).map(|_| async {
+        let mut current = std::pin::pin!(connections.current());
+        assert!(futures_util::poll!(current.as_mut()).is_pending());
+        current.await.0
+    });
+    assert_eq!(futures_util::future::join_all(requests).await, [1; 8]);
 }
 
 #[tokio::test]
