@@ -4,7 +4,8 @@ import re
 from collections import defaultdict
 
 # What Prometheus adds by itself.
-TARGET_LABELS = {"job", "instance"}
+# `part` comes from the exporter's service discovery.
+TARGET_LABELS = {"job", "instance", "part"}
 TARGET_METRICS = {"up", "scrape_duration_seconds", "scrape_samples_scraped"}
 ALERT_METRICS = {"ALERTS", "ALERTS_FOR_STATE"}
 ALERT_LABELS = {"alertname", "alertstate", "severity"}
