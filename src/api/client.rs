@@ -7,16 +7,17 @@ use std::time::Duration;
 use reqwest::Url;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 
-use super::base_url::BaseUrl;
-use super::connections::{ClientError, ConnectionLimits, Connections};
+use super::connections::{ClientError, Connections};
 use super::envelope;
 use super::error::{Error, Waiting};
 use super::head::Head;
 use super::lenient::Record;
 use super::list::ListPage;
 use super::lookup::LookUp;
+use super::operation::Probe;
 use super::read;
-use super::request::{Probe, ProbeResponse, Request, Response};
+use super::request::{ProbeResponse, Request, Response};
+use super::settings::Settings;
 use super::transport;
 use super::usage::Usage;
 use crate::service_key::ServiceKey;
@@ -26,21 +27,6 @@ pub(super) const PAGE_SIZE: u32 = 100;
 /// What is read of the body of a refusal: enough for an envelope.
 const LARGEST_REFUSAL: u64 = 64 * 1024;
 const LONGEST_REFUSAL: Duration = Duration::from_millis(500);
-
-/// How to talk to the API.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Settings {
-    /// Every request goes to a path below it.
-    pub base_url: BaseUrl,
-    /// For one whole response, connecting included.
-    pub timeout: Duration,
-    /// For one body, unpacked.
-    pub max_response_bytes: u64,
-    /// Connections worth keeping: one for each request that may be in flight.
-    pub max_connections: usize,
-    /// When connections are given up.
-    pub connections: ConnectionLimits,
-}
 
 /// Sends the requests. Cheap to clone: clones share their connections.
 #[derive(Debug, Clone)]

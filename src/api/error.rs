@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::request::Operation;
+use super::operation::Operation;
 use crate::labels::closed_set;
 
 closed_set! {

@@ -7,7 +7,8 @@ use super::error::Error;
 use super::head::Head;
 use super::lenient::Record;
 use super::list::ListPage;
-use super::request::{Probe, ProbeResponse, Request, Response};
+use super::operation::Probe;
+use super::request::{ProbeResponse, Request, Response};
 use super::usage::Usage;
 
 /// Reads a response that came without a connection; headers that HTTP does not allow are left out.

@@ -3,10 +3,12 @@
 use std::error::Error as StdError;
 use std::time::Duration;
 
-use super::connections::LONGEST_CONNECT;
 use super::error::{Error, Waiting};
 use super::lookup::LookUpError;
 use super::trust;
+
+/// A host that takes longer than this to accept a connection is as good as down.
+pub(super) const LONGEST_CONNECT: Duration = Duration::from_secs(5);
 
 /// What an error of reqwest's means, after a request that had `timeout` and was `waiting`.
 pub(super) fn sort(error: &reqwest::Error, waiting: Waiting, timeout: Duration) -> Error {

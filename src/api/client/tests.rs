@@ -2,6 +2,7 @@ use tokio::net::TcpListener;
 
 use super::super::error::Said;
 use super::*;
+use crate::api::BaseUrl;
 use crate::api::{ConnectionLimits, Reason};
 
 fn client(base_url: &str) -> Client {

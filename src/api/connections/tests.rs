@@ -1,5 +1,7 @@
 //! Connections that lie: a TCP relay on loopback in front of an HTTP/2 server, with everything that a connection can do.
 
+use std::time::Duration;
+
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,6 +17,7 @@ use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 use tokio_rustls::server::TlsStream;
 
 use super::*;
+use crate::api::ConnectionLimits;
 use crate::api::{BaseUrl, Client, Reason};
 use crate::service_key::ServiceKey;
 
