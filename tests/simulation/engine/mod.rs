@@ -118,7 +118,7 @@ impl Scene {
 
 enum Pending {
     Arrives { account: usize, epoch: u64, key: KeyId, request: Request, sent: Sent },
-    Delivers { account: usize, epoch: u64, sent: Sent, response: Response, said: Option<Said>, hit: Option<Reply> },
+    Delivers { account: usize, epoch: u64, sent: Sent, response: Box<Response>, said: Option<Said>, hit: Option<Reply> },
     Looks { account: usize },
     Scrapes,
 }
@@ -274,12 +274,15 @@ impl Simulation {
                 let reaction = self.scene.world.react(account, key, &request, now, &mut self.rng);
                 let Reaction { response, said, hit, delay } = reaction;
                 let way = Duration::from_millis(self.rng.u64(5..150));
-                self.plan(way + delay, Pending::Delivers { account, epoch, sent, response, said, hit });
+                self.plan(
+                    way + delay,
+                    Pending::Delivers { account, epoch, sent, response: Box::new(response), said, hit },
+                );
                 Ok(())
             }
             Pending::Delivers { account, epoch, sent, response, said, hit } => {
                 if self.scene.daemon.accounts[account].epoch == epoch {
-                    self.deliver(account, sent, response, said.as_ref(), hit)?;
+                    self.deliver(account, sent, *response, said.as_ref(), hit)?;
                     self.send(account)?;
                 }
                 Ok(())
@@ -453,7 +456,7 @@ impl Simulation {
         let (picture, text) = read(Format::Classic)?;
         text.hash(&mut self.digest);
         // Reading everything twice each time would cost half of the campaign.
-        if self.outcome.scrapes % COMPARES_FORMATS == 0 {
+        if self.outcome.scrapes.is_multiple_of(COMPARES_FORMATS) {
             let (other, _) = read(Format::OpenMetrics)?;
             let differs = |(series, value): &(&String, &f64)| other.all.get(*series) != Some(*value);
             if let Some((series, value)) = picture.all.iter().find(differs) {
