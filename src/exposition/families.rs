@@ -303,17 +303,6 @@ pub const FAMILIES: &[Family] = &[
     )
     .lean(),
     account(
-        "goldrush_team_pipelines",
-        "Pipelines on duty whose status has been read since the start, by the team that owns them (empty: none).",
-        &["team"],
-        |a, s| {
-            for (team, pipelines) in a.list().iter().flat_map(|_| a.view.on_duty_by_team()) {
-                s.labelled(&[("team", team)], Some(pipelines as f64));
-            }
-        },
-    )
-    .lean(),
-    account(
         "goldrush_discovery_last_success_timestamp_seconds",
         "Unix time at which the list of pipelines last succeeded as a whole.",
         &[],

@@ -28,13 +28,13 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use goldrush_exporter::account::{Event, KeyState, Next, Sent, View};
-use goldrush_exporter::api::{Error, Operation, Request, Response};
+use goldrush_exporter::api::{Error, Operation, PipelineId, Request, Response};
 use goldrush_exporter::exposition::{Format, Selection, fleet_text};
 
 use clock::Clock;
 use coverage::Coverage;
 use daemon::Daemon;
-use history::{Fault, History, Reply};
+use history::{Fault, History, Incident, Reply};
 use invariants::Invariant;
 use picture::Picture;
 use told::{At, Delivery, Told};
@@ -118,7 +118,7 @@ impl Scene {
 
 enum Pending {
     Arrives { account: usize, epoch: u64, key: KeyId, request: Request, sent: Sent },
-    Delivers { account: usize, epoch: u64, sent: Sent, response: Response, said: Option<Said>, hit: Option<Reply> },
+    Delivers { account: usize, epoch: u64, sent: Sent, response: Box<Response>, said: Option<Said>, hit: Option<Reply> },
     Looks { account: usize },
     Scrapes,
 }
@@ -274,12 +274,15 @@ impl Simulation {
                 let reaction = self.scene.world.react(account, key, &request, now, &mut self.rng);
                 let Reaction { response, said, hit, delay } = reaction;
                 let way = Duration::from_millis(self.rng.u64(5..150));
-                self.plan(way + delay, Pending::Delivers { account, epoch, sent, response, said, hit });
+                self.plan(
+                    way + delay,
+                    Pending::Delivers { account, epoch, sent, response: Box::new(response), said, hit },
+                );
                 Ok(())
             }
             Pending::Delivers { account, epoch, sent, response, said, hit } => {
                 if self.scene.daemon.accounts[account].epoch == epoch {
-                    self.deliver(account, sent, response, said.as_ref(), hit)?;
+                    self.deliver(account, sent, *response, said.as_ref(), hit)?;
                     self.send(account)?;
                 }
                 Ok(())
@@ -330,7 +333,8 @@ impl Simulation {
         self.scene.told[account].hear(&delivery, |item| daemon::includes(settings, item));
         if matches!(request, Request::Page(_)) {
             let view = driver.handle.view(moment);
-            self.scene.told[account].keep(|id| view.pipelines.contains_key(id));
+            let dropped = self.scene.told[account].keep(|id| view.pipelines.contains_key(id));
+            self.is_gone(account, &dropped)?;
             self.note_key(account, view.credential.state());
         } else if error.is_some() || self.key_states[account] == KeyState::Untried {
             let state = driver.handle.view(moment).credential.state();
@@ -341,6 +345,25 @@ impl Simulation {
             self.plan(Duration::from_millis(1), Pending::Looks { account });
         }
         Ok(())
+    }
+
+    /// A pipeline that a list drops although its probes succeed does not exist any more, for the key in use at least.
+    fn is_gone(&self, account: usize, dropped: &[PipelineId]) -> Checked {
+        let scene = &self.scene;
+        // A list that hides pipelines and does not say how many there are, twice in a row, is as good as one without them; and
+        // a list can be of two groups.
+        let may_lie = |incident: &Incident| {
+            matches!(incident.fault, Fault::WrongKey(_) | Fault::Reply { with: Reply::NoPagination, .. })
+        };
+        if scene.history.incidents.iter().any(may_lie) {
+            return Ok(());
+        }
+        let exists = |id: &PipelineId| scene.world.of(account).any(|pipeline| pipeline.id == *id);
+        let filters = scene.daemon.accounts[account].settings.account.projects.is_empty();
+        match dropped.iter().find(|id| filters && exists(id)) {
+            Some(id) => Err(("existence", format!("{id} was dropped, and exists"))),
+            None => Ok(()),
+        }
     }
 
     fn note_key(&mut self, account: usize, state: KeyState) {
@@ -453,7 +476,7 @@ impl Simulation {
         let (picture, text) = read(Format::Classic)?;
         text.hash(&mut self.digest);
         // Reading everything twice each time would cost half of the campaign.
-        if self.outcome.scrapes % COMPARES_FORMATS == 0 {
+        if self.outcome.scrapes.is_multiple_of(COMPARES_FORMATS) {
             let (other, _) = read(Format::OpenMetrics)?;
             let differs = |(series, value): &(&String, &f64)| other.all.get(*series) != Some(*value);
             if let Some((series, value)) = picture.all.iter().find(differs) {

@@ -90,8 +90,11 @@ impl Picture {
     }
 }
 
+/// Names and values.
+type Labels<'a> = Vec<(&'a str, String)>;
+
 /// The name of a series and its labels, unescaped.
-fn split(series: &str) -> Result<(&str, Vec<(&str, String)>), String> {
+fn split(series: &str) -> Result<(&str, Labels<'_>), String> {
     let Some((name, mut rest)) = series.split_once('{') else { return Ok((series, Vec::new())) };
     let mut labels = Vec::new();
     while rest != "}" {

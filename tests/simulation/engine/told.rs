@@ -228,8 +228,17 @@ impl Told {
         }
     }
 
-    /// Forgets the pipelines that the exporter has forgotten. Whether it may is for the invariants.
-    pub fn keep(&mut self, is_known: impl Fn(&PipelineId) -> bool) {
-        self.pipelines.retain(|id, _| is_known(id));
+    /// Forgets the pipelines that the exporter has forgotten, and returns those whose probes all succeeded last.
+    pub fn keep(&mut self, is_known: impl Fn(&PipelineId) -> bool) -> Vec<PipelineId> {
+        let succeeds = |probe: &ProbeTold| probe.attempt.is_some_and(|(_, failure)| failure.is_none());
+        let mut answered = Vec::new();
+        self.pipelines.retain(|id, told| {
+            let stays = is_known(id);
+            if !stays && told.probes.iter().all(succeeds) {
+                answered.push(id.clone());
+            }
+            stays
+        });
+        answered
     }
 }

@@ -371,7 +371,7 @@ impl World {
         if self.is_refused(key) {
             return Right::refusal(401);
         }
-        if kind == Some(WrongKey::ReadOnly) && (matches!(request, Request::Page(_)) || key % 2 == 0) {
+        if kind == Some(WrongKey::ReadOnly) && (matches!(request, Request::Page(_)) || key.is_multiple_of(2)) {
             return Right::refusal(403);
         }
         match request {
@@ -475,7 +475,7 @@ fn damage(hit: Reply, right: &Right) -> Option<Wire> {
         Reply::Foreign(status) => (status, vec![("content-type", "text/html".to_owned())], html),
         Reply::ForeignAndWait(status, seconds) => (status, wait(seconds), html),
         Reply::ErrorTrue(code) => (200, Vec::new(), refusal_body(code)),
-        Reply::Cut => (200, Vec::new(), right.body[..right.body.floor_char_boundary(right.body.len() / 2)].to_owned()),
+        Reply::Cut => (200, Vec::new(), right.body.chars().take(right.body.len() / 3).collect()),
         Reply::WrongShape => (200, Vec::new(), r#"{"data":[1,2],"error":false}"#.to_owned()),
         Reply::NullData => (200, Vec::new(), r#"{"data":null,"error":false}"#.to_owned()),
         _ => return None,

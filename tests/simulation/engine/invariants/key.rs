@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use goldrush_exporter::account::KeyState;
-use goldrush_exporter::api::{Error, KeyVerdict, Request};
+use goldrush_exporter::api::{Error, KeyVerdict, Reason, Request};
 
 use super::super::daemon;
 use super::{Invariant, Scene, Step};
@@ -74,10 +74,19 @@ impl Invariant for DeadKey {
                 }
             }
             Step::Delivered { account, sent, error, request } => {
-                if sent.generation != scene.daemon.accounts[account].generation {
+                let known = &mut self.known[account];
+                let driver = &scene.daemon.accounts[account];
+                if sent.generation != driver.generation {
+                    let says_401 = error.is_some_and(|error| error.reason() == Reason::Unauthorized);
+                    // By the next scrape, a list may have healed it.
+                    if says_401
+                        && known.refused.is_none()
+                        && driver.handle.view(scene.clock.moment()).credential.is_refused()
+                    {
+                        return Err("a late 401 of an old key accuses the new one".to_owned());
+                    }
                     return Ok(());
                 }
-                let known = &mut self.known[account];
                 let verdict = error.map_or(KeyVerdict::Accepted, |error: &Error| error.verdict(request.operation()));
                 match verdict {
                     KeyVerdict::Unauthorized => {
