@@ -190,6 +190,7 @@ pub fn exposition(data: &[u8]) {
         labels.insert("chain".to_owned(), chain);
         labels.insert("destination_type".to_owned(), String::new());
         labels.insert("execution_mode".to_owned(), "unbounded".to_owned());
+        labels.insert("team".to_owned(), String::new());
         assert_eq!(samples.get(&("goldrush_pipeline_info".to_owned(), labels)), Some(&1.0));
     }
 }

@@ -495,7 +495,7 @@ pub const FAMILIES: &[Family] = &[
     .lean(),
     pipeline(
         "goldrush_pipeline_info",
-        "Always 1; what the pipeline is, as of the last poll (topic, destination_type, execution_mode, group), and the team that owns it.",
+        "Always 1; what the pipeline is and which team owns it, as of the last poll (topic, destination_type, execution_mode, group).",
         &["topic", "chain", "destination_type", "execution_mode", "group", "team"],
         |p, s| {
             let Some(listed) = p.listed() else { return };
