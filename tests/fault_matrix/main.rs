@@ -80,8 +80,19 @@ fn exporter(base_url: &str, accounts: &[String], timeout: &str, certificate: Opt
 
 /// Scrapes again and again until that holds; `look` sees every scrape.
 #[track_caller]
-fn until(exporter: &Exporter, what: &str, mut look: impl FnMut(&Scrape), holds: impl Fn(&Scrape) -> Vec<String>) {
-    let deadline = Instant::now() + PATIENCE;
+fn until(exporter: &Exporter, what: &str, look: impl FnMut(&Scrape), holds: impl Fn(&Scrape) -> Vec<String>) {
+    within(PATIENCE, exporter, what, look, holds);
+}
+
+#[track_caller]
+fn within(
+    patience: Duration,
+    exporter: &Exporter,
+    what: &str,
+    mut look: impl FnMut(&Scrape),
+    holds: impl Fn(&Scrape) -> Vec<String>,
+) {
+    let deadline = Instant::now() + patience;
     loop {
         let scrape = Scrape::of(exporter);
         look(&scrape);
@@ -310,7 +321,8 @@ fn matrix(endpoints: &[Endpoint], timeout: &str, tried: fn(&Fault) -> bool) {
             *had_its_turn = asked(cell) >= before + 2;
         }
     };
-    until(&exporter, "all recover", look, |scrape| {
+    // A list that has failed for long is requested once a minute.
+    within(Duration::from_secs(60) + PATIENCE, &exporter, "all recover", look, |scrape| {
         recovering.iter().filter(|cell| !scrape.is_well(&cell.account)).map(|cell| name(cell)).collect()
     });
     let after = Scrape::of(&exporter);
