@@ -44,8 +44,12 @@ pub struct PipelineTold {
     pub status: Option<StatusFacts>,
     pub metrics: Option<MetricsFacts>,
     pub health: Option<HealthFacts>,
+    /// The last value of each field, and when a reading last held it. What a reading does not say has not changed.
+    pub known: Known,
     /// When the phase was first read that was read last.
     pub phase_since: Option<At>,
+    /// When a bounded pipeline that had ended was read to go on.
+    pub on_duty_since: Option<At>,
     /// When the worker was first read not to run, and has not been read to run since.
     pub not_running_since: Option<At>,
     pub running_since: Option<At>,
@@ -56,8 +60,19 @@ pub struct PipelineTold {
     pub dropped_more: Option<Duration>,
     /// Since when every delay that was read was above 5 minutes, and the smallest and largest since.
     pub lags: Option<(Duration, f64, f64)>,
-    /// Since when every backlog that was read was above 10,000 and larger than the one before.
+    /// Since when every backlog that was read was above 25,000 and larger than the one before.
     pub backlog_grows: Option<Duration>,
+}
+
+/// See [`PipelineTold::known`].
+#[derive(Debug, Clone, Default)]
+pub struct Known {
+    pub phase: Option<&'static str>,
+    pub phase_read: Option<At>,
+    pub lacks_replicas: bool,
+    pub metrics: MetricsFacts,
+    pub position_read: Option<At>,
+    pub checked: Option<(f64, At)>,
 }
 
 impl PipelineTold {
@@ -70,7 +85,9 @@ impl PipelineTold {
             status: None,
             metrics: None,
             health: None,
+            known: Known::default(),
             phase_since: None,
+            on_duty_since: None,
             not_running_since: None,
             running_since: None,
             unhealthy: 0,
@@ -86,7 +103,11 @@ impl PipelineTold {
     }
 
     pub fn is_off_duty(&self) -> bool {
-        self.item.paused || (self.item.bounded && self.phase() == Some("STOPPED"))
+        self.item.paused || self.has_ended()
+    }
+
+    fn has_ended(&self) -> bool {
+        self.item.bounded && matches!(self.known.phase, Some("STOPPED" | "PAUSED"))
     }
 
     pub fn is_working(&self) -> bool {
@@ -94,9 +115,19 @@ impl PipelineTold {
     }
 
     fn hear_status(&mut self, new: StatusFacts, at: At) {
-        let first = self.status.is_none();
-        if first || self.phase() != new.phase {
-            self.phase_since = Some(at);
+        let had_ended = self.has_ended();
+        if let Some(phase) = new.phase {
+            if self.known.phase != Some(phase) {
+                self.phase_since = Some(at);
+            }
+            self.known.phase = Some(phase);
+            self.known.phase_read = Some(at);
+        }
+        if had_ended && !self.has_ended() {
+            self.on_duty_since = Some(at);
+        }
+        if let Some((ready, all)) = new.ready.zip(new.replicas) {
+            self.known.lacks_replicas = ready < all;
         }
         if new.phase == Some("RUNNING") {
             self.not_running_since = None;
@@ -109,7 +140,7 @@ impl PipelineTold {
     }
 
     fn hear_metrics(&mut self, new: MetricsFacts, at: At) {
-        let old = self.metrics.unwrap_or_default();
+        let old = self.known.metrics;
         let pairs = [(old.offset, new.offset), (old.height, new.height), (old.consumed, new.consumed)];
         let moved = pairs.into_iter().any(|(old, new)| old.is_some() && new.is_some() && old != new);
         let first_seen = self.progress.is_none() && new.offset.is_some();
@@ -124,14 +155,29 @@ impl PipelineTold {
             self.lags = Some((since, low.min(delay), high.max(delay))).filter(|_| delay > 300_000.0);
         }
         if let Some(pending) = new.pending {
-            let grows = pending > 10_000.0 && old.pending.is_none_or(|old| pending > old);
+            let grows = pending > 25_000.0 && old.pending.is_none_or(|old| pending > old);
             self.backlog_grows = if grows { self.backlog_grows.or(Some(at.world)) } else { None };
         }
+        if new.offset.is_some() || new.height.is_some() || new.consumed.is_some() {
+            self.known.position_read = Some(at);
+        }
+        self.known.metrics = MetricsFacts {
+            consumed: new.consumed.or(old.consumed),
+            offset: new.offset.or(old.offset),
+            height: new.height.or(old.height),
+            pending: new.pending.or(old.pending),
+            delay_ms: new.delay_ms.or(old.delay_ms),
+            rate: new.rate.or(old.rate),
+            dropped: new.dropped.or(old.dropped),
+        };
         self.metrics = Some(new);
     }
 
-    fn hear_health(&mut self, new: HealthFacts) {
-        self.unhealthy = if new.healthy == Some(false) { self.unhealthy + 1 } else { 0 };
+    fn hear_health(&mut self, new: HealthFacts, at: At) {
+        if let Some(healthy) = new.healthy {
+            self.unhealthy = if healthy { 0 } else { self.unhealthy + 1 };
+        }
+        self.known.checked = new.checked.map(|checked| (checked, at)).or(self.known.checked);
         self.health = Some(new);
     }
 }
@@ -204,7 +250,7 @@ impl Told {
                 match said {
                     Some(Said::Status(facts)) => pipeline.hear_status(*facts, at),
                     Some(Said::Metrics(facts)) => pipeline.hear_metrics(*facts, at),
-                    Some(Said::Health(facts)) => pipeline.hear_health(*facts),
+                    Some(Said::Health(facts)) => pipeline.hear_health(*facts, at),
                     // The picture's check will find a reading that nobody gave.
                     Some(Said::Page(_)) | None => {}
                 }

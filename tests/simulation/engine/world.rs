@@ -582,7 +582,7 @@ impl Pipeline {
                 Right::data(&data, Said::Status(facts))
             }
             Probe::Metrics => {
-                let backlog = self.since(Condition::Backlog).map(|since| 20_000.0 + (now - since).as_secs() as f64);
+                let backlog = self.since(Condition::Backlog).map(|since| 30_000.0 + (now - since).as_secs() as f64);
                 let stalled = self.has(Condition::Stalled).then_some(100.0);
                 let lag = self.has(Condition::Lag).then_some(900_000.0);
                 let critical = self.has(Condition::LagCritical).then_some(4_000_000.0);

@@ -159,24 +159,21 @@ fn of_pipeline(told: &PipelineTold, kinds: &BTreeSet<&str>, view: &View) -> Resu
         if !has_to || shows(kind) { Ok(()) } else { Err(format!("{kind} is not shown, and has to be")) }
     };
     let read = |probe: Probe| told.probes[probe as usize].read;
-    let failed = told.phase() == Some("FAILED");
+    let on_duty = told.on_duty_since.map_or(told.wanted_since, |since| later(since, told.wanted_since));
+    let failed = told.known.phase == Some("FAILED");
     exact("failed", failed)?;
     exact("destination_unhealthy", told.unhealthy >= 2)?;
-    let stopped = told.not_running_since.filter(|_| told.phase().is_some());
+    let stopped = told.not_running_since.filter(|_| told.known.phase.is_some_and(|phase| phase != "RUNNING"));
     let stopped = stopped.filter(|since| !failed || Some(*since) != told.phase_since);
-    let not_running = stopped
-        .zip(read(Probe::Status))
-        .is_some_and(|(since, read)| between(later(since, told.wanted_since), read) >= 900.0);
+    let not_running =
+        stopped.zip(told.known.phase_read).is_some_and(|(since, read)| between(later(since, on_duty), read) >= 900.0);
     exact("not_running", not_running)?;
     let works = told.is_working();
-    let lacks =
-        told.status.and_then(|status| status.ready.zip(status.replicas)).is_some_and(|(ready, all)| ready < all);
-    exact("replicas_not_ready", works && lacks)?;
-    let checked = told.health.filter(|health| health.healthy != Some(false)).and_then(|health| health.checked);
-    let age = checked.zip(read(Probe::DestinationHealth)).map(|(checked, read)| read.wall - checked);
+    exact("replicas_not_ready", works && told.known.lacks_replicas)?;
+    let age = told.known.checked.filter(|_| told.unhealthy == 0).map(|(checked, read)| read.wall - checked);
     exact("destination_check_old", works && age.is_some_and(|age| age > 900.0))?;
 
-    let metrics = told.metrics.unwrap_or_default();
+    let metrics = told.known.metrics;
     let read_at = read(Probe::Metrics);
     let delay = metrics.delay_ms.unwrap_or_default() / 1_000.0;
     let may_lag = works && !told.item.bounded;
@@ -190,17 +187,18 @@ fn of_pipeline(told: &PipelineTold, kinds: &BTreeSet<&str>, view: &View) -> Resu
     must("delay_high", lags && delay <= 1_800.0)?;
     must("delay_critical", lags && delay > 1_800.0)?;
     let pending = metrics.pending.unwrap_or_default();
-    only_if("backlog_growing", !failed && pending > 10_000.0)?;
+    only_if("backlog_growing", !failed && pending > 25_000.0)?;
     let grows = told.backlog_grows.zip(read_at).is_some_and(|(since, read)| read.world.saturating_sub(since) > SLOPE);
-    must("backlog_growing", grows && !failed && metrics.pending.is_some())?;
+    let says_pending = told.metrics.is_some_and(|metrics| metrics.pending.is_some());
+    must("backlog_growing", grows && !failed && says_pending)?;
     only_if("records_dropped", !failed && told.dropped_more.is_some())?;
-    let idle = told.progress.zip(read_at);
+    let idle = told.progress.zip(told.known.position_read);
     let longest = idle.map_or(0.0, |(progress, read)| between(progress, read));
     only_if("stalled", works && longest > 600.0)?;
     only_if("no_progress", works && longest > 1_800.0)?;
     let shortest = idle
         .zip(told.running_since)
-        .map_or(0.0, |((progress, read), running)| between(later(later(progress, running), told.wanted_since), read));
+        .map_or(0.0, |((progress, read), running)| between(later(later(progress, running), on_duty), read));
     must("stalled", works && shortest > 600.0 && pending > 0.0)?;
     must("no_progress", works && shortest > 1_800.0 && !shows("stalled"))?;
 
