@@ -87,8 +87,10 @@ impl Usage {
             self.pace = Trend::default();
         }
         self.pace.observe_over(DAYS, consumed, at);
-        let is_used_up = consumed.zip(new.ceiling()).is_some_and(|(consumed, ceiling)| consumed >= ceiling);
-        self.used_up.set(is_used_up, at);
+        // A reading that does not say what has been used changes nothing.
+        if let Some(consumed) = consumed {
+            self.used_up.set(new.ceiling().is_some_and(|ceiling| consumed >= ceiling), at);
+        }
         self.reading = Some(new);
         is_news.then_some(Event::UsageSucceeds)
     }
@@ -223,6 +225,9 @@ mod tests {
         scene.reads(24 * 4 * HOUR + 1, 1000.0);
         let began = scene.usage.used_up_since().map(|began| began.at);
         assert_eq!(began, Some(scene.start.after(Duration::from_secs(24 * 4 * HOUR + 1))));
+        let says_nothing = serde_json::from_value(json!({"aggregate": {"max_credits": 800}})).unwrap();
+        scene.usage.observe(Ok(says_nothing), scene.start.after(Duration::from_secs(24 * 4 * HOUR + 2)));
+        assert_eq!(scene.usage.used_up_since().map(|began| began.at), began, "what is not read has not healed");
     }
 
     #[test]

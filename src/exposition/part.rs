@@ -105,7 +105,7 @@ impl Part {
         [Self::Exporter].into_iter().chain(Shard::all(shards).map(subjects)).collect()
     }
 
-    /// The parameter that selects it, of those that [`all`](Self::all) lists.
+    /// The parameter that selects it, of those that `all` lists.
     pub fn parameter(&self) -> Option<(&'static str, String)> {
         match self {
             Self::Whole => None,
