@@ -1,5 +1,6 @@
 //! Wires the parts together: pollers, the web server, reload, shutdown.
 
+mod polling_thread;
 mod service_manager;
 
 use std::collections::HashMap;
@@ -12,6 +13,7 @@ use futures_util::StreamExt as _;
 use futures_util::future::{join_all, try_join_all};
 use futures_util::stream::FuturesUnordered;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet, spawn_blocking};
@@ -29,6 +31,7 @@ use crate::poller::Poller;
 use crate::pulse::Pulse;
 use crate::routes::{self, App, ReloadRequest};
 use crate::service_key::{KeyError, KeyHolder, KeyInUse};
+use polling_thread::PollingThread;
 use service_manager::Watchdog;
 
 /// Scrapes in flight get this long to finish; the rest of the five seconds is for the process to end.
@@ -135,7 +138,8 @@ pub async fn run(options: Options, config: Config, listeners: Vec<TcpListener>) 
     let selection = Selection::of(&config.metrics)?;
     config.warnings().iter().chain(&selection.warnings()).for_each(|warning| warn!("{warning}"));
     let fleet = Fleet::default();
-    let mut polling = Polling { fleet: fleet.clone(), tasks: JoinSet::new(), running: HashMap::new(), config };
+    let thread = PollingThread::start().map_err(|error| Error::System("start the thread that polls", error))?;
+    let mut polling = Polling::new(config, fleet.clone(), thread.handle().clone());
     for (name, poller) in pollers(&polling.config, &fleet).await? {
         polling.spawn(name, poller);
     }
@@ -268,11 +272,17 @@ struct Running {
 struct Polling {
     fleet: Fleet,
     config: Config,
+    /// Where they run.
+    runtime: Handle,
     tasks: JoinSet<String>,
     running: HashMap<String, Running>,
 }
 
 impl Polling {
+    fn new(config: Config, fleet: Fleet, runtime: Handle) -> Self {
+        Self { fleet, config, runtime, tasks: JoinSet::new(), running: HashMap::new() }
+    }
+
     fn spawn(&mut self, name: String, poller: Poller) {
         let parts = (poller.pulse(), poller.client(), poller.key());
         self.spawn_task(name, parts, poller.run());
@@ -286,12 +296,13 @@ impl Polling {
     ) {
         let account = name.clone();
         let (held, gone) = oneshot::channel();
-        let task = self.tasks.spawn(async move {
+        let task = async move {
             // Dropped after what is polled.
             let _held = held;
             poll.await;
             account
-        });
+        };
+        let task = self.tasks.spawn_on(task, &self.runtime);
         self.running.insert(name, Running { task, pulse, client, key, gone });
     }
 
@@ -412,7 +423,7 @@ mod tests {
     #[tokio::test]
     async fn a_poller_that_panics_is_noticed_and_one_that_a_reload_stops_is_not() {
         let config = Config::load(None, &[]).unwrap();
-        let mut polling = Polling { fleet: Fleet::default(), config, tasks: JoinSet::new(), running: HashMap::new() };
+        let mut polling = Polling::new(config, Fleet::default(), Handle::current());
         polling.tasks.spawn(std::future::pending::<String>()).abort();
         polling.tasks.spawn(async { panic!("on purpose") });
         assert_eq!(polling.death().await, "a poller (it panicked, see above)");
@@ -425,7 +436,7 @@ mod tests {
         config.accounts[0].key = crate::service_key::KeySource::BuiltIn("sk_1");
         let fleet = Fleet::default();
         let started = pollers(&config, &fleet).await.unwrap();
-        let mut polling = Polling { fleet, tasks: JoinSet::new(), running: HashMap::new(), config };
+        let mut polling = Polling::new(config, fleet, Handle::current());
         started.into_iter().for_each(|(name, poller)| polling.spawn(name, poller));
         tokio::time::sleep(Duration::from_secs(60)).await;
         assert_eq!((polling.stuck(), polling.describe().as_str()), (None, "Polling 1 account"));
@@ -440,7 +451,7 @@ mod tests {
         config.accounts[0].key = crate::service_key::KeySource::BuiltIn("sk_1");
         let fleet = Fleet::default();
         let (_, poller) = pollers(&config, &fleet).await.unwrap().remove(0);
-        let mut polling = Polling { fleet, tasks: JoinSet::new(), running: HashMap::new(), config };
+        let mut polling = Polling::new(config, fleet, Handle::current());
         let (begun, has_begun) = oneshot::channel();
         let (go_on, goes_on) = std::sync::mpsc::channel();
         let written = Arc::new(std::sync::atomic::AtomicBool::new(false));
