@@ -2,8 +2,8 @@
 //! New connections are well in every case, so the exporter has to give the old ones up. Each fault happens once, just after
 //! the first readings, when the connections are young and furthest from their maximum age.
 //!
-//! Linux only: each fault has a network namespace and a mount namespace of its own, for which it needs root, or user
-//! namespaces. All faults run at the same time and take two minutes at most.
+//! Linux only: each fault has its own network namespace and mount namespace, for which it needs root, or user
+//! namespaces. All faults run concurrently and take two minutes at most.
 //!
 //! `cargo bench --bench recovery`, or with `--profile dev` to do without the release build.
 

@@ -24,7 +24,7 @@ fn main() {
     let program = option("--prometheus", "prometheus".to_owned());
     let version = Command::new(&program).arg("--version").stderr(Stdio::null()).output().unwrap();
     println!("{}", String::from_utf8_lossy(&version.stdout).lines().next().unwrap_or_default());
-    // Of so many pipelines, three are in trouble, each in another one.
+    // Of this many pipelines, three are in trouble, each of another kind.
     for (fleet, trouble_in) in [("all healthy", usize::MAX), ("1 % in trouble", 300)] {
         measure(fleet, pipelines, trouble_in, &program, option("--seconds", 600));
     }

@@ -29,7 +29,7 @@ pub struct Picture {
     pub fleet: Fleet,
     pub account: AccountHandle,
     pub ids: Vec<PipelineId>,
-    /// Of so many pipelines, one has failed, another's destination is down, and a third's is not checked.
+    /// Of this many pipelines, one has failed, another's destination is down, and a third's is not checked.
     trouble_in: usize,
 }
 

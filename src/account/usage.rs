@@ -11,7 +11,7 @@ use super::{Beginning, Event, ProbeState, Since, Trend};
 use crate::api::{self, Error, Reason};
 use crate::moment::Moment;
 
-/// A reading is shown for so many intervals at least. `poll.stale_after` alone would withdraw it before the next one comes:
+/// A reading is shown for at least this many intervals. `poll.stale_after` alone would withdraw it before the next one comes:
 /// it is set by the pace of pipelines, and credits are read far less often.
 const SHOWN_FOR: u32 = 3;
 /// The pace of a day holds for the next ones; that of an hour does not.

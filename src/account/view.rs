@@ -120,7 +120,7 @@ impl View {
         teams
     }
 
-    /// How many pipelines belong to no team; `None` where no policy names one, since nobody misses an owner there.
+    /// How many pipelines belong to no team; `None` where no policy names one: without teams, no owner is missing.
     pub fn unowned(&self) -> Option<usize> {
         let has_teams = self.policies.iter().any(|policy| policy.team.is_some());
         has_teams.then(|| self.pipelines.values().filter(|pipeline| pipeline.team().is_none()).count())
