@@ -1,6 +1,6 @@
 //! THE table: one row is one family, with its name, type, help, labels and how to read it from the accounts.
 //!
-//! A new gauge is one row here. The README's table, the dashboards and the alerts are checked against it.
+//! A new gauge is one row here. The table in docs/metrics.md is written from it; the dashboards and the alerts are checked against it.
 
 use crate::account::{GroupFlags, ListSummary, Pipeline, View};
 use crate::api::{
