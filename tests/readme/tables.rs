@@ -33,7 +33,9 @@ fn the_tables_are_those_of_the_code() {
 }
 
 fn metrics() -> String {
-    let mut table = "| metric | type | labels | in lean | meaning |\n| --- | --- | --- | --- | --- |\n".to_owned();
+    let mut table =
+        "| metric | type | labels | in lean | stability | meaning |\n| --- | --- | --- | --- | --- | --- |\n"
+            .to_owned();
     for family in FAMILIES {
         let labels = match family.subject() {
             Subject::Account => [family.subject().labels(), family.labels].concat().join(", "),
@@ -41,7 +43,8 @@ fn metrics() -> String {
         };
         let (name, kind, help) = (family.name, family.kind.as_str(), family.help);
         let lean = if family.in_lean { "yes" } else { "" };
-        table.push_str(&format!("| `{name}` | {kind} | {labels} | {lean} | {help} |\n"));
+        let stability = family.stability.as_str();
+        table.push_str(&format!("| `{name}` | {kind} | {labels} | {lean} | {stability} | {help} |\n"));
     }
     table
 }
