@@ -16,7 +16,16 @@ PLACEHOLDERS = re.compile(r"\$(?:ACCOUNT|ID|KEY_FILE|EXPORTER)\b|\bFILE\b")
 PLACEHOLDERS_URL = "https://github.com/covalenthq/goldrush-exporter/blob/main/docs/operations.md#when-you-are-paged"
 # Fires always, so there is nothing to wait for and nothing to resolve.
 WATCHDOG = "GoldRushWatchdog"
-HEADINGS = ["## What it means", "## How to see it", "## What to do", "## GoldRush facts behind it"]
+HEADINGS = [
+    "## Symptom",
+    "## Impact",
+    "## First three minutes",
+    "## Causes by likelihood",
+    "## How to confirm",
+    "## How to fix",
+    "## How to prevent",
+    "## Background",
+]
 # The only values that a dashboard's variable gets from an alert.
 FROM_ALERT = re.compile(r"\{\{ \$labels\.\w+ \| urlquery \}\}")
 PRINTF = re.compile(r'printf\s+("(?:[^"\\]|\\.)*")|query\s+("(?:[^"\\]|\\.)*")')
