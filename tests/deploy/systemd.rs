@@ -171,8 +171,10 @@ fn the_package_can_be_installed_removed_and_its_program_runs() {
     };
     dpkg(&["--install", deb.to_str().unwrap()]);
     let documentation = format!("{root}/usr/share/doc/goldrush-exporter");
-    for readme in ["README.md", "dashboards/README.md"] {
-        assert_eq!(dead_links(Path::new(&documentation), readme), Vec::<String>::new(), "{readme}");
+    let pages = ["README.md", "dashboards/README.md"].map(str::to_owned);
+    let docs = std::fs::read_dir(format!("{ROOT}/docs")).unwrap().map(|entry| entry.unwrap().file_name());
+    for page in pages.into_iter().chain(docs.map(|name| format!("docs/{}", name.into_string().unwrap()))) {
+        assert_eq!(dead_links(Path::new(&documentation), &page), Vec::<String>::new(), "{page}");
     }
     // The folders beside it are not in the package, and it says so.
     let folders = [
