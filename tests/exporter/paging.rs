@@ -1,11 +1,9 @@
 //! The list of pipelines: its pages, what vanishes and what does not, filters, and more pipelines than the budget covers.
 
-mod common;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use common::{Api, Exporter, Exposition, KEY, all_succeed, eventually, failures, of, run};
+use crate::common::{Api, Exporter, Exposition, KEY, Signal, all_succeed, eventually, failures, of, run};
 use goldrush_exporter::simulator::{Condition, Endpoint, Fault, FaultMatcher, Options};
 use serde_json::json;
 
@@ -291,7 +289,7 @@ fn a_pipeline_that_is_deleted_around_a_reload_goes_even_if_no_list_is_ever_whole
     api.simulator.set_fault(list(), Some(fault));
     api.simulator.remove_pipeline(&ids[2]);
     settings("6h");
-    exporter.signal("HUP");
+    exporter.signal(Signal::HUP);
     let exposition = exporter.until("it is asked again and gone", |exposition| shown(exposition).len() == 2);
     assert_eq!(shown(&exposition), ids[..2]);
 }
@@ -305,7 +303,7 @@ fn with_a_lower_max_pipelines_those_beyond_it_go() {
     let exporter = Exporter::start(&["--config.file", file.path().to_str().unwrap()], &api.environment());
     exporter.until_value(COUNT, 5.0);
     std::fs::write(file.path(), "max_pipelines: 3\n").unwrap();
-    exporter.signal("HUP");
+    exporter.signal(Signal::HUP);
     let exposition = exporter.until_value(COUNT, 3.0);
     assert_eq!(exposition.values("goldrush_pipeline_forbidden", &[]).len(), 3);
 }

@@ -1,12 +1,10 @@
 //! Clients that are slow, many or hostile, and the sockets that systemd passes on.
 
-mod common;
-
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 
-use common::{Api, Exporter, PATIENCE, eventually, request};
+use crate::common::{self, Api, Exporter, PATIENCE, Signal, eventually, request};
 
 /// What the exporter answers to these bytes before it closes the connection.
 fn answer_to(exporter: &Exporter, bytes: &[u8]) -> String {
@@ -157,7 +155,7 @@ fn the_41st_scrape_and_the_5th_report_at_the_same_time_are_answered_503() {
     unlimited.until_value(&listed, 3000.0);
     let _some = [stuck_scrape(&unlimited), stuck_scrape(&unlimited)];
     assert_eq!(unlimited.get("/metrics").status, 200);
-    unlimited.signal("TERM");
+    unlimited.signal(Signal::TERM);
     assert_eq!(unlimited.ended().code(), Some(0), "stuck scrapes are cut");
 }
 

@@ -1,12 +1,10 @@
 //! Standard error and standard output that nothing reads, or that are closed.
 
-mod common;
-
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Child, ChildStderr, ExitStatus};
 use std::time::{Duration, Instant};
 
-use common::{Api, Exposition, PATIENCE, command, eventually, request};
+use crate::common::{Api, Exposition, PATIENCE, Signal, command, eventually, request, send_signal};
 
 const DROPPED: &str = "goldrush_exporter_log_lines_dropped_total";
 
@@ -41,7 +39,7 @@ impl Unread {
     /// Sends SIGTERM, and returns how it ended and how long that took.
     fn terminate(&mut self) -> (ExitStatus, Duration) {
         let begin = Instant::now();
-        terminate(&self.child);
+        send_signal(&self.child, Signal::TERM);
         let status = ended(&mut self.child);
         (status, begin.elapsed())
     }
@@ -52,11 +50,6 @@ impl Drop for Unread {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-fn terminate(child: &Child) {
-    let sent = std::process::Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
-    assert!(sent.success());
 }
 
 fn ended(child: &mut Child) -> ExitStatus {
@@ -91,7 +84,7 @@ fn a_log_that_is_read_again_goes_on_with_whole_lines_and_ends_with_the_last() {
     let api = Api::healthy(100);
     let mut exporter = Unread::start(&api, "json");
     eventually("the pipe and the queue are full", || exporter.dropped() > 0.0);
-    terminate(&exporter.child);
+    send_signal(&exporter.child, Signal::TERM);
     let mut log = String::new();
     exporter.stderr.read_to_string(&mut log).unwrap();
     assert_eq!(ended(&mut exporter.child).code(), Some(0));
@@ -100,7 +93,7 @@ fn a_log_that_is_read_again_goes_on_with_whole_lines_and_ends_with_the_last() {
     }
 
     let mut exporter = Unread::start(&api, "logfmt");
-    terminate(&exporter.child);
+    send_signal(&exporter.child, Signal::TERM);
     let mut log = String::new();
     exporter.stderr.read_to_string(&mut log).unwrap();
     assert_eq!(ended(&mut exporter.child).code(), Some(0));
@@ -114,7 +107,7 @@ fn a_closed_log_does_not_matter() {
     let mut child = command(&arguments, &api.environment()).spawn().unwrap();
     drop(child.stderr.take());
     eventually("polling", || api.simulator.request_counts().total() > 20);
-    terminate(&child);
+    send_signal(&child, Signal::TERM);
     assert_eq!(ended(&mut child).code(), Some(0));
 }
 
@@ -131,7 +124,7 @@ fn once_ends_when_its_output_is_closed_and_can_be_stopped_while_nothing_reads_it
     // More is to come, and no more is read.
     stdout.read_exact(&mut [0]).unwrap();
     assert!(child.try_wait().unwrap().is_none());
-    terminate(&child);
+    send_signal(&child, Signal::TERM);
     assert_eq!(std::os::unix::process::ExitStatusExt::signal(&ended(&mut child)), Some(15));
 }
 

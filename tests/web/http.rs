@@ -1,11 +1,9 @@
 //! The exporter's own HTTP: health, formats, reload, shutdown.
 
-mod common;
-
 use std::io::{Read as _, Write as _};
 use std::time::Instant;
 
-use common::{Api, Exporter, KEY, request};
+use crate::common::{self, Api, Exporter, KEY, Signal, make_pipe, request};
 use goldrush_exporter::simulator::{Endpoint, Fault, FaultMatcher, Options, Scenario};
 
 #[test]
@@ -198,7 +196,7 @@ fn a_reload_takes_effect_whole_or_not_at_all() {
     assert_eq!(shard(&exposition), (Some(0.0), Some(1.0)), "the old part is polled");
 
     std::fs::write(file.path(), one).unwrap();
-    exporter.signal("HUP");
+    exporter.signal(Signal::HUP);
     let exposition = exporter.until_value(SUCCESSFUL, 1.0);
     assert!(!exposition.0.contains("account=\"two\""), "an account that is gone is withdrawn");
     assert_eq!(exposition.value("goldrush_pipelines{account=\"one\"}"), Some(3.0));
@@ -248,7 +246,7 @@ fn with_a_file(api: &Api, file: &std::path::Path) -> Exporter {
 /// Whoever opens the file waits for a writer, as for a server that does not answer.
 fn make_it_hang(file: &std::path::Path) {
     let pipe = file.with_extension("pipe");
-    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    make_pipe(&pipe);
     std::fs::rename(pipe, file).unwrap();
 }
 
@@ -266,10 +264,10 @@ fn a_configuration_file_that_hangs_holds_up_neither_scrapes_nor_a_stop() {
     assert!(refused.text().ends_with(&complaint), "{}", refused.text());
     exporter.until_value("goldrush_exporter_config_last_reload_successful", 0.0);
 
-    exporter.signal("HUP");
+    exporter.signal(Signal::HUP);
     exporter.until_value("goldrush_up{account=\"default\"}", 1.0);
     let begin = Instant::now();
-    exporter.signal("TERM");
+    exporter.signal(Signal::TERM);
     assert_eq!(exporter.ended().code(), Some(0));
     assert!(begin.elapsed().as_secs() < 6);
 }
@@ -288,7 +286,7 @@ fn a_reload_that_waits_for_another_does_not_hold_up_a_stop() {
         client
     });
     assert_eq!(exporter.get("/-/healthy").status, 200);
-    exporter.signal("TERM");
+    exporter.signal(Signal::TERM);
     for mut client in waiting {
         let mut answer = String::new();
         client.read_to_string(&mut answer).unwrap();
@@ -302,15 +300,15 @@ fn a_reload_that_waits_for_another_does_not_hold_up_a_stop() {
 #[test]
 fn sigterm_ends_the_process_even_with_a_stuck_client() {
     let api = Api::healthy(1);
-    for signal in ["TERM", "INT"] {
+    for signal in [Signal::TERM, Signal::INT] {
         let mut exporter = Exporter::of(&api);
         let mut stuck = std::net::TcpStream::connect(&exporter.address).unwrap();
         stuck.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n").unwrap();
         exporter.until_value("goldrush_up{account=\"default\"}", 1.0);
         let begin = Instant::now();
         exporter.signal(signal);
-        assert_eq!(exporter.ended().code(), Some(0), "{signal}");
-        assert!(begin.elapsed().as_secs() < 6, "{signal}");
+        assert_eq!(exporter.ended().code(), Some(0), "{signal:?}");
+        assert!(begin.elapsed().as_secs() < 6, "{signal:?}");
     }
 }
 

@@ -1,10 +1,10 @@
 //! The life of a ServiceKey: revoked, replaced, accepted again. What else goes wrong is in `goes_wrong.rs`.
 
-mod common;
-
 use std::time::Duration;
 
-use common::{Api, Exporter, Exposition, FAST, KEY, all_succeed, environment, eventually, failures, run};
+use crate::common::{
+    self, Api, Exporter, Exposition, FAST, KEY, Signal, all_succeed, environment, eventually, failures, make_pipe, run,
+};
 use goldrush_exporter::simulator::{Endpoint, Fault, FaultMatcher, Options, RequestRecord};
 
 const UNAUTHORIZED: &str = "goldrush_auth_unauthorized{account=\"default\"}";
@@ -34,7 +34,7 @@ impl Secret {
     /// Puts a pipe in its place.
     fn hang(&self) {
         let next = self.0.path().join("next");
-        assert!(std::process::Command::new("mkfifo").arg(&next).status().unwrap().success());
+        make_pipe(&next);
         std::fs::rename(next, self.path()).unwrap();
     }
 
@@ -421,7 +421,7 @@ fn a_new_key_that_comes_with_a_new_configuration_ends_the_silence_as_well() {
         api.simulator.add_service_key(NEW_KEY, 0);
         configure(20).unwrap();
         secret.put(key);
-        exporter.signal("HUP");
+        exporter.signal(Signal::HUP);
         let allowed = "goldrush_poll_allowed_requests_per_second{account=\"default\"}";
         let exposition = exporter.until_value(allowed, 20.0);
         if key == KEY {

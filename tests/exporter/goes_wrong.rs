@@ -1,11 +1,9 @@
 //! What the exporter does when things go wrong: the rows of the table in docs/operations.md, through the front door. Which answer is
 //! which failure is in `fault_matrix`.
 
-mod common;
-
 use std::time::Duration;
 
-use common::{Api, Exporter, KEY, all_succeed, eventually, failures, of, settled};
+use crate::common::{Api, Exporter, KEY, Signal, all_succeed, eventually, failures, of, settled};
 use goldrush_exporter::simulator::{Condition, Endpoint, Fault, FaultMatcher, Options, Scenario};
 
 const UNAUTHORIZED: &str = "goldrush_auth_unauthorized{account=\"default\"}";
@@ -329,7 +327,7 @@ fn a_pause_survives_a_change_of_the_configuration() {
     let key = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(key.path(), "sk_of_the_second_group").unwrap();
     configure(20, &format!(", {{name: two, service_key_file: {}}}", key.path().display()));
-    exporter.signal("HUP");
+    exporter.signal(Signal::HUP);
     let exposition = exporter.until("the other account polls", |exposition| {
         exposition.values("goldrush_pipeline_probe_success", &["account=\"two\""]).len() == 9
     });

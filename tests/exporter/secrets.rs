@@ -1,8 +1,6 @@
 //! Every byte that the process writes is searched for what must not be in it.
 
-mod common;
-
-use common::{Api, Exporter, KEY, request};
+use crate::common::{self, Api, Exporter, KEY, request};
 use goldrush_exporter::simulator::{Endpoint, Fault, FaultMatcher, Options, PRIVATE_STRINGS, Scenario};
 
 /// All that can be seen of an exporter from outside.

@@ -2,9 +2,7 @@
 //! accuses no key, drops no pipeline and ends no page, and everything that tells of it tells the same. What is whose response
 //! is in `fault_matrix`.
 
-mod common;
-
-use common::{Api, Exporter, Exposition, KEY, all_succeed, eventually, of, run, settled};
+use crate::common::{Api, Exporter, Exposition, KEY, all_succeed, eventually, of, run, settled};
 use goldrush_exporter::simulator::{Condition, Endpoint, Fault, FaultMatcher, Options};
 use serde_json::Value;
 

@@ -1,8 +1,6 @@
 //! The main job: from a key in the environment to every pipeline on `/metrics`.
 
-mod common;
-
-use common::{Api, Exporter, KEY};
+use crate::common::{Api, Exporter, KEY};
 
 #[test]
 fn a_key_in_the_environment_is_enough() {

@@ -1,11 +1,11 @@
 //! What time can do: a wall clock that steps, a process that stands still, stamps that lie. Ages are never taken from the wall
 //! clock, so no step makes a reading stale or fresh.
 
-mod common;
-
 use std::time::{Duration, Instant};
 
-use common::{Api, Exporter, Exposition, KEY, PATIENCE, all_succeed, command, eventually, failures};
+use crate::common::{
+    self, Api, Exporter, Exposition, KEY, PATIENCE, Signal, all_succeed, command, eventually, failures,
+};
 use goldrush_exporter::simulator::{Endpoint, Fault, FaultMatcher, Options};
 use serde_json::json;
 
@@ -74,6 +74,7 @@ impl Clock {
 }
 
 #[test]
+#[ignore = "needs faketime"]
 fn steps_of_the_wall_clock_make_no_reading_stale_and_none_fresh() {
     const DAY: f64 = 86_400.0;
     let api = Api::healthy(2);
@@ -120,13 +121,13 @@ fn what_waited_for_a_process_that_stood_still_is_no_fresh_reading() {
     api.simulator.set_fault(FaultMatcher::default(), Some(Fault::Delay(Duration::from_millis(400))));
     let waiting = || api.simulator.requests().iter().filter(|request| request.status.is_none()).count();
     eventually("requests that wait for their answers", || waiting() >= 6);
-    exporter.signal("STOP");
+    exporter.signal(Signal::STOP);
     let stopped = Instant::now();
     eventually("their answers", || waiting() == 0);
     // New requests get none.
     api.simulator.set_fault(FaultMatcher::default(), Some(Fault::Hang));
     eventually("the readings' end", || stopped.elapsed() > stale_after);
-    exporter.signal("CONT");
+    exporter.signal(Signal::CONT);
     for _ in 0..20 {
         let exposition = exporter.scrape();
         assert_eq!(readings(&exposition), [0; 4], "all that is known is older than stale_after");

@@ -1,12 +1,10 @@
 //! A fleet that changes while it is polled, against a model of it: what the exposition shows is what the API said before a
 //! change or after it, each answer as a whole, each pipeline once, and those that did not change all the time.
 
-mod common;
-
 use std::collections::{BTreeMap, HashSet};
 use std::time::Instant;
 
-use common::{Api, Exporter, Exposition, FAST, KEY, PATIENCE, environment, of};
+use crate::common::{Api, Exporter, Exposition, FAST, KEY, PATIENCE, environment, of};
 use goldrush_exporter::simulator::{Endpoint, Fault, FaultMatcher, Options, SimulatedPipeline};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};

@@ -1,10 +1,8 @@
 //! The default address, in network namespaces with and without IPv6, and how `healthcheck` finds the exporter there.
 
-mod common;
-
 use std::process::{Child, Command, Output as Finished, Stdio};
 
-use common::{KEY, Output};
+use crate::common::{KEY, Output};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_goldrush-exporter");
 
@@ -85,6 +83,7 @@ impl Drop for Alone {
 }
 
 #[test]
+#[ignore = "needs network namespaces"]
 fn ipv4_and_ipv6_are_both_served_whatever_bindv6only_says() {
     for bindv6only in ["0", "1"] {
         let alone = Alone::start(&format!("echo {bindv6only} >/proc/sys/net/ipv6/bindv6only"), &[]);
@@ -96,6 +95,7 @@ fn ipv4_and_ipv6_are_both_served_whatever_bindv6only_says() {
 }
 
 #[test]
+#[ignore = "needs network namespaces"]
 fn where_there_is_only_ipv6_it_is_served_and_found() {
     let alone = Alone::start("ip address del 127.0.0.1/8 dev lo", &[]);
     alone.listens_at("[::]");
@@ -104,6 +104,7 @@ fn where_there_is_only_ipv6_it_is_served_and_found() {
 }
 
 #[test]
+#[ignore = "needs network namespaces"]
 fn where_there_is_no_ipv6_it_is_not_missed() {
     let turned_off = Alone::start("echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6", &[]);
     turned_off.stderr.line("listening");
@@ -117,6 +118,7 @@ fn where_there_is_no_ipv6_it_is_not_missed() {
 }
 
 #[test]
+#[ignore = "needs network namespaces"]
 fn what_is_not_found_at_either_address_is_unhealthy() {
     let alone = Alone::start("true", &[]);
     alone.listens_at("[::]");

@@ -1,10 +1,8 @@
 //! Commands, flags and exit statuses.
 
-mod common;
-
 use std::io::Write as _;
 
-use common::{Api, Exporter, KEY, environment, run};
+use crate::common::{self, Api, Exporter, KEY, environment, run};
 use goldrush_exporter::exposition::FAMILIES;
 use goldrush_exporter::simulator::{Endpoint, Fault, FaultMatcher, Options};
 
