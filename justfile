@@ -27,6 +27,10 @@ generate:
 bench NAME *OPTIONS:
     cargo bench --locked --bench {{NAME}} -- {{OPTIONS}}
 
+# All benchmarks with a goal, one after another, with their verdicts: two hours.
+goals:
+    benches/goals
+
 # One fuzz target, such as `just fuzz damage 600`: so many seconds.
 fuzz TARGET SECONDS="60":
     RUSTC_BOOTSTRAP=1 cargo fuzz run {{TARGET}} -- -max_total_time={{SECONDS}}
