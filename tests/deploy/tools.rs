@@ -87,6 +87,15 @@ pub fn dead_links(folder: &Path, readme: &str) -> Vec<String> {
     dead.map(str::to_owned).collect()
 }
 
+/// The pages of documentation that the README links to.
+pub fn pages() -> Vec<String> {
+    let files = std::fs::read_dir(Path::new(ROOT).join("docs")).unwrap();
+    let names = files.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let pages: Vec<String> = names.filter(|name| name.ends_with(".md")).map(|name| format!("docs/{name}")).collect();
+    assert!(!pages.is_empty());
+    pages
+}
+
 /// The documents of a YAML file, as JSON.
 #[track_caller]
 pub fn yaml(text: &str) -> Vec<serde_json::Value> {
