@@ -86,7 +86,7 @@ fn names_that_are_not_documented_are_not_shown() {
     }
 }
 
-/// What an envelope with `error: true` means.
+/// The error that an envelope with `error: true` means.
 fn refused(status: u16, code: &str) -> Error {
     let body = format!(r#"{{"data":"?","error":true,"error_message":"no host db7","error_code":{code}}}"#);
     open::<PipelineMetrics>(&head(status, &[]), body.as_bytes()).unwrap_err()
