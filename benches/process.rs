@@ -1,4 +1,4 @@
-//! The process as it is shipped: its size, how soon it answers, and its memory while it is scraped.
+//! The shipped process: its size, its startup time, and its memory during scrapes.
 //! `cargo bench --bench process [-- --seconds 60] [-- --pipelines 10000]`
 
 mod common;
@@ -30,7 +30,8 @@ fn main() {
     judge("growth of memory with pipelines", "exponent", 1.1, exponent(points));
 }
 
-/// Resident memory of an exporter that is scraped with gzip each second while it polls as fast as its budget allows: the most, in MiB.
+/// Maximum resident memory, in MiB, of an exporter that is scraped with gzip every second while it polls as fast as its
+/// budget allows.
 fn memory(runtime: &tokio::runtime::Runtime, pipelines: usize, goal: Option<f64>) -> f64 {
     let simulator = Simulator::new(Options { pipelines, groups: 1, ..Options::default() });
     let api = runtime.block_on(async {
@@ -39,7 +40,7 @@ fn memory(runtime: &tokio::runtime::Runtime, pipelines: usize, goal: Option<f64>
         tokio::spawn(async move { simulator.serve(listener, std::future::pending()).await });
         address
     });
-    // The first sweep at full speed; then everything is asked again and again.
+    // The first sweep at full speed; then everything is polled repeatedly.
     let exporter = Exporter::start(
         &api,
         &[("POLL__REQUESTS_PER_SECOND", "2000"), ("POLL__MAX_IN_FLIGHT", "32"), ("MAX_PIPELINES", "1000000")],

@@ -34,9 +34,7 @@ pub enum KeyState {
         latest: Instant,
     },
     /// The API responds 403 to the list.
-    NotServiceKey {
-        since: Beginning,
-    },
+    NotServiceKey { since: Beginning },
 }
 
 impl KeyState {

@@ -77,19 +77,14 @@ pub enum Error {
     },
     /// 3xx.
     #[error("the API returned {status}, a redirect, which is never followed with a ServiceKey: check api.base_url")]
-    Redirect {
-        status: u16,
-    },
+    Redirect { status: u16 },
     /// A 400 or 422 that may be about the page size. The next request for a page names no size, so it can be sent at
     /// once.
     #[error("{0}; the next list does not name a page_size")]
     PageSizeRefused(Box<Error>),
     /// Any other status.
     #[error("the API returned {status}, which it does not document for this request{said}")]
-    UnexpectedStatus {
-        status: u16,
-        said: Said,
-    },
+    UnexpectedStatus { status: u16, said: Said },
     /// A proxy, a firewall, an ingress or a captive portal responded, so nothing is known about the API.
     #[error("{0}")]
     ForeignResponse(Foreign),
