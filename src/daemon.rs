@@ -201,7 +201,7 @@ pub async fn run(options: Options, config: Config, listeners: Vec<TcpListener>) 
     drop(stop);
     let drained = timeout(DRAIN, async { while servers.join_next().await.is_some() {} }).await;
     if drained.is_err() {
-        warn!("a client is stuck: its connection is cut");
+        warn!("a client is stuck: closing its connection");
     }
     Ok(())
 }
@@ -312,7 +312,7 @@ impl Polling {
         stopped.iter().for_each(|poller| poller.task.abort());
         let gone = join_all(stopped.into_iter().map(|poller| poller.gone));
         if timeout(STOPPING, gone).await.is_err() {
-            warn!("a poller that is replaced does not stop: it is stuck");
+            warn!("a replaced poller does not stop: it is stuck");
         }
     }
 

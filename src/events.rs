@@ -130,10 +130,10 @@ impl EventLog {
                     }
                     (None, Ordering::Less) => info!(account, pipeline_id, pipeline, probe, "probe succeeds again"),
                     (Some(reason), Ordering::Equal) => {
-                        warn!(account, reason, "more probes fail: for a minute, only the debug log tells of each");
+                        warn!(account, reason, "more probes fail: for a minute, only the debug log shows each one");
                     }
                     (None, Ordering::Equal) => {
-                        info!(account, "more probes succeed again: for a minute, only the debug log tells of each");
+                        info!(account, "more probes succeed again: for a minute, only the debug log shows each one");
                     }
                     (_, Ordering::Greater) => {}
                 }
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn an_outage_takes_a_few_lines_and_another_failure_beside_it_is_told_as_well() {
+    fn an_outage_logs_a_few_lines_and_does_not_hide_another_failure() {
         let lines = Lines::default();
         let writer = lines.clone();
         let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::INFO);
@@ -192,7 +192,7 @@ mod tests {
                 log.write(&Event::PipelineChanged(name, change), start + Duration::from_secs(seconds));
             }
             let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
-            ["probe fails", "probe succeeds again", "only the debug log tells"].map(|what| text.matches(what).count())
+            ["probe fails", "probe succeeds again", "only the debug log shows"].map(|what| text.matches(what).count())
         };
         assert_eq!(told(1, Some(Reason::Timeout), 0), [1, 0, 0]);
         assert_eq!(told(1, None, 1), [0, 1, 0]);

@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_driver_that_has_been_replaced_sends_nothing_and_what_it_brings_is_not_taken_in() {
+    fn a_replaced_driver_sends_nothing_and_its_responses_are_ignored() {
         let now = Moment::now();
         let handle = Fleet::default().insert("prod", testing::account(&[], now));
         let later = now.after(Duration::from_secs(1));

@@ -13,10 +13,10 @@
 //! [`config`] says what to poll, and [`thresholds`] when something is wrong; [`daemon`] wires everything together;
 //! [`cli`] and [`commands`] are the command line; [`simulator`] is a Pipeline API to run against.
 //!
-//! The ground floor knows nothing of all this: [`http`] is a web server for any exporter, [`rate`] a limit on how often
-//! something happens, [`moment`] a time on three clocks, `settings` reads files of settings strictly, `file_system` and
-//! `output` read and write without blocking the runtime, [`logging`] writes to standard error, [`hardening`] hides the process
-//! from its neighbours, and [`allocator`] keeps its memory flat.
+//! The base modules depend on none of these: [`http`] is a web server for any exporter, [`rate`] a rate limiter, [`moment`]
+//! a time on three clocks, `settings` reads settings files strictly, `file_system` and `output` read and write without
+//! blocking the runtime, [`logging`] writes to standard error, [`hardening`] protects the process's memory, and
+//! [`allocator`] keeps its memory flat.
 //!
 //! To add a gauge: one row in `exposition/families.rs`. To add a kind of trouble: one row in `trouble/kinds.rs` and one
 //! function in `trouble/judge.rs`.

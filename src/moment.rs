@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_age_includes_the_sleep_of_the_machine_and_ignores_steps_of_the_wall_clock() {
+    fn an_age_includes_sleep_and_ignores_steps_of_the_wall_clock() {
         let second = Duration::from_secs(1);
         let hour = Duration::from_secs(3600);
         let earlier = Moment::now();

@@ -243,7 +243,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn white_space_around_is_trimmed_and_the_key_is_not_shown() {
+    fn surrounding_white_space_is_trimmed_and_the_key_is_not_shown() {
         assert_eq!(ServiceKey::new(" sk_1\r\n").unwrap().reveal(), "sk_1");
         assert_eq!(ServiceKey::new(" \n\t ").unwrap_err(), Flaw::Empty);
         assert_eq!(ServiceKey::new(" \"sk_1\"\n").unwrap_err(), Flaw::Quoted);

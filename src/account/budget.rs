@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_on_its_way_when_a_pause_began_does_not_lengthen_it() {
+    fn a_429_to_a_request_sent_before_the_pause_does_not_lengthen_it() {
         let sent = Instant::now();
         let mut budget = budget(4.0, sent);
         let answered = sent + Duration::from_secs(2);

@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_known_stays_while_nothing_is_said() {
+    fn a_known_value_stays_while_readings_lack_it() {
         let start = Moment::now();
         let at = |seconds| start.after(Duration::from_secs(seconds));
         let mut healthy = Known::default();

@@ -54,7 +54,7 @@ fn seconds(seconds: u64) -> Duration {
 }
 
 #[test]
-fn a_401_leaves_only_the_list_to_be_asked_until_something_is_accepted() {
+fn after_a_401_only_the_list_is_requested_until_something_is_accepted() {
     let start = Moment::now();
     let mut account = account_of_one(start);
     let events = account.probed("pipe_1", failed(Error::of_status(401).unwrap()), start.after(seconds(1)));
@@ -105,7 +105,7 @@ fn usage_is_asked_for_at_its_pace_with_a_key_that_is_accepted_and_by_default_nev
 }
 
 #[test]
-fn whatever_becomes_of_the_usage_nothing_else_changes() {
+fn the_outcome_of_the_usage_changes_nothing_else() {
     let start = Moment::now();
     let said = |status| Error::of_status(status).unwrap();
     for error in [said(401), said(402), said(403), said(404), said(500), Error::Decode(String::new())] {
@@ -186,7 +186,7 @@ fn a_reload_keeps_the_usage_that_is_known_and_forgets_it_when_it_is_switched_off
 }
 
 #[test]
-fn once_asks_for_the_usage_once_and_its_failure_is_none_of_the_account() {
+fn once_requests_the_usage_once_and_its_failure_does_not_fail_the_account() {
     let start = Moment::now();
     let mut account = account_with_usage(start);
     account.ask_once();
@@ -363,7 +363,7 @@ fn a_reload_keeps_what_is_known_and_what_the_api_has_asked_for() {
 }
 
 #[test]
-fn once_is_over_when_everything_has_been_asked_or_the_list_fails() {
+fn once_ends_when_everything_has_been_requested_or_the_list_fails() {
     let start = Moment::now();
     let mut fine = account(&[], start);
     fine.ask_once();
@@ -502,7 +502,7 @@ fn a_pipeline_that_is_new_after_an_hour_without_a_key_is_probed_at_once() {
 }
 
 #[test]
-fn a_page_size_that_is_refused_is_no_failure_of_the_list_and_no_end_of_once() {
+fn a_refused_page_size_neither_fails_the_list_nor_ends_once() {
     let start = Moment::now();
     let mut account = account(&[], start);
     account.ask_once();
@@ -520,7 +520,7 @@ fn a_page_size_that_is_refused_is_no_failure_of_the_list_and_no_end_of_once() {
 }
 
 #[test]
-fn a_view_says_when_it_will_look_different_without_a_response() {
+fn a_view_knows_when_it_changes_without_a_response() {
     let start = Moment::now();
     let mut account = account(&[], start);
     account.lists(&[], start);
@@ -548,7 +548,7 @@ fn what_is_no_longer_expected_is_not_missing() {
 }
 
 #[test]
-fn a_retry_that_is_under_way_already_does_not_hide_what_is_due_next() {
+fn a_retry_in_flight_does_not_hide_what_is_due_next() {
     let start = Moment::now();
     let mut account = account_of_one(start);
     let sent = sends(&mut account, start.monotonic);

@@ -119,7 +119,7 @@ impl Connections {
         match built {
             Ok(http) => pool.replace(http),
             Err(error) => {
-                tracing::warn!(%error, "the connections to the API are not replaced");
+                tracing::warn!(%error, "cannot replace the connections to the API, the old ones stay");
                 *pool = Pool::new(pool.http.clone(), pool.generation);
             }
         }

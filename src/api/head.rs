@@ -139,7 +139,7 @@ mod tests {
     use crate::api::envelope::open;
 
     #[test]
-    fn without_the_apis_envelope_a_response_asks_for_a_minute_at_most() {
+    fn a_foreign_response_pauses_for_a_minute_at_most() {
         let headers = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static("86400"))]);
         let pause = |status: u16, body: &str| {
             let response = open::<Status>(&Head::of(status, &headers), body.as_bytes());

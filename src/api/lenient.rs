@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_before_1970_is_no_time_and_one_of_another_age_is_unusable() {
+    fn a_time_before_1970_means_none_and_one_after_2100_is_unusable() {
         for json in ["null", "\"\"", "\"0001-01-01T00:00:00Z\"", "\"1970-01-01T00:00:00Z\"", "\"1969-07-20T20:17:40Z\""]
         {
             assert_eq!(raw(json).time(), Ok(None), "{json}");
@@ -370,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_field_that_repeats_each_is_visited() {
+    fn each_occurrence_of_a_repeated_field_is_visited() {
         let mut seen = Vec::new();
         let visited = raw(r#"{"a":1,"\ud83d":{"b":[]},"a":null}"#).each_field(|name, value| {
             seen.push((name.to_owned(), value.kind()));
@@ -381,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mismatch_names_its_place_and_hides_the_value() {
+    fn a_mismatch_names_its_path_and_hides_the_value() {
         let items = raw(r#"[[], "secret"]"#);
         let mismatch = items.each_item(|item| item.each_item(|_| Ok(()))).unwrap_err().below("items");
         assert_eq!(mismatch.to_string(), "items[1]: found text, expected list");

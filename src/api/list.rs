@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn an_item_without_an_id_is_an_item_and_an_id_of_another_type_is_not_a_list() {
+    fn an_item_may_lack_an_id_but_an_id_of_another_type_fails_the_list() {
         let page: ListPage =
             serde_json::from_value(json!({"items": [null, 7, {"id": ""}, {"id": null}], "pagination": "x"})).unwrap();
         assert!(page.items.as_ref().unwrap().iter().all(|item| item.id().is_none()));

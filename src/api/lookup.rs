@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_silent_name_server_is_said_and_many_requests_cost_no_threads() {
+    async fn a_silent_name_server_is_reported_and_costs_no_threads() {
         let silent = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let folder = tempfile::tempdir().unwrap();
         let port = silent.local_addr().unwrap().port();

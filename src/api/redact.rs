@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_vocabulary_of_errors_stays_and_everything_else_goes() {
+    fn only_the_vocabulary_of_errors_is_shown() {
         for (text, shown) in [
             ("connection refused", "connection refused"),
             ("dial tcp 10.0.0.5:5432: connect: connection refused", "dial tcp [redacted] connect: connection refused"),
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_text_is_cut() {
+    fn a_long_text_is_truncated() {
         let shown = redact(&"timeout ".repeat(1000));
         assert!(shown.chars().count() <= LONGEST + 1 && shown.ends_with('…'));
     }

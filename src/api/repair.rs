@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_no_parser_accepts_is_replaced_and_nothing_else() {
+    fn only_what_no_parser_accepts_is_replaced() {
         for (body, repaired) in [
             (
                 "{\"a\": NaN, \"b\": [-Infinity,+7,.5,01]}",

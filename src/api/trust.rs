@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_wrong_with_the_variables_is_said_in_words() {
+    fn problems_with_the_variables_are_explained() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("trusted.pem");
         let said = |name: &str, path: &Path| problem(name, path).unwrap();

@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_about_usage_is_no_reading() {
+    fn a_response_that_is_not_about_usage_is_not_a_reading() {
         for data in [json!({}), json!({"aggregate": {}}), json!({"aggregate": {"total": 7}}), json!({"items": []})] {
             assert!(matches!(usage(data.clone()), Err(Error::Decode(_))), "{data}");
         }

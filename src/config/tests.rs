@@ -199,7 +199,7 @@ fn other_variables_are_ignored() {
 }
 
 #[test]
-fn a_file_that_is_none_is_refused() {
+fn an_invalid_file_is_rejected() {
     const SECRET: &str = "sk_do_not_show";
     for (name, text, message) in [
         ("c.json", "{}", "c.json: expected a file name that ends in .yaml, .yml or .toml"),
@@ -615,7 +615,7 @@ fn a_filter_must_match_the_whole_text() {
 }
 
 #[test]
-fn odd_values_are_warned_of() {
+fn odd_values_cause_warnings() {
     let text = "
 api: {base_url: http://api.example/, allow_http: true}
 poll: {stale_after: 30s, status: 31s, transitional: 1m, discovery: 29s}";
@@ -680,7 +680,7 @@ fn policies_can_be_set_by_variables() {
 }
 
 #[test]
-fn a_policy_whose_critical_delay_comes_first_is_warned_of() {
+fn a_critical_delay_below_the_delay_causes_a_warning() {
     assert_eq!(
         yaml("policies: [{delay: 1h}]").warnings(),
         ["policies[0]: delay_critical (1800s) is shorter than delay (3600s): a pipeline that lags is critical at once"]

@@ -18,7 +18,7 @@ pub fn reloading() {
     // `Type=notify-reload` identifies a reload by its time.
     match NotifyState::monotonic_usec_now() {
         Ok(now) => tell(&[NotifyState::Reloading, now]),
-        Err(error) => warn!("systemd is not told of the reload: {error}"),
+        Err(error) => warn!("cannot notify systemd of the reload: {error}"),
     }
 }
 
@@ -28,7 +28,7 @@ pub fn stopping() {
 
 fn tell(state: &[NotifyState]) {
     if let Err(error) = sd_notify::notify(state) {
-        warn!("systemd cannot be told (NOTIFY_SOCKET): {error}");
+        warn!("cannot notify systemd (NOTIFY_SOCKET): {error}");
     }
 }
 
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_poller_that_is_stuck_is_looked_at_again_soon() {
+    async fn a_stuck_poller_is_checked_again_soon() {
         let mut watchdog = Watchdog::new(Some(Duration::from_secs(30)));
         let begin = Instant::now();
         watchdog.hungry().await;
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_poller_that_is_stuck_is_told_of_once_a_spell() {
+    fn a_stuck_poller_is_reported_once_per_period() {
         let mut watchdog = Watchdog::new(Some(Duration::from_secs(30)));
         let feeding = watchdog.0.as_mut().unwrap();
         let looks = [false, true, true, false, false, true, true];

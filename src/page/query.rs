@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn trouble_takes_what_there_is() {
+    fn only_existing_troubles_are_accepted() {
         for known in ["", "any", "critical", "warning", "destination_unhealthy"] {
             assert_eq!(query("", known).unwrap().trouble.as_str(), known);
         }

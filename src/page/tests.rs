@@ -110,7 +110,7 @@ fn the_page_says_what_is_wrong_and_since_when() {
 }
 
 #[test]
-fn what_is_not_fresh_is_not_shown_and_what_is_wrong_has_not_healed() {
+fn stale_values_are_not_shown_but_troubles_stay() {
     let at = clock();
     let snapshot = Snapshot::of(&small_fleet(&at), at(400));
     let page = page_at(&snapshot, &query("", ""));
@@ -223,7 +223,7 @@ fn an_empty_fleet_waits_and_a_well_one_says_so() {
 }
 
 #[test]
-fn the_worst_come_first_and_what_has_nothing_to_do_comes_last() {
+fn the_worst_come_first_and_pipelines_off_duty_last() {
     let at = clock();
     let fleet = Fleet::default();
     let pipelines = [

@@ -155,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_certainly_not_a_key_is_refused() {
+    fn texts_that_are_certainly_not_keys_are_rejected() {
         for (text, flaw) in [
             ("", Flaw::Empty),
             ("\"sk_prod\"", Flaw::Quoted),
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_be_a_key_is_not_refused() {
+    fn texts_that_may_be_keys_are_accepted() {
         for (text, suspicion) in [
             ("sk_test_canary_8c1f0d2b7a6e4935", None),
             ("k", None),

@@ -113,11 +113,11 @@ impl Simulator {
         let bearer = |value: &HeaderValue| value.as_bytes().starts_with(b"Bearer ");
         let wrongs = [
             (parts.method != Method::GET, "is not a GET"),
-            (target.endpoint.is_none(), "is not a path that an exporter asks"),
-            (!target.asks_properly(parts.uri.query()), "asks for something else than a page or a month"),
+            (target.endpoint.is_none(), "is not a path that an exporter requests"),
+            (!target.asks_properly(parts.uri.query()), "has a query other than a page or a month"),
             (authorizations.len() > 1, "carries more than one Authorization header"),
             (authorizations.is_empty(), "carries no Authorization header"),
-            (authorizations.iter().any(|value| !bearer(value)), "carries something else than a bearer"),
+            (authorizations.iter().any(|value| !bearer(value)), "carries something other than a bearer token"),
             (address.is_some_and(|address| !self.is_for(parts, address)), "is for another host"),
             (!body.is_end_stream(), "has a body"),
         ];

@@ -29,7 +29,7 @@ macro_rules! scenarios {
 }
 
 scenarios! {
-    Demo = "demo": "a small lively fleet of its own in two groups, many things wrong at once",
+    Demo = "demo": "a small lively fleet in two groups, with many things wrong at once",
     Healthy = "healthy": "everything works",
     Empty = "empty": "the list is empty",
     RevokedKey = "revoked-key": "every key in use gets 401; a key added later is accepted",

@@ -388,12 +388,12 @@ async fn violations_are_recorded_and_refused() {
     let wrongs: Vec<&str> = violations.iter().map(|violation| violation.split_once(": ").unwrap().1).collect();
     let expected = [
         "is not a GET",
-        "is not a path that an exporter asks",
+        "is not a path that an exporter requests",
         "has a body",
         "carries more than one Authorization header",
         "carries no Authorization header",
-        "carries something else than a bearer",
-        "asks for something else than a page or a month",
+        "carries something other than a bearer token",
+        "has a query other than a page or a month",
         "is for another host",
         "is outside of the API",
     ];

@@ -51,7 +51,8 @@ pub enum Line {
     Greeted(&'static [u8]),
     /// After the TLS handshake, nothing is ever sent.
     TlsMute(Arc<ServerConfig>),
-    /// After the TLS handshake it is closed. If there are bytes, they are sent after the first request, and then it is closed.
+    /// After the TLS handshake it is closed; if there are bytes, they are sent after the first request, then it is
+    /// closed.
     TlsGreeted(Arc<ServerConfig>, Vec<u8>),
 }
 

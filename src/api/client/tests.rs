@@ -21,7 +21,7 @@ fn key() -> ServiceKey {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_does_not_come_about_is_blamed_on_the_limit_that_passed() {
+async fn a_connect_timeout_names_the_limit_that_passed() {
     // The listener queues connections, but nothing completes a TLS handshake.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let client = client(&format!("https://{}/", listener.local_addr().unwrap()));

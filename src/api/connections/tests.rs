@@ -328,7 +328,7 @@ async fn a_new_certificate_authority_is_trusted_without_a_restart() {
 }
 
 #[tokio::test]
-async fn a_trust_store_that_is_gone_leaves_the_connections_as_they_are() {
+async fn a_missing_trust_store_keeps_the_old_connections() {
     let scene = Scene::new(Duration::from_secs(30), ConnectionLimits { max_age: Duration::ZERO, ..patient() }).await;
     std::fs::remove_file(scene.folder.path().join("trusted.pem")).unwrap();
     let error = scene.client.renew().unwrap_err().to_string();
@@ -338,7 +338,7 @@ async fn a_trust_store_that_is_gone_leaves_the_connections_as_they_are() {
 }
 
 #[tokio::test]
-async fn a_request_that_was_not_processed_is_said_to_be_so_and_is_not_sent_twice() {
+async fn an_unprocessed_request_is_reported_as_unsent_and_is_not_sent_twice() {
     for lie in [Lie::GoesAway, Lie::RefusesStreams] {
         let scene = Scene::new(Duration::from_secs(30), patient()).await;
         scene.server.always(lie);
