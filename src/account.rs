@@ -187,8 +187,8 @@ impl Account {
     }
 
     /// Applies new settings and a key that was read again, for a new driver. Known state of pipelines that are still
-    /// polled is kept; requests in flight are forgotten. Unless the key `is_another`, a pause that the API has asked
-    /// for continues, and so does a refusal: probes are not the way to find out whether the key is valid now.
+    /// polled is kept; requests in flight are forgotten. A pause that the API has asked for continues unless the key
+    /// `is_another`. A refusal continues in any case: probes are not the way to find out whether the key is valid now.
     pub fn reconfigure(&mut self, settings: Settings, key: ReadAgain, now: Moment) {
         if key.is_another {
             self.budget.resume();

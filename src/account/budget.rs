@@ -80,7 +80,7 @@ impl Budget {
         self.paused_until.filter(|until| *until > now)
     }
 
-    /// The API responded with something other than a 429: the next pause starts small again.
+    /// A request ended without asking for a pause: the next pause starts small again.
     pub fn calm(&mut self, now: Instant) {
         if self.paused_until(now).is_none() {
             self.backoff.reset();

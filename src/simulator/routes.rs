@@ -294,7 +294,7 @@ fn html(status: StatusCode, title: &str) -> Response {
     with_type(status, HTML, Body::from(body))
 }
 
-/// A JSON answer with this status.
+/// A JSON response with this status.
 pub(super) fn json_answer(status: StatusCode, value: &Value) -> Response {
     with_type(status, JSON, Body::from(value.to_string()))
 }
