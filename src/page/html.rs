@@ -1,7 +1,7 @@
-//! The page as HTML. maud escapes every value that it puts into the text.
+//! The page as HTML. maud escapes every value.
 //!
-//! Regions with an id and the class `live` are what `page.js` brings up to date. Rows carry a `data-key`, so that a row
-//! that moves stays the same row.
+//! `page.js` updates the elements with an id and the class `live`. Rows have a `data-key`, so that a row that moves
+//! stays the same element.
 
 use maud::{DOCTYPE, Markup, html};
 
@@ -63,10 +63,10 @@ pub(super) fn page(report: &Report, query: &Query, telemetry_path: &str) -> Stri
     markup.into_string()
 }
 
-/// How bad it is over all.
+/// The overall state.
 struct Summary {
     class: &'static str,
-    /// Accounts and pipelines with something wrong.
+    /// Accounts and pipelines with trouble.
     wrong: usize,
     accounts: usize,
 }
@@ -131,7 +131,7 @@ fn plural(count: usize, what: &str) -> String {
     format!("{} {what}{}", words::separated(count as f64), if count == 1 { "" } else { "s" })
 }
 
-/// A sign that does not need colour to be told from the others.
+/// A sign that can be told from the others without colour.
 fn mark(class: &str) -> Markup {
     let (sign, name) = match class {
         "critical" => ("✖", "critical"),
@@ -143,7 +143,7 @@ fn mark(class: &str) -> Markup {
     html! { span.mark.(class) { span aria-hidden="true" { (sign) } span.hidden { (name) ": " } } }
 }
 
-/// A time that tells how long ago it is, and when, to whoever asks.
+/// How long ago a time was; the time itself is in the tooltip.
 fn age(time: Time) -> Markup {
     let shown = words::duration(time.age);
     match words::utc(time.unix) {
@@ -156,7 +156,7 @@ fn ago(time: Option<Time>) -> Markup {
     html! { @match time { Some(time) => { (age(time)) " ago" }, None => { (nothing()) } } }
 }
 
-/// The same with the time itself, for where there is room: a finger cannot hover.
+/// The same with the time itself, if there is room: a touch screen has no tooltips.
 fn when(time: Option<Time>) -> Markup {
     let utc = time.and_then(|time| words::utc(time.unix));
     html! { (ago(time)) @if let Some(utc) = utc { span.at { (words::for_people(&utc)) } } }
@@ -178,7 +178,7 @@ fn lasting_from(since: Option<SinceReport>) -> Markup {
     }
 }
 
-/// What is not known, or not fresh.
+/// Shown if a value is not known or not fresh.
 fn nothing() -> Markup {
     html! { span.nothing title="not known, or no fresh reading" { "—" } }
 }
@@ -187,7 +187,7 @@ fn or_nothing(text: Option<impl AsRef<str>>) -> Markup {
     html! { @match text { Some(text) => bdi { (text.as_ref()) }, None => { (nothing()) } } }
 }
 
-/// A number shown short, with all its digits for whoever asks.
+/// A short number; all its digits are in the tooltip.
 fn number(value: Option<Number>, short: fn(Number) -> String) -> Markup {
     match value {
         Some(value) => {
@@ -221,7 +221,7 @@ fn account(account: &AccountReport) -> Markup {
             h2 { bdi { (account.account) } }
             p.key {
                 (mark(key_class)) (key) " "
-                // What a trouble says below is not said twice.
+                // A trouble below already says it.
                 @if key_class != "critical" { (lasting(account.key.since)) }
             }
             @for trouble in &account.troubles { (self::trouble(trouble, true)) }
@@ -273,7 +273,7 @@ fn usage(usage: &UsageReport) -> Markup {
     }
 }
 
-/// One line on what is wrong. A link has no place inside a summary, which is a button itself; nor has a paragraph.
+/// One line about a trouble. A summary is a button, so it must not contain links or paragraphs.
 fn trouble(trouble: &TroubleReport, link: bool) -> Markup {
     html! {
         span.trouble.(trouble.severity.as_str()) {
@@ -410,7 +410,7 @@ fn pipeline(pipeline: &PipelineReport) -> Markup {
     }
 }
 
-/// A pipeline without a name is known by its id.
+/// The name, or the id of a pipeline without a name.
 fn title<'a>(pipeline: &PipelineReport<'a>) -> &'a str {
     pipeline.pipeline.filter(|name| !name.trim().is_empty()).unwrap_or(pipeline.pipeline_id)
 }
@@ -422,7 +422,7 @@ fn cell(label: &str, class: &str, value: Markup) -> Markup {
 
 fn phase(pipeline: &PipelineReport) -> Markup {
     let as_wanted = |wanted: &&str| pipeline.phase.is_some_and(|phase| phase.eq_ignore_ascii_case(wanted));
-    // Without a fresh list nobody knows whether it is paused.
+    // Without a fresh list, it is not known whether the pipeline is paused.
     let ended = pipeline.off_duty && pipeline.desired_status.is_some_and(|wanted| wanted != "paused");
     html! {
         (or_nothing(pipeline.phase))
@@ -439,19 +439,19 @@ fn phase(pipeline: &PipelineReport) -> Markup {
     }
 }
 
-/// The part that is done and the time that is left, as far as they are known.
+/// The completed part and the remaining time, if known.
 fn progress(backfill: &BackfillReport) -> String {
     let done = backfill.ratio.map(percent);
     let left = backfill.ends_in.map(|left| format!("{} left", words::duration(left)));
     [done, left].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
-/// Rounded down: what is not done is not 100 %.
+/// Rounded down: an incomplete backfill is not at 100 %.
 fn percent(Number(ratio): Number) -> String {
     format!("{} %", words::separated((ratio * 1000.0).floor() / 10.0))
 }
 
-/// The whole of it, for where there is room.
+/// The details, if there is room.
 fn backfill(backfill: Option<&BackfillReport>) -> Markup {
     let Some(backfill) = backfill else { return nothing() };
     let end = backfill.ends.and_then(|Number(unix)| words::utc(unix));
@@ -480,7 +480,7 @@ fn destination(pipeline: &PipelineReport) -> Markup {
     }
 }
 
-/// The age of the oldest reading that is shown in the row.
+/// The age of the oldest reading in the row.
 fn read(pipeline: &PipelineReport) -> Markup {
     let times = pipeline.probes.named().filter_map(|(_, probe)| probe.read);
     ago(times.max_by_key(|time| time.age))

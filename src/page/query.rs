@@ -1,10 +1,10 @@
-//! Which pipelines are asked for: the same query parameters for the page and the JSON form.
+//! Which pipelines to show: the query parameters of the page and of the JSON form.
 
 use serde::Deserialize;
 
 use crate::trouble::{Kind, Severity, Trouble};
 
-/// The query string as it comes. An empty parameter is one that is not there, as an HTML form sends it.
+/// The raw query string. An empty parameter counts as missing, because HTML forms send empty fields.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Parameters {
     #[serde(default)]
@@ -19,37 +19,35 @@ pub(super) struct Parameters {
     offset: String,
 }
 
-/// What is asked for.
 #[derive(Debug, Default)]
 pub(super) struct Query {
-    /// As it was typed.
+    /// As typed.
     pub(super) text: String,
     words: Vec<String>,
     pub(super) trouble: TroubleFilter,
-    /// The only account to show, if it is not empty.
+    /// The only account to show; empty for all.
     pub(super) account: String,
-    /// How many pipelines to show at most.
+    /// Maximum number of pipelines.
     pub(super) limit: usize,
-    /// How many to skip before.
+    /// How many pipelines to skip.
     pub(super) offset: usize,
 }
 
-/// Of which trouble.
+/// Which troubles a pipeline must have.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum TroubleFilter {
-    /// Of any or none.
+    /// Any or none.
     #[default]
     All,
-    /// Of at least one.
+    /// At least one.
     Any,
-    /// Of at least one that bad.
+    /// At least one of this severity.
     Severity(Severity),
-    /// Of that kind.
+    /// One of this kind.
     Kind(Kind),
 }
 
 impl TroubleFilter {
-    /// The value of the query parameter.
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::All => "",
@@ -69,7 +67,7 @@ impl TroubleFilter {
         })
     }
 
-    /// Whether a pipeline with these troubles is asked for.
+    /// Whether a pipeline with these troubles matches.
     pub(super) fn matches(self, troubles: &[Trouble]) -> bool {
         match self {
             Self::All => true,
@@ -81,10 +79,10 @@ impl TroubleFilter {
 }
 
 impl Query {
-    /// Reads the parameters. Without a limit of their own there are `limit` pipelines, and never more than `most`.
+    /// Reads the parameters. `limit` is the default limit, `most` the maximum.
     ///
     /// # Errors
-    /// One line that names the parameter and what it takes.
+    /// One line that names the parameter and what it expects.
     pub(super) fn new(parameters: Parameters, limit: usize, most: usize) -> Result<Self, String> {
         let number = |name: &str, text: &str| match text {
             "" => Ok(None),
@@ -102,12 +100,12 @@ impl Query {
         })
     }
 
-    /// Whether there is a condition at all.
+    /// Whether there is any condition.
     pub(super) fn is_filter(&self) -> bool {
         !self.words.is_empty() || self.trouble != TroubleFilter::All || !self.account.is_empty()
     }
 
-    /// Whether each word that is searched for stands in one of the texts, in any case.
+    /// Whether each search word is in one of the texts, ignoring case.
     pub(super) fn finds(&self, texts: &[&str]) -> bool {
         if self.words.is_empty() {
             return true;
@@ -116,7 +114,7 @@ impl Query {
         self.words.iter().all(|word| texts.iter().any(|text| text.contains(word)))
     }
 
-    /// The query string that asks for the same from another pipeline on.
+    /// The query string for the same query from another offset.
     pub(super) fn from(&self, offset: usize, limit: usize) -> String {
         let (offset, limit) = (offset.to_string(), limit.to_string());
         let parameters = [
@@ -131,7 +129,7 @@ impl Query {
     }
 }
 
-/// Percent-encodes all but the characters that mean themselves everywhere (RFC 3986, section 2.3).
+/// Percent-encodes everything but unreserved characters (RFC 3986, section 2.3).
 fn encode(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
@@ -155,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn trouble_takes_what_there_is() {
+    fn only_existing_troubles_are_accepted() {
         for known in ["", "any", "critical", "warning", "destination_unhealthy"] {
             assert_eq!(query("", known).unwrap().trouble.as_str(), known);
         }
