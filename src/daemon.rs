@@ -196,13 +196,13 @@ pub async fn run(options: Options, config: Config, listeners: Vec<TcpListener>) 
         }
     }
     service_manager::stopping();
-    info!("stopping: no more polls, scrapes in flight are finished");
+    info!("stopping: polling has ended, scrapes in flight may finish");
     // Whoever waits for a reload is told, the next in line as well: they would be waited for.
     drop((polling, reloads, reload_requests));
     drop(stop);
     let drained = timeout(DRAIN, async { while servers.join_next().await.is_some() {} }).await;
     if drained.is_err() {
-        warn!("a client is stuck: its connection is cut");
+        warn!("a client is stuck: closing its connection");
     }
     Ok(())
 }
@@ -313,7 +313,7 @@ impl Polling {
         stopped.iter().for_each(|poller| poller.task.abort());
         let gone = join_all(stopped.into_iter().map(|poller| poller.gone));
         if timeout(STOPPING, gone).await.is_err() {
-            warn!("a poller that is replaced does not stop: it is stuck");
+            warn!("a replaced poller does not stop: it is stuck");
         }
     }
 

@@ -68,7 +68,7 @@ impl EventLog {
                     account,
                     retry_after,
                     seconds = wait.as_secs_f64(),
-                    "a response asked for a pause: polling waits"
+                    "polling is paused, because a response demanded it"
                 );
             }
             Event::PipelineIsNew(PipelineName { id, name }) => {
@@ -131,10 +131,10 @@ impl EventLog {
                     }
                     (None, Ordering::Less) => info!(account, pipeline_id, pipeline, probe, "probe succeeds again"),
                     (Some(reason), Ordering::Equal) => {
-                        warn!(account, reason, "more probes fail: for a minute, only the debug log tells of each");
+                        warn!(account, reason, "more probes fail: for a minute, only the debug log shows each");
                     }
                     (None, Ordering::Equal) => {
-                        info!(account, "more probes succeed again: for a minute, only the debug log tells of each");
+                        info!(account, "more probes succeed again: for a minute, only the debug log shows each");
                     }
                     (_, Ordering::Greater) => {}
                 }
@@ -193,7 +193,7 @@ mod tests {
                 log.write(&Event::PipelineChanged(name, change), start + Duration::from_secs(seconds));
             }
             let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
-            ["probe fails", "probe succeeds again", "only the debug log tells"].map(|what| text.matches(what).count())
+            ["probe fails", "probe succeeds again", "only the debug log shows"].map(|what| text.matches(what).count())
         };
         assert_eq!(told(1, Some(Reason::Timeout), 0), [1, 0, 0]);
         assert_eq!(told(1, None, 1), [0, 1, 0]);

@@ -8,10 +8,10 @@ use tracing::warn;
 pub fn hide_memory() {
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     if let Err(error) = setrlimit(Resource::Core, none) {
-        warn!(%error, "core files cannot be switched off: one would hold the ServiceKeys");
+        warn!(%error, "cannot disable core files: one would contain the ServiceKeys");
     }
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable) {
-        warn!(%error, "the process cannot be hidden from others of its user: they can read the ServiceKeys");
+        warn!(%error, "cannot hide the process from other processes of its user: they can read the ServiceKeys");
     }
 }

@@ -19,7 +19,7 @@ pub fn reloading() {
     // `Type=notify-reload` tells by the time which of several reloads this is.
     match NotifyState::monotonic_usec_now() {
         Ok(now) => tell(&[NotifyState::Reloading, now]),
-        Err(error) => warn!("systemd is not told of the reload: {error}"),
+        Err(error) => warn!("cannot notify systemd of the reload: {error}"),
     }
 }
 
@@ -30,7 +30,7 @@ pub fn stopping() {
 
 fn tell(state: &[NotifyState]) {
     if let Err(error) = sd_notify::notify(state) {
-        warn!("systemd cannot be told (NOTIFY_SOCKET): {error}");
+        warn!("cannot notify systemd (NOTIFY_SOCKET): {error}");
     }
 }
 
@@ -77,12 +77,15 @@ impl Watchdog {
         match stuck {
             None => tell(&[NotifyState::Watchdog]),
             Some(account) if news => {
-                error!(account, "the poller is stuck: the watchdog is not fed, so that it restarts the exporter");
+                error!(
+                    account,
+                    "the poller is stuck: no longer notifying the watchdog, so that systemd restarts the exporter"
+                );
             }
             Some(_) => {}
         }
         if news && stuck.is_none() {
-            info!("no poller is stuck any more: the watchdog is fed again");
+            info!("no poller is stuck any more: notifying the watchdog again");
         }
     }
 }

@@ -52,8 +52,7 @@ pub(super) fn page(report: &Report, query: &Query, telemetry_path: &str) -> Stri
                 }
                 footer {
                     p {
-                        "Version " (report.version) ". What is wrong is judged by the limits of the alerts, but at once: "
-                        "an alert waits until it has lasted. Read-only. "
+                        "Version " (report.version) ". A trouble shows here at once; its alert waits until it has lasted. Read-only. "
                         kbd { "/" } " searches."
                     }
                 }
@@ -242,7 +241,7 @@ fn account(account: &AccountReport) -> Markup {
                 }
                 @if let Some(usage) = &account.usage { li { (self::usage(usage)) } }
                 @if let Some(wait) = budget.paused_for {
-                    li { "waits another " (words::duration(wait)) " (429)" }
+                    li { "paused for another " (words::duration(wait)) }
                 }
             }
         }
@@ -339,7 +338,7 @@ fn list(report: &Report, query: &Query) -> Markup {
                 @if report.pipelines_total == 0 {
                     "There are no pipelines."
                 } @else if report.pipelines_matching == 0 {
-                    "None of " (plural(report.pipelines_total, "pipeline")) " fits. "
+                    "None of " (plural(report.pipelines_total, "pipeline")) " matches. "
                     a href="./" { "Show all" }
                 } @else if shown == 0 {
                     "There are " (plural(report.pipelines_matching, "pipeline")) ", but none from here on. "
@@ -348,10 +347,10 @@ fn list(report: &Report, query: &Query) -> Markup {
                     @let first = query.offset + 1;
                     "Showing " (words::separated(first as f64)) " to " (words::separated((query.offset + shown) as f64))
                     " of " (plural(report.pipelines_matching, "pipeline"))
-                    @if query.is_filter() { " that fit" }
+                    @if query.is_filter() { " that match" }
                     ", the worst first"
                 } @else {
-                    (plural(shown, "pipeline")) @if query.is_filter() { " that fit" } ", the worst first"
+                    (plural(shown, "pipeline")) @if query.is_filter() { " that match" } ", the worst first"
                 }
             }
             @if shown > 0 {
@@ -393,6 +392,7 @@ fn pipeline(pipeline: &PipelineReport) -> Markup {
                         span.where {
                             bdi { (pipeline.account) }
                             @if let Some(project) = pipeline.project { " / " bdi { (project) } }
+                            @if let Some(team) = pipeline.team { " · team " bdi { (team) } }
                         }
                     }
                     (cell("", "phase", phase(pipeline)))
@@ -432,7 +432,7 @@ fn phase(pipeline: &PipelineReport) -> Markup {
                 None => span.wanted { "at its end" },
             }
         } @else if let Some(wanted) = pipeline.desired_status.filter(|wanted| !as_wanted(wanted)) {
-            span.wanted { "wanted " (wanted) }
+            span.wanted { "should be " (wanted) }
         } @else if let Some(backfill) = &pipeline.backfill {
             span.wanted { (progress(backfill)) }
         }
@@ -456,12 +456,12 @@ fn backfill(backfill: Option<&BackfillReport>) -> Markup {
     let Some(backfill) = backfill else { return nothing() };
     let end = backfill.ends.and_then(|Number(unix)| words::utc(unix));
     html! {
-        @match backfill.ratio { Some(ratio) => { (percent(ratio)) " done, " }, None => "where it started is not known, " }
+        @match backfill.ratio { Some(ratio) => { (percent(ratio)) " done, " }, None => "start unknown, " }
         (words::separated(backfill.blocks_left.0)) " blocks left"
         @if let Some(pace) = backfill.blocks_per_second { ", " (words::rate(pace)) }
         @match (backfill.ends_in, end) {
             (Some(left), Some(end)) => { ", ends in about " (words::duration(left)) span.at { (words::for_people(&end)) } },
-            _ if backfill.blocks_left.0 > 0.0 => ", when it ends is not known",
+            _ if backfill.blocks_left.0 > 0.0 => ", end unknown",
             _ => {},
         }
         @if let (Some(fell_back), Some(block)) = (backfill.fell_back, backfill.fell_back_from_block) {
@@ -517,7 +517,7 @@ fn details(pipeline: &PipelineReport) -> Markup {
                         None => "none matches: the defaults",
                     }
                 }))
-                (row("Wanted", or_nothing(pipeline.desired_status)))
+                (row("Desired status", or_nothing(pipeline.desired_status)))
                 (row("Last progress", when(pipeline.progress)))
                 (row("Phase", html! { (or_nothing(pipeline.phase)) " " (lasting_from(pipeline.phase_since)) }))
                 (row("Replicas ready", html! { (digits(pipeline.replicas_ready)) " of " (digits(pipeline.replicas)) }))

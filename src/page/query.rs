@@ -65,7 +65,7 @@ impl TroubleFilter {
         let mut all = [Self::All, Self::Any].into_iter().chain(severities).chain(kinds);
         all.find(|filter| filter.as_str() == text).ok_or_else(|| {
             let kinds: Vec<&str> = Kind::ALL.iter().map(|kind| kind.row().name).collect();
-            format!("The parameter trouble takes any, critical, warning or one of {}.\n", kinds.join(", "))
+            format!("The parameter trouble expects any, critical, warning or one of {}.\n", kinds.join(", "))
         })
     }
 
@@ -89,7 +89,7 @@ impl Query {
         let number = |name: &str, text: &str| match text {
             "" => Ok(None),
             text => {
-                text.parse().map(Some).map_err(|_| format!("The parameter {name} takes a whole number from 0 on.\n"))
+                text.parse().map(Some).map_err(|_| format!("The parameter {name} expects a whole number, 0 or more.\n"))
             }
         };
         Ok(Self {
