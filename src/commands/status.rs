@@ -7,7 +7,7 @@ use crate::{api, daemon};
 /// How a command ended. The order is that of importance: of several failed accounts, the lowest counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Status {
-    /// It did what it should.
+    /// Success.
     Success = 0,
     /// It failed for a reason that no other status names.
     Failure = 1,

@@ -33,10 +33,10 @@ pub struct Poll {
     /// Between two requests for the account's usage of credits; without it, none is sent.
     #[serde(deserialize_with = "some_duration", serialize_with = "show_some_duration")]
     pub usage: Option<Duration>,
-    /// An older reading is withdrawn.
+    /// Readings older than this are withdrawn.
     #[serde(deserialize_with = "duration", serialize_with = "show_duration")]
     pub stale_after: Duration,
-    /// Per account, never exceeded.
+    /// Budget of an account; never exceeded.
     #[serde(deserialize_with = "rate", serialize_with = "show_number")]
     pub requests_per_second: f64,
     /// Concurrent requests per account.
@@ -67,7 +67,7 @@ impl Poll {
         self.idle.min(self.stale_after / 2)
     }
 
-    /// What is possible but probably a mistake; one sentence each.
+    /// Settings that are valid but probably a mistake; one sentence each.
     pub(super) fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         let stale = format_duration(self.stale_after);

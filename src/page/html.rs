@@ -62,7 +62,7 @@ pub(super) fn page(report: &Report, query: &Query, telemetry_path: &str) -> Stri
     markup.into_string()
 }
 
-/// How bad it is over all.
+/// The worst severity, and how many accounts and pipelines are in trouble.
 struct Summary {
     class: &'static str,
     /// Accounts and pipelines with something wrong.
@@ -130,7 +130,7 @@ fn plural(count: usize, what: &str) -> String {
     format!("{} {what}{}", words::separated(count as f64), if count == 1 { "" } else { "s" })
 }
 
-/// A sign that does not need colour to be told from the others.
+/// A symbol that is distinct from the others without colour.
 fn mark(class: &str) -> Markup {
     let (sign, name) = match class {
         "critical" => ("✖", "critical"),
@@ -142,7 +142,7 @@ fn mark(class: &str) -> Markup {
     html! { span.mark.(class) { span aria-hidden="true" { (sign) } span.hidden { (name) ": " } } }
 }
 
-/// A time that tells how long ago it is, and when, to whoever asks.
+/// How long ago a time is; the time itself is in the tooltip.
 fn age(time: Time) -> Markup {
     let shown = words::duration(time.age);
     match words::utc(time.unix) {
@@ -155,7 +155,7 @@ fn ago(time: Option<Time>) -> Markup {
     html! { @match time { Some(time) => { (age(time)) " ago" }, None => { (nothing()) } } }
 }
 
-/// The same with the time itself, for where there is room: a finger cannot hover.
+/// As [`ago`], with the time itself as text: a touch screen shows no tooltip.
 fn when(time: Option<Time>) -> Markup {
     let utc = time.and_then(|time| words::utc(time.unix));
     html! { (ago(time)) @if let Some(utc) = utc { span.at { (words::for_people(&utc)) } } }
@@ -177,7 +177,7 @@ fn lasting_from(since: Option<SinceReport>) -> Markup {
     }
 }
 
-/// What is not known, or not fresh.
+/// Stands for a value that is unknown or not fresh.
 fn nothing() -> Markup {
     html! { span.nothing title="not known, or no fresh reading" { "—" } }
 }
@@ -186,7 +186,7 @@ fn or_nothing(text: Option<impl AsRef<str>>) -> Markup {
     html! { @match text { Some(text) => bdi { (text.as_ref()) }, None => { (nothing()) } } }
 }
 
-/// A number shown short, with all its digits for whoever asks.
+/// A number in short form; all its digits are in the tooltip.
 fn number(value: Option<Number>, short: fn(Number) -> String) -> Markup {
     match value {
         Some(value) => {
@@ -272,7 +272,7 @@ fn usage(usage: &UsageReport) -> Markup {
     }
 }
 
-/// One line on what is wrong. A link has no place inside a summary, which is a button itself; nor has a paragraph.
+/// One line about a trouble. HTML allows neither links nor paragraphs inside a `summary`, which is a button itself.
 fn trouble(trouble: &TroubleReport, link: bool) -> Markup {
     html! {
         span.trouble.(trouble.severity.as_str()) {
@@ -410,19 +410,19 @@ fn pipeline(pipeline: &PipelineReport) -> Markup {
     }
 }
 
-/// A pipeline without a name is known by its id.
+/// The name of a pipeline, or its id if it has none.
 fn title<'a>(pipeline: &PipelineReport<'a>) -> &'a str {
     pipeline.pipeline.filter(|name| !name.trim().is_empty()).unwrap_or(pipeline.pipeline_id)
 }
 
-/// A value with its label, which the wide layout shows once above the column.
+/// A value with its label, which the wide layout shows above the column instead.
 fn cell(label: &str, class: &str, value: Markup) -> Markup {
     html! { span.cell.(class) { @if !label.is_empty() { span.label { (label) " " } } (value) } }
 }
 
 fn phase(pipeline: &PipelineReport) -> Markup {
     let as_wanted = |wanted: &&str| pipeline.phase.is_some_and(|phase| phase.eq_ignore_ascii_case(wanted));
-    // Without a fresh list nobody knows whether it is paused.
+    // Without a fresh list it is unknown whether it is paused.
     let ended = pipeline.off_duty && pipeline.desired_status.is_some_and(|wanted| wanted != "paused");
     html! {
         (or_nothing(pipeline.phase))
@@ -439,7 +439,7 @@ fn phase(pipeline: &PipelineReport) -> Markup {
     }
 }
 
-/// The part that is done and the time that is left, as far as they are known.
+/// The part that is done and the time that is left, if known.
 fn progress(backfill: &BackfillReport) -> String {
     let done = backfill.ratio.map(percent);
     let left = backfill.ends_in.map(|left| format!("{} left", words::duration(left)));
@@ -451,7 +451,7 @@ fn percent(Number(ratio): Number) -> String {
     format!("{} %", words::separated((ratio * 1000.0).floor() / 10.0))
 }
 
-/// The whole of it, for where there is room.
+/// The full description of a backfill, for the details.
 fn backfill(backfill: Option<&BackfillReport>) -> Markup {
     let Some(backfill) = backfill else { return nothing() };
     let end = backfill.ends.and_then(|Number(unix)| words::utc(unix));

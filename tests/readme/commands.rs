@@ -3,11 +3,11 @@
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 use goldrush_exporter::cli::Cli;
 
 use super::links::{exists, is_made, is_path};
-use super::pages;
+use super::{Page, pages};
 
 /// The exporter, as commands call it.
 const PROGRAMS: &[&str] =
@@ -105,5 +105,23 @@ fn every_command_is_one() {
         "curl -s 'localhost:9877/api/v2/pipelines?q=1' | jq",
     ] {
         assert!(problem(wrong).is_some(), "{wrong}");
+    }
+}
+
+#[test]
+fn every_command_and_flag_is_documented() {
+    let configuration = Page::read("docs/configuration.md").text;
+    let cli = Cli::command();
+    let commands = cli.get_subcommands().map(|command| format!("| `{}` |", command.get_name()));
+    let flags = cli.get_arguments().filter_map(|argument| argument.get_long()).map(|flag| format!("`--{flag}"));
+    let flags: Vec<String> = flags.filter(|flag| !["`--help", "`--version"].contains(&flag.as_str())).collect();
+    assert!(flags.len() >= 12, "{flags:?}");
+    for named in commands.chain(flags) {
+        assert!(configuration.contains(&named), "docs/configuration.md: {named} is missing");
+    }
+    // No flag is documented that does not exist.
+    let rows = configuration.lines().filter_map(|line| line.strip_prefix("| `--")?.split(['`', ' ']).next());
+    for flag in rows {
+        assert!(cli.get_arguments().any(|argument| argument.get_long() == Some(flag)), "there is no --{flag}");
     }
 }
