@@ -12,7 +12,7 @@ use crate::api::PipelineId;
 use crate::service_key::{self, KeySource};
 use crate::settings::{ConfigError, Section, Text, list};
 
-/// Default of `credits_run_out`.
+/// Without a setting, it is worth a ticket when credits run out within this time.
 const CREDITS_RUN_OUT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// One ServiceKey, and which of its pipelines are polled.
@@ -32,7 +32,7 @@ pub struct Account {
     /// Pipelines that must exist.
     #[serde(serialize_with = "show_ids")]
     pub expect: Vec<PipelineId>,
-    /// Credits that run out within this time are trouble; needs `poll.usage`.
+    /// Credits that run out within this time are trouble; it takes `poll.usage`.
     #[serde(serialize_with = "show_duration")]
     pub credits_run_out: Duration,
 }
@@ -52,7 +52,7 @@ fn show_ids<S: Serializer>(ids: &[PipelineId], serializer: S) -> Result<S::Ok, S
     serializer.collect_seq(ids.iter().map(PipelineId::as_str))
 }
 
-/// An account as the configuration spells it.
+/// An account as it is written.
 #[derive(Default, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct AccountSection {
@@ -148,7 +148,7 @@ impl AccountSection {
     }
 }
 
-/// Whether a name of an account or a team can be the value of a label.
+/// Whether a text can be the value of a label that people give.
 pub(super) fn check_label(text: &str) -> Result<(), &'static str> {
     if text.trim().is_empty() || text.chars().count() > 100 || text.contains(char::is_control) {
         return Err("expected 1 to 100 characters, not only spaces and without control characters");

@@ -13,7 +13,7 @@ use crate::api::PipelineId;
 use crate::settings::{Text, value_of};
 use crate::thresholds::{Threshold, Thresholds, Unit};
 
-/// Owner and thresholds of the pipelines that it matches.
+/// Which pipelines, who owns them, and when they are in trouble.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Policy {
     /// The label `team` of every trouble of these pipelines.
@@ -174,7 +174,7 @@ impl Serialize for Policy {
     }
 }
 
-/// Refuses policies that are valid alone but not together.
+/// What is wrong with policies that are each fine.
 pub(super) fn check(policies: &[Policy]) -> Result<(), (usize, String)> {
     match policies.iter().position(Policy::is_default) {
         Some(default) if default + 1 < policies.len() => {
@@ -187,7 +187,7 @@ pub(super) fn check(policies: &[Policy]) -> Result<(), (usize, String)> {
     }
 }
 
-/// Settings that are valid but probably a mistake; one sentence each.
+/// What is possible but probably a mistake; one sentence each.
 pub(super) fn warnings(policies: &[Policy]) -> Vec<String> {
     let critical_first = |(index, policy): (usize, &Policy)| {
         let thresholds = policy.effective_thresholds();

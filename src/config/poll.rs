@@ -33,10 +33,10 @@ pub struct Poll {
     /// Between two requests for the account's usage of credits; without it, none is sent.
     #[serde(deserialize_with = "some_duration", serialize_with = "show_some_duration")]
     pub usage: Option<Duration>,
-    /// Readings older than this are withdrawn.
+    /// An older reading is withdrawn.
     #[serde(deserialize_with = "duration", serialize_with = "show_duration")]
     pub stale_after: Duration,
-    /// Budget of an account; never exceeded.
+    /// Per account, never exceeded.
     #[serde(deserialize_with = "rate", serialize_with = "show_number")]
     pub requests_per_second: f64,
     /// Concurrent requests per account.
@@ -67,7 +67,7 @@ impl Poll {
         self.idle.min(self.stale_after / 2)
     }
 
-    /// Settings that are valid but probably a mistake; one sentence each.
+    /// What is possible but probably a mistake; one sentence each.
     pub(super) fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         let stale = format_duration(self.stale_after);

@@ -22,7 +22,7 @@ pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Dur
     parse_duration(value, &shown).map_err(D::Error::custom)
 }
 
-/// The duration of something that is off if it is not set; the effective configuration shows an empty value then.
+/// A duration of something that is off without one, and with nothing in its place: the effective configuration shows that.
 pub(super) fn some_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     let (value, shown) = value_of(deserializer)?;
     if matches!(value, ValueKind::Nil) {

@@ -9,10 +9,10 @@
 
 use crate::config::fnv1a;
 
-/// Number of buckets; a part is one or more of them.
+/// A part is one or more of so many buckets.
 pub(super) const BUCKETS: usize = 256;
 
-/// Which series a response contains.
+/// Which series a response holds.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Part {
     /// All of them.
@@ -22,9 +22,9 @@ pub enum Part {
     Exporter,
     /// Those about these accounts and pipelines.
     Subjects {
-        /// The accounts; empty for all.
+        /// Of these accounts; of all if there are none.
         accounts: Vec<String>,
-        /// The shard.
+        /// Of this shard.
         shard: Shard,
     },
 }
@@ -40,7 +40,7 @@ pub struct Shard {
 impl Shard {
     const ALL: Self = Self { index: 0, total: 1 };
 
-    /// All `total` shards; `total` is a power of two.
+    /// All shards of so many; `total` is a power of two.
     pub(super) fn all(total: u32) -> impl Iterator<Item = Self> {
         (0..total).map(move |index| Self { index, total })
     }
@@ -96,7 +96,7 @@ impl Part {
         }
     }
 
-    /// Parts that make up the whole: the whole itself, or the exporter's part and one part per shard.
+    /// Parts that make up the whole: the whole itself, or what is about the exporter and so many shards.
     pub(super) fn all(shards: u32) -> Vec<Self> {
         if shards == 1 {
             return vec![Self::Whole];
@@ -134,7 +134,7 @@ impl Part {
     }
 }
 
-/// The hash that decides which shard an account or a pipeline is in.
+/// What decides which shard something is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Bucket(u8);
 
@@ -153,20 +153,20 @@ impl Bucket {
         self.0.into()
     }
 
-    /// The index of its shard.
+    /// The index of its shard, of so many.
     fn shard(self, total: u32) -> u32 {
         u32::from(self.0) * total / BUCKETS as u32
     }
 }
 
-/// How finely a text is cut into pieces. Cutting costs a little compression, so only requests for parts cause it.
+/// How finely a text is cut into pieces. Cutting costs a little compression, so it is done for those who ask for parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Grain {
     /// Whether each piece belongs to one family and one owner.
     pub(super) is_cut: bool,
     /// Whether owners are single accounts.
     pub(super) by_account: bool,
-    /// Number of shards; a power of two.
+    /// Into how many shards; a power of two.
     pub(super) shards: u32,
 }
 
@@ -224,8 +224,8 @@ pub(super) enum Owner {
     },
 }
 
-/// The number of shards with which no part has more than `most` bytes. It stays at the number before if a lower one would not
-/// last. `buckets` are the bytes about accounts and pipelines, `whole` is everything.
+/// Into how many shards to divide what has so many bytes, so that no part has more than `most`. Not into fewer than
+/// before if that would be undone soon. `buckets` are the bytes about accounts and pipelines, `whole` is everything.
 pub(super) fn division(before: u32, most: usize, whole: usize, buckets: &[usize; BUCKETS]) -> u32 {
     // Each part has headings of its own, and no more than these.
     let rest = whole.saturating_sub(buckets.iter().sum());

@@ -1,4 +1,4 @@
-//! Which families of the table are exposed, according to `metrics` in the configuration.
+//! Which families of the table are exposed: what `metrics` in the configuration asks for.
 
 use super::families::{FAMILIES, Family};
 use crate::config::{ConfigError, Metrics, Names, Profile, States};
@@ -12,7 +12,7 @@ pub struct Selection {
 }
 
 impl Selection {
-    /// The selection of these settings.
+    /// What these settings ask for.
     ///
     /// # Errors
     /// If one of them names no family.
@@ -34,7 +34,7 @@ impl Selection {
         Self { shown: vec![true; FAMILIES.len()], states: States::All }
     }
 
-    /// Settings that are valid but probably a mistake; one sentence each.
+    /// What is possible but probably a mistake; one sentence each.
     pub fn warnings(&self) -> Vec<String> {
         let missing = |(family, shown): (&Family, &bool)| (family.in_lean && !shown).then_some(family.name);
         let missing: Vec<&str> = FAMILIES.iter().zip(&self.shown).filter_map(missing).collect();
@@ -65,7 +65,7 @@ fn unknown_name(text: &str) -> String {
     format!("no metric is named {text:?} (expected a regular expression that matches {names})")
 }
 
-/// Number of letters to insert, remove or replace to turn one text into the other (Levenshtein).
+/// How many letters to insert, remove or replace to make one text the other (Levenshtein).
 fn distance(one: &str, other: &str) -> usize {
     let mut row: Vec<usize> = (0..=other.len()).collect();
     for (index, a) in one.bytes().enumerate() {
