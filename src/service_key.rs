@@ -6,7 +6,8 @@
 mod shape;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
@@ -104,15 +105,22 @@ impl KeySource {
             },
             Self::BuiltIn(key) => Zeroizing::new((*key).to_owned()),
             Self::File(path) => {
-                let unreadable = |why: String| KeyError::Unreadable(self.clone(), why);
                 let bytes = file_system::read(path, LARGEST_FILE).await;
-                let bytes = bytes.map_err(|error| unreadable(error.to_string()))?;
+                let bytes = bytes.map_err(|error| KeyError::Unreadable(self.clone(), why_unreadable(path, &error)))?;
                 let text = std::str::from_utf8(&bytes);
                 Zeroizing::new(text.map_err(|_| KeyError::Flawed(self.clone(), Flaw::Unprintable))?.to_owned())
             }
         };
         ServiceKey::new(&text).map_err(|flaw| KeyError::Flawed(self.clone(), flaw))
     }
+}
+
+fn why_unreadable(path: &Path, error: &io::Error) -> String {
+    // Where systemd hands over what LoadCredential= names.
+    if path.starts_with("/run/credentials") && error.kind() == io::ErrorKind::NotFound {
+        return format!("{error}; it exists only while systemd runs the service");
+    }
+    error.to_string()
 }
 
 /// The key in use. Each new key has a new generation, so that a response counts for the key of its request.

@@ -16,12 +16,15 @@ impl Prometheus {
         Self::start(&[("goldrush", target)], "groups: []")
     }
 
-    /// Scrapes targets, each in the job of that name, and evaluates rules, both each second.
+    /// Scrapes targets, each in the job of that name, and evaluates rules, both each second. Targets have the labels that the
+    /// Prometheus operator gives them: a label of ours with the same name would become `exported_…`.
     pub fn start(targets: &[(&str, &str)], rules: &str) -> Self {
         let mut config = "global: {scrape_interval: 1s, evaluation_interval: 1s}\nrule_files: [rules.yml]\n".to_owned();
         config.push_str("scrape_configs:\n");
         for (job, target) in targets {
             config.push_str(&format!("  - job_name: {job}\n    static_configs:\n      - targets: ['{target}']\n"));
+            let operators = "namespace: goldrush, service: goldrush, pod: goldrush-0, container: exporter, endpoint: metrics";
+            config.push_str(&format!("        labels: {{{operators}}}\n"));
         }
         Self::configured(&config, &[("rules.yml", rules)])
     }

@@ -4,9 +4,10 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use crate::tools::{ROOT, program, released, run, say};
+use crate::tools::{ROOT, pages, program, released, run, say};
 
 #[test]
+#[ignore = "needs nfpm and lintian"]
 fn the_debian_package_has_no_lint() {
     let deb = released("_amd64.deb");
     // It exits with 1 for errors only.
@@ -15,6 +16,7 @@ fn the_debian_package_has_no_lint() {
 }
 
 #[test]
+#[ignore = "needs nfpm and rpm"]
 fn the_rpm_can_be_installed_removed_and_keeps_the_configuration() {
     let rpm = released(".x86_64.rpm");
     let rpm = rpm.to_str().unwrap();
@@ -26,6 +28,9 @@ fn the_rpm_can_be_installed_removed_and_keeps_the_configuration() {
     assert!(say(&program, &["--version"]).contains(env!("CARGO_PKG_VERSION")));
     for file in ["usr/lib/systemd/system/goldrush-exporter.service", "usr/share/man/man1/goldrush-exporter.1.gz"] {
         assert!(Path::new(root).join(file).exists(), "{file}");
+    }
+    for page in pages() {
+        assert!(Path::new(root).join("usr/share/doc/goldrush-exporter").join(&page).exists(), "{page}");
     }
     let configurations = say("rpm", &["--query", "--package", "--configfiles", rpm]);
     let configurations: BTreeSet<&str> = configurations.lines().collect();
@@ -49,6 +54,7 @@ fn the_rpm_can_be_installed_removed_and_keeps_the_configuration() {
 
 /// What apk computes before it installs: each file's digest, and that of all files together.
 #[test]
+#[ignore = "needs nfpm"]
 fn the_digests_in_the_apk_are_those_of_its_files() {
     let script = r#"
 import hashlib, io, sys, tarfile, zlib
@@ -77,6 +83,7 @@ print(len(regular))
 }
 
 #[test]
+#[ignore = "needs nfpm"]
 fn the_apk_holds_the_program_and_nothing_that_needs_systemd() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().to_str().unwrap();
@@ -93,6 +100,7 @@ fn the_apk_holds_the_program_and_nothing_that_needs_systemd() {
 
 /// The manual names every flag, because it is made of them.
 #[test]
+#[ignore = "needs bash"]
 fn the_manual_and_the_completions_are_those_of_the_command_line() {
     let folder = tempfile::tempdir().unwrap();
     let documentation = format!("{}/documentation", folder.path().display());
@@ -106,6 +114,7 @@ fn the_manual_and_the_completions_are_those_of_the_command_line() {
 
 /// `cargo install` builds from what is packaged, with nothing beside it.
 #[test]
+#[ignore = "needs git and tar, and builds the crate again"]
 fn the_crate_builds_outside_of_the_repository() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path().to_str().unwrap();
@@ -113,6 +122,9 @@ fn the_crate_builds_outside_of_the_repository() {
     say("cargo", &["package", "--quiet", "--locked", "--allow-dirty", "--no-verify", "--target-dir", here]);
     let name = format!("goldrush-exporter-{}", env!("CARGO_PKG_VERSION"));
     say("tar", &["-xzf", &format!("{here}/package/{name}.crate"), "-C", here]);
+    for page in pages() {
+        assert!(Path::new(here).join(&name).join(&page).exists(), "{page} is not packaged");
+    }
     // The library and an example: the program itself would take the place of the one that other tests run. What it depends on has
     // been built.
     let manifest = format!("{here}/{name}/Cargo.toml");
