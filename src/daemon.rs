@@ -196,7 +196,7 @@ pub async fn run(options: Options, config: Config, listeners: Vec<TcpListener>) 
         }
     }
     service_manager::stopping();
-    info!("stopping: polling has ended, scrapes in flight may finish");
+    info!("stopping: no more polls, scrapes in flight are finished");
     // Whoever waits for a reload is told, the next in line as well: they would be waited for.
     drop((polling, reloads, reload_requests));
     drop(stop);

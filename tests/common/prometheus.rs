@@ -23,7 +23,8 @@ impl Prometheus {
         config.push_str("scrape_configs:\n");
         for (job, target) in targets {
             config.push_str(&format!("  - job_name: {job}\n    static_configs:\n      - targets: ['{target}']\n"));
-            let operators = "namespace: goldrush, service: goldrush, pod: goldrush-0, container: exporter, endpoint: metrics";
+            let operators =
+                "namespace: goldrush, service: goldrush, pod: goldrush-0, container: exporter, endpoint: metrics";
             config.push_str(&format!("        labels: {{{operators}}}\n"));
         }
         Self::configured(&config, &[("rules.yml", rules)])
