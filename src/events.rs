@@ -67,7 +67,7 @@ impl EventLog {
                     account,
                     retry_after,
                     seconds = wait.as_secs_f64(),
-                    "a response asked for a pause: polling waits"
+                    "polling is paused, because a response demanded it"
                 );
             }
             Event::PipelineIsNew(PipelineName { id, name }) => {
@@ -130,10 +130,10 @@ impl EventLog {
                     }
                     (None, Ordering::Less) => info!(account, pipeline_id, pipeline, probe, "probe succeeds again"),
                     (Some(reason), Ordering::Equal) => {
-                        warn!(account, reason, "more probes fail: for a minute, only the debug log shows each one");
+                        warn!(account, reason, "more probes fail: for a minute, only the debug log shows each");
                     }
                     (None, Ordering::Equal) => {
-                        info!(account, "more probes succeed again: for a minute, only the debug log shows each one");
+                        info!(account, "more probes succeed again: for a minute, only the debug log shows each");
                     }
                     (_, Ordering::Greater) => {}
                 }

@@ -12,6 +12,6 @@ pub fn hide_memory() {
     }
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable) {
-        warn!(%error, "cannot hide the process from others of its user: they can read the ServiceKeys");
+        warn!(%error, "cannot hide the process from other processes of its user: they can read the ServiceKeys");
     }
 }

@@ -75,12 +75,15 @@ impl Watchdog {
         match stuck {
             None => tell(&[NotifyState::Watchdog]),
             Some(account) if news => {
-                error!(account, "the poller is stuck: the watchdog is not fed, so that it restarts the exporter");
+                error!(
+                    account,
+                    "the poller is stuck: no longer notifying the watchdog, so that systemd restarts the exporter"
+                );
             }
             Some(_) => {}
         }
         if news && stuck.is_none() {
-            info!("no poller is stuck any more: the watchdog is fed again");
+            info!("no poller is stuck any more: notifying the watchdog again");
         }
     }
 }

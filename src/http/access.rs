@@ -167,7 +167,7 @@ impl Access {
             if fingerprint == in_use {
                 if refused.take().is_some() {
                     noted(true);
-                    info!(file = %path.display(), "the file contains the web configuration in use again");
+                    info!(file = %path.display(), "the web configuration is the one in use again");
                 }
             } else if is_settled && refused.as_ref() != Some(&fingerprint) {
                 match snapshot.rules().and_then(|rules| self.replace(rules)) {

@@ -26,7 +26,7 @@ pub(super) static STYLE: Asset =
 pub(super) static ICON: Asset =
     Asset { path: ICON_PATH, content_type: "image/svg+xml", content: include_str!("page.svg") };
 
-/// Of all files, so that one hash is enough.
+/// Covers all files, so that one hash is enough.
 static VERSION: LazyLock<String> = LazyLock::new(|| {
     let mut hasher = DefaultHasher::new();
     [&SCRIPT, &STYLE, &ICON].iter().for_each(|asset| hasher.write(asset.content.as_bytes()));
@@ -34,12 +34,12 @@ static VERSION: LazyLock<String> = LazyLock::new(|| {
 });
 
 impl Asset {
-    /// The link from the page, relative, so that it works below any path of a proxy.
+    /// The link from the page; relative, so that it also works below a path of a proxy.
     pub(super) fn link(&self) -> String {
         format!(".{}?{}", self.path, *VERSION)
     }
 
-    /// The page of another version (two may share one address) requests a different file: it must not be cached.
+    /// The wrong file for the page of another version, if two versions share an address: caches must not keep it.
     pub(super) fn answer(&self, RawQuery(version): RawQuery) -> Response {
         let own = version.as_deref() == Some(VERSION.as_str());
         let headers = [

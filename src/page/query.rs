@@ -1,10 +1,10 @@
-//! Which pipelines to show: the query parameters of the page and of the JSON form.
+//! Which pipelines a request selects: the page and the JSON form have the same query parameters.
 
 use serde::Deserialize;
 
 use crate::trouble::{Kind, Severity, Trouble};
 
-/// The raw query string. An empty parameter counts as missing, because HTML forms send empty fields.
+/// The query string before validation. An empty parameter counts as absent, because HTML forms send empty ones.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Parameters {
     #[serde(default)]
@@ -19,9 +19,10 @@ pub(super) struct Parameters {
     offset: String,
 }
 
+/// The validated query.
 #[derive(Debug, Default)]
 pub(super) struct Query {
-    /// As typed.
+    /// The text of the search field.
     pub(super) text: String,
     words: Vec<String>,
     pub(super) trouble: TroubleFilter,
@@ -29,21 +30,21 @@ pub(super) struct Query {
     pub(super) account: String,
     /// Maximum number of pipelines.
     pub(super) limit: usize,
-    /// How many pipelines to skip.
+    /// How many matching pipelines to skip.
     pub(super) offset: usize,
 }
 
-/// Which troubles a pipeline must have.
+/// The condition on the troubles of a pipeline.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum TroubleFilter {
-    /// Any or none.
+    /// No condition.
     #[default]
     All,
-    /// At least one.
+    /// It has at least one.
     Any,
-    /// At least one of this severity.
+    /// It has at least one of this severity.
     Severity(Severity),
-    /// One of this kind.
+    /// It has one of this kind.
     Kind(Kind),
 }
 
@@ -63,7 +64,7 @@ impl TroubleFilter {
         let mut all = [Self::All, Self::Any].into_iter().chain(severities).chain(kinds);
         all.find(|filter| filter.as_str() == text).ok_or_else(|| {
             let kinds: Vec<&str> = Kind::ALL.iter().map(|kind| kind.row().name).collect();
-            format!("The parameter trouble takes any, critical, warning or one of {}.\n", kinds.join(", "))
+            format!("The parameter trouble expects any, critical, warning or one of {}.\n", kinds.join(", "))
         })
     }
 
@@ -79,7 +80,7 @@ impl TroubleFilter {
 }
 
 impl Query {
-    /// Reads the parameters. `limit` is the default limit, `most` the maximum.
+    /// Reads the parameters. The default limit is `limit`, the highest is `most`.
     ///
     /// # Errors
     /// One line that names the parameter and what it expects.
@@ -87,7 +88,7 @@ impl Query {
         let number = |name: &str, text: &str| match text {
             "" => Ok(None),
             text => {
-                text.parse().map(Some).map_err(|_| format!("The parameter {name} takes a whole number from 0 on.\n"))
+                text.parse().map(Some).map_err(|_| format!("The parameter {name} expects a whole number, 0 or more.\n"))
             }
         };
         Ok(Self {
@@ -100,12 +101,12 @@ impl Query {
         })
     }
 
-    /// Whether there is any condition.
+    /// Whether it has any condition.
     pub(super) fn is_filter(&self) -> bool {
         !self.words.is_empty() || self.trouble != TroubleFilter::All || !self.account.is_empty()
     }
 
-    /// Whether each search word is in one of the texts, ignoring case.
+    /// Whether each word of the search is in one of the texts, ignoring case.
     pub(super) fn finds(&self, texts: &[&str]) -> bool {
         if self.words.is_empty() {
             return true;
@@ -114,7 +115,7 @@ impl Query {
         self.words.iter().all(|word| texts.iter().any(|text| text.contains(word)))
     }
 
-    /// The query string for the same query from another offset.
+    /// The query string of the same query from another offset.
     pub(super) fn from(&self, offset: usize, limit: usize) -> String {
         let (offset, limit) = (offset.to_string(), limit.to_string());
         let parameters = [
@@ -129,7 +130,7 @@ impl Query {
     }
 }
 
-/// Percent-encodes everything but unreserved characters (RFC 3986, section 2.3).
+/// Percent-encodes all but the unreserved characters (RFC 3986, section 2.3).
 fn encode(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()

@@ -1,6 +1,6 @@
-//! The state of the fleet at one moment: one structure for the page and the JSON form, so that both say the same.
+//! The fleet at one moment: one structure for the page and the JSON form, so that both show the same.
 //!
-//! Fields are named like the gauges, without their prefix, in the same units. Stale values are left out, as on
+//! Fields have the names of the gauges without their prefix, and their units. Values that are not fresh are left out, as on
 //! `/metrics`.
 
 use std::time::Duration;
@@ -37,7 +37,7 @@ pub(super) struct Report<'a> {
     pub(super) now: Moment,
     pub(super) version: &'static str,
     pub(super) accounts: Vec<AccountReport<'a>>,
-    /// All pipelines.
+    /// Of all accounts, whatever the query.
     pub(super) pipelines_total: usize,
     /// Those with at least one trouble.
     pub(super) pipelines_in_trouble: usize,
@@ -45,7 +45,7 @@ pub(super) struct Report<'a> {
     pub(super) pipelines_critical: usize,
     /// Those that match the query.
     pub(super) pipelines_matching: usize,
-    /// One page of those, worst first.
+    /// The matching pipelines between offset and limit, the worst first.
     pub(super) pipelines: Vec<PipelineReport<'a>>,
 }
 
@@ -61,21 +61,21 @@ pub(super) struct AccountReport<'a> {
     pub(super) pipelines_unowned: Option<usize>,
     #[serde(rename = "discovery_last_success_timestamp_seconds")]
     pub(super) listed: Option<Time>,
-    /// Of the pipelines that are neither paused nor at their end nor forbidden.
+    /// Counts only pipelines that are neither paused nor at their end nor forbidden.
     pub(super) oldest_reading_age_seconds: Option<Number>,
     pub(super) budget: BudgetReport,
     pub(super) groups: Vec<GroupReport<'a>>,
-    /// Only with `poll.usage`.
+    /// `None` without `poll.usage`.
     pub(super) usage: Option<UsageReport<'a>>,
     pub(super) troubles: Vec<TroubleReport>,
 }
 
 closed_set! {
-    /// What the API says about a key.
+    /// Whether the API accepts a key.
     pub(super) enum KeyStanding {
-        /// No response about it yet.
+        /// There is no response yet.
         Unknown = "unknown",
-        /// The API accepts it.
+        /// The newest response accepted it.
         Accepted = "accepted",
         /// The API responds 401.
         Unauthorized = "unauthorized",
@@ -84,7 +84,7 @@ closed_set! {
     }
 }
 
-/// The state of an account's ServiceKey. Nothing else about the key is shown.
+/// The state of an account's ServiceKey; never the key itself.
 #[derive(Serialize)]
 pub(super) struct KeyReport {
     #[serde(serialize_with = "as_text")]
@@ -94,7 +94,7 @@ pub(super) struct KeyReport {
     pub(super) loaded: Time,
 }
 
-/// Whether the request budget suffices.
+/// Whether the budget of requests suffices.
 #[derive(Serialize)]
 pub(super) struct BudgetReport {
     pub(super) required_requests_per_second: Number,
@@ -181,7 +181,7 @@ pub(super) struct PipelineReport<'a> {
     pub(super) troubles: Vec<TroubleReport>,
 }
 
-/// The progress of a bounded pipeline. Unknown values are left out.
+/// The progress of a bounded pipeline. Unknown values are `None`.
 #[derive(Clone, Copy, Serialize)]
 pub(super) struct BackfillReport {
     /// From 0 to 1.
@@ -207,7 +207,7 @@ pub(super) struct DestinationReport<'a> {
     pub(super) checked: Option<Time>,
     /// Only while it is unhealthy.
     pub(super) error_reason: Option<&'static str>,
-    /// The API's own words, redacted.
+    /// The API's text, redacted.
     pub(super) error: Option<&'a str>,
 }
 
@@ -280,7 +280,7 @@ struct JudgedPipeline<'a> {
 }
 
 impl<'a> Report<'a> {
-    /// Judges all pipelines, and shows those that match the query.
+    /// Judges all pipelines, and keeps those that match the query.
     pub(super) fn new(snapshot: &'a Snapshot, query: &Query) -> Self {
         let now = snapshot.now;
         let accounts = snapshot.accounts.iter().enumerate();
@@ -343,7 +343,7 @@ impl<'a> Judged<'a> {
         self.view.pipelines.values().map(judged).collect()
     }
 
-    /// The texts that a search considers.
+    /// The texts that a search compares.
     fn texts(&self, pipeline: &'a Pipeline) -> [&'a str; 8] {
         let listed = pipeline.listed();
         let phase = self.status(pipeline).and_then(|status| status.phase);

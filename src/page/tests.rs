@@ -335,8 +335,8 @@ fn backfills_show_how_far_they_have_come_as_far_as_that_is_known() {
     for text in [
         "<span class=\"wanted\">49.9 %, 13 h left</span>",
         "49.9 % done, 500,001 blocks left, 10/s, ends in about 13 h<span class=\"at\">2023-11-15 12:09:10 UTC</span>",
-        "where it started is not known, 500,001 blocks left",
-        "50 % done, 500,000 blocks left, when it ends is not known",
+        "start unknown, 500,001 blocks left",
+        "50 % done, 500,000 blocks left, end unknown",
         "It began again <time datetime=\"2023-11-14T22:15:00Z\" title=\"2023-11-14T22:15:00Z\">10 s</time> ago, after block 1,999,000",
         "<span class=\"wanted\">ended, 50 %</span>",
         "The backfill has ended at block 1,500,000, 500,000 blocks before its stop block 2,000,000.",

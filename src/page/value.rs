@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer};
 
 use crate::moment::{Moment, unix_seconds};
 
-/// A point in time: its Unix time, and its age by the monotonic clock if that is known.
+/// A point in time as Unix seconds, with its age by the monotonic clock if that is known.
 #[derive(Clone, Copy)]
 pub(super) struct Time {
     pub(super) unix: f64,
@@ -18,7 +18,7 @@ impl Time {
         Self { unix: unix_seconds(at.wall), age: now.since(at) }
     }
 
-    /// A time of which only the wall-clock time is known; one in the future has age zero.
+    /// A time that only the wall clock knows; the future counts as now.
     pub(super) fn of_wall(unix: f64, now: Moment) -> Self {
         let age = Duration::try_from_secs_f64(unix_seconds(now.wall) - unix).unwrap_or_default();
         Self { unix, age }

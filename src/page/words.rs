@@ -61,7 +61,7 @@ pub(super) fn rate(Number(value): Number) -> String {
     }
 }
 
-/// A time in UTC in RFC 3339 format, to the second. `None` for a time outside the calendar.
+/// An instant in UTC, as RFC 3339 writes it, to the second. `None` for a time outside of the calendar.
 pub(super) fn utc(unix: f64) -> Option<String> {
     jiff::Timestamp::from_second(unix.floor() as i64).ok().map(|time| time.to_string())
 }

@@ -38,7 +38,7 @@ pub enum Flaw {
     Json,
     /// The content of a Kubernetes secret, encoded once too often.
     #[error(
-        "is a key in base64: write the key itself (in a Kubernetes Secret, stringData expects it as it is, data in base64 once)"
+        "is a key in base64: write the key itself (in a Kubernetes Secret, stringData expects the key itself, data expects it in base64 once)"
     )]
     Base64,
     /// Two keys, a sentence, or a wrapped line.
