@@ -207,9 +207,6 @@ impl Account {
             usage
         });
         self.pipelines.retain(|id, pipeline| settings.includes(id, pipeline.listed()));
-        while self.pipelines.len() > settings.max_pipelines {
-            self.pipelines.pop_last();
-        }
         for (id, pipeline) in &mut self.pipelines {
             let policy = settings.policy(id, pipeline.listed());
             Arc::make_mut(pipeline).set_policy(policy, now);
@@ -552,7 +549,7 @@ impl Account {
     }
 
     fn list_complete(&mut self, whole: bool, truncated: bool, now: Moment, events: &mut Vec<Event>) {
-        let known = self.pipelines.iter().map(|(id, pipeline)| (id, pipeline.existence()));
+        let known = self.pipelines.iter().map(|(id, pipeline)| (id, pipeline.existence())).collect();
         for id in self.roster.gone(whole, truncated, known) {
             let name = self.forget(&id).and_then(|pipeline| pipeline.name());
             events.push(Event::PipelineIsGone(PipelineName { id, name }));

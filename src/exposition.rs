@@ -26,7 +26,7 @@ use bytes::Bytes;
 use tokio::task::JoinError;
 use tokio::time;
 
-pub use families::{FAMILIES, Family, Subject};
+pub use families::{FAMILIES, Family, Stability, Subject};
 pub use negotiate::choose_format;
 pub use own::Own;
 pub use part::{Part, Shard};

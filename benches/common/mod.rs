@@ -12,12 +12,13 @@ use std::time::{Duration, Instant};
 
 use goldrush_exporter::account::{Account, Next, Sent, Settings};
 use goldrush_exporter::api::{Error, PipelineId, ProbeResponse, Request, Response};
-use goldrush_exporter::config::Config;
-use goldrush_exporter::exposition::Exposition;
+use goldrush_exporter::config::{Config, Profile};
+use goldrush_exporter::exposition::{Exposition, Selection};
 use goldrush_exporter::fleet::{AccountHandle, Fleet};
 use goldrush_exporter::http::{Access, Server};
 use goldrush_exporter::moment::Moment;
 use goldrush_exporter::routes::{self, App};
+use goldrush_exporter::simulator::{BASE_PATH, Options, Simulator};
 use tokio::runtime::Runtime;
 
 pub fn read<T: serde::de::DeserializeOwned>(value: serde_json::Value) -> T {
@@ -111,10 +112,23 @@ impl Picture {
         }
     }
 
+    /// Its exposition, with the families of a profile.
+    pub fn exposition(&self, profile: Profile) -> Arc<Exposition> {
+        let exposition = Exposition::new(self.fleet.clone());
+        let name = "GOLDRUSH_EXPORTER__METRICS__PROFILE".to_owned();
+        let config = Config::load(None, &[(name, profile.to_string())]).unwrap();
+        exposition.select(Selection::of(&config.metrics).unwrap());
+        Arc::new(exposition)
+    }
+
     /// Serves it as the exporter does, and prints where.
     pub fn serve(&self) -> Runtime {
+        self.serve_profile(Profile::Full)
+    }
+
+    pub fn serve_profile(&self, profile: Profile) -> Runtime {
         let app = App {
-            exposition: Arc::new(Exposition::new(self.fleet.clone())),
+            exposition: self.exposition(profile),
             fleet: self.fleet.clone(),
             telemetry_path: "/metrics".to_owned(),
             target_size: usize::MAX,
@@ -158,6 +172,54 @@ impl Picture {
         let sent = Sent { at: now.monotonic, generation: 1 };
         self.account.change(|account| account.answered(sent, Response::Probe(id.clone(), response), now));
     }
+}
+
+/// A simulated API.
+pub fn simulated_api(runtime: &Runtime, pipelines: usize) -> String {
+    let simulator = Simulator::new(Options { pipelines, groups: 1, ..Options::default() });
+    runtime.block_on(async {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        tokio::spawn(async move { simulator.serve(listener, std::future::pending()).await });
+        address
+    })
+}
+
+/// An exporter as a process.
+pub struct Exporter {
+    pub child: Child,
+    pub address: String,
+}
+
+impl Exporter {
+    /// Starts a program that polls this API.
+    pub fn start(program: &str, api: &str, settings: &[(&str, &str)]) -> Self {
+        let address = free_address();
+        let mut command = Command::new(program);
+        command.args(["--web.listen-address", &address]).env_clear();
+        command.env("GOLDRUSH_SERVICE_KEY", "sk_simulated_0000000000000000");
+        command.env("GOLDRUSH_EXPORTER__API__BASE_URL", format!("http://{api}{BASE_PATH}"));
+        for (name, value) in settings {
+            command.env(format!("GOLDRUSH_EXPORTER__{name}"), value);
+        }
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        while TcpStream::connect(&address).is_err() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Self { child, address }
+    }
+}
+
+impl Drop for Exporter {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Of a port that was free a moment ago.
+pub fn free_address() -> String {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
 
 /// CPU time of a process so far, all threads that live, user and system.
@@ -346,7 +408,7 @@ impl Prometheus {
         let data = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let folder = data.path().display();
         std::fs::write(data.path().join("prometheus.yml"), configuration).unwrap();
-        let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let address = free_address();
         let mut command = Command::new(program);
         command.arg(format!("--config.file={folder}/prometheus.yml"));
         command.arg(format!("--storage.tsdb.path={folder}/data"));

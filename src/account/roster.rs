@@ -312,18 +312,23 @@ impl Roster {
     }
 
     /// The walk has come to its end. Returns the pipelines that are gone; `known` are those that were known before.
-    pub(super) fn gone<'a>(
+    pub(super) fn gone(
         &mut self,
         whole: bool,
         truncated: bool,
-        known: impl Iterator<Item = (&'a PipelineId, Existence)>,
+        known: Vec<(&PipelineId, Existence)>,
     ) -> Vec<PipelineId> {
         let Some(walk) = &self.walk else { return Vec::new() };
-        let unseen = known.filter(|(id, _)| !walk.seen.contains(*id));
+        // After a reload, the limit may be lower.
+        let excess = known.len().saturating_sub(walk.most);
+        let unseen = known.into_iter().filter(|(id, _)| !walk.seen.contains(*id));
         if truncated || walk.without_id > 0 {
-            // What a list hides is not gone, unless the probes say so as well.
-            let gone = unseen.filter(|(_, existence)| *existence == Existence::NotFound);
-            return gone.map(|(id, _)| id.clone()).collect();
+            // What a list hides is not gone, unless the probes say so as well, or there are too many.
+            let (mut gone, hidden): (Vec<_>, Vec<_>) =
+                unseen.partition(|(_, existence)| *existence == Existence::NotFound);
+            let excess = excess.saturating_sub(gone.len());
+            gone.extend(hidden.into_iter().take(excess));
+            return gone.into_iter().map(|(id, _)| id.clone()).collect();
         }
         self.missed.retain(|id| !walk.seen.contains(id));
         let mut gone = Vec::new();
@@ -532,7 +537,7 @@ mod tests {
         let gone = |roster: &mut Roster, existence| {
             roster.begin(100, now.monotonic);
             roster.take(serde_json::from_str(empty).unwrap(), now.monotonic).unwrap().unwrap();
-            let gone = roster.gone(true, false, [(&id, existence)].into_iter());
+            let gone = roster.gone(true, false, vec![(&id, existence)]);
             roster.complete(Vec::new(), false, SMALL, now);
             gone.len()
         };

@@ -358,7 +358,6 @@ fn a_reload_keeps_what_is_known_and_what_the_api_has_asked_for() {
     assert!(view.pipelines[&id("a")].status().is_some() && view.budget.paused_until.is_some());
     changed.max_pipelines = 1;
     account.reconfigure(changed.clone(), read_again(start), start);
-    assert_eq!(account.view(start).pipelines.len(), 1, "what is not polled is not shown");
     assert!(account.view(start).budget.paused_until.is_some());
     account.reconfigure(changed, ReadAgain { is_another: true, ..read_again(start) }, start);
     assert!(account.view(start).budget.paused_until.is_none(), "it was the other key's");
@@ -449,6 +448,18 @@ fn a_truncated_list_and_a_404_drop_a_pipeline_together() {
     account.probed("a", failed(Error::of_status(404).unwrap()), start);
     account.lists(&[b, c, json!({"id": "d"})], start);
     assert!(!account.pipelines.contains_key(&id("a")));
+}
+
+#[test]
+fn after_a_reload_with_a_lower_max_pipelines_those_stay_that_the_list_shows_first() {
+    let start = Moment::now();
+    let mut account = account(&[], start);
+    let [a, b, c] = ["a", "b", "c"].map(|id| json!({"id": id}));
+    account.lists(&[c.clone(), a.clone(), b.clone()], start);
+    account.reconfigure(Settings { max_pipelines: 2, ..settings(&[]) }, read_again(start), start);
+    account.lists(&[c, a, b], start);
+    let left: Vec<&str> = account.pipelines.keys().map(PipelineId::as_str).collect();
+    assert_eq!(left, ["a", "c"]);
 }
 
 #[test]

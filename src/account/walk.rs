@@ -22,7 +22,8 @@ pub(crate) struct Walk {
     pub(super) without_id: usize,
     /// What many pipelines have in common.
     texts: HashSet<Arc<str>>,
-    most: usize,
+    /// More are not read.
+    pub(super) most: usize,
     /// The greatest count of pipelines that a page told.
     total: Option<f64>,
 }

@@ -8,15 +8,13 @@ use reqwest::Url;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 
 use super::connections::{ClientError, Connections};
-use super::envelope;
 use super::error::{Error, Waiting};
 use super::head::Head;
-use super::lenient::Record;
 use super::list::ListPage;
 use super::lookup::LookUp;
 use super::operation::Probe;
-use super::read;
-use super::request::{ProbeResponse, Request, Response};
+use super::read::{self, Received};
+use super::request::{Request, Response};
 use super::settings::Settings;
 use super::transport;
 use super::usage::Usage;
@@ -73,69 +71,61 @@ impl Client {
     /// Sends a request and waits for its response, at most for `api.timeout`. One request is sent, never another one in
     /// its place: the budget of requests is the caller's.
     pub async fn send(&self, key: &ServiceKey, request: Request) -> Response {
-        match request {
-            Request::Page(number) => Response::Page(number, self.list_page(key, number).await),
-            Request::Probe(id, probe) => {
-                let url = |path| self.0.settings.base_url.of_pipeline(&id, path);
-                let response = match probe {
-                    Probe::Status => ProbeResponse::Status(self.probe(key, url("status")).await),
-                    Probe::Metrics => ProbeResponse::Metrics(self.probe(key, url("metrics")).await),
-                    Probe::DestinationHealth => {
-                        ProbeResponse::DestinationHealth(self.probe(key, url("destination-health")).await)
-                    }
-                };
-                Response::Probe(id, response)
+        let page_size = (!self.0.page_size_refused.load(Ordering::Relaxed)).then_some(PAGE_SIZE);
+        let url = self.url(&request, page_size);
+        let (generation, http) = self.0.connections.current().await;
+        let received = match url {
+            Ok(url) => self.exchange(&http, key, url).await,
+            Err(error) => Err(error),
+        };
+        let response = read::response(request, received);
+        self.0.connections.note(generation, response.error());
+        match response {
+            Response::Page(number, Err(error)) if error.may_be_about_a_parameter() => {
+                // Without a size, it was not the size: the next list names one again.
+                self.0.page_size_refused.store(page_size.is_some(), Ordering::Relaxed);
+                let error = if page_size.is_some() { Error::PageSizeRefused(Box::new(error)) } else { error };
+                Response::Page(number, Err(error))
             }
-            Request::Usage => Response::Usage(self.usage(key).await),
+            response => response,
         }
     }
 
-    /// One page of the list; pages count from 1.
+    /// Requests a page of the list; pages count from 1.
     ///
     /// # Errors
     /// Any [`Error`].
     pub async fn list_page(&self, key: &ServiceKey, page_number: u32) -> Result<ListPage, Error> {
-        let page_size = (!self.0.page_size_refused.load(Ordering::Relaxed)).then_some(PAGE_SIZE);
-        let page = self.get(key, self.0.settings.base_url.list(page_number, page_size)).await;
-        let page = page.map_err(|error| {
-            if !error.may_be_about_a_parameter() {
-                return error;
-            }
-            // Without a size, it was not the size: the next list names one again.
-            self.0.page_size_refused.store(page_size.is_some(), Ordering::Relaxed);
-            if page_size.is_some() { Error::PageSizeRefused(Box::new(error)) } else { error }
-        });
-        read::page(page?)
+        match self.send(key, Request::Page(page_number)).await {
+            Response::Page(_, page) => page,
+            Response::Probe(..) | Response::Usage(_) => unreachable!("a response carries what was asked"),
+        }
     }
 
-    async fn probe<T: Record>(&self, key: &ServiceKey, url: Url) -> Result<T, Error> {
-        Ok(read::reading(self.get(key, url).await?))
-    }
-
-    /// What the account has used this month.
+    /// Requests what the account has used this month.
     ///
     /// # Errors
-    /// Any [`Error`]; [`Error::Decode`] also where the address of the API tells nothing about that of the usage, which the
-    /// configuration refuses.
+    /// Any [`Error`].
     pub async fn usage(&self, key: &ServiceKey) -> Result<Usage, Error> {
-        let url = self.0.settings.base_url.usage();
-        let url = url.ok_or_else(|| Error::Decode("api.base_url does not end in /pipeline-api/".to_owned()))?;
-        Usage::documented(self.get(key, url).await?)
+        match self.send(key, Request::Usage).await {
+            Response::Usage(usage) => usage,
+            Response::Page(..) | Response::Probe(..) => unreachable!("a response carries what was asked"),
+        }
     }
 
-    async fn get<T: Record>(&self, key: &ServiceKey, url: Url) -> Result<Option<T>, Error> {
-        let (generation, http) = self.0.connections.current().await;
-        let result = self.exchange(&http, key, url).await;
-        self.0.connections.note(generation, result.as_ref().err());
-        result
+    fn url(&self, request: &Request, page_size: Option<u32>) -> Result<Url, Error> {
+        let base = &self.0.settings.base_url;
+        match request {
+            Request::Page(number) => Ok(base.list(*number, page_size)),
+            Request::Probe(id, probe) => Ok(base.of_pipeline(id, probe_path(*probe))),
+            // The configuration refuses such an address where usage is polled.
+            Request::Usage => {
+                base.usage().ok_or_else(|| Error::Decode("api.base_url does not end in /pipeline-api/".to_owned()))
+            }
+        }
     }
 
-    async fn exchange<T: Record>(
-        &self,
-        http: &reqwest::Client,
-        key: &ServiceKey,
-        url: Url,
-    ) -> Result<Option<T>, Error> {
+    async fn exchange(&self, http: &reqwest::Client, key: &ServiceKey, url: Url) -> Result<Received, Error> {
         let mut authorization = HeaderValue::try_from(format!("Bearer {}", key.reveal()))
             .map_err(|_| Error::Decode("the ServiceKey does not fit into a header".to_owned()))?;
         authorization.set_sensitive(true);
@@ -144,12 +134,12 @@ impl Client {
         let head = Head::of(response.status().as_u16(), response.headers());
         if head.status == 200 {
             let body = self.body(response, self.0.settings.max_response_bytes).await?;
-            return envelope::open(&head, &body);
+            return Ok(Received { head, body });
         }
         // Reading the little that follows lets the connection be used again; more is not worth waiting for.
         let body = tokio::time::timeout(LONGEST_REFUSAL, self.body(response, LARGEST_REFUSAL)).await;
         match body {
-            Ok(Ok(body)) => envelope::open(&head, &body),
+            Ok(Ok(body)) => Ok(Received { head, body }),
             Ok(Err(_)) | Err(_) => Err(head.unread()),
         }
     }
@@ -168,6 +158,14 @@ impl Client {
 
     fn failure(&self, error: &reqwest::Error, waiting: Waiting) -> Error {
         transport::sort(error, waiting, self.0.settings.timeout)
+    }
+}
+
+fn probe_path(probe: Probe) -> &'static str {
+    match probe {
+        Probe::Status => "status",
+        Probe::Metrics => "metrics",
+        Probe::DestinationHealth => "destination-health",
     }
 }
 

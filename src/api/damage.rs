@@ -1,49 +1,38 @@
 //! The promise of lenient reading, for fuzzers and property tests: whatever becomes of one value of a valid response that is
 //! not an id or the envelope, every other reading is as before.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 
 use super::fuzzing::open;
 use super::{DestinationHealth, ListPage, Operation, PipelineMetrics, Status, UnknownField, Usage};
 
-/// How many values of one response are damaged, one after another: reading the response undamaged is half of the work.
-const DAMAGES: usize = 8;
-
-/// Chooses a valid response, one of its values, and what becomes of it, all by these bytes, and again with what is left of
-/// them. Panics if that is noticed anywhere else.
+/// Chooses a valid response, one of its values, and what becomes of it, all by these bytes. Panics if that is noticed
+/// anywhere else.
 pub(crate) fn damage(data: &[u8]) {
     let mut choices = Choices(data);
     let operation = choices.of(Operation::ALL);
     let response = response(operation, &mut choices);
-    let mut paths = Vec::new();
-    response.paths("", &mut paths);
-    let mut clean = Vec::new();
-    response.write("", None, &mut clean);
-    let undamaged = || String::from_utf8_lossy(&clean);
-    let (before, unknown) = read(operation, &clean).unwrap_or_else(|error| panic!("{error} of {}", undamaged()));
+    let clean = Body::of(&response, None);
+    let undamaged = || String::from_utf8_lossy(&clean.json);
+    let (before, unknown) = read(operation, &clean.json).unwrap_or_else(|error| panic!("{error} of {}", undamaged()));
     assert_eq!(unknown, [], "{}", undamaged());
-    for damages in 0..DAMAGES {
-        if damages > 0 && choices.0.is_empty() {
-            return;
-        }
-        let target = &paths[choices.below(paths.len())];
-        let mut damaged = Vec::new();
-        response.write("", Some((target, &damaged_value(&mut choices))), &mut damaged);
-        is_as_before(operation, &before, target, &damaged);
-    }
+    let target = choices.below(clean.values);
+    let damaged = Body::of(&response, Some((target, &damaged_value(&mut choices))));
+    is_as_before(operation, &before, &damaged.target, &damaged.json);
 }
 
 /// Whether the damage at `target` changes no other reading, and counts as nothing else.
-fn is_as_before(operation: Operation, before: &Readings, target: &str, damaged: &[u8]) {
+fn is_as_before(operation: Operation, before: &[Reading], target: &str, damaged: &[u8]) {
     let shown = || format!("{target} in {}", String::from_utf8_lossy(&damaged[..damaged.len().min(2000)]));
     let (after, unknown) = read(operation, damaged).unwrap_or_else(|error| panic!("{error} of {}", shown()));
     assert_eq!(before.len(), after.len(), "{}", shown());
-    for ((name, reading), (name_after, reading_after)) in before.iter().zip(&after) {
-        assert_eq!(name, name_after, "{}", shown());
+    for (reading, reading_after) in before.iter().zip(&after) {
+        let name = &reading.path;
+        assert_eq!(*name, reading_after.path, "{}", shown());
         assert!(reading.value == reading_after.value || reading.depends_on(target), "{name} of {}", shown());
     }
     for field in unknown {
-        let concerned = before.values().any(|reading| reading.field == field && reading.depends_on(target));
+        let concerned = before.iter().any(|reading| reading.field == field && reading.depends_on(target));
         assert!(concerned, "{field} of {}", shown());
     }
 }
@@ -80,59 +69,58 @@ enum Node {
     List(Vec<Node>),
 }
 
-impl Node {
-    /// The paths of everything that may be damaged: not ids, not the envelope, and not what holds them.
-    fn paths(&self, path: &str, paths: &mut Vec<String>) {
+/// A response as JSON, with one value replaced or none.
+#[derive(Default)]
+struct Body {
+    json: Vec<u8>,
+    /// How many values may be damaged: not ids, not the envelope, and not what holds them.
+    values: usize,
+    /// The path of the one that was.
+    target: String,
+}
+
+impl Body {
+    /// `damage`: which of the values, and the bytes that replace it.
+    fn of(response: &Node, damage: Option<(usize, &[u8])>) -> Self {
+        let mut body = Self::default();
+        body.write(response, &mut String::new(), damage);
+        body
+    }
+
+    fn write(&mut self, node: &Node, path: &mut String, damage: Option<(usize, &[u8])>) {
         let is_item = path.starts_with("data.items[") && path.ends_with(']');
-        if !matches!(path, "" | "data" | "error" | "data.items" | "data.aggregate")
-            && !path.ends_with("].id")
-            && !is_item
-        {
-            paths.push(path.to_owned());
-        }
-        self.each_child(path, |child, path| child.paths(path, paths));
-    }
-
-    fn each_child(&self, path: &str, mut visit: impl FnMut(&Node, &str)) {
-        match self {
-            Self::Value(_) => {}
-            Self::Object(fields) => {
-                let dot = if path.is_empty() { "" } else { "." };
-                fields.iter().for_each(|(name, child)| visit(child, &format!("{path}{dot}{name}")));
-            }
-            Self::List(items) => {
-                items.iter().enumerate().for_each(|(index, child)| visit(child, &format!("{path}[{index}]")));
+        let is_envelope = matches!(path.as_str(), "" | "data" | "error" | "data.items" | "data.aggregate");
+        if !is_envelope && !is_item && !path.ends_with("].id") {
+            self.values += 1;
+            if let Some((_, bytes)) = damage.filter(|(target, _)| *target == self.values - 1) {
+                self.target.clone_from(path);
+                return self.json.extend(bytes);
             }
         }
-    }
-
-    fn write(&self, path: &str, damage: Option<(&str, &[u8])>, body: &mut Vec<u8>) {
-        if let Some((_, bytes)) = damage.filter(|(target, _)| *target == path) {
-            return body.extend(bytes);
-        }
-        match self {
-            Self::Value(json) => body.extend(json.bytes()),
-            Self::Object(fields) => {
-                body.push(b'{');
-                let mut names = fields.iter().map(|(name, _)| name);
-                self.each_child(path, |child, path| {
-                    if !body.ends_with(b"{") {
-                        body.push(b',');
-                    }
-                    body.extend(names.next().map(|name| format!("\"{name}\":")).unwrap_or_default().bytes());
-                    child.write(path, damage, body);
-                });
-                body.push(b'}');
+        let end = path.len();
+        match node {
+            Node::Value(json) => self.json.extend(json.bytes()),
+            Node::Object(fields) => {
+                self.json.push(b'{');
+                for (index, (name, child)) in fields.iter().enumerate() {
+                    path.push_str(if end == 0 { "" } else { "." });
+                    path.push_str(name);
+                    let comma = if index == 0 { "" } else { "," };
+                    self.json.extend([comma, "\"", name, "\":"].concat().bytes());
+                    self.write(child, path, damage);
+                    path.truncate(end);
+                }
+                self.json.push(b'}');
             }
-            Self::List(_) => {
-                body.push(b'[');
-                self.each_child(path, |child, path| {
-                    if !body.ends_with(b"[") {
-                        body.push(b',');
-                    }
-                    child.write(path, damage, body);
-                });
-                body.push(b']');
+            Node::List(items) => {
+                self.json.push(b'[');
+                for (index, child) in items.iter().enumerate() {
+                    path.push_str(&format!("[{index}]"));
+                    self.json.extend((index > 0).then_some(b','));
+                    self.write(child, path, damage);
+                    path.truncate(end);
+                }
+                self.json.push(b']');
             }
         }
     }
@@ -329,30 +317,28 @@ fn damaged_value(choices: &mut Choices<'_>) -> Vec<u8> {
 
 /// One thing that was read.
 struct Reading {
-    /// The paths of the values that it is made of.
-    sources: Vec<String>,
+    /// Of the value that it is made of, or of the object whose `parts` it is made of.
+    path: Cow<'static, str>,
+    parts: &'static [&'static str],
     field: UnknownField,
     value: String,
 }
 
 impl Reading {
-    /// Whether the value at this path, or one that it holds, is a source.
-    fn depends_on(&self, path: &str) -> bool {
-        let below =
-            |source: &String| source.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
-        self.sources.iter().any(below)
+    /// Whether the value at `target`, or one that it holds, is a source.
+    fn depends_on(&self, target: &str) -> bool {
+        let is_source = |rest: &str| if self.parts.is_empty() { rest.is_empty() } else { self.parts.contains(&rest) };
+        let is_inside = |rest: &str| rest.is_empty() || rest.starts_with('.');
+        self.path.strip_prefix(target).is_some_and(is_inside) || target.strip_prefix(&*self.path).is_some_and(is_source)
     }
 }
 
-type Readings = BTreeMap<String, Reading>;
-
-fn read(operation: Operation, body: &[u8]) -> Result<(Readings, Vec<UnknownField>), super::Error> {
+fn read(operation: Operation, body: &[u8]) -> Result<(Vec<Reading>, Vec<UnknownField>), super::Error> {
     use UnknownField as F;
-    let mut readings = Readings::new();
+    let mut readings = Vec::new();
     let mut unknown = Vec::new();
-    let mut add = |path: &str, field: UnknownField, value: &dyn std::fmt::Debug| {
-        let sources = vec![path.to_owned()];
-        readings.insert(path.to_owned(), Reading { sources, field, value: format!("{value:?}") });
+    let mut add = |path: &'static str, field: UnknownField, value: &dyn std::fmt::Debug| {
+        readings.push(Reading { path: path.into(), parts: &[], field, value: format!("{value:?}") });
     };
     match operation {
         Operation::Status => {
@@ -398,29 +384,30 @@ fn read(operation: Operation, body: &[u8]) -> Result<(Readings, Vec<UnknownField
             add("data.pagination.has_more", F::Pagination, &pagination.has_more);
             add("data.pagination.total_count", F::Pagination, &pagination.total_count);
             unknown.extend(page.unknown_fields());
-            let mut labels = Vec::new();
             for (index, pipeline) in page.items.iter().flatten().enumerate() {
-                let at = |field: &str| format!("data.items[{index}].{field}");
-                add(&at("id"), F::Id, &pipeline.id());
-                add(&at("name"), F::Name, &pipeline.name);
-                add(&at("project"), F::Project, &pipeline.project);
-                add(&at("topic"), F::Topic, &(&pipeline.topic, pipeline.chain()));
-                add(&at("destination_type"), F::DestinationType, &pipeline.destination_type);
-                add(&at("execution_mode"), F::ExecutionMode, &pipeline.execution_mode);
-                add(&at("execution_start_from"), F::ExecutionStartFrom, &pipeline.start_block);
-                add(&at("execution_stop_from"), F::ExecutionStopFrom, &pipeline.stop_block);
-                add(&at("status"), F::DesiredStatus, &pipeline.desired_status());
-                add(&at("created_at"), F::CreatedAt, &pipeline.created_at());
-                add(&at("updated_at"), F::UpdatedAt, &pipeline.updated_at());
+                let mut add =
+                    |field: &str, parts: &'static [&'static str], known: UnknownField, value: &dyn std::fmt::Debug| {
+                        let path = format!("data.items[{index}].{field}").into();
+                        readings.push(Reading { path, parts, field: known, value: format!("{value:?}") });
+                    };
+                add("id", &[], F::Id, &pipeline.id());
+                add("name", &[], F::Name, &pipeline.name);
+                add("project", &[], F::Project, &pipeline.project);
+                add("topic", &[], F::Topic, &(&pipeline.topic, pipeline.chain()));
+                add("destination_type", &[], F::DestinationType, &pipeline.destination_type);
+                add("execution_mode", &[], F::ExecutionMode, &pipeline.execution_mode);
+                add("execution_start_from", &[], F::ExecutionStartFrom, &pipeline.start_block);
+                add("execution_stop_from", &[], F::ExecutionStopFrom, &pipeline.stop_block);
+                add("status", &[], F::DesiredStatus, &pipeline.desired_status());
+                add("created_at", &[], F::CreatedAt, &pipeline.created_at());
+                add("updated_at", &[], F::UpdatedAt, &pipeline.updated_at());
                 let group = pipeline.group.clone().unwrap_or_default();
-                add(&at("group.is_paid"), F::IsPaid, &group.is_paid);
-                add(&at("group.is_over_limit"), F::IsOverLimit, &group.is_over_limit);
-                add(&at("group.is_free_trial_expired"), F::IsFreeTrialExpired, &group.is_free_trial_expired);
-                let sources = ["name", "slug", "id"].map(|name| at(&format!("group.{name}"))).into();
-                labels.push((at("group"), Reading { sources, field: F::Group, value: group.label().to_owned() }));
+                add("group.is_paid", &[], F::IsPaid, &group.is_paid);
+                add("group.is_over_limit", &[], F::IsOverLimit, &group.is_over_limit);
+                add("group.is_free_trial_expired", &[], F::IsFreeTrialExpired, &group.is_free_trial_expired);
+                add("group", &[".name", ".slug", ".id"], F::Group, &group.label());
                 unknown.extend(pipeline.unknown_fields());
             }
-            readings.extend(labels);
         }
     }
     Ok((readings, unknown))

@@ -3,7 +3,7 @@
 //! One row says everything that is fixed about a kind. The judge raises it, `goldrush_pipeline_trouble` and
 //! `goldrush_account_trouble` expose it, the page shows its sentence, and the alert in `alerts/goldrush.rules.yml` is
 //! written from it. To add a kind: a row here and a function in the judge. `tests/alerts.rs` then names what is still
-//! missing: the generated rules, the runbook, the promtool cases, the row in the README.
+//! missing: the generated rules, the runbook, the promtool cases. `tests/readme.rs` writes the tables of docs/alerts.md.
 
 use crate::labels::closed_set;
 use crate::thresholds::Threshold;

@@ -7,12 +7,14 @@ pub mod prometheus;
 pub mod tools;
 
 use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use goldrush_exporter::exposition::FAMILIES;
 use goldrush_exporter::simulator::{BASE_PATH, DEMO_KEY_PROD, Options, Scenario, Simulator};
+pub use rustix::process::Signal;
 
 /// How long a test waits for what must happen. Only a failing test ever waits that long.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -231,9 +233,8 @@ impl Exporter {
         self.child.id()
     }
 
-    pub fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status().unwrap();
-        assert!(sent.success());
+    pub fn signal(&self, signal: Signal) {
+        send_signal(&self.child, signal);
     }
 
     pub fn is_running(&mut self) -> bool {
@@ -258,6 +259,16 @@ impl Drop for Exporter {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+pub fn send_signal(child: &Child, signal: Signal) {
+    rustix::process::kill_process(rustix::process::Pid::from_child(child), signal).unwrap();
+}
+
+/// Makes a named pipe: opening it waits for the other end.
+pub fn make_pipe(path: &Path) {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
 }
 
 /// One HTTP answer.

@@ -53,6 +53,7 @@ fn lay_out(service: &Value, root: &Path) {
 }
 
 #[test]
+#[ignore = "needs check-jsonschema"]
 fn the_schema_accepts_it() {
     for name in ["compose.yml", "compose.live.yml"] {
         let path = format!("deploy/compose/{name}");
@@ -61,6 +62,7 @@ fn the_schema_accepts_it() {
 }
 
 #[test]
+#[ignore = "needs docker-compose"]
 fn everything_that_it_mounts_exists_and_everything_that_it_runs_is_pinned_and_confined() {
     for live in [None, Some(live()), Some(live_with_receivers())] {
         let compose = compose(live.as_deref());
@@ -89,6 +91,7 @@ fn everything_that_it_mounts_exists_and_everything_that_it_runs_is_pinned_and_co
 
 /// A newcomer has no key, and no receivers of alerts.
 #[test]
+#[ignore = "needs docker-compose"]
 fn without_a_key_there_is_something_to_see() {
     let compose = compose(None);
     assert_eq!(compose["services"]["exporter"]["command"], serde_json::json!(["demo"]));
@@ -99,6 +102,7 @@ fn without_a_key_there_is_something_to_see() {
 }
 
 #[test]
+#[ignore = "needs docker-compose"]
 fn the_key_is_the_operators_file_and_stays_out_of_git() {
     let compose = compose(Some(&live()));
     let secrets = compose["secrets"].as_object().unwrap();
@@ -115,6 +119,7 @@ fn the_key_is_the_operators_file_and_stays_out_of_git() {
 }
 
 #[test]
+#[ignore = "needs docker-compose"]
 fn the_secrets_of_the_receivers_are_those_that_alertmanager_names() {
     let compose = compose(Some(&live_with_receivers()));
     let receivers = file("alerts/alertmanager.yml");
@@ -132,6 +137,7 @@ fn the_secrets_of_the_receivers_are_those_that_alertmanager_names() {
 
 /// One service, so that one takes the place of the other.
 #[test]
+#[ignore = "needs docker-compose"]
 fn the_demo_and_the_live_exporter_run_under_the_name_that_prometheus_scrapes() {
     let prometheus = yaml(&file("deploy/compose/prometheus.yml")).remove(0);
     let target = prometheus["scrape_configs"][0]["static_configs"][0]["targets"][0].as_str().unwrap();
@@ -145,6 +151,7 @@ fn the_demo_and_the_live_exporter_run_under_the_name_that_prometheus_scrapes() {
 }
 
 #[test]
+#[ignore = "needs docker-compose, promtool and amtool"]
 fn prometheus_and_alertmanager_accept_what_is_mounted_into_them() {
     for live in [None, Some(live_with_receivers())] {
         let compose = compose(live.as_deref());
@@ -163,6 +170,7 @@ fn prometheus_and_alertmanager_accept_what_is_mounted_into_them() {
 }
 
 #[test]
+#[ignore = "needs docker-compose"]
 fn the_exporters_run_with_their_command_lines() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().to_str().unwrap();

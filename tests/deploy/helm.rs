@@ -88,6 +88,7 @@ fn pods(objects: &[Value]) -> Vec<&Value> {
 }
 
 #[test]
+#[ignore = "needs Helm"]
 fn the_linter_has_no_warning_for_any_values_file() {
     let asked: Map<String, Value> =
         cases().into_iter().map(|(name, values)| (name, json!({"values": values}))).collect();
@@ -101,6 +102,7 @@ fn the_linter_has_no_warning_for_any_values_file() {
 }
 
 #[test]
+#[ignore = "needs Helm"]
 fn the_schemas_of_kubernetes_and_of_the_operator_accept_every_object() {
     let objects = objects(&cases());
     for (name, objects) in &objects {
@@ -112,6 +114,7 @@ fn the_schemas_of_kubernetes_and_of_the_operator_accept_every_object() {
 }
 
 #[test]
+#[ignore = "needs Helm"]
 fn pods_keep_to_the_restricted_profile_and_leave_the_user_to_the_cluster() {
     for (name, objects) in objects(&cases()) {
         for pod in pods(&objects) {
@@ -136,6 +139,7 @@ fn pods_keep_to_the_restricted_profile_and_leave_the_user_to_the_cluster() {
 
 /// Both install the same exporter; what differs, differs for a reason.
 #[test]
+#[ignore = "needs Helm"]
 fn the_objects_are_those_of_kustomize() {
     let ours = objects_of(json!({
         "serviceMonitor": {"enabled": true}, "prometheusRule": {"enabled": true}, "networkPolicy": {"enabled": true},
@@ -209,6 +213,7 @@ fn comparable(mut object: Value) -> Value {
 }
 
 #[test]
+#[ignore = "needs Helm"]
 fn the_job_has_goldrush_in_its_name_whatever_the_release_is_called() {
     for (values, job) in [
         (json!({"podMonitor": {"enabled": true}}), "goldrush/goldrush-exporter"),
@@ -221,6 +226,7 @@ fn the_job_has_goldrush_in_its_name_whatever_the_release_is_called() {
 }
 
 #[test]
+#[ignore = "needs Helm"]
 fn names_that_do_not_exist_are_refused_at_every_level() {
     let schema: Value = serde_json::from_str(&file(&format!("{CHART}/values.schema.json"))).unwrap();
     closed("values", &schema);
@@ -255,11 +261,13 @@ fn closed(path: &str, schema: &Value) {
 }
 
 #[test]
+#[ignore = "needs Helm"]
 fn a_parent_chart_can_switch_it_off_and_share_globals() {
     objects_of(json!({"enabled": true, "global": {"imageRegistry": "", "of": "the parent"}}));
 }
 
 #[test]
+#[ignore = "needs Helm"]
 fn what_cannot_work_is_refused_with_words_that_help() {
     for (values, words) in [
         (
@@ -342,6 +350,7 @@ fn known(root: &Value, schema: &Value, path: &str, into: &mut BTreeSet<String>) 
 }
 
 #[test]
+#[ignore = "needs Helm"]
 fn the_schema_knows_the_settings_that_the_exporter_has() {
     // A list of which an item has settings is printed with them only where there is one.
     let mut has = BTreeSet::new();
@@ -376,6 +385,7 @@ fn checked(configuration: &str) -> Result<Value, String> {
 }
 
 #[test]
+#[ignore = "needs Helm"]
 fn the_exporter_accepts_each_configuration_and_finds_each_key_in_a_file_of_the_pod() {
     for (name, objects) in objects(&cases()) {
         let configuration = configuration(&objects);
@@ -393,6 +403,7 @@ fn the_exporter_accepts_each_configuration_and_finds_each_key_in_a_file_of_the_p
 }
 
 #[test]
+#[ignore = "needs Helm"]
 fn keys_come_from_secrets_that_exist_or_are_made() {
     let objects = objects(&cases());
     let source = |name: &str| {
@@ -414,6 +425,7 @@ fn keys_come_from_secrets_that_exist_or_are_made() {
 }
 
 #[test]
+#[ignore = "needs Helm"]
 fn the_pods_run_are_probed_and_helm_test_checks_the_key() {
     let api = Api::healthy(30);
     let folder = tempfile::tempdir().unwrap();
@@ -464,6 +476,7 @@ fn the_pods_run_are_probed_and_helm_test_checks_the_key() {
 }
 
 #[test]
+#[ignore = "needs Helm"]
 fn pods_restart_when_the_configuration_changes_and_for_nothing_else_that_is_beside_them() {
     let template = |values: Value| workload(&objects_of(values))["spec"]["template"].clone();
     let first = template(json!({}));
@@ -496,6 +509,7 @@ fn pods_restart_when_the_configuration_changes_and_for_nothing_else_that_is_besi
 
 /// Kubernetes refuses an upgrade that changes one of these.
 #[test]
+#[ignore = "needs Helm"]
 fn no_upgrade_changes_what_cannot_be_changed() {
     let fixed = |object: &Value| {
         let spec = &object["spec"];
@@ -526,6 +540,7 @@ fn no_upgrade_changes_what_cannot_be_changed() {
 }
 
 #[test]
+#[ignore = "needs Helm"]
 fn the_image_can_come_from_any_registry_by_tag_or_digest() {
     let image = |values: Value| container(&objects_of(values))["image"].as_str().unwrap().to_owned();
     let version = env!("CARGO_PKG_VERSION");
@@ -591,6 +606,7 @@ fn an_alert_that_is_left_out_leaves_the_others_as_they_are() {
 }
 
 #[test]
+#[ignore = "needs Helm"]
 fn rules_and_dashboards_are_those_of_the_repository() {
     let objects = objects_of(json!({"prometheusRule": {"enabled": true}, "dashboards": {"enabled": true}}));
     assert_eq!(one(&objects, "PrometheusRule")["spec"], yaml(&file("alerts/goldrush.rules.yml"))[0]);
@@ -610,6 +626,7 @@ fn rules_and_dashboards_are_those_of_the_repository() {
 }
 
 #[test]
+#[ignore = "needs Helm"]
 fn what_is_generated_is_up_to_date() {
     let folder = tempfile::tempdir().unwrap();
     let copy = folder.path().join("goldrush-exporter");
@@ -628,6 +645,7 @@ fn what_is_generated_is_up_to_date() {
 }
 
 #[test]
+#[ignore = "needs Helm"]
 fn the_notes_say_what_to_do_next() {
     let notes = |values: Value| {
         let it = rendered(CHART, &BTreeMap::from([("it".to_owned(), values)])).remove("it").unwrap();
@@ -650,6 +668,7 @@ fn the_notes_say_what_to_do_next() {
 }
 
 #[test]
+#[ignore = "needs Helm"]
 fn the_package_holds_what_ships_and_works_alone() {
     let folder = tempfile::tempdir().unwrap();
     let archive = helm(&json!({"chart": CHART, "package": folder.path().to_str().unwrap()}));
@@ -676,6 +695,7 @@ fn the_package_holds_what_ships_and_works_alone() {
 }
 
 #[test]
+#[ignore = "needs Helm"]
 fn the_chart_installs_this_version() {
     let chart = yaml(&file(&format!("{CHART}/Chart.yaml"))).remove(0);
     assert_eq!(chart["appVersion"], env!("CARGO_PKG_VERSION"), "deploy/release/release publishes both");

@@ -58,6 +58,7 @@ fn with_components(resource: &str, components: &[&str]) -> Vec<Value> {
 }
 
 #[test]
+#[ignore = "needs kubectl"]
 fn the_schemas_of_kubernetes_and_of_the_operator_accept_everything() {
     let mut sets: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     for overlay in OVERLAYS {
@@ -76,6 +77,7 @@ fn the_schemas_of_kubernetes_and_of_the_operator_accept_everything() {
 
 /// `kubectl delete -k` would delete it with the key's Secret, which somebody made by hand.
 #[test]
+#[ignore = "needs kubectl"]
 fn the_namespace_of_a_real_exporter_is_not_part_of_it() {
     for overlay in REAL {
         assert!(built(overlay).iter().all(|object| object["kind"] != "Namespace"), "{overlay}");
@@ -89,6 +91,7 @@ fn the_namespace_of_a_real_exporter_is_not_part_of_it() {
 }
 
 #[test]
+#[ignore = "needs kubectl"]
 fn several_accounts_have_a_key_each_where_the_configuration_looks() {
     for resource in ["base", "overlays/sharded"] {
         let objects = with_components(resource, &[ACCOUNTS]);
@@ -103,6 +106,7 @@ fn several_accounts_have_a_key_each_where_the_configuration_looks() {
 
 /// Each pod is scraped once, and by the same job.
 #[test]
+#[ignore = "needs kubectl"]
 fn a_pod_monitor_takes_the_place_of_the_service_monitor() {
     let monitored = built("base");
     let service = &one(&monitored, "ServiceMonitor")["spec"];
@@ -126,6 +130,7 @@ fn a_pod_monitor_takes_the_place_of_the_service_monitor() {
 }
 
 #[test]
+#[ignore = "needs kubectl"]
 fn dashboards_are_found_by_the_sidecar_of_grafana_and_fit_what_kubectl_apply_annotates() {
     let objects = with_components("base", &["dashboards"]);
     let dashboards: Vec<&Value> =
@@ -145,6 +150,7 @@ fn dashboards_are_found_by_the_sidecar_of_grafana_and_fit_what_kubectl_apply_ann
 }
 
 #[test]
+#[ignore = "needs python3"]
 fn the_rules_of_the_operator_are_the_files_of_alerts() {
     let folder = tempfile::tempdir().unwrap();
     say("deploy/kubernetes/generate", &[folder.path().to_str().unwrap()]);
@@ -170,6 +176,7 @@ fn the_rules_of_the_operator_are_the_files_of_alerts() {
 }
 
 #[test]
+#[ignore = "needs kubectl"]
 fn what_finds_the_pods_finds_them() {
     for overlay in OVERLAYS {
         let objects = built(overlay);
@@ -205,6 +212,7 @@ fn what_finds_the_pods_finds_them() {
 }
 
 #[test]
+#[ignore = "needs kubectl"]
 fn the_pods_keep_to_the_restricted_profile_and_leave_the_user_to_the_cluster() {
     for overlay in OVERLAYS {
         let objects = built(overlay);
@@ -232,6 +240,7 @@ fn the_pods_keep_to_the_restricted_profile_and_leave_the_user_to_the_cluster() {
 }
 
 #[test]
+#[ignore = "needs kubectl"]
 fn the_number_of_shards_is_the_number_of_pods_and_the_ordinal_is_the_index() {
     let objects = built("overlays/sharded");
     assert!(objects.iter().all(|object| object["kind"] != "Deployment"));
@@ -246,6 +255,7 @@ fn the_number_of_shards_is_the_number_of_pods_and_the_ordinal_is_the_index() {
 }
 
 #[test]
+#[ignore = "needs kubectl"]
 fn the_command_line_and_the_configuration_of_the_pod_work_and_its_probes_are_answered() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
@@ -284,6 +294,7 @@ fn the_command_line_and_the_configuration_of_the_pod_work_and_its_probes_are_ans
 
 /// The demo has a revoked key and dead destinations, and it answers while the real exporter may be down.
 #[test]
+#[ignore = "needs kubectl"]
 fn the_demo_stays_away_from_the_alerts_on_real_pipelines() {
     let objects = built("overlays/demo");
     let operators: Vec<&Value> = objects
@@ -297,6 +308,7 @@ fn the_demo_stays_away_from_the_alerts_on_real_pipelines() {
 }
 
 #[test]
+#[ignore = "needs kubectl"]
 fn the_demo_needs_no_secret() {
     let objects = built("overlays/demo");
     let pod = &workload(&objects)["spec"]["template"]["spec"];

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use goldrush_exporter::simulator::Scenario;
 
-use crate::common::{self, Api, Exporter, PATIENCE};
+use crate::common::{self, Api, Exporter, PATIENCE, Signal};
 
 /// The service manager's end of the socket.
 struct Manager {
@@ -68,13 +68,13 @@ fn ready_comes_when_it_listens_then_reloads_and_the_stop_are_told() {
     assert_eq!(manager.message(deadline), "READY=1\nSTATUS=Polling 1 account\n", "the first thing that is told");
     assert_eq!(exporter.get("/-/healthy").status, 200);
 
-    exporter.signal("HUP");
+    exporter.signal(Signal::HUP);
     let reloading = manager.until("RELOADING=1");
     let time = reloading.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").unwrap().trim_end();
     assert!(time.parse::<u64>().unwrap() > 0, "{reloading}");
     assert_eq!(manager.until("READY=1"), "READY=1\nSTATUS=Polling 1 account\n");
 
-    exporter.signal("TERM");
+    exporter.signal(Signal::TERM);
     manager.until("STOPPING=1");
     assert!(exporter.ended().success());
 }
@@ -87,7 +87,7 @@ fn a_reload_that_fails_shows_in_the_status() {
     let exporter = Exporter::start(&["--config.file", path], &manager.environment(&api));
     manager.until("READY=1");
     std::fs::write(path, "poll: {stale_after: never}\n").unwrap();
-    exporter.signal("HUP");
+    exporter.signal(Signal::HUP);
     manager.until("RELOADING=1");
     let ready = manager.until("READY=1");
     let status = "READY=1\nSTATUS=The configuration cannot be loaded, the old one stays: ";
@@ -129,7 +129,7 @@ fn a_watchdog_of_another_process_is_not_fed() {
     let mut exporter = Exporter::start(&[], &environment);
     manager.until("READY=1");
     exporter.until_value("goldrush_up{account=\"default\"}", 1.0);
-    exporter.signal("TERM");
+    exporter.signal(Signal::TERM);
     assert_eq!(manager.message(Instant::now() + PATIENCE), "STOPPING=1\n", "nothing in between");
     assert!(exporter.ended().success());
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 use crate::tools::{ROOT, pages, program, released, run, say};
 
 #[test]
+#[ignore = "needs nfpm and lintian"]
 fn the_debian_package_has_no_lint() {
     let deb = released("_amd64.deb");
     // It exits with 1 for errors only.
@@ -15,6 +16,7 @@ fn the_debian_package_has_no_lint() {
 }
 
 #[test]
+#[ignore = "needs nfpm and rpm"]
 fn the_rpm_can_be_installed_removed_and_keeps_the_configuration() {
     let rpm = released(".x86_64.rpm");
     let rpm = rpm.to_str().unwrap();
@@ -52,6 +54,7 @@ fn the_rpm_can_be_installed_removed_and_keeps_the_configuration() {
 
 /// What apk computes before it installs: each file's digest, and that of all files together.
 #[test]
+#[ignore = "needs nfpm"]
 fn the_digests_in_the_apk_are_those_of_its_files() {
     let script = r#"
 import hashlib, io, sys, tarfile, zlib
@@ -80,6 +83,7 @@ print(len(regular))
 }
 
 #[test]
+#[ignore = "needs nfpm"]
 fn the_apk_holds_the_program_and_nothing_that_needs_systemd() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().to_str().unwrap();
@@ -96,6 +100,7 @@ fn the_apk_holds_the_program_and_nothing_that_needs_systemd() {
 
 /// The manual names every flag, because it is made of them.
 #[test]
+#[ignore = "needs bash"]
 fn the_manual_and_the_completions_are_those_of_the_command_line() {
     let folder = tempfile::tempdir().unwrap();
     let documentation = format!("{}/documentation", folder.path().display());
@@ -109,6 +114,7 @@ fn the_manual_and_the_completions_are_those_of_the_command_line() {
 
 /// `cargo install` builds from what is packaged, with nothing beside it.
 #[test]
+#[ignore = "needs git and tar, and builds the crate again"]
 fn the_crate_builds_outside_of_the_repository() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path().to_str().unwrap();

@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::tools::{ROOT, TARGET, dead_links, file, pages, program, release, released, run, say, yaml};
 
 #[test]
+#[ignore = "needs the tools of a release"]
 fn the_archive_holds_a_static_program_that_names_its_revision() {
     let archive = released(&format!("{TARGET}.tar.gz"));
     let folder = tempfile::tempdir().unwrap();
@@ -33,6 +34,7 @@ fn the_archive_holds_a_static_program_that_names_its_revision() {
 }
 
 #[test]
+#[ignore = "needs git and tar"]
 fn the_archive_holds_what_is_committed_and_no_file_that_lies_around() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
@@ -60,6 +62,7 @@ fn the_archive_holds_what_is_committed_and_no_file_that_lies_around() {
 /// The package and the program are made from the tree: receivers that somebody has put into alerts/alertmanager.yml would be
 /// published with it.
 #[test]
+#[ignore = "needs git"]
 fn nothing_is_released_that_is_not_committed() {
     let folder = tempfile::tempdir().unwrap();
     let clone = folder.path().join("clone").to_str().unwrap().to_owned();
@@ -74,6 +77,7 @@ fn nothing_is_released_that_is_not_committed() {
 }
 
 #[test]
+#[ignore = "needs the tools of a release"]
 fn the_archive_does_not_depend_on_who_makes_it() {
     let archive = released(&format!("{TARGET}.tar.gz"));
     let listed = say("tar", &["--numeric-owner", "--full-time", "-tvzf", archive.to_str().unwrap()]);
@@ -86,6 +90,7 @@ fn the_archive_does_not_depend_on_who_makes_it() {
 }
 
 #[test]
+#[ignore = "needs the tools of a release"]
 fn the_checksums_are_those_of_the_files() {
     let sums = std::fs::read_to_string(release().join("SHA256SUMS")).unwrap();
     let names: Vec<&str> = sums.lines().map(|line| line.split_once("  ").unwrap().1).collect();
@@ -109,6 +114,7 @@ fn the_checksums_are_those_of_the_files() {
 }
 
 #[test]
+#[ignore = "needs the tools of a release"]
 fn the_bill_of_materials_names_what_is_built_in() {
     let bill: Value = serde_json::from_slice(&std::fs::read(released(".cdx.json")).unwrap()).unwrap();
     assert_eq!((&bill["bomFormat"], &bill["specVersion"]), (&"CycloneDX".into(), &"1.5".into()));
@@ -125,6 +131,7 @@ fn the_bill_of_materials_names_what_is_built_in() {
 }
 
 #[test]
+#[ignore = "needs the tools of a release"]
 fn the_bill_of_materials_is_the_same_in_spdx() {
     let cyclonedx: Value = serde_json::from_slice(&std::fs::read(released(".cdx.json")).unwrap()).unwrap();
     let spdx = released(".spdx.json");
@@ -140,6 +147,7 @@ fn the_bill_of_materials_is_the_same_in_spdx() {
 }
 
 #[test]
+#[ignore = "needs minisign"]
 fn the_signature_holds_for_the_checksums_and_for_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
@@ -167,11 +175,13 @@ fn the_signature_holds_for_the_checksums_and_for_nothing_else() {
 }
 
 #[test]
+#[ignore = "needs python3"]
 fn each_file_that_names_the_version_names_that_of_the_manifest() {
     say("deploy/release/version", &["--check"]);
 }
 
 #[test]
+#[ignore = "needs git and python3"]
 fn a_new_version_reaches_each_file_that_names_it() {
     let folder = tempfile::tempdir().unwrap();
     let clone = folder.path().join("clone").to_str().unwrap().to_owned();
@@ -216,6 +226,7 @@ fn a_new_version_reaches_each_file_that_names_it() {
 }
 
 #[test]
+#[ignore = "needs python3"]
 fn what_is_ignored_of_advisories_is_explained_in_openvex() {
     let folder = tempfile::tempdir().unwrap();
     let vex = |ignore: &str| {

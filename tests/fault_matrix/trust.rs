@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use crate::common::Exporter;
+use crate::common::{Exporter, Signal};
 use crate::faults::well;
 use crate::judge::Scrape;
 use crate::raw_api::{BASE, Line, RawApi};
@@ -72,7 +72,7 @@ fn a_new_authority_is_trusted_from_a_signal_on() {
             "SSL_CERT_DIR" => put("4567cdef.0", &new),
             _ => std::fs::write(&file, old.authority.pem() + &new.authority.pem()).unwrap(),
         }
-        scene.exporter.signal("HUP");
+        scene.exporter.signal(Signal::HUP);
         scene.exporter.stderr.line("the configuration has been loaded");
         scene.is_well(&format!("{variable} has a new authority"));
     }
@@ -92,7 +92,7 @@ fn what_holds_no_certificates_is_named_in_words_and_the_old_ones_stay() {
         (|file| std::fs::create_dir(file), "is a directory, not a PEM file"),
     ] {
         change(&file).unwrap();
-        scene.exporter.signal("HUP");
+        scene.exporter.signal(Signal::HUP);
         let line = scene.exporter.stderr.line(said);
         let complaint = format!("SSL_CERT_FILE ({}): ", file.display());
         assert!(line.contains(&complaint) && line.contains("the old one stays"), "{line}");
@@ -103,7 +103,7 @@ fn what_holds_no_certificates_is_named_in_words_and_the_old_ones_stay() {
     }
     std::fs::remove_dir(&file).unwrap();
     std::fs::write(&file, certificates.authority.pem()).unwrap();
-    scene.exporter.signal("HUP");
+    scene.exporter.signal(Signal::HUP);
     until(&scene.exporter, "a reload that succeeds", shows_the_pipelines, |scrape| {
         if scrape.value(RELOADED) == Some(1.0) { vec![] } else { vec![RELOADED.to_owned()] }
     });
