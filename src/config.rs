@@ -43,6 +43,8 @@ use settings::{Problem, Section};
 pub struct Config {
     /// `api`. Keeps as many connections as `poll.max_in_flight`.
     pub api: api::Settings,
+    /// Whether `api.base_url` may be plain http to any host (`api.allow_http`).
+    pub allow_http: bool,
     /// Intervals and the request budget (`poll`).
     pub poll: Poll,
     /// One per ServiceKey, at least one, with unique names (`accounts`).
@@ -98,6 +100,7 @@ impl Config {
             let path = format!("policies[{index}]");
             return Err(origins.error(&path, format!("{path}: {problem}")));
         }
+        let allow_http = api.allow_http;
         let api = api::Settings {
             base_url,
             timeout: api.timeout,
@@ -106,7 +109,7 @@ impl Config {
             connections: api::ConnectionLimits::default(),
         };
         let accounts = account::accounts_of(accounts, origins)?;
-        Ok(Self { api, poll, accounts, policies, metrics, shard, max_pipelines })
+        Ok(Self { api, allow_http, poll, accounts, policies, metrics, shard, max_pipelines })
     }
 
     /// Settings that are valid but probably not intended; one sentence each.

@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 
 use crate::file_system;
 
+pub(crate) use shape::is_likely_key;
 pub use shape::{Flaw, Suspicion};
 
 /// Setting this variable alone is enough to run: one account named `default`.

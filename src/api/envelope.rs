@@ -81,7 +81,7 @@ impl<'a> Envelope<'a> {
         let code = text(self.error_code);
         let redacted = match code.as_str() {
             "" => "none".to_owned(),
-            digits if digits.bytes().all(|byte| byte.is_ascii_digit()) => code.clone(),
+            digits if digits.len() <= 9 && digits.bytes().all(|byte| byte.is_ascii_digit()) => code.clone(),
             text => redact(text),
         };
         head.refused(&code, redacted, redact(&text(self.error_message)))

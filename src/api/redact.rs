@@ -14,22 +14,22 @@ const LONGEST: usize = 200;
 const VOCABULARY: &str = "
     a access account action active after again all already an and another answer answered any api argument as at
     attempt auth authenticate authentication authorization authorized auto bad bandwidth be because been before
-    being belongs bound broken broker brokers bucket buffer busy but by call can can't cancel canceled cancelled
+    being belongs body bound broken broker brokers bucket buffer busy but by call can can't cancel canceled cancelled
     cannot capacity certificate change check client close closed closing cluster code column columns command commit
     committed conflict connect connected connecting connection connections constraint content context could couldn't
     create credential credentials credits data database dead deadline decode delete denied deny destination dial did
     didn't disabled disconnected disk dns do does doesn't down driver dropped due duplicate during empty end ended
     endpoint enough eof error errors exceed exceeded exceeds exception execute exist exists expected expired fail
     failed failing failure fatal fetch field file for forbidden foreign format found from full function gateway get
-    given gone group handshake has have header healthy host hostname http https identifier if in incompatible
+    given gone group gzip handshake has have header healthy host hostname http https identifier if in incompatible
     incorrect insert insufficient internal invalid io is isn't issuer it its kafka key large last leader length
     level limit limited line login long lookup lost malformed many match maximum memory message method mismatch
-    missing mode name network new no node none not null object of offline offset on only open operation or order out
+    missing mode name network new no node none not null object of offline offset on only open operation or order os out
     over overload overloaded packet parse partition password payload payment peer permission permitted pipe plan
     please policy pool port postgres privilege privileges protocol provided query queue quota range rate reach
     reached read reading ready reason receive received record records recovery reduce refused region reject rejected
     relation remaining remote replica request requests required reset resolution resolve resource response retries
-    retry returned revoked role root row rows running sasl schema secret self-signed send sent server service
+    retry returned revoked role root row rows running sasl schema secret self-signed send sendrequest sent server service
     servicekey session shard shutdown shutting signature signed size slow socket space ssl start starting state
     status stopped storage stream string subscription such syntax system table tables task tcp temporarily temporary
     terminated than that the there this throttled throttling time timed timeout timestamp tls to token too topic

@@ -3,8 +3,11 @@
 use std::error::Error as StdError;
 use std::time::Duration;
 
+use rustls::CertificateError;
+
 use super::error::{Error, Waiting};
 use super::lookup::LookUpError;
+use super::redact::redact;
 use super::trust;
 
 /// A host that takes longer to accept a connection is as good as down.
@@ -69,6 +72,68 @@ fn is_tls(error: &(dyn StdError + 'static)) -> bool {
 
 /// The causes without reqwest's own first sentence, which contains only the URL.
 pub(super) fn chain(error: &reqwest::Error) -> String {
-    let texts: Vec<String> = causes(error).skip(1).map(ToString::to_string).collect();
+    let texts: Vec<String> = causes(error).skip(1).map(sentence).collect();
     if texts.is_empty() { "no cause given".to_owned() } else { texts.join(": ") }
+}
+
+/// What a cause says, without text that the peer has written. A server can repeat the ServiceKey that it was sent, and a
+/// certificate can name internal hosts.
+fn sentence(cause: &(dyn StdError + 'static)) -> String {
+    if let Some(error) = cause.downcast_ref::<std::io::Error>() {
+        return error.get_ref().map_or_else(|| error.to_string(), |inner| sentence(inner));
+    }
+    if let Some(error) = cause.downcast_ref::<h2::Error>() {
+        return without_debug_data(error);
+    }
+    if let Some(rustls::Error::InvalidCertificate(CertificateError::NotValidForNameContext { expected, .. })) =
+        cause.downcast_ref()
+    {
+        return format!("the certificate is not valid for {}", expected.to_str());
+    }
+    if cause.is::<hyper::Error>() || cause.is::<rustls::Error>() || cause.is::<reqwest::Error>() {
+        return cause.to_string();
+    }
+    redact(&cause.to_string())
+}
+
+/// GOAWAY contains debug data (RFC 9113, section 6.8), which h2 quotes.
+fn without_debug_data(error: &h2::Error) -> String {
+    match (error.reason(), error.get_io()) {
+        (Some(reason), _) => {
+            let by = if error.is_remote() { "received" } else { "sent" };
+            let frame = if error.is_go_away() { "GOAWAY" } else { "RST_STREAM" };
+            format!("{by} {frame} ({reason:?})")
+        }
+        (None, Some(error)) => sentence(error),
+        (None, None) => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One cause below an error of its own, as the HTTP libraries nest them.
+    fn said(cause: impl StdError + Send + Sync + 'static) -> String {
+        sentence(&std::io::Error::other(std::io::Error::other(cause)))
+    }
+
+    #[test]
+    fn what_the_peer_writes_is_in_no_sentence() {
+        let expected = rustls::pki_types::ServerName::try_from("api.example").unwrap().to_owned();
+        let presented = vec!["DnsName(\"vault.internal.example\")".to_owned()];
+        let name = CertificateError::NotValidForNameContext { expected, presented };
+        for (text, shown) in [
+            (said(rustls::Error::InvalidCertificate(name)), "the certificate is not valid for api.example"),
+            (
+                said(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)),
+                "invalid peer certificate: UnknownIssuer",
+            ),
+            (said(h2::Error::from(h2::Reason::ENHANCE_YOUR_CALM)), "sent RST_STREAM (ENHANCE_YOUR_CALM)"),
+            (said(std::io::Error::from_raw_os_error(111)), "Connection refused (os error 111)"),
+            (sentence(&std::io::Error::other("token sk_live_1 rejected")), "token [redacted] rejected"),
+        ] {
+            assert_eq!(text, shown);
+        }
+    }
 }

@@ -9,7 +9,7 @@ use super::filter::Filter;
 use super::origins::Origins;
 use super::quantities::{show_duration, some_duration};
 use crate::api::PipelineId;
-use crate::service_key::{self, KeySource};
+use crate::service_key::{self, KeySource, is_likely_key};
 use crate::settings::{ConfigError, Section, Text, list};
 
 /// The default: credits that run out within this time deserve a ticket.
@@ -115,8 +115,13 @@ impl AccountSection {
             (Some(file), None) if file.is_empty() => {
                 return refused(".service_key_file", "expected the path of a file");
             }
-            (Some(file), None) => KeySource::File(file.0.into()),
             // Key sources are shown, so a key that was put here by mistake must not become one.
+            (Some(file), None) if is_likely_key(&file) => {
+                let problem = "looks like a ServiceKey; expected the path of a file that holds it (./NAME for a file \
+                               in the working directory)";
+                return refused(".service_key_file", problem);
+            }
+            (Some(file), None) => KeySource::File(file.0.into()),
             (None, Some(variable)) if !is_variable_name(&variable) => {
                 let problem =
                     "expected the name of an environment variable (A-Z, 0-9 and _), not the ServiceKey itself";

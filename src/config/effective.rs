@@ -32,7 +32,7 @@ impl Serialize for Config {
         }
         let api = Api {
             base_url: self.api.base_url.to_string(),
-            allow_http: self.is_plain_http_abroad(),
+            allow_http: self.allow_http,
             timeout: self.api.timeout,
             max_response_bytes: self.api.max_response_bytes,
         };

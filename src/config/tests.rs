@@ -308,6 +308,10 @@ fn what_is_wrong_in_a_file_is_named() {
             "accounts: [{service_key_file: [sk_do_not_show]}]",
             "accounts[0].service_key_file: expected text, in quotes if it looks like a number",
         ),
+        (
+            "accounts: [{service_key_file: sk_do_not_show}]",
+            "accounts[0].service_key_file: looks like a ServiceKey; expected the path of a file that holds it (./NAME for a file in the working directory)",
+        ),
         ("accounts: [{service_key_file: ''}]", "accounts[0].service_key_file: expected the path of a file"),
         ("poll: [60s]", "poll: expected a section of settings"),
         ("poll: 5", "poll: expected a section of settings"),
@@ -551,7 +555,9 @@ policies:
   - {}
 shard: {index: 2, total: 7}
 max_pipelines: 3"##;
-    for config in [defaults(), yaml(YAML), yaml(odd)] {
+    let unused = "api: {allow_http: true}";
+    assert!(yaml(unused).to_yaml().contains("allow_http: true\n"), "although no address needs it");
+    for config in [defaults(), yaml(YAML), yaml(odd), yaml(unused)] {
         assert_eq!(yaml(&config.to_yaml()), config, "{}", config.to_yaml());
     }
     assert_eq!(

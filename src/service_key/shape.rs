@@ -71,6 +71,13 @@ pub(super) fn check(key: &str) -> Result<Option<Suspicion>, Flaw> {
     }
 }
 
+/// Whether this is more likely a key than the name of a file in the working directory.
+pub(crate) fn is_likely_key(text: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+    let is_random = text.len() >= 20 && text.bytes().any(|byte| byte.is_ascii_digit());
+    text.bytes().all(is_plain) && (is_random || has_known_prefix(text))
+}
+
 /// Checks the most informative ones first.
 fn flaw(key: &str) -> Option<Flaw> {
     let quotes = ['"', '\'', '`', '“', '”', '‘', '’'];
@@ -153,6 +160,18 @@ fn has_known_prefix(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keys_are_told_from_names_of_files() {
+        for key in ["sk_live_1", "cqt_wFx", "0123456789abcdef0123", "Zm9vYmFyYmF6cXV4MTIzNA"] {
+            assert!(is_likely_key(key), "{key}");
+        }
+        for file in
+            ["/run/secrets/goldrush-prod", "service-key", "./0123456789abcdef0123", "goldrush-2024-key.txt", "b"]
+        {
+            assert!(!is_likely_key(file), "{file}");
+        }
+    }
 
     #[test]
     fn texts_that_are_certainly_not_keys_are_rejected() {

@@ -134,6 +134,7 @@ fn a_key_in_the_wrong_setting_is_refused_and_not_shown() {
     for name in [
         "GOLDRUSH_EXPORTER__ACCOUNTS__0__SERVICE_KEY",
         "GOLDRUSH_EXPORTER__ACCOUNTS__0__SERVICE_KEY_ENV",
+        "GOLDRUSH_EXPORTER__ACCOUNTS__0__SERVICE_KEY_FILE",
         "GOLDRUSH_EXPORTER__SERVICE_KEY",
     ] {
         let ended = common::run(&["--config.check"], &common::environment(&[(name, KEY)]));

@@ -397,10 +397,12 @@ impl Certificates {
     }
 }
 
-/// HTTP/2: SETTINGS, and then GOAWAY with an error code of RFC 9113, section 7.
+/// HTTP/2: SETTINGS, and then GOAWAY with an error code of RFC 9113, section 7, and debug data.
 fn goaway(error: u8) -> Vec<u8> {
     let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
-    [&settings[..], &[0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, error]].concat()
+    let debug_data = b"canary-secret";
+    let length = 8 + debug_data.len() as u8;
+    [&settings[..], &[0, 0, length, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, error], debug_data].concat()
 }
 
 /// Faults of whole connections, and so of all endpoints: name, reason, and what happens to a connection.
@@ -416,7 +418,7 @@ const LINES: &[LineRow] = &[
     ("no TLS", "tls", |_| Line::Greeted(b"HTTP/1.1 400 canary-secret\r\n\r\n")),
     ("untrusted certificate", "tls", |_| Line::Served(Some(Certificates::new().well()))),
     ("certificate of another host", "tls", |certificates| {
-        Line::Served(Some(certificates.server("other.example", |_| {}, &[])))
+        Line::Served(Some(certificates.server("canary.private.example", |_| {}, &[])))
     }),
     ("expired certificate", "tls", |certificates| {
         let expired = |parameters: &mut CertificateParams| parameters.not_after = rcgen::date_time_ymd(2020, 1, 1);
