@@ -459,7 +459,11 @@ impl Account {
             return;
         }
         if !is_limit && retry_after.is_none() {
-            return self.budget.calm(now.monotonic);
+            // A timeout says nothing about the limit.
+            if error.is_none_or(Error::answered) {
+                self.budget.calm(now.monotonic);
+            }
+            return;
         }
         let before = self.budget.paused_until(now.monotonic).unwrap_or(now.monotonic);
         let until = self.budget.pause(retry_after, sent.at, now.monotonic);

@@ -125,14 +125,17 @@ fn replace_blocking(path: &Path, content: &str) -> io::Result<()> {
     let name = path.file_name().ok_or(io::ErrorKind::IsADirectory)?.to_string_lossy();
     // The textfile collector ignores names that do not end in .prom.
     let new = path.with_file_name(format!(".{name}.{}", std::process::id()));
+    // Left by a process that was killed: in a container, process ids repeat.
+    let _ = std::fs::remove_file(&new);
     let written = (|| {
         let mut file = OpenOptions::new().write(true).create_new(true).open(&new)?;
         // Regardless of the umask.
         file.set_permissions(Permissions::from_mode(0o644))?;
         file.write_all(content.as_bytes())?;
+        file.sync_all()?;
         std::fs::rename(&new, path)
     })();
-    if written.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::AlreadyExists) {
+    if written.is_err() {
         let _ = std::fs::remove_file(&new);
     }
     written
@@ -210,6 +213,16 @@ mod tests {
         assert_eq!(read(&path, 5).await.unwrap().as_slice(), b"12345");
         assert_eq!(read(&path, 4).await.unwrap_err().to_string(), "larger than 4 bytes");
         assert_eq!(read(&folder.path().join("none"), 4).await.unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[tokio::test]
+    async fn a_file_is_replaced_although_an_earlier_process_was_killed_meanwhile() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.prom");
+        std::fs::write(folder.path().join(format!(".a.prom.{}", std::process::id())), "half").unwrap();
+        replace(&path, "whole".to_owned()).await.unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "whole");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[tokio::test]

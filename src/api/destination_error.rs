@@ -54,7 +54,7 @@ const SIGNS: &[(DestinationErrorReason, &[&str])] = {
                 "unknownhost",
             ],
         ),
-        (R::Tls, &["tls", "ssl", "certificate", "x509", "handshake"]),
+        (R::Tls, &["tls", "ssl", "openssl", "certificate", "x509", "handshake"]),
         (
             R::Throttled,
             &["throttl", "rate limit", "rate exceeded", "too many", "429", "slow down", "slowdown", "quota"],
@@ -167,13 +167,13 @@ impl DestinationErrorReason {
     }
 }
 
-/// Whether `text` contains `sign`; a sign made of digits must be a word, so that port 5030 is not a 503.
+/// Whether `text` contains `sign`. A short sign must be a word, so that port 5030 is not a 503 and host mydns is not DNS.
 fn mentions(text: &str, sign: &str) -> bool {
-    let digits = sign.bytes().all(|byte| byte.is_ascii_digit());
+    let is_short = sign.len() <= 3;
     text.match_indices(sign).any(|(at, _)| {
-        let alone = |c: Option<char>| c.is_none_or(|c| !c.is_alphanumeric() && c != '.' && c != ':');
         let (before, after) = (text[..at].chars().next_back(), text[at + sign.len()..].chars().next());
-        !digits || (alone(before) && after.is_none_or(|c| !c.is_alphanumeric() && c != '.'))
+        let ends = |c: Option<char>, joins: &str| c.is_none_or(|c| !c.is_alphanumeric() && !joins.contains(c));
+        !is_short || (ends(before, ".:-_") && ends(after, ".-_"))
     })
 }
 
@@ -204,6 +204,10 @@ mod tests {
             ("SlowDown: Please reduce your request rate. Too many requests", R::Throttled),
             ("HTTP 503 Service Unavailable", R::ServerError),
             ("broken pipe at 10.0.0.1:5030", R::Other),
+            ("broken pipe at mydns", R::Other),
+            ("broken pipe at dns-1.internal", R::Other),
+            ("read: openssl: wrong version number", R::Tls),
+            ("dns: server failure", R::Dns),
             ("broken pipe at 10.0.0.1:503", R::Other),
             ("", R::Other),
         ] {

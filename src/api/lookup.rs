@@ -18,8 +18,12 @@ use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::system_conf::parse_resolv_conf;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
+use crate::file_system;
+
 /// Timeout for one name server: connecting, with a second attempt, must end within its own limit.
 const LONGEST_QUERY: Duration = Duration::from_secs(2);
+/// Lists that block advertisements make `/etc/hosts` large.
+const LARGEST_FILE: u64 = 64 * 1024 * 1024;
 /// Each new connection looks the address up again. The cache only serves concurrent connections.
 const LONGEST_KEPT: Duration = Duration::from_secs(5);
 
@@ -78,7 +82,7 @@ impl LookUp {
     }
 
     async fn addresses(&self, name: &str) -> Result<Vec<IpAddr>, LookUpError> {
-        let hosts = std::fs::read(&self.0.hosts).unwrap_or_default();
+        let hosts = file_system::read(&self.0.hosts, LARGEST_FILE).await.unwrap_or_default();
         let known = in_hosts(&String::from_utf8_lossy(&hosts), name);
         if !known.is_empty() {
             return Ok(known);
@@ -86,15 +90,15 @@ impl LookUp {
         if is_localhost(name) {
             return Ok(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
         }
-        let found = self.resolver()?.lookup_ip(name).await.map_err(|error| LookUpError::of(&error))?;
+        let found = self.resolver().await?.lookup_ip(name).await.map_err(|error| LookUpError::of(&error))?;
         Ok(found.iter().collect())
     }
 
-    fn resolver(&self) -> Result<TokioResolver, LookUpError> {
-        let text = match std::fs::read(&self.0.resolv_conf) {
+    async fn resolver(&self) -> Result<TokioResolver, LookUpError> {
+        let text = match file_system::read(&self.0.resolv_conf, LARGEST_FILE).await {
             // Like the C library: use a name server on this machine.
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            read => read.map_err(|error| LookUpError::Configuration(error.to_string()))?,
+            read => read.map_err(|error| LookUpError::Configuration(error.to_string()))?.to_vec(),
         };
         let mut resolver = self.0.resolver.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((read, resolver)) = &*resolver

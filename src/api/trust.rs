@@ -3,14 +3,18 @@
 //! An unreadable file is silently skipped if there are certificates elsewhere, and the handshake fails later for
 //! another reason. So the variables are checked after any TLS failure.
 
+use std::ffi::OsStr;
 use std::path::Path;
 
 /// A sentence about the first variable that cannot be used.
 pub(super) fn complaint() -> Option<String> {
-    ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().find_map(|name| {
-        let path = std::env::var_os(name)?;
-        problem(name, Path::new(&path))
-    })
+    let file = std::env::var_os("SSL_CERT_FILE").and_then(|file| problem("SSL_CERT_FILE", Path::new(&file)));
+    file.or_else(|| problem_of_folders(&std::env::var_os("SSL_CERT_DIR")?))
+}
+
+/// `SSL_CERT_DIR` can name several, separated by colons.
+fn problem_of_folders(folders: &OsStr) -> Option<String> {
+    std::env::split_paths(folders).find_map(|folder| problem("SSL_CERT_DIR", &folder))
 }
 
 fn problem(name: &str, path: &Path) -> Option<String> {
@@ -49,5 +53,9 @@ mod tests {
         std::fs::write(&file, "-----BEGIN CERTIFICATE-----\n").unwrap();
         assert_eq!(problem("SSL_CERT_FILE", &file), None);
         assert_eq!(problem("SSL_CERT_DIR", folder.path()), None);
+        let folders = std::env::join_paths([folder.path(), folder.path()]).unwrap();
+        assert_eq!(problem_of_folders(&folders), None);
+        let folders = std::env::join_paths([folder.path(), Path::new("/nowhere")]).unwrap();
+        assert!(problem_of_folders(&folders).unwrap().starts_with("SSL_CERT_DIR (/nowhere): No such file"));
     }
 }

@@ -3,6 +3,8 @@
 use std::io;
 use std::net::SocketAddr;
 
+use tokio::signal::unix::{SignalKind, signal};
+
 use super::Status;
 use crate::cli::Simulate;
 use crate::http::{self, ListenError};
@@ -56,8 +58,13 @@ pub(super) async fn run(options: Simulate) -> Result<Status, Error> {
         names = Scenario::ALL.iter().map(|scenario| scenario.name()).collect::<Vec<_>>().join(" "),
     );
     print(introduction).await.map_err(Error::Print)?;
-    let stop = async {
-        let _ = tokio::signal::ctrl_c().await;
+    // As process 1 of a container, a process that does not handle SIGTERM ignores it.
+    let mut terminate = signal(SignalKind::terminate()).map_err(Error::Serve)?;
+    let stop = async move {
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminate.recv() => {}
+        }
     };
     simulator.serve(listener, stop).await.map_err(Error::Serve)?;
     Ok(Status::Success)

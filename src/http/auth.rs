@@ -1,7 +1,7 @@
 //! Basic authentication: which users are admitted, and how much the checks may cost.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_lc_rs::{hmac, rand};
@@ -160,6 +160,7 @@ impl Checks {
     }
 
     fn wait(&self, peer: IpAddr) -> Option<Waiting<'_>> {
+        let peer = network_of(peer);
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let of_peer = waiting.get(&peer).copied().unwrap_or_default();
         if of_peer >= MAX_WAITING_OF_ONE || waiting.values().sum::<usize>() >= MAX_WAITING {
@@ -167,6 +168,17 @@ impl Checks {
         }
         waiting.insert(peer, of_peer + 1);
         Some(Waiting { checks: self, peer })
+    }
+}
+
+/// One client of IPv6 can use all addresses of a /64 (RFC 4291, section 2.5.1).
+fn network_of(peer: IpAddr) -> IpAddr {
+    match peer {
+        IpAddr::V4(_) => peer,
+        IpAddr::V6(address) => match address.to_ipv4_mapped() {
+            Some(address) => address.into(),
+            None => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+        },
     }
 }
 
@@ -254,5 +266,12 @@ mod tests {
         assert!(checks.wait([10, 0, 0, 1].into()).is_some());
         drop(waiting);
         assert!(checks.wait(PEER).is_some());
+        let peer = |text: &str| text.parse().unwrap();
+        let neighbours: Vec<_> =
+            (1..=MAX_WAITING_OF_ONE).map(|host| checks.wait(peer(&format!("2001:db8::{host}")))).collect();
+        assert!(neighbours.iter().all(Option::is_some));
+        assert!(checks.wait(peer("2001:db8::ffff")).is_none(), "a /64 is one client");
+        assert!(checks.wait(peer("2001:db8:0:1::1")).is_some());
+        assert_eq!(network_of(peer("::ffff:10.0.0.1")), peer("10.0.0.1"));
     }
 }

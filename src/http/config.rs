@@ -155,8 +155,6 @@ struct RateLimitSection {
 }
 
 /// Text that Go also accepts as an unquoted number: `X-XSS-Protection: 0`, `interval: 0`.
-#[derive(serde::Deserialize)]
-#[serde(untagged)]
 enum Scalar {
     Number(i64),
     Text(String),
@@ -167,6 +165,16 @@ impl Scalar {
         match self {
             Self::Number(number) => number.to_string(),
             Self::Text(text) => text,
+        }
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Scalar {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match value_of(deserializer)? {
+            (ValueKind::String(text), _) => Ok(Self::Text(text)),
+            (ValueKind::I64(number), _) => Ok(Self::Number(number)),
+            (_, shown) => Err(D::Error::custom(format!("expected text in quotes or a whole number, found {shown}"))),
         }
     }
 }

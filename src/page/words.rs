@@ -30,7 +30,8 @@ pub(super) fn seconds(Number(seconds): Number) -> String {
 pub(super) fn count(Number(value): Number) -> String {
     match value.abs() {
         ..1e6 => separated(value),
-        1e6..1e9 => format!("{:.2} M", value / 1e6),
+        // Not 1000.00 M, by rounding.
+        1e6..999_995_000.0 => format!("{:.2} M", value / 1e6),
         _ => format!("{:.2} G", value / 1e9),
     }
 }
@@ -105,6 +106,7 @@ mod tests {
             (-123_456.0, "-123,456"),
             (999_999.0, "999,999"),
             (1_234_567.0, "1.23 M"),
+            (999_999_999.0, "1.00 G"),
             (38_500_000_000.0, "38.50 G"),
         ] {
             assert_eq!(count(Number(value)), shown);

@@ -542,6 +542,10 @@ fn a_broken_file_is_refused_with_a_message_that_says_what_it_would_take() {
             "rate_limit.interval: expected a duration such as 1s, or 0 for no limit",
         ),
         ("rate_limit: {interval: 366days, burst: 1}".to_owned(), "rate_limit.interval: must be at most 365 days"),
+        (
+            "rate_limit: {interval: 1.5, burst: 1}".to_owned(),
+            "rate_limit.interval: expected text in quotes or a whole number, found 1.5",
+        ),
         ("rate_limit: {interval: -5, burst: 1}".to_owned(), "rate_limit.interval: must not be negative"),
     ] {
         let ended = check(&text);
