@@ -1,4 +1,4 @@
-//! The page's own files. Their links change with their content, so that a browser may keep them for good.
+//! The page's own files. Their links change with their content, so that browsers may cache them forever.
 
 use std::hash::{DefaultHasher, Hasher as _};
 use std::sync::LazyLock;

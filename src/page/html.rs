@@ -1,7 +1,7 @@
-//! The page as HTML. maud escapes every value that it puts into the text.
+//! The page as HTML. maud escapes every value.
 //!
-//! Regions with an id and the class `live` are what `page.js` brings up to date. Rows carry a `data-key`, so that a row
-//! that moves stays the same row.
+//! `page.js` updates the elements with an id and the class `live`. Rows have a `data-key`, so that a row that moves
+//! stays the same element.
 
 use maud::{DOCTYPE, Markup, html};
 
@@ -65,7 +65,7 @@ pub(super) fn page(report: &Report, query: &Query, telemetry_path: &str) -> Stri
 /// The worst severity, and how many accounts and pipelines are in trouble.
 struct Summary {
     class: &'static str,
-    /// Accounts and pipelines with something wrong.
+    /// Accounts and pipelines with trouble.
     wrong: usize,
     accounts: usize,
 }
@@ -220,7 +220,7 @@ fn account(account: &AccountReport) -> Markup {
             h2 { bdi { (account.account) } }
             p.key {
                 (mark(key_class)) (key) " "
-                // What a trouble says below is not said twice.
+                // A trouble below already says it.
                 @if key_class != "critical" { (lasting(account.key.since)) }
             }
             @for trouble in &account.troubles { (self::trouble(trouble, true)) }
@@ -446,7 +446,7 @@ fn progress(backfill: &BackfillReport) -> String {
     [done, left].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
-/// Rounded down: what is not done is not 100 %.
+/// Rounded down: an incomplete backfill is not at 100 %.
 fn percent(Number(ratio): Number) -> String {
     format!("{} %", words::separated((ratio * 1000.0).floor() / 10.0))
 }
@@ -480,7 +480,7 @@ fn destination(pipeline: &PipelineReport) -> Markup {
     }
 }
 
-/// The age of the oldest reading that is shown in the row.
+/// The age of the oldest reading in the row.
 fn read(pipeline: &PipelineReport) -> Markup {
     let times = pipeline.probes.named().filter_map(|(_, probe)| probe.read);
     ago(times.max_by_key(|time| time.age))

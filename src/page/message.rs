@@ -1,4 +1,4 @@
-//! What is wrong, in one sentence or two for people: the kind's own sentence, with the numbers that are known.
+//! What is wrong, in one or two sentences for people: the kind's own sentence, with the known numbers.
 
 use crate::account::{Pipeline, ProbeState, View};
 use crate::api::{DestinationHealth, PipelineMetrics, Probe, Reason};
@@ -111,7 +111,7 @@ pub(super) fn of_pipeline(trouble: &Trouble, pipeline: &Pipeline, view: &View, n
     }
 }
 
-/// Why most probes of the account fail, in words.
+/// The most common reason why probes of the account fail, in words.
 fn commonest_failure(view: &View) -> Option<String> {
     let probes = view.pipelines.values().flat_map(|pipeline| pipeline.probes());
     let mut counts = [0; Reason::COUNT];
@@ -120,7 +120,7 @@ fn commonest_failure(view: &View) -> Option<String> {
     (counts[*commonest as usize] > 0).then(|| plain(commonest.as_str()))
 }
 
-/// The probes that fail while others of the account succeed, with the reason of each.
+/// The probes that fail while others of the account succeed, with their reasons.
 fn failing(pipeline: &Pipeline, which: impl Fn(&ProbeState) -> bool) -> String {
     let failing = pipeline.probes().filter(|(_, state)| state.fails_alone_since().is_some() && which(state));
     let shown = |(probe, state): (Probe, &ProbeState)| {

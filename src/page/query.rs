@@ -49,7 +49,6 @@ pub(super) enum TroubleFilter {
 }
 
 impl TroubleFilter {
-    /// The value of the query parameter.
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::All => "",
@@ -155,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn trouble_takes_what_there_is() {
+    fn only_existing_troubles_are_accepted() {
         for known in ["", "any", "critical", "warning", "destination_unhealthy"] {
             assert_eq!(query("", known).unwrap().trouble.as_str(), known);
         }

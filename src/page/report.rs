@@ -17,7 +17,7 @@ use crate::labels::closed_set;
 use crate::moment::{Moment, unix_seconds};
 use crate::trouble::{Judge, Kind, Severity, Trouble};
 
-/// The picture at one moment.
+/// All accounts at one moment.
 pub(super) struct Snapshot {
     now: Moment,
     accounts: Vec<(String, View)>,
@@ -49,7 +49,6 @@ pub(super) struct Report<'a> {
     pub(super) pipelines: Vec<PipelineReport<'a>>,
 }
 
-/// An account.
 #[derive(Serialize)]
 pub(super) struct AccountReport<'a> {
     pub(super) account: &'a str,
@@ -78,9 +77,9 @@ closed_set! {
         Unknown = "unknown",
         /// The newest response accepted it.
         Accepted = "accepted",
-        /// It responds 401.
+        /// The API responds 401.
         Unauthorized = "unauthorized",
-        /// It responds 403 to the list.
+        /// The API responds 403 to the list.
         NotServiceKey = "not_a_service_key",
     }
 }
@@ -115,10 +114,10 @@ pub(super) struct GroupReport<'a> {
     free_trial_expired: Option<bool>,
 }
 
-/// The account's usage of credits this month.
+/// The account's use of credits this month.
 #[derive(Serialize)]
 pub(super) struct UsageReport<'a> {
-    /// Whether this key may read it; not known before the first response.
+    /// Whether this key may read it; unknown before the first response.
     pub(super) offered: Option<bool>,
     /// Why the newest request failed.
     pub(super) failure: Option<&'static str>,
@@ -130,14 +129,13 @@ pub(super) struct UsageReport<'a> {
     pub(super) premium_credits: Option<Number>,
     pub(super) free_credits: Option<Number>,
     pub(super) plan: Option<&'a str>,
-    /// At the pace of the last day or two, and only if the month does not end first.
+    /// At the pace of the last day or two; only if the month does not end first.
     pub(super) credits_run_out_in_seconds: Option<Number>,
-    /// The limits of plan and flex credits together.
+    /// The limits of the plan and the flex credits together.
     #[serde(skip)]
     pub(super) ceiling: Option<Number>,
 }
 
-/// A pipeline.
 #[derive(Serialize)]
 pub(super) struct PipelineReport<'a> {
     pub(super) account: &'a str,
@@ -228,7 +226,6 @@ impl Serialize for Probes {
     }
 }
 
-/// One of a pipeline's probes.
 #[derive(Serialize)]
 pub(super) struct ProbeReport {
     pub(super) success: Option<bool>,
@@ -241,7 +238,6 @@ pub(super) struct ProbeReport {
     pub(super) stale: bool,
 }
 
-/// One thing that is wrong.
 #[derive(Serialize)]
 pub(super) struct TroubleReport {
     #[serde(serialize_with = "as_text")]
@@ -254,7 +250,6 @@ pub(super) struct TroubleReport {
     pub(super) alert: &'static str,
 }
 
-/// When something began.
 #[derive(Clone, Copy, Serialize)]
 pub(super) struct SinceReport {
     #[serde(rename = "timestamp_seconds")]
@@ -266,7 +261,7 @@ fn as_text<T: std::fmt::Display, S: Serializer>(value: &T, serializer: S) -> Res
     serializer.collect_str(value)
 }
 
-/// An account at one moment.
+/// An account at one moment, with its judge.
 struct Judged<'a> {
     /// In the order of the configuration.
     index: usize,
@@ -276,9 +271,9 @@ struct Judged<'a> {
     now: Moment,
 }
 
-/// A pipeline and what is wrong with it.
+/// A pipeline and its troubles.
 struct JudgedPipeline<'a> {
-    /// Of its account.
+    /// The index of its account.
     account: usize,
     pipeline: &'a Pipeline,
     troubles: Vec<Trouble>,
@@ -330,7 +325,7 @@ impl JudgedPipeline<'_> {
         self.troubles.iter().any(|trouble| trouble.kind.row().severity == Severity::Critical)
     }
 
-    /// The worst first, like beside like; then the well ones, and at the end those that have nothing to do.
+    /// The worst first, grouped by kind; then healthy ones, and last those that have nothing to do.
     fn rank(&self) -> impl Ord + use<> {
         let worst = self.troubles.first().map(|trouble| (trouble.kind.row().severity, trouble.kind));
         let name = self.pipeline.listed().name.as_deref().unwrap_or_default().to_lowercase();

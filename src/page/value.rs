@@ -1,4 +1,4 @@
-//! Numbers and times as the JSON form writes them.
+//! Numbers and times in the JSON form's format.
 
 use std::time::{Duration, SystemTime};
 
@@ -35,13 +35,13 @@ impl Serialize for Time {
     }
 }
 
-/// A number, to three digits after the point; whole numbers have none.
+/// A number with at most three decimals; whole numbers have none.
 #[derive(Clone, Copy)]
 pub(super) struct Number(pub(super) f64);
 
 impl Serialize for Number {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        /// 2^53: a whole number beyond may have been rounded.
+        /// 2^53: larger whole numbers may have been rounded.
         const EXACT: f64 = 9_007_199_254_740_992.0;
         let rounded = (self.0 * 1000.0).round() / 1000.0;
         if rounded.fract() == 0.0 && rounded.abs() <= EXACT {

@@ -561,6 +561,7 @@ fn rule_groups(objects: &[Value], name: &str) -> Value {
 }
 
 #[test]
+#[ignore = "needs Helm"]
 fn service_level_objectives_are_those_of_the_repository_and_have_to_be_asked_for() {
     let objects = objects_of(json!({"prometheusRule": {"enabled": true, "slo": {"enabled": true}}}));
     for (name, source) in [("goldrush-exporter", "goldrush"), ("goldrush-exporter-slo", "goldrush-slo")] {
@@ -572,6 +573,7 @@ fn service_level_objectives_are_those_of_the_repository_and_have_to_be_asked_for
 }
 
 #[test]
+#[ignore = "needs Helm"]
 fn an_alert_that_is_left_out_leaves_the_others_as_they_are() {
     let rules = |name: &str| yaml(&file(&format!("alerts/{name}.rules.yml"))).remove(0)["groups"].clone();
     let names = |groups: &Value| -> Vec<String> {

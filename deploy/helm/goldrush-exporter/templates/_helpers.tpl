@@ -215,7 +215,7 @@ metricRelabelings:
 {{- end }}
 {{- end }}
 
-{{/* Metadata of an object that may be in another namespace and have labels of its own. */}}
+{{/* Metadata of an object that may be in another namespace and have further labels. */}}
 {{- define "goldrush-exporter.metadata" -}}
 {{- $own := index . 1 -}}
 {{- with index . 0 -}}
@@ -243,7 +243,7 @@ annotations:
 {{- dict "groups" $groups | toYaml -}}
 {{- end }}
 
-{{/* What the schema cannot say, or only in words that help nobody. */}}
+{{/* What the schema cannot refuse, or refuses without saying what to do. */}}
 {{- define "goldrush-exporter.validate" -}}
 {{- $names := list -}}
 {{- range .Values.accounts -}}
