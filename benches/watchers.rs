@@ -1,9 +1,11 @@
-//! What a fleet costs those who watch it: samples and bytes of a pipeline, the targets that `/sd` lists, the time of a Prometheus'
-//! scrape with the profile `lean`, and the exporter's memory while several of them and a page are at it.
-//! `cargo bench --bench watchers [-- --pipelines 10000] [-- --only sizes|durations|memory] [-- --scrapes 10] [-- --minutes 30]`
+//! What a fleet costs its scrapers and readers: samples and bytes per pipeline, the targets that `/sd` lists,
+//! Prometheus's scrape duration with the profile `lean`, and the exporter's memory while several of them and a page
+//! poll it.
+//! `cargo bench --bench watchers [-- --pipelines 10000] [-- --only sizes|durations|memory] [-- --scrapes 10] [--
+//! --minutes 30]`
 //!
-//! Memory is that of `--program`, by default of the build for benchmarks. Programs: `--prometheus`, `--vmagent`; `tests/matrix`
-//! leaves a vmagent in `target/matrix/sid/usr/bin`.
+//! Measures the memory of `--program`, by default the benchmark build. Other programs: `--prometheus`, `--vmagent`;
+//! `tests/matrix` leaves a vmagent in `target/matrix/sid/usr/bin`.
 
 mod common;
 
@@ -40,7 +42,7 @@ fn main() {
     }
 }
 
-/// Of healthy pipelines: trouble adds little.
+/// For healthy pipelines: trouble adds little.
 fn sizes(pipelines: usize) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let text = |exposition: &Arc<Exposition>, encoding, part: &Part| -> Vec<u8> {
@@ -49,7 +51,7 @@ fn sizes(pipelines: usize) {
     for (profile, most_samples, most_bytes) in [(Profile::Full, 34.0, None), (Profile::Lean, 18.0, Some(3_000.0))] {
         let whole = |pipelines| text(&healthy(pipelines, profile), Encoding::Identity, &Part::Whole);
         let samples = |text: &[u8]| text.split(|byte| *byte == b'\n').filter(|line| is_sample(line)).count() as f64;
-        // What two fleets differ by is what their pipelines cost.
+        // The difference between two fleets is the cost of their pipelines.
         let (few, many) = (whole(1_000), whole(2_000));
         let each = |few: f64, many: f64| (many - few) / 1_000.0;
         judge(
@@ -88,7 +90,7 @@ fn is_sample(line: &[u8]) -> bool {
     !line.is_empty() && !line.starts_with(b"#")
 }
 
-/// How long a Prometheus takes to scrape a fleet that does not change, with the one profile and with the other.
+/// How long a Prometheus takes to scrape an unchanged fleet, with each profile.
 fn scrape_durations(pipelines: usize, scrapes: u32) {
     let exporters =
         ["full", "lean"].map(|profile| Peer::this(&["--serve", profile, "--pipelines", &pipelines.to_string()]));
@@ -108,21 +110,21 @@ fn scrape_durations(pipelines: usize, scrapes: u32) {
     judge("scrape_duration_seconds, lean against full", "x", 0.5, lean / full);
 }
 
-/// For a Prometheus or a vmagent.
+/// For Prometheus and vmagent.
 fn configuration(discovery: &str) -> String {
     format!(
         "global: {{scrape_interval: 15s, scrape_timeout: 15s}}\nscrape_configs:\n  - job_name: goldrush\n    {discovery}\n"
     )
 }
 
-/// Two Prometheus servers, a vmagent and an open page, while all is polled at the default intervals.
+/// Two Prometheus servers, a vmagent and an open page, while everything is polled at the default intervals.
 fn memory(pipelines: usize, time: Duration) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let api = simulated_api(&runtime, pipelines);
     let program = option("--program", env!("CARGO_BIN_EXE_goldrush-exporter").to_owned());
     let exporter =
         Exporter::start(&program, &api, &[("POLL__REQUESTS_PER_SECOND", "2000"), ("POLL__MAX_IN_FLIGHT", "32")]);
-    // A plain body of that size would stay in memory for a while.
+    // A plain body of this size would stay in memory for a while.
     let shown = || {
         let packed = get(&exporter.address, OPENMETRICS, true, true).0;
         let mut text = String::new();
@@ -135,7 +137,7 @@ fn memory(pipelines: usize, time: Duration) {
     let targets = format!("static_configs: [{{targets: ['{}']}}]", exporter.address);
     let program = option("--prometheus", "prometheus".to_owned());
     let _prometheus = [0; 2].map(|_| Prometheus::start(&program, &configuration(&targets)));
-    // It drops larger targets than 16 MiB.
+    // vmagent drops targets larger than 16 MiB.
     let _vmagent = vmagent(&configuration(&format!("http_sd_configs: [{{url: 'http://{}/sd'}}]", exporter.address)));
     let begin = Instant::now();
     let mut sizes = Vec::new();
@@ -160,7 +162,7 @@ fn memory(pipelines: usize, time: Duration) {
     judge("the last third of that time against the second", "x", 1.03, growth);
 }
 
-/// A vmagent that sends what it scrapes to nobody.
+/// A vmagent without a receiver for its samples.
 fn vmagent(configuration: &str) -> (Peer, tempfile::TempDir) {
     let data = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let file = data.path().join("vmagent.yml");

@@ -117,7 +117,7 @@ impl KeySource {
 }
 
 fn why_unreadable(path: &Path, error: &io::Error) -> String {
-    // Where systemd hands over what LoadCredential= names.
+    // systemd provides the files of LoadCredential= there.
     if path.starts_with("/run/credentials") && error.kind() == io::ErrorKind::NotFound {
         return format!("{error}; it exists only while systemd runs the service");
     }

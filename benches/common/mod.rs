@@ -112,7 +112,7 @@ impl Picture {
         }
     }
 
-    /// Its exposition, with the families of a profile.
+    /// Its exposition with a profile's families.
     pub fn exposition(&self, profile: Profile) -> Arc<Exposition> {
         let exposition = Exposition::new(self.fleet.clone());
         let name = "GOLDRUSH_EXPORTER__METRICS__PROFILE".to_owned();
@@ -217,7 +217,7 @@ impl Drop for Exporter {
     }
 }
 
-/// Of a port that was free a moment ago.
+/// An address with a port that was free a moment ago.
 pub fn free_address() -> String {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
