@@ -34,6 +34,10 @@ dashboards:
 bench NAME *OPTIONS:
     cargo bench --locked --bench {{NAME}} -- {{OPTIONS}}
 
+# All benchmarks with a goal, one after another, with their verdicts: two hours.
+goals:
+    benches/goals
+
 # One fuzz target for so many seconds, such as `just fuzz damage 600`.
 fuzz TARGET SECONDS="60":
     RUSTC_BOOTSTRAP=1 cargo fuzz run {{TARGET}} -- -max_total_time={{SECONDS}}

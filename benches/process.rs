@@ -1,46 +1,38 @@
-//! The process as it is shipped: its size, how soon it answers, and its memory while it is scraped.
-//! `cargo bench --bench process [-- --seconds 60] [-- --pipelines 10000]`
+//! The shipped process: its size, its startup time, and its memory during scrapes.
+//! `cargo bench --bench process [-- --program "$(deploy/release/build)"] [-- --seconds 60] [-- --pipelines 10000]`
 
 mod common;
 
-use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{OPENMETRICS, exponent, get, judge, median, ms, option, resident};
-use goldrush_exporter::simulator::{BASE_PATH, Options, Simulator};
-
-const EXPORTER: &str = env!("CARGO_BIN_EXE_goldrush-exporter");
+use common::{Exporter, OPENMETRICS, exponent, get, judge, median, ms, option, resident, simulated_api};
 
 fn main() {
-    let megabytes = std::fs::metadata(EXPORTER).unwrap().len() as f64 / f64::from(1 << 20);
+    let program = option("--program", env!("CARGO_BIN_EXE_goldrush-exporter").to_owned());
+    let megabytes = std::fs::metadata(&program).unwrap().len() as f64 / f64::from(1 << 20);
     judge("release binary, stripped", "MiB", 8.0, megabytes);
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let times = (0..11).map(|_| {
         let begin = Instant::now();
-        let exporter = Exporter::start("127.0.0.1:9", &[]);
+        let exporter = Exporter::start(&program, "127.0.0.1:9", &[]);
         get(&exporter.address, OPENMETRICS, true, false);
         ms(begin.elapsed())
     });
     judge("start of the process to /metrics answering", "ms", 50.0, median(times.collect()));
-    memory(&runtime, 20, Some(14.0));
+    memory(&program, &runtime, 20, Some(14.0));
     let pipelines = option("--pipelines", 10_000);
     let sizes = [pipelines / 100, pipelines / 10, pipelines, 5 * pipelines];
-    let points = sizes.map(|size| (size as f64, memory(&runtime, size, (size == pipelines).then_some(60.0))));
+    let points = sizes.map(|size| (size as f64, memory(&program, &runtime, size, (size == pipelines).then_some(60.0))));
     judge("growth of memory with pipelines", "exponent", 1.1, exponent(points));
 }
 
-/// Resident memory of an exporter that is scraped with gzip each second while it polls as fast as its budget allows: the most, in MiB.
-fn memory(runtime: &tokio::runtime::Runtime, pipelines: usize, goal: Option<f64>) -> f64 {
-    let simulator = Simulator::new(Options { pipelines, groups: 1, ..Options::default() });
-    let api = runtime.block_on(async {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        tokio::spawn(async move { simulator.serve(listener, std::future::pending()).await });
-        address
-    });
-    // The first sweep at full speed; then everything is asked again and again.
+/// Maximum resident memory, in MiB, of an exporter that is scraped with gzip every second while it polls as fast as its
+/// budget allows.
+fn memory(program: &str, runtime: &tokio::runtime::Runtime, pipelines: usize, goal: Option<f64>) -> f64 {
+    let api = simulated_api(runtime, pipelines);
+    // The first sweep at full speed; then everything is polled repeatedly.
     let exporter = Exporter::start(
+        program,
         &api,
         &[("POLL__REQUESTS_PER_SECOND", "2000"), ("POLL__MAX_IN_FLIGHT", "32"), ("MAX_PIPELINES", "1000000")],
     );
@@ -76,34 +68,4 @@ fn memory(runtime: &tokio::runtime::Runtime, pipelines: usize, goal: Option<f64>
     };
     println!("{lines} pipelines were shown");
     most
-}
-
-struct Exporter {
-    child: Child,
-    address: String,
-}
-
-impl Exporter {
-    fn start(api: &str, settings: &[(&str, &str)]) -> Self {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-        let mut command = Command::new(EXPORTER);
-        command.args(["--web.listen-address", &free]).env_clear();
-        command.env("GOLDRUSH_SERVICE_KEY", "sk_simulated_0000000000000000");
-        command.env("GOLDRUSH_EXPORTER__API__BASE_URL", format!("http://{api}{BASE_PATH}"));
-        for (name, value) in settings {
-            command.env(format!("GOLDRUSH_EXPORTER__{name}"), value);
-        }
-        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        while TcpStream::connect(&free).is_err() {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        Self { child, address: free }
-    }
-}
-
-impl Drop for Exporter {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }

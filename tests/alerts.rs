@@ -5,12 +5,11 @@ mod common;
 #[path = "alerts/generated.rs"]
 mod generated;
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use common::tools::tool;
-use goldrush_exporter::trouble::kinds::{Kind, Rule, Scope};
+use goldrush_exporter::trouble::kinds::{Kind, Rule};
 
 /// Alerts about what is no kind of trouble: the exporter itself, and what only Prometheus remembers.
 const BY_HAND: &[&str] = &[
@@ -42,11 +41,6 @@ fn run(command: &mut Command) -> String {
 
 fn rules() -> String {
     std::fs::read_to_string(folder().join("goldrush.rules.yml")).unwrap()
-}
-
-/// Those that may be left out.
-fn slo_rules() -> String {
-    std::fs::read_to_string(folder().join("goldrush-slo.rules.yml")).unwrap()
 }
 
 #[test]
@@ -154,6 +148,24 @@ fn prometheus_takes_the_example() {
 }
 
 #[test]
+#[ignore = "needs promtool"]
+fn prometheus_takes_the_scrape_configurations_of_the_documentation() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let pages = ["README.md", "docs/http-api.md", "docs/operations.md"];
+    let texts = pages.map(|page| std::fs::read_to_string(root.join(page)).unwrap());
+    let blocks =
+        texts.iter().flat_map(|text| text.split("```yaml\n").skip(1)).map(|rest| rest.split("```").next().unwrap());
+    let blocks: Vec<&str> = blocks.filter(|block| block.contains("scrape_configs:")).collect();
+    assert_eq!(blocks.len(), 3);
+    for block in blocks {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("goldrush.rules.yml"), rules()).unwrap();
+        std::fs::write(folder.path().join("prometheus.yml"), block).unwrap();
+        run(tool("promtool").args(["check", "config"]).arg(folder.path().join("prometheus.yml")));
+    }
+}
+
+#[test]
 #[ignore = "needs amtool"]
 fn alertmanager_takes_the_example_before_its_secrets_exist() {
     // amtool does not look for the files that hold the secrets. That they are read is shown in `alerting.rs`.
@@ -191,39 +203,4 @@ fn pages_go_to_the_pager_and_tickets_do_not() {
         amtool.args(["config", "routes", "test", "--config.file=alertmanager.yml", "--verify.receivers", receivers]);
         run(amtool.args(labels.split(' ')));
     }
-}
-
-/// The README's table of kinds.
-fn kinds() -> String {
-    let mut table =
-        "| kind | about | severity | threshold | meaning | alert |\n| --- | --- | --- | --- | --- | --- |\n".to_owned();
-    for row in Kind::ALL.iter().map(|kind| kind.row()) {
-        let about = match row.scope {
-            Scope::Account => "account",
-            Scope::Pipeline => "pipeline",
-        };
-        let (name, severity, sentence, alert) = (row.name, row.severity, row.sentence, row.alert);
-        let threshold = row.threshold.map(|setting| format!("`{}`", setting.name())).unwrap_or_default();
-        table.push_str(&format!("| `{name}` | {about} | {severity} | {threshold} | {sentence} | `{alert}` |\n"));
-    }
-    table
-}
-
-#[test]
-fn the_readme_has_the_table_of_kinds() {
-    let table = kinds();
-    assert!(include_str!("../README.md").contains(&table), "put this into README.md:\n{table}");
-}
-
-#[test]
-fn the_readme_says_what_to_do_first_for_every_page() {
-    let rules = rules() + &slo_rules();
-    let alerts = rules.split("- alert: ").skip(1);
-    let pages = alerts.filter(|alert| alert.contains("severity: critical")).map(|alert| alert.lines().next().unwrap());
-    let pages: BTreeSet<&str> = pages.collect();
-    let readme = include_str!("../README.md");
-    let rows = readme.split("| page | first |").nth(1).unwrap().split("\n\n").next().unwrap().lines();
-    let first_cells = rows.filter_map(|row| row.strip_prefix("| ")?.split(" | ").next());
-    let named = first_cells.flat_map(|cell| cell.split('`')).filter(|word| word.starts_with("GoldRush"));
-    assert_eq!(named.collect::<BTreeSet<&str>>(), pages);
 }

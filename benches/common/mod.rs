@@ -12,24 +12,25 @@ use std::time::{Duration, Instant};
 
 use goldrush_exporter::account::{Account, Next, Sent, Settings};
 use goldrush_exporter::api::{Error, PipelineId, ProbeResponse, Request, Response};
-use goldrush_exporter::config::Config;
-use goldrush_exporter::exposition::Exposition;
+use goldrush_exporter::config::{Config, Profile};
+use goldrush_exporter::exposition::{Exposition, Selection};
 use goldrush_exporter::fleet::{AccountHandle, Fleet};
 use goldrush_exporter::http::{Access, Server};
 use goldrush_exporter::moment::Moment;
 use goldrush_exporter::routes::{self, App};
+use goldrush_exporter::simulator::{BASE_PATH, Options, Simulator};
 use tokio::runtime::Runtime;
 
 pub fn read<T: serde::de::DeserializeOwned>(value: serde_json::Value) -> T {
     serde_json::from_value(value).unwrap()
 }
 
-/// A picture as a real fleet would give it: everything known of every pipeline.
+/// The state of a real fleet: complete readings of every pipeline.
 pub struct Picture {
     pub fleet: Fleet,
     pub account: AccountHandle,
     pub ids: Vec<PipelineId>,
-    /// Of this many pipelines, one has failed, another's destination is down, and a third's is not checked.
+    /// In this many pipelines, one has failed, another has a destination that is down, and a third one's check fails.
     trouble_in: usize,
 }
 
@@ -44,7 +45,7 @@ pub fn mix(state: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// As the API writes it.
+/// In the API's notation.
 fn checked_at(seconds_ago: u64) -> String {
     let checked = std::time::SystemTime::now() - Duration::from_secs(seconds_ago);
     jiff::Timestamp::try_from(checked).unwrap().round(jiff::Unit::Second).unwrap().to_string()
@@ -55,7 +56,7 @@ impl Picture {
         Self::with_trouble(pipelines, 100)
     }
 
-    /// With `trouble_in` as large as `pipelines`, or larger, all are healthy.
+    /// If `trouble_in` is at least `pipelines`, all are healthy.
     pub fn with_trouble(pipelines: usize, trouble_in: usize) -> Self {
         let now = Moment::now();
         let config =
@@ -94,7 +95,7 @@ impl Picture {
         picture
     }
 
-    /// As if every probe of every pipeline had been answered once more.
+    /// Adds a response to every probe of every pipeline.
     pub fn poll_all(&self, round: u64) {
         for number in 0..self.ids.len() {
             for endpoint in 0..3 {
@@ -103,7 +104,7 @@ impl Picture {
         }
     }
 
-    /// As if every probe were answered once more each `interval`, for ever.
+    /// Adds a response to every probe at each `interval`, forever.
     pub fn poll_all_every(&self, interval: Duration) {
         for round in 1_000_000.. {
             std::thread::sleep(interval);
@@ -111,10 +112,23 @@ impl Picture {
         }
     }
 
-    /// Serves it as the exporter does, and prints where.
+    /// Its exposition, with the families of a profile.
+    pub fn exposition(&self, profile: Profile) -> Arc<Exposition> {
+        let exposition = Exposition::new(self.fleet.clone());
+        let name = "GOLDRUSH_EXPORTER__METRICS__PROFILE".to_owned();
+        let config = Config::load(None, &[(name, profile.to_string())]).unwrap();
+        exposition.select(Selection::of(&config.metrics).unwrap());
+        Arc::new(exposition)
+    }
+
+    /// Serves it like the exporter, and prints the address.
     pub fn serve(&self) -> Runtime {
+        self.serve_profile(Profile::Full)
+    }
+
+    pub fn serve_profile(&self, profile: Profile) -> Runtime {
         let app = App {
-            exposition: Arc::new(Exposition::new(self.fleet.clone())),
+            exposition: self.exposition(profile),
             fleet: self.fleet.clone(),
             telemetry_path: "/metrics".to_owned(),
             target_size: usize::MAX,
@@ -132,7 +146,7 @@ impl Picture {
         runtime
     }
 
-    /// As if one probe (0 status, 1 metrics, 2 destination health) had been answered.
+    /// Adds a response to one probe (0 status, 1 metrics, 2 destination health).
     pub fn poll(&self, number: usize, endpoint: u8, round: u64) {
         let id = &self.ids[number];
         let noise = mix(number as u64 * 1_000_003 + round);
@@ -160,14 +174,62 @@ impl Picture {
     }
 }
 
-/// CPU time of a process so far, all threads that live, user and system.
+/// A simulated API.
+pub fn simulated_api(runtime: &Runtime, pipelines: usize) -> String {
+    let simulator = Simulator::new(Options { pipelines, groups: 1, ..Options::default() });
+    runtime.block_on(async {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        tokio::spawn(async move { simulator.serve(listener, std::future::pending()).await });
+        address
+    })
+}
+
+/// An exporter as a process.
+pub struct Exporter {
+    pub child: Child,
+    pub address: String,
+}
+
+impl Exporter {
+    /// Starts a program that polls this API.
+    pub fn start(program: &str, api: &str, settings: &[(&str, &str)]) -> Self {
+        let address = free_address();
+        let mut command = Command::new(program);
+        command.args(["--web.listen-address", &address]).env_clear();
+        command.env("GOLDRUSH_SERVICE_KEY", "sk_simulated_0000000000000000");
+        command.env("GOLDRUSH_EXPORTER__API__BASE_URL", format!("http://{api}{BASE_PATH}"));
+        for (name, value) in settings {
+            command.env(format!("GOLDRUSH_EXPORTER__{name}"), value);
+        }
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        while TcpStream::connect(&address).is_err() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Self { child, address }
+    }
+}
+
+impl Drop for Exporter {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Of a port that was free a moment ago.
+pub fn free_address() -> String {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+}
+
+/// User and system CPU time of a process, of all threads that still exist.
 pub fn cpu_of(process: &str) -> Duration {
     let tasks = std::fs::read_dir(format!("/proc/{process}/task")).unwrap().flatten();
     let stats = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("schedstat")).ok());
     Duration::from_nanos(stats.filter_map(|text| text.split(' ').next()?.parse::<u64>().ok()).sum())
 }
 
-/// What that takes of this process's CPU time, in milliseconds.
+/// The CPU time of this process that `f` uses, in milliseconds.
 pub fn cpu_ms<T>(f: impl FnOnce() -> T) -> (T, f64) {
     let before = cpu_of("self");
     let value = f();
@@ -189,20 +251,20 @@ pub fn timed<T>(f: impl FnOnce() -> T) -> (T, f64) {
     (value, ms(begin.elapsed()))
 }
 
-/// Prints one line of a result: what was to be reached, what was measured.
+/// Prints one result line: the goal and the measured value.
 pub fn judge(what: &str, unit: &str, goal: f64, measured: f64) {
     let verdict = if measured <= goal { "ok" } else { "missed" };
     println!("{what:<72} goal <= {goal:<8.4} measured {measured:<9.4} {unit:<10} {verdict}");
 }
 
-/// A program that is started for a benchmark, and killed at its end.
+/// A program that is started for a benchmark, and killed when dropped.
 pub struct Peer {
     pub child: Child,
     pub address: String,
 }
 
 impl Peer {
-    /// Starts a program that prints the address it listens on as its first line.
+    /// Starts a program that prints its listening address as the first line.
     pub fn start(command: &mut Command) -> Self {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap_or_else(|error| {
             panic!("{command:?} cannot be started ({error}): benches/README.md says what is needed")
@@ -211,12 +273,12 @@ impl Peer {
         Self { child, address }
     }
 
-    /// This program again, in another role.
+    /// Starts this program again, in another role.
     pub fn this(arguments: &[&str]) -> Self {
         Self::start(Command::new(std::env::current_exe().unwrap()).args(arguments))
     }
 
-    /// Tells it something and waits for its answer.
+    /// Sends it an order and waits for its reply.
     pub fn tell(&mut self, order: &str) -> String {
         writeln!(self.child.stdin.as_mut().unwrap(), "{order}").unwrap();
         line(&mut self.child)
@@ -226,7 +288,7 @@ impl Peer {
         cpu_of(&self.child.id().to_string())
     }
 
-    /// Resident memory in MiB.
+    /// In MiB.
     pub fn resident(&self) -> f64 {
         resident(&self.child.id().to_string())
     }
@@ -239,21 +301,21 @@ impl Drop for Peer {
     }
 }
 
-/// Resident memory of a process in MiB.
+/// In MiB.
 pub fn resident(process: &str) -> f64 {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() / 1024.0
 }
 
-/// One line of what it prints, byte by byte so that nothing is lost in a buffer.
+/// One line of its output, read byte by byte so that nothing is lost in a buffer.
 fn line(child: &mut Child) -> String {
     let stdout = child.stdout.as_mut().unwrap();
     let bytes = std::io::Read::bytes(stdout).map_while(Result::ok).take_while(|byte| *byte != b'\n');
     String::from_utf8(bytes.collect()).unwrap()
 }
 
-/// A folder for what a benchmark writes.
+/// A directory for a benchmark's files.
 pub fn folder(name: &str) -> std::path::PathBuf {
     let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     std::fs::create_dir_all(&folder).unwrap();
@@ -263,7 +325,7 @@ pub fn folder(name: &str) -> std::path::PathBuf {
 pub const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0";
 pub const CLASSIC: &str = "text/plain; version=0.0.4";
 
-/// One scrape on a connection of its own. Answers the body, if it is wanted, and its length.
+/// One scrape on a new connection. Returns the body, if `keep`, and its length.
 pub fn get(address: &str, accept: &str, gzip: bool, keep: bool) -> (Vec<u8>, usize) {
     let mut stream = TcpStream::connect(address).unwrap();
     let encoding = if gzip { "Accept-Encoding: gzip\r\n" } else { "" };
@@ -294,7 +356,7 @@ pub fn get(address: &str, accept: &str, gzip: bool, keep: bool) -> (Vec<u8>, usi
     (body, length)
 }
 
-/// The body of what answers a GET.
+/// The body of the response to a GET.
 pub fn http(address: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     write!(stream, "GET {path} HTTP/1.0\r\nHost: x\r\n\r\n").unwrap();
@@ -303,7 +365,7 @@ pub fn http(address: &str, path: &str) -> String {
     answer.split_once("\r\n\r\n").unwrap().1.to_owned()
 }
 
-/// nginx that serves these bytes, in the same two encodings.
+/// nginx serving these bytes, in the same two encodings.
 pub fn nginx(folder: &Path, plain: &[u8], packed: &[u8]) -> Peer {
     std::fs::write(folder.join("metrics"), plain).unwrap();
     std::fs::write(folder.join("metrics.gz"), packed).unwrap();
@@ -327,7 +389,7 @@ pub fn nginx(folder: &Path, plain: &[u8], packed: &[u8]) -> Peer {
     peer
 }
 
-/// client_golang that serves the same series. `benches/setup` builds it.
+/// client_golang serving the same series. `benches/setup` builds it.
 pub fn client_golang(folder: &Path, classic: &[u8]) -> Peer {
     let file = folder.join("classic.txt");
     std::fs::write(&file, classic).unwrap();
@@ -335,7 +397,7 @@ pub fn client_golang(folder: &Path, classic: &[u8]) -> Peer {
     Peer::start(Command::new(program).args(["127.0.0.1:0", file.to_str().unwrap()]))
 }
 
-/// A Prometheus with that configuration, whose data goes with it.
+/// A Prometheus with this configuration; its data is deleted when dropped.
 pub struct Prometheus {
     peer: Peer,
     _data: tempfile::TempDir,
@@ -346,7 +408,7 @@ impl Prometheus {
         let data = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let folder = data.path().display();
         std::fs::write(data.path().join("prometheus.yml"), configuration).unwrap();
-        let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let address = free_address();
         let mut command = Command::new(program);
         command.arg(format!("--config.file={folder}/prometheus.yml"));
         command.arg(format!("--storage.tsdb.path={folder}/data"));
@@ -363,7 +425,7 @@ impl Prometheus {
         &self.peer.address
     }
 
-    /// The one value of a query.
+    /// The single value of a query.
     pub fn value(&self, query: &str) -> f64 {
         let encoded: String = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
         let answer = http(&self.peer.address, &format!("/api/v1/query?query={encoded}"));
@@ -373,13 +435,13 @@ impl Prometheus {
     }
 }
 
-/// The number after `--name`, or what it is otherwise.
+/// The number after `--name`, or the default.
 pub fn option<T: std::str::FromStr>(name: &str, otherwise: T) -> T {
     let mut arguments = std::env::args().skip_while(|argument| argument != name).skip(1);
     arguments.next().and_then(|value| value.parse().ok()).unwrap_or(otherwise)
 }
 
-/// The exponent by which `y` grows with `x`: the slope of the best line through the logarithms.
+/// The exponent of `y`'s growth with `x`: the slope of the regression line through the logarithms.
 pub fn exponent(points: impl IntoIterator<Item = (f64, f64)>) -> f64 {
     let points: Vec<(f64, f64)> = points.into_iter().map(|(x, y)| (x.ln(), y.ln())).collect();
     let count = points.len() as f64;

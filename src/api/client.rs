@@ -1,4 +1,4 @@
-//! The HTTP client: GET is the only verb that exists here, one host the only one it talks to.
+//! The HTTP client. It sends only GET requests, and only to one host.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,27 +8,25 @@ use reqwest::Url;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 
 use super::connections::{ClientError, Connections};
-use super::envelope;
 use super::error::{Error, Waiting};
 use super::head::Head;
-use super::lenient::Record;
 use super::list::ListPage;
 use super::lookup::LookUp;
 use super::operation::Probe;
-use super::read;
-use super::request::{ProbeResponse, Request, Response};
+use super::read::{self, Received};
+use super::request::{Request, Response};
 use super::settings::Settings;
 use super::transport;
 use super::usage::Usage;
 use crate::service_key::ServiceKey;
 
-/// The greatest size is not documented: the server may clamp it.
+/// The API's maximum is not documented: the server may clamp this.
 pub(super) const PAGE_SIZE: u32 = 100;
-/// What is read of the body of a refusal: enough for an envelope.
+/// How much of an error response's body is read: enough for an envelope.
 const LARGEST_REFUSAL: u64 = 64 * 1024;
 const LONGEST_REFUSAL: Duration = Duration::from_millis(500);
 
-/// Sends the requests. Cheap to clone: clones share their connections.
+/// Cheap to clone: clones share their connections.
 #[derive(Debug, Clone)]
 pub struct Client(Arc<Inner>);
 
@@ -36,15 +34,15 @@ pub struct Client(Arc<Inner>);
 struct Inner {
     settings: Settings,
     connections: Connections,
-    /// The API refused [`PAGE_SIZE`]: pages are of the size that it chooses.
+    /// The API refused [`PAGE_SIZE`], so requests omit `page_size` and the API chooses it.
     page_size_refused: AtomicBool,
 }
 
 impl Client {
-    /// Sets up the connections' pool; nothing is sent yet.
+    /// Sets up the connection pool; sends nothing yet.
     ///
     /// # Errors
-    /// [`ClientError`] if TLS cannot be set up, for want of any trusted certificate for example.
+    /// [`ClientError`] if TLS cannot be set up, for example because there is no trusted certificate.
     pub fn new(settings: Settings) -> Result<Self, ClientError> {
         Self::with(settings, LookUp::default())
     }
@@ -59,83 +57,75 @@ impl Client {
         &self.0.settings
     }
 
-    /// Starts afresh: with new connections, and with the trusted certificates and name servers of this moment. Requests
-    /// in flight are not disturbed.
+    /// Replaces all connections, and reads the trusted certificates and name servers again. Requests in flight are not
+    /// disturbed.
     ///
     /// # Errors
-    /// [`ClientError`] as from [`new`](Self::new); everything then stays as it was.
+    /// [`ClientError`] as from [`new`](Self::new); the old connections then stay in use.
     pub fn renew(&self) -> Result<(), ClientError> {
         self.0.connections.renew()?;
         self.0.page_size_refused.store(false, Ordering::Relaxed);
         Ok(())
     }
 
-    /// Sends a request and waits for its response, at most for `api.timeout`. One request is sent, never another one in
-    /// its place: the budget of requests is the caller's.
+    /// Sends one request and waits for its response, at most for `api.timeout`. It never retries: the caller owns the
+    /// request budget.
     pub async fn send(&self, key: &ServiceKey, request: Request) -> Response {
-        match request {
-            Request::Page(number) => Response::Page(number, self.list_page(key, number).await),
-            Request::Probe(id, probe) => {
-                let url = |path| self.0.settings.base_url.of_pipeline(&id, path);
-                let response = match probe {
-                    Probe::Status => ProbeResponse::Status(self.probe(key, url("status")).await),
-                    Probe::Metrics => ProbeResponse::Metrics(self.probe(key, url("metrics")).await),
-                    Probe::DestinationHealth => {
-                        ProbeResponse::DestinationHealth(self.probe(key, url("destination-health")).await)
-                    }
-                };
-                Response::Probe(id, response)
+        let page_size = (!self.0.page_size_refused.load(Ordering::Relaxed)).then_some(PAGE_SIZE);
+        let url = self.url(&request, page_size);
+        let (generation, http) = self.0.connections.current().await;
+        let received = match url {
+            Ok(url) => self.exchange(&http, key, url).await,
+            Err(error) => Err(error),
+        };
+        let response = read::response(request, received);
+        self.0.connections.note(generation, response.error());
+        match response {
+            Response::Page(number, Err(error)) if error.may_be_about_a_parameter() => {
+                // The request named no size, so the size was not the reason: the next list names one again.
+                self.0.page_size_refused.store(page_size.is_some(), Ordering::Relaxed);
+                let error = if page_size.is_some() { Error::PageSizeRefused(Box::new(error)) } else { error };
+                Response::Page(number, Err(error))
             }
-            Request::Usage => Response::Usage(self.usage(key).await),
+            response => response,
         }
     }
 
-    /// One page of the list; pages count from 1.
+    /// Requests a page of the list; pages count from 1.
     ///
     /// # Errors
     /// Any [`Error`].
     pub async fn list_page(&self, key: &ServiceKey, page_number: u32) -> Result<ListPage, Error> {
-        let page_size = (!self.0.page_size_refused.load(Ordering::Relaxed)).then_some(PAGE_SIZE);
-        let page = self.get(key, self.0.settings.base_url.list(page_number, page_size)).await;
-        let page = page.map_err(|error| {
-            if !error.may_be_about_a_parameter() {
-                return error;
-            }
-            // Without a size, it was not the size: the next list names one again.
-            self.0.page_size_refused.store(page_size.is_some(), Ordering::Relaxed);
-            if page_size.is_some() { Error::PageSizeRefused(Box::new(error)) } else { error }
-        });
-        read::page(page?)
+        match self.send(key, Request::Page(page_number)).await {
+            Response::Page(_, page) => page,
+            Response::Probe(..) | Response::Usage(_) => unreachable!("a response carries what was asked"),
+        }
     }
 
-    async fn probe<T: Record>(&self, key: &ServiceKey, url: Url) -> Result<T, Error> {
-        Ok(read::reading(self.get(key, url).await?))
-    }
-
-    /// What the account has used this month.
+    /// Requests what the account has used this month.
     ///
     /// # Errors
-    /// Any [`Error`]; [`Error::Decode`] also where the address of the API tells nothing about that of the usage, which the
-    /// configuration refuses.
+    /// Any [`Error`].
     pub async fn usage(&self, key: &ServiceKey) -> Result<Usage, Error> {
-        let url = self.0.settings.base_url.usage();
-        let url = url.ok_or_else(|| Error::Decode("api.base_url does not end in /pipeline-api/".to_owned()))?;
-        Usage::documented(self.get(key, url).await?)
+        match self.send(key, Request::Usage).await {
+            Response::Usage(usage) => usage,
+            Response::Page(..) | Response::Probe(..) => unreachable!("a response carries what was asked"),
+        }
     }
 
-    async fn get<T: Record>(&self, key: &ServiceKey, url: Url) -> Result<Option<T>, Error> {
-        let (generation, http) = self.0.connections.current().await;
-        let result = self.exchange(&http, key, url).await;
-        self.0.connections.note(generation, result.as_ref().err());
-        result
+    fn url(&self, request: &Request, page_size: Option<u32>) -> Result<Url, Error> {
+        let base = &self.0.settings.base_url;
+        match request {
+            Request::Page(number) => Ok(base.list(*number, page_size)),
+            Request::Probe(id, probe) => Ok(base.of_pipeline(id, probe_path(*probe))),
+            // The configuration rejects such an address if usage is polled.
+            Request::Usage => {
+                base.usage().ok_or_else(|| Error::Decode("api.base_url does not end in /pipeline-api/".to_owned()))
+            }
+        }
     }
 
-    async fn exchange<T: Record>(
-        &self,
-        http: &reqwest::Client,
-        key: &ServiceKey,
-        url: Url,
-    ) -> Result<Option<T>, Error> {
+    async fn exchange(&self, http: &reqwest::Client, key: &ServiceKey, url: Url) -> Result<Received, Error> {
         let mut authorization = HeaderValue::try_from(format!("Bearer {}", key.reveal()))
             .map_err(|_| Error::Decode("the ServiceKey does not fit into a header".to_owned()))?;
         authorization.set_sensitive(true);
@@ -144,17 +134,17 @@ impl Client {
         let head = Head::of(response.status().as_u16(), response.headers());
         if head.status == 200 {
             let body = self.body(response, self.0.settings.max_response_bytes).await?;
-            return envelope::open(&head, &body);
+            return Ok(Received { head, body });
         }
-        // Reading the little that follows lets the connection be used again; more is not worth waiting for.
+        // Reading a short body lets the connection be reused; waiting for a longer one is not worth it.
         let body = tokio::time::timeout(LONGEST_REFUSAL, self.body(response, LARGEST_REFUSAL)).await;
         match body {
-            Ok(Ok(body)) => envelope::open(&head, &body),
+            Ok(Ok(body)) => Ok(Received { head, body }),
             Ok(Err(_)) | Err(_) => Err(head.unread()),
         }
     }
 
-    /// The whole body, unpacked; the limit holds whatever the headers promise.
+    /// Reads the whole body, decompressed. The limit applies whatever the headers promise.
     async fn body(&self, mut response: reqwest::Response, limit: u64) -> Result<Vec<u8>, Error> {
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| self.failure(&error, Waiting::Body))? {
@@ -168,6 +158,14 @@ impl Client {
 
     fn failure(&self, error: &reqwest::Error, waiting: Waiting) -> Error {
         transport::sort(error, waiting, self.0.settings.timeout)
+    }
+}
+
+fn probe_path(probe: Probe) -> &'static str {
+    match probe {
+        Probe::Status => "status",
+        Probe::Metrics => "metrics",
+        Probe::DestinationHealth => "destination-health",
     }
 }
 

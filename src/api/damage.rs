@@ -1,54 +1,43 @@
-//! The promise of lenient reading, for fuzzers and property tests: whatever becomes of one value of a valid response that is
-//! not an id or the envelope, every other reading is as before.
+//! The promise of lenient reading, for fuzzers and property tests: damage to one value of a valid response, other than
+//! an id or the envelope, changes no other reading.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 
 use super::fuzzing::open;
 use super::{DestinationHealth, ListPage, Operation, PipelineMetrics, Status, UnknownField, Usage};
 
-/// How many values of one response are damaged, one after another: reading the response undamaged is half of the work.
-const DAMAGES: usize = 8;
-
-/// Chooses a valid response, one of its values, and what becomes of it, all by these bytes, and again with what is left of
-/// them. Panics if that is noticed anywhere else.
+/// Uses these bytes to choose a valid response, one of its values, and the damage to it. Panics if the damage changes
+/// anything else.
 pub(crate) fn damage(data: &[u8]) {
     let mut choices = Choices(data);
     let operation = choices.of(Operation::ALL);
     let response = response(operation, &mut choices);
-    let mut paths = Vec::new();
-    response.paths("", &mut paths);
-    let mut clean = Vec::new();
-    response.write("", None, &mut clean);
-    let undamaged = || String::from_utf8_lossy(&clean);
-    let (before, unknown) = read(operation, &clean).unwrap_or_else(|error| panic!("{error} of {}", undamaged()));
+    let clean = Body::of(&response, None);
+    let undamaged = || String::from_utf8_lossy(&clean.json);
+    let (before, unknown) = read(operation, &clean.json).unwrap_or_else(|error| panic!("{error} of {}", undamaged()));
     assert_eq!(unknown, [], "{}", undamaged());
-    for damages in 0..DAMAGES {
-        if damages > 0 && choices.0.is_empty() {
-            return;
-        }
-        let target = &paths[choices.below(paths.len())];
-        let mut damaged = Vec::new();
-        response.write("", Some((target, &damaged_value(&mut choices))), &mut damaged);
-        is_as_before(operation, &before, target, &damaged);
-    }
+    let target = choices.below(clean.values);
+    let damaged = Body::of(&response, Some((target, &damaged_value(&mut choices))));
+    is_as_before(operation, &before, &damaged.target, &damaged.json);
 }
 
-/// Whether the damage at `target` changes no other reading, and counts as nothing else.
-fn is_as_before(operation: Operation, before: &Readings, target: &str, damaged: &[u8]) {
+/// Checks that the damage at `target` changes no other reading and counts as no other field.
+fn is_as_before(operation: Operation, before: &[Reading], target: &str, damaged: &[u8]) {
     let shown = || format!("{target} in {}", String::from_utf8_lossy(&damaged[..damaged.len().min(2000)]));
     let (after, unknown) = read(operation, damaged).unwrap_or_else(|error| panic!("{error} of {}", shown()));
     assert_eq!(before.len(), after.len(), "{}", shown());
-    for ((name, reading), (name_after, reading_after)) in before.iter().zip(&after) {
-        assert_eq!(name, name_after, "{}", shown());
+    for (reading, reading_after) in before.iter().zip(&after) {
+        let name = &reading.path;
+        assert_eq!(*name, reading_after.path, "{}", shown());
         assert!(reading.value == reading_after.value || reading.depends_on(target), "{name} of {}", shown());
     }
     for field in unknown {
-        let concerned = before.values().any(|reading| reading.field == field && reading.depends_on(target));
+        let concerned = before.iter().any(|reading| reading.field == field && reading.depends_on(target));
         assert!(concerned, "{field} of {}", shown());
     }
 }
 
-/// Bytes as choices; without any left, always the first one.
+/// Bytes as choices; when none are left, always the first option.
 struct Choices<'a>(&'a [u8]);
 
 impl<'a> Choices<'a> {
@@ -73,66 +62,65 @@ impl<'a> Choices<'a> {
     }
 }
 
-/// JSON whose values can be replaced by bytes.
+/// JSON whose values can be replaced with bytes.
 enum Node {
     Value(&'static str),
     Object(Vec<(&'static str, Node)>),
     List(Vec<Node>),
 }
 
-impl Node {
-    /// The paths of everything that may be damaged: not ids, not the envelope, and not what holds them.
-    fn paths(&self, path: &str, paths: &mut Vec<String>) {
+/// A response as JSON, with at most one value replaced.
+#[derive(Default)]
+struct Body {
+    json: Vec<u8>,
+    /// How many values may be damaged: not ids, not the envelope, and not their containers.
+    values: usize,
+    /// The path of the damaged value.
+    target: String,
+}
+
+impl Body {
+    /// `damage` is the index of the value, and the bytes that replace it.
+    fn of(response: &Node, damage: Option<(usize, &[u8])>) -> Self {
+        let mut body = Self::default();
+        body.write(response, &mut String::new(), damage);
+        body
+    }
+
+    fn write(&mut self, node: &Node, path: &mut String, damage: Option<(usize, &[u8])>) {
         let is_item = path.starts_with("data.items[") && path.ends_with(']');
-        if !matches!(path, "" | "data" | "error" | "data.items" | "data.aggregate")
-            && !path.ends_with("].id")
-            && !is_item
-        {
-            paths.push(path.to_owned());
-        }
-        self.each_child(path, |child, path| child.paths(path, paths));
-    }
-
-    fn each_child(&self, path: &str, mut visit: impl FnMut(&Node, &str)) {
-        match self {
-            Self::Value(_) => {}
-            Self::Object(fields) => {
-                let dot = if path.is_empty() { "" } else { "." };
-                fields.iter().for_each(|(name, child)| visit(child, &format!("{path}{dot}{name}")));
-            }
-            Self::List(items) => {
-                items.iter().enumerate().for_each(|(index, child)| visit(child, &format!("{path}[{index}]")));
+        let is_envelope = matches!(path.as_str(), "" | "data" | "error" | "data.items" | "data.aggregate");
+        if !is_envelope && !is_item && !path.ends_with("].id") {
+            self.values += 1;
+            if let Some((_, bytes)) = damage.filter(|(target, _)| *target == self.values - 1) {
+                self.target.clone_from(path);
+                return self.json.extend(bytes);
             }
         }
-    }
-
-    fn write(&self, path: &str, damage: Option<(&str, &[u8])>, body: &mut Vec<u8>) {
-        if let Some((_, bytes)) = damage.filter(|(target, _)| *target == path) {
-            return body.extend(bytes);
-        }
-        match self {
-            Self::Value(json) => body.extend(json.bytes()),
-            Self::Object(fields) => {
-                body.push(b'{');
-                let mut names = fields.iter().map(|(name, _)| name);
-                self.each_child(path, |child, path| {
-                    if !body.ends_with(b"{") {
-                        body.push(b',');
-                    }
-                    body.extend(names.next().map(|name| format!("\"{name}\":")).unwrap_or_default().bytes());
-                    child.write(path, damage, body);
-                });
-                body.push(b'}');
+        let end = path.len();
+        match node {
+            Node::Value(json) => self.json.extend(json.bytes()),
+            Node::Object(fields) => {
+                self.json.push(b'{');
+                for (index, (name, child)) in fields.iter().enumerate() {
+                    path.push_str(if end == 0 { "" } else { "." });
+                    path.push_str(name);
+                    let comma = if index == 0 { "" } else { "," };
+                    self.json.extend([comma, "\"", name, "\":"].concat().bytes());
+                    self.write(child, path, damage);
+                    path.truncate(end);
+                }
+                self.json.push(b'}');
             }
-            Self::List(_) => {
-                body.push(b'[');
-                self.each_child(path, |child, path| {
-                    if !body.ends_with(b"[") {
-                        body.push(b',');
-                    }
-                    child.write(path, damage, body);
-                });
-                body.push(b']');
+            Node::List(items) => {
+                self.json.push(b'[');
+                for (index, child) in items.iter().enumerate() {
+                    path.push_str(&format!("[{index}]"));
+                    self.json.extend((index > 0).then_some(b','));
+                    self.write(child, path, damage);
+                    path.truncate(end);
+                }
+                self.json.push(b']');
             }
         }
     }
@@ -204,7 +192,7 @@ fn usage(choices: &mut Choices<'_>) -> Node {
     );
     let Node::Object(mut sums) = sums else { unreachable!() };
     sums.push(("flex_credits", object(choices, &[("limit", SUMS), ("used", SUMS)])));
-    // With none of its fields, it would be no usage.
+    // Without any of its fields, it would not be a usage response.
     sums.push(("max_credits", Node::Value("300000")));
     let by_api_key = Node::List(vec![object(choices, &[("apikey", TEXTS), ("credits", SUMS)])]);
     let by_day = Node::List(vec![object(choices, &[("date", TEXTS), ("premium_credits", SUMS)])]);
@@ -265,7 +253,7 @@ fn object(choices: &mut Choices<'_>, fields: &[(&'static str, &[&'static str])])
     let mut chosen = Vec::new();
     for (name, values) in fields {
         let choice = usize::from(choices.byte());
-        // Half of them: a response is not worth more time than what is tried with it.
+        // Keeps half of them, so that building a response costs less than testing it.
         if choice % 2 == 1 {
             chosen.push((*name, Node::Value(values[choice / 2 % values.len()])));
         }
@@ -273,7 +261,7 @@ fn object(choices: &mut Choices<'_>, fields: &[(&'static str, &[&'static str])])
     Node::Object(chosen)
 }
 
-/// What a value can turn into: any JSON, and what some writers take for JSON.
+/// What a value can turn into: any JSON, and what some writers mistake for JSON.
 fn damaged_value(choices: &mut Choices<'_>) -> Vec<u8> {
     const LITERALS: &[&str] = &[
         "null",
@@ -302,9 +290,9 @@ fn damaged_value(choices: &mut Choices<'_>) -> Vec<u8> {
     let quoted = |inside: Vec<u8>| [b"\"", &*inside, b"\""].concat();
     match choices.byte() % 7 {
         0 => choices.of(LITERALS).into(),
-        // Bytes as they are: control characters, and what is not UTF-8.
+        // Raw bytes: control characters and invalid UTF-8.
         1 => quoted(choices.bytes(60).iter().copied().filter(|byte| !matches!(byte, b'"' | b'\\')).collect()),
-        // Any code units: lone surrogates.
+        // Any code units, lone surrogates included.
         2 => quoted(
             choices
                 .bytes(40)
@@ -315,7 +303,7 @@ fn damaged_value(choices: &mut Choices<'_>) -> Vec<u8> {
         // Escapes that do not exist.
         3 => quoted(choices.bytes(20).iter().filter(|byte| **byte != b'"').flat_map(|byte| [b'\\', *byte]).collect()),
         4 => {
-            // Beyond what the reader of JSON takes.
+            // Deeper than the JSON parser accepts.
             let depth = choices.below(300);
             [vec![b'['; depth], b"7".to_vec(), vec![b']'; depth]].concat()
         }
@@ -327,32 +315,29 @@ fn damaged_value(choices: &mut Choices<'_>) -> Vec<u8> {
     }
 }
 
-/// One thing that was read.
 struct Reading {
-    /// The paths of the values that it is made of.
-    sources: Vec<String>,
+    /// The path of its source value, or of the object whose `parts` are its sources.
+    path: Cow<'static, str>,
+    parts: &'static [&'static str],
     field: UnknownField,
     value: String,
 }
 
 impl Reading {
-    /// Whether the value at this path, or one that it holds, is a source.
-    fn depends_on(&self, path: &str) -> bool {
-        let below =
-            |source: &String| source.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
-        self.sources.iter().any(below)
+    /// Whether the value at `target`, or one inside it, is a source of this reading.
+    fn depends_on(&self, target: &str) -> bool {
+        let is_source = |rest: &str| if self.parts.is_empty() { rest.is_empty() } else { self.parts.contains(&rest) };
+        let is_inside = |rest: &str| rest.is_empty() || rest.starts_with('.');
+        self.path.strip_prefix(target).is_some_and(is_inside) || target.strip_prefix(&*self.path).is_some_and(is_source)
     }
 }
 
-type Readings = BTreeMap<String, Reading>;
-
-fn read(operation: Operation, body: &[u8]) -> Result<(Readings, Vec<UnknownField>), super::Error> {
+fn read(operation: Operation, body: &[u8]) -> Result<(Vec<Reading>, Vec<UnknownField>), super::Error> {
     use UnknownField as F;
-    let mut readings = Readings::new();
+    let mut readings = Vec::new();
     let mut unknown = Vec::new();
-    let mut add = |path: &str, field: UnknownField, value: &dyn std::fmt::Debug| {
-        let sources = vec![path.to_owned()];
-        readings.insert(path.to_owned(), Reading { sources, field, value: format!("{value:?}") });
+    let mut add = |path: &'static str, field: UnknownField, value: &dyn std::fmt::Debug| {
+        readings.push(Reading { path: path.into(), parts: &[], field, value: format!("{value:?}") });
     };
     match operation {
         Operation::Status => {
@@ -398,29 +383,30 @@ fn read(operation: Operation, body: &[u8]) -> Result<(Readings, Vec<UnknownField
             add("data.pagination.has_more", F::Pagination, &pagination.has_more);
             add("data.pagination.total_count", F::Pagination, &pagination.total_count);
             unknown.extend(page.unknown_fields());
-            let mut labels = Vec::new();
             for (index, pipeline) in page.items.iter().flatten().enumerate() {
-                let at = |field: &str| format!("data.items[{index}].{field}");
-                add(&at("id"), F::Id, &pipeline.id());
-                add(&at("name"), F::Name, &pipeline.name);
-                add(&at("project"), F::Project, &pipeline.project);
-                add(&at("topic"), F::Topic, &(&pipeline.topic, pipeline.chain()));
-                add(&at("destination_type"), F::DestinationType, &pipeline.destination_type);
-                add(&at("execution_mode"), F::ExecutionMode, &pipeline.execution_mode);
-                add(&at("execution_start_from"), F::ExecutionStartFrom, &pipeline.start_block);
-                add(&at("execution_stop_from"), F::ExecutionStopFrom, &pipeline.stop_block);
-                add(&at("status"), F::DesiredStatus, &pipeline.desired_status());
-                add(&at("created_at"), F::CreatedAt, &pipeline.created_at());
-                add(&at("updated_at"), F::UpdatedAt, &pipeline.updated_at());
+                let mut add =
+                    |field: &str, parts: &'static [&'static str], known: UnknownField, value: &dyn std::fmt::Debug| {
+                        let path = format!("data.items[{index}].{field}").into();
+                        readings.push(Reading { path, parts, field: known, value: format!("{value:?}") });
+                    };
+                add("id", &[], F::Id, &pipeline.id());
+                add("name", &[], F::Name, &pipeline.name);
+                add("project", &[], F::Project, &pipeline.project);
+                add("topic", &[], F::Topic, &(&pipeline.topic, pipeline.chain()));
+                add("destination_type", &[], F::DestinationType, &pipeline.destination_type);
+                add("execution_mode", &[], F::ExecutionMode, &pipeline.execution_mode);
+                add("execution_start_from", &[], F::ExecutionStartFrom, &pipeline.start_block);
+                add("execution_stop_from", &[], F::ExecutionStopFrom, &pipeline.stop_block);
+                add("status", &[], F::DesiredStatus, &pipeline.desired_status());
+                add("created_at", &[], F::CreatedAt, &pipeline.created_at());
+                add("updated_at", &[], F::UpdatedAt, &pipeline.updated_at());
                 let group = pipeline.group.clone().unwrap_or_default();
-                add(&at("group.is_paid"), F::IsPaid, &group.is_paid);
-                add(&at("group.is_over_limit"), F::IsOverLimit, &group.is_over_limit);
-                add(&at("group.is_free_trial_expired"), F::IsFreeTrialExpired, &group.is_free_trial_expired);
-                let sources = ["name", "slug", "id"].map(|name| at(&format!("group.{name}"))).into();
-                labels.push((at("group"), Reading { sources, field: F::Group, value: group.label().to_owned() }));
+                add("group.is_paid", &[], F::IsPaid, &group.is_paid);
+                add("group.is_over_limit", &[], F::IsOverLimit, &group.is_over_limit);
+                add("group.is_free_trial_expired", &[], F::IsFreeTrialExpired, &group.is_free_trial_expired);
+                add("group", &[".name", ".slug", ".id"], F::Group, &group.label());
                 unknown.extend(pipeline.unknown_fields());
             }
-            readings.extend(labels);
         }
     }
     Ok((readings, unknown))
@@ -432,7 +418,7 @@ mod tests {
 
     use super::*;
 
-    /// A few seconds' worth; `PROPTEST_CASES` for more.
+    /// Takes a few seconds; set `PROPTEST_CASES` for more cases.
     fn cases() -> ProptestConfig {
         let asked = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
         ProptestConfig::with_cases(asked.unwrap_or(4000))
@@ -451,7 +437,7 @@ mod tests {
         for operation in 0..Operation::COUNT as u8 {
             for path in 0..60 {
                 for way in 0..7 {
-                    // 100 bytes make the response, whatever it is; the same byte makes all fields be there.
+                    // 100 bytes are enough for any response; the repeated byte selects every field.
                     let mut data = vec![operation, 2];
                     data.extend([7; 120]);
                     let mut choices = Choices(&data);

@@ -1,4 +1,4 @@
-//! What a response means for its request. No connection is needed: simulations call it as well.
+//! Turns a response into a reading or an error, for its request. Needs no connection: simulations call it, too.
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 
@@ -11,7 +11,7 @@ use super::operation::Probe;
 use super::request::{ProbeResponse, Request, Response};
 use super::usage::Usage;
 
-/// Reads a response that came without a connection; headers that HTTP does not allow are left out.
+/// Reads a response that did not come from a connection; headers that HTTP does not allow are dropped.
 pub fn read(request: Request, status: u16, headers: &[(&str, &str)], body: &[u8]) -> Response {
     let headers: HeaderMap = headers
         .iter()
@@ -20,26 +20,41 @@ pub fn read(request: Request, status: u16, headers: &[(&str, &str)], body: &[u8]
             Some((name, HeaderValue::from_str(value).ok()?))
         })
         .collect();
-    let head = Head::of(status, &headers);
-    match request {
-        Request::Page(number) => Response::Page(number, envelope::open(&head, body).and_then(page)),
-        Request::Probe(id, probe) => Response::Probe(
-            id,
-            match probe {
-                Probe::Status => ProbeResponse::Status(envelope::open(&head, body).map(reading)),
-                Probe::Metrics => ProbeResponse::Metrics(envelope::open(&head, body).map(reading)),
-                Probe::DestinationHealth => ProbeResponse::DestinationHealth(envelope::open(&head, body).map(reading)),
-            },
-        ),
-        Request::Usage => Response::Usage(envelope::open(&head, body).and_then(Usage::documented)),
+    response(request, Ok(Received { head: Head::of(status, &headers), body: body.to_vec() }))
+}
+
+/// A complete response that has not been parsed.
+pub(super) struct Received {
+    pub(super) head: Head,
+    pub(super) body: Vec<u8>,
+}
+
+impl Received {
+    fn open<T: Record>(&self) -> Result<Option<T>, Error> {
+        envelope::open(&self.head, &self.body)
     }
 }
 
-pub(super) fn page(data: Option<ListPage>) -> Result<ListPage, Error> {
+pub(super) fn response(request: Request, received: Result<Received, Error>) -> Response {
+    match request {
+        Request::Page(number) => Response::Page(number, received.and_then(|received| page(received.open()?))),
+        Request::Probe(id, probe) => Response::Probe(
+            id,
+            match probe {
+                Probe::Status => ProbeResponse::Status(received.and_then(reading)),
+                Probe::Metrics => ProbeResponse::Metrics(received.and_then(reading)),
+                Probe::DestinationHealth => ProbeResponse::DestinationHealth(received.and_then(reading)),
+            },
+        ),
+        Request::Usage => Response::Usage(received.and_then(|received| Usage::documented(received.open()?))),
+    }
+}
+
+fn page(data: Option<ListPage>) -> Result<ListPage, Error> {
     data.ok_or_else(|| Error::Decode("data: null instead of a page of the list".to_owned()))
 }
 
-/// Without a worker to speak of, `data` is null: a reading all of whose fields are `None`.
-pub(super) fn reading<T: Record>(data: Option<T>) -> T {
-    data.unwrap_or_default()
+/// If there is no worker, `data` is null: all fields of the reading are `None`.
+fn reading<T: Record>(received: Received) -> Result<T, Error> {
+    Ok(received.open()?.unwrap_or_default())
 }

@@ -1,6 +1,6 @@
 //! THE table: one row is one family, with its name, type, help, labels and how to read it from the accounts.
 //!
-//! A new gauge is one row here. The README's table, the dashboards and the alerts are checked against it.
+//! A new gauge is one row here. The table in docs/metrics.md is written from it; the dashboards and the alerts are checked against it.
 
 use crate::account::{GroupFlags, ListSummary, Pipeline, View};
 use crate::api::{
@@ -15,17 +15,35 @@ use super::writer::{Kind, Labels, Samples};
 
 /// One row of the table.
 pub struct Family {
-    /// As samples carry it.
     pub name: &'static str,
     /// One line for `# HELP`.
     pub help: &'static str,
-    /// The type.
     pub kind: Kind,
     /// Labels beyond those of the subject.
     pub labels: &'static [&'static str],
     /// Whether the shipped alerts or dashboards need it, so that the profile `lean` has it.
     pub in_lean: bool,
+    pub stability: Stability,
     pub(super) read: Read,
+}
+
+/// What a change of a family needs: docs/metrics.md says what each level promises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stability {
+    /// A new major version.
+    Stable,
+    /// A line in the changelog.
+    Experimental,
+}
+
+impl Stability {
+    /// As the documentation writes it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Stable => "STABLE",
+            Self::Experimental => "EXPERIMENTAL",
+        }
+    }
 }
 
 /// What a family is about.
@@ -51,7 +69,6 @@ impl Subject {
 }
 
 impl Family {
-    /// What the family is about.
     pub const fn subject(&self) -> Subject {
         match self.read {
             Read::Exporter(_) => Subject::Exporter,
@@ -62,6 +79,11 @@ impl Family {
 
     const fn of_kind(mut self, kind: Kind) -> Self {
         self.kind = kind;
+        self
+    }
+
+    const fn experimental(mut self) -> Self {
+        self.stability = Stability::Experimental;
         self
     }
 
@@ -178,7 +200,15 @@ const fn pipeline(
     labels: &'static [&'static str],
     read: fn(&PipelineView, &mut Samples),
 ) -> Family {
-    Family { name, help, kind: Kind::Gauge, labels, in_lean: false, read: Read::Pipeline(read) }
+    Family {
+        name,
+        help,
+        kind: Kind::Gauge,
+        labels,
+        in_lean: false,
+        stability: Stability::Stable,
+        read: Read::Pipeline(read),
+    }
 }
 
 const fn account(
@@ -187,7 +217,15 @@ const fn account(
     labels: &'static [&'static str],
     read: fn(&AccountView, &mut Samples),
 ) -> Family {
-    Family { name, help, kind: Kind::Gauge, labels, in_lean: false, read: Read::Account(read) }
+    Family {
+        name,
+        help,
+        kind: Kind::Gauge,
+        labels,
+        in_lean: false,
+        stability: Stability::Stable,
+        read: Read::Account(read),
+    }
 }
 
 const fn exporter(
@@ -196,10 +234,18 @@ const fn exporter(
     labels: &'static [&'static str],
     read: fn(&mut Samples),
 ) -> Family {
-    Family { name, help, kind: Kind::Gauge, labels, in_lean: false, read: Read::Exporter(read) }
+    Family {
+        name,
+        help,
+        kind: Kind::Gauge,
+        labels,
+        in_lean: false,
+        stability: Stability::Stable,
+        read: Read::Exporter(read),
+    }
 }
 
-/// A count as the API says it; a negative one would be no counter.
+/// A count from the API; counters cannot be negative.
 fn count(value: Option<f64>) -> Option<f64> {
     value.filter(|value| *value >= 0.0)
 }
@@ -209,7 +255,7 @@ fn count(value: Option<f64>) -> Option<f64> {
 pub const FAMILIES: &[Family] = &[
     exporter(
         "goldrush_trouble_kind_info",
-        "Always 1, for each kind of trouble that this exporter can report; alert is the rule that pages for it.",
+        "Always 1; each kind of trouble that this exporter can report, with the alert about it.",
         &["kind", "severity", "alert"],
         |s| {
             for kind in TroubleKind::ALL {
@@ -226,7 +272,7 @@ pub const FAMILIES: &[Family] = &[
     .lean(),
     account(
         "goldrush_account_trouble",
-        "1 for each thing that is wrong with the account now; about is the group or the expected pipeline, or empty.",
+        "Always 1; one series for each trouble of the account now (about: the group or expected pipeline, or empty).",
         &["kind", "severity", "about"],
         |a, s| {
             for trouble in a.judge.account() {
@@ -279,7 +325,8 @@ pub const FAMILIES: &[Family] = &[
         "Pipelines whose policy names no team, as of the newest list; no series if no policy names one.",
         &[],
         |a, s| s.value(a.list().and(a.view.unowned()).map(|count| count as f64)),
-    ),
+    )
+    .experimental(),
     account(
         "goldrush_chain_highest_block",
         "Highest block that any unbounded pipeline of the account has processed on this chain, as of the last poll.",
@@ -290,6 +337,7 @@ pub const FAMILIES: &[Family] = &[
             }
         },
     )
+    .experimental()
     .lean(),
     account(
         "goldrush_team_pipelines",
@@ -301,6 +349,7 @@ pub const FAMILIES: &[Family] = &[
             }
         },
     )
+    .experimental()
     .lean(),
     account(
         "goldrush_discovery_last_success_timestamp_seconds",
@@ -352,6 +401,7 @@ pub const FAMILIES: &[Family] = &[
         &[],
         |a, s| s.value(a.usage().and_then(|usage| usage.credits_consumed)),
     )
+    .experimental()
     .lean(),
     account(
         "goldrush_usage_credits_limit",
@@ -359,6 +409,7 @@ pub const FAMILIES: &[Family] = &[
         &[],
         |a, s| s.value(a.usage().and_then(|usage| usage.credits_limit)),
     )
+    .experimental()
     .lean(),
     account(
         "goldrush_usage_flex_credits_limit",
@@ -366,19 +417,22 @@ pub const FAMILIES: &[Family] = &[
         &[],
         |a, s| s.value(a.usage().and_then(|usage| usage.flex_credits_limit)),
     )
+    .experimental()
     .lean(),
     account(
         "goldrush_usage_premium_credits",
         "Premium credits that the account has used this month, as of the last poll (aggregate.premium_credits).",
         &[],
         |a, s| s.value(a.usage().and_then(|usage| usage.premium_credits)),
-    ),
+    )
+    .experimental(),
     account(
         "goldrush_usage_free_credits",
         "Free credits that the account has used this month, as of the last poll (aggregate.free_credits).",
         &[],
         |a, s| s.value(a.usage().and_then(|usage| usage.free_credits)),
-    ),
+    )
+    .experimental(),
     account(
         "goldrush_usage_plan_info",
         "Always 1; the plan of the account, as of the last poll (aggregate.plan).",
@@ -388,13 +442,15 @@ pub const FAMILIES: &[Family] = &[
                 s.labelled(&[("plan", plan)], Some(1.0));
             }
         },
-    ),
+    )
+    .experimental(),
     account(
         "goldrush_usage_probe_success",
         "1 if the newest request for the usage of the account succeeded, 0 otherwise; only with poll.usage.",
         &[],
         |a, s| s.flag(a.view.usage.as_ref().map(|usage| usage.succeeds(a.now, a.view.stale_after))),
-    ),
+    )
+    .experimental(),
     account(
         "goldrush_usage_probe_last_success_timestamp_seconds",
         "Unix time at which the usage of the account was last read.",
@@ -403,7 +459,8 @@ pub const FAMILIES: &[Family] = &[
             let read_at = a.view.usage.as_ref().and_then(|usage| usage.read_at());
             s.value(read_at.map(|at| unix_seconds(at.wall)));
         },
-    ),
+    )
+    .experimental(),
     account(
         "goldrush_api_request_duration_seconds",
         "Duration of requests to the Pipeline API, whatever their outcome.",
@@ -419,7 +476,7 @@ pub const FAMILIES: &[Family] = &[
     .lean(),
     account(
         "goldrush_api_request_failures_total",
-        "Requests to the Pipeline API that gave no reading, by reason.",
+        "Requests to the Pipeline API that returned no reading, by reason.",
         &["operation", "reason"],
         |a, s| {
             for operation in a.operations() {
@@ -447,7 +504,7 @@ pub const FAMILIES: &[Family] = &[
     .lean(),
     account(
         "goldrush_poll_required_requests_per_second",
-        "Requests per second that the configured intervals need for the pipelines there are.",
+        "Requests per second that the configured intervals need for the current pipelines.",
         &[],
         |a, s| s.value(Some(a.view.budget.required)),
     )
@@ -459,13 +516,13 @@ pub const FAMILIES: &[Family] = &[
         |a, s| s.value(Some(a.view.budget.allowed)),
     )
     .lean(),
-    account("goldrush_poll_lag_seconds", "How late the most overdue probe is.", &[], |a, s| {
+    account("goldrush_poll_lag_seconds", "Seconds by which the most overdue probe is late.", &[], |a, s| {
         s.value(Some(a.view.budget.lag(a.now).as_secs_f64()));
     })
     .lean(),
     account(
         "goldrush_poll_paused_until_timestamp_seconds",
-        "Unix time until which polling waits because the API asked for it (Retry-After); 0 while it does not wait.",
+        "Unix time until which polling pauses because the API demanded it (Retry-After); 0 if it does not pause.",
         &[],
         |a, s| {
             let until = a.view.budget.paused_until;
@@ -475,7 +532,7 @@ pub const FAMILIES: &[Family] = &[
     .lean(),
     pipeline(
         "goldrush_pipeline_trouble",
-        "1 for each thing that is wrong with the pipeline now, with the team that owns it; no series while nothing is.",
+        "Always 1; one series for each trouble of the pipeline now, with the team that owns the pipeline.",
         &["kind", "severity", "team"],
         |p, s| {
             let team = p.pipeline.team().unwrap_or_default();
@@ -488,7 +545,7 @@ pub const FAMILIES: &[Family] = &[
     .lean(),
     pipeline(
         "goldrush_pipeline_off_duty",
-        "1 while the pipeline has nothing to do (paused, or bounded and at its end); no series otherwise.",
+        "1 if the pipeline has nothing to do (paused, or bounded and at its end); no series otherwise.",
         &[],
         |p, s| s.value(p.pipeline.is_off_duty().then_some(1.0)),
     )
@@ -513,7 +570,7 @@ pub const FAMILIES: &[Family] = &[
     .lean(),
     pipeline(
         "goldrush_pipeline_desired_status",
-        "What the user wants: 1 for the status that holds, 0 for the other, as of the last poll (status of the list).",
+        "1 for the desired status that holds, 0 for the other, as of the last poll (status of the list).",
         &["status"],
         |p, s| {
             let Some(desired) = p.listed().and_then(ListedPipeline::desired_status) else { return };
@@ -523,7 +580,7 @@ pub const FAMILIES: &[Family] = &[
     .lean(),
     pipeline(
         "goldrush_pipeline_phase",
-        "What the worker does: 1 for the phase that holds, 0 for all others, as of the last poll (status.status).",
+        "1 for the phase of the worker that holds, 0 for all others, as of the last poll (status.status).",
         &["phase"],
         |p, s| {
             let Some(current) = p.status().and_then(|status| status.phase) else { return };
@@ -531,7 +588,7 @@ pub const FAMILIES: &[Family] = &[
         },
     )
     .lean(),
-    pipeline("goldrush_pipeline_replicas", "Wanted replicas, as of the last poll (status.replicas).", &[], |p, s| {
+    pipeline("goldrush_pipeline_replicas", "Desired replicas, as of the last poll (status.replicas).", &[], |p, s| {
         s.value(p.status().and_then(|status| status.replicas));
     }),
     pipeline("goldrush_pipeline_replicas_ready", "Ready replicas, as of the last poll (status.ready).", &[], |p, s| {
@@ -660,7 +717,7 @@ pub const FAMILIES: &[Family] = &[
     ),
     pipeline(
         "goldrush_pipeline_destination_error",
-        "1 while the destination is unhealthy, with the reason, as of the last poll (destination-health.last_error).",
+        "1 if the destination is unhealthy, with the reason; no series otherwise, as of the last poll (destination-health.last_error).",
         &["reason"],
         |p, s| {
             let Some(reason) = p.destination().and_then(DestinationHealth::error_reason) else { return };
@@ -670,7 +727,7 @@ pub const FAMILIES: &[Family] = &[
     .lean(),
     pipeline(
         "goldrush_pipeline_forbidden",
-        "1 while the API returns 403 for this pipeline (it belongs to another group), 0 otherwise.",
+        "1 if the API returns 403 for this pipeline (it belongs to another group), 0 otherwise.",
         &[],
         |p, s| s.flag(Some(p.pipeline.is_forbidden())),
     )
@@ -688,7 +745,7 @@ pub const FAMILIES: &[Family] = &[
     ),
     pipeline(
         "goldrush_pipeline_probe_last_success_timestamp_seconds",
-        "Unix time at which the probe last succeeded; a failure never moves it.",
+        "Unix time at which the probe last succeeded; a failure does not change it.",
         &["probe"],
         |p, s| {
             for (probe, state) in p.pipeline.probes() {

@@ -3,7 +3,7 @@
 //! One row says everything that is fixed about a kind. The judge raises it, `goldrush_pipeline_trouble` and
 //! `goldrush_account_trouble` expose it, the page shows its sentence, and the alert in `alerts/goldrush.rules.yml` is
 //! written from it. To add a kind: a row here and a function in the judge. `tests/alerts.rs` then names what is still
-//! missing: the generated rules, the runbook, the promtool cases, the row in the README.
+//! missing: the generated rules, the runbook, the promtool cases. `tests/readme.rs` writes the tables of docs/alerts.md.
 
 use crate::labels::closed_set;
 use crate::thresholds::Threshold;
@@ -441,7 +441,7 @@ kinds! {
         }),
     }
 
-    Stalled = "stalled", "Nothing moves, although there is something to do." {
+    Stalled = "stalled", "The pipeline makes no progress, although there is work." {
         severity: Severity::Critical,
         scope: Scope::Pipeline,
         threshold: Some(Setting::Policy(Threshold::Stalled)),
@@ -562,7 +562,7 @@ kinds! {
     }
 
     RateLimited = "rate_limited",
-    "Polling is paused: a response asked for it (429, or another with Retry-After)." {
+    "Polling is paused, because a response demanded it (429, or another with Retry-After)." {
         severity: Severity::Warning,
         scope: Scope::Account,
         threshold: None,
@@ -721,7 +721,7 @@ kinds! {
         }),
     }
 
-    NoProgress = "no_progress", "Nothing moves. The chain may be quiet." {
+    NoProgress = "no_progress", "The pipeline makes no progress. The chain may be quiet." {
         severity: Severity::Warning,
         scope: Scope::Pipeline,
         threshold: Some(Setting::Policy(Threshold::NoProgress)),

@@ -240,6 +240,7 @@ fn names_that_do_not_exist_are_refused_at_every_level() {
         (json!({"accounts": [{"name": "a", "existingSecret": "b", "project": {}}]}), "project"),
         (json!({"image": {"name": "x"}}), "name"),
         (json!({"serviceMonitor": {"enable": true}}), "enable"),
+        (json!({"prometheusRule": {"disabled": {"GoldRushWatchdogs": true}}}), "GoldRushWatchdogs"),
     ] {
         let error = error_of(values);
         assert!(error.contains(&format!("'{name}' not allowed")), "{name}: {error}");
@@ -281,6 +282,10 @@ fn what_cannot_work_is_refused_with_words_that_help() {
         (
             json!({"serviceMonitor": {"enabled": true}, "scrapeConfig": {"enabled": true}}),
             "serviceMonitor and scrapeConfig are enabled",
+        ),
+        (
+            json!({"prometheusRule": {"slo": {"enabled": true}}}),
+            "prometheusRule.slo is enabled, but prometheusRule is not",
         ),
         (json!({"accounts": [{"name": "a", "existingSecret": "x", "serviceKey": "y"}]}), "accounts/0"),
         (json!({"accounts": [{"name": "../a", "existingSecret": "x"}]}), "accounts/0/name"),
@@ -544,6 +549,62 @@ fn the_image_can_come_from_any_registry_by_tag_or_digest() {
     let digest = format!("sha256:{}", "0".repeat(64));
     let both = json!({"global": {"imageRegistry": "b"}, "image": {"registry": "a", "tag": "t", "digest": digest}});
     assert_eq!(image(both), format!("b/goldrush-exporter@{digest}"));
+}
+
+/// The groups of the PrometheusRule of that name.
+#[track_caller]
+fn rule_groups(objects: &[Value], name: &str) -> Value {
+    let mut rules = objects.iter().filter(|object| object["kind"] == "PrometheusRule");
+    let rule =
+        rules.find(|rule| rule["metadata"]["name"] == name).unwrap_or_else(|| panic!("no PrometheusRule {name}"));
+    rule["spec"]["groups"].clone()
+}
+
+#[test]
+#[ignore = "needs Helm"]
+fn service_level_objectives_are_those_of_the_repository_and_have_to_be_asked_for() {
+    let objects = objects_of(json!({"prometheusRule": {"enabled": true, "slo": {"enabled": true}}}));
+    for (name, source) in [("goldrush-exporter", "goldrush"), ("goldrush-exporter-slo", "goldrush-slo")] {
+        let source = yaml(&file(&format!("alerts/{source}.rules.yml"))).remove(0);
+        assert_eq!(rule_groups(&objects, name), source["groups"]);
+    }
+    // Panics if there are several.
+    one(&objects_of(json!({"prometheusRule": {"enabled": true}})), "PrometheusRule");
+}
+
+#[test]
+#[ignore = "needs Helm"]
+fn an_alert_that_is_left_out_leaves_the_others_as_they_are() {
+    let rules = |name: &str| yaml(&file(&format!("alerts/{name}.rules.yml"))).remove(0)["groups"].clone();
+    let names = |groups: &Value| -> Vec<String> {
+        let rules = groups.as_array().unwrap().iter().flat_map(|group| group["rules"].as_array().unwrap());
+        rules.filter_map(|rule| rule["alert"].as_str()).map(str::to_owned).collect()
+    };
+    let rendered = |disabled: Value| {
+        let rule = json!({"enabled": true, "slo": {"enabled": true}, "disabled": disabled});
+        let objects = objects_of(json!({"prometheusRule": rule}));
+        ["goldrush-exporter", "goldrush-exporter-slo"].map(|name| rule_groups(&objects, name))
+    };
+
+    let [main, slo] =
+        rendered(json!({"GoldRushWatchdog": true, "GoldRushRateLimited": true, "GoldRushApiErrors": false}));
+    let mut expected = rules("goldrush");
+    let groups = expected.as_array_mut().unwrap();
+    for group in &mut *groups {
+        let without = |rule: &Value| rule["alert"] != "GoldRushWatchdog" && rule["alert"] != "GoldRushRateLimited";
+        group["rules"].as_array_mut().unwrap().retain(without);
+    }
+    let all = groups.len();
+    groups.retain(|group| group["rules"] != json!([]));
+    assert_eq!(groups.len(), all - 1, "the watchdog has a group of its own");
+    assert_eq!((&main, &slo), (&expected, &rules("goldrush-slo")));
+
+    // Every alert, by the name that the schema knows.
+    let alerts = [names(&rules("goldrush")), names(&rules("goldrush-slo"))].concat();
+    assert!(alerts.len() > 30);
+    let [main, slo] = rendered(alerts.iter().map(|name| (name.clone(), json!(true))).collect());
+    assert_eq!((names(&main), names(&slo)), (vec![], vec![]));
+    assert!(slo.to_string().contains("goldrush:slo_burn:rate1h"), "what is recorded stays");
 }
 
 #[test]

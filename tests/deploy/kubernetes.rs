@@ -15,7 +15,7 @@ const OVERLAYS: [&str; 3] = ["base", "overlays/sharded", "overlays/demo"];
 
 const ACCOUNTS: &str = "deploy/kubernetes/components/accounts";
 const PARTS: &str = "deploy/kubernetes/components/parts";
-
+const SLO: &str = "deploy/kubernetes/components/slo";
 const PODMONITOR: &str = "deploy/kubernetes/components/podmonitor";
 
 /// All addresses, IPv6 and IPv4.
@@ -66,7 +66,7 @@ fn the_schemas_of_kubernetes_and_of_the_operator_accept_everything() {
     }
     sets.insert("components-parts".to_owned(), with_components("base", &[PARTS]));
     sets.insert("components-sharded".to_owned(), with_components("overlays/sharded", &[ACCOUNTS, "dashboards"]));
-    sets.insert("components-base".to_owned(), with_components("base", &[PODMONITOR]));
+    sets.insert("components-base".to_owned(), with_components("base", &[PODMONITOR, SLO]));
     for (name, objects) in &sets {
         let versions = if name.contains("sharded") { KUBERNETES_WITH_SHARDS } else { KUBERNETES };
         kubernetes_accepts(name, objects, &versions);
@@ -151,13 +151,14 @@ fn dashboards_are_found_by_the_sidecar_of_grafana_and_fit_what_kubectl_apply_ann
 
 #[test]
 #[ignore = "needs python3"]
-fn the_rule_of_the_operator_is_the_file_of_alerts() {
+fn the_rules_of_the_operator_are_the_files_of_alerts() {
     let folder = tempfile::tempdir().unwrap();
-    let generated = folder.path().join("prometheusrule.yaml");
-    say("deploy/kubernetes/generate", &[generated.to_str().unwrap()]);
-    let committed = file("deploy/kubernetes/base/prometheusrule.yaml");
-    let hint = "alerts/goldrush.rules.yml has changed: run deploy/kubernetes/generate and commit what it writes";
-    assert!(std::fs::read_to_string(&generated).unwrap() == committed, "{hint}");
+    say("deploy/kubernetes/generate", &[folder.path().to_str().unwrap()]);
+    for path in ["base/prometheusrule.yaml", "components/slo/prometheusrule.yaml"] {
+        let committed = file(&format!("deploy/kubernetes/{path}"));
+        let hint = "alerts/ has changed: run deploy/kubernetes/generate and commit what it writes";
+        assert!(std::fs::read_to_string(folder.path().join(path)).unwrap() == committed, "{path}: {hint}");
+    }
     let alerts = yaml(&file("alerts/goldrush.rules.yml")).remove(0);
     for overlay in REAL {
         let objects = built(overlay);
@@ -165,6 +166,13 @@ fn the_rule_of_the_operator_is_the_file_of_alerts() {
         assert_eq!(rule["spec"], alerts, "{overlay}");
         assert_eq!(rule["apiVersion"], "monitoring.coreos.com/v1");
     }
+    let objects = with_components("base", &[SLO]);
+    let rule = |name: &str| {
+        let found = |object: &&Value| object["kind"] == "PrometheusRule" && object["metadata"]["name"] == name;
+        &objects.iter().find(found).unwrap()["spec"]
+    };
+    assert_eq!(rule("goldrush-exporter-slo"), &yaml(&file("alerts/goldrush-slo.rules.yml")).remove(0));
+    assert_eq!(rule("goldrush-exporter"), &alerts);
 }
 
 #[test]

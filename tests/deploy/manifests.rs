@@ -108,7 +108,8 @@ pub fn operator_accepts(sets: &BTreeMap<String, Vec<Value>>) -> BTreeSet<String>
     let mut objects = BTreeMap::new();
     for (name, set) in sets {
         for object in set.iter().filter(|object| object["apiVersion"].as_str().unwrap().starts_with("monitoring.")) {
-            objects.insert(format!("{name}-{}", object["kind"].as_str().unwrap()), object.clone());
+            let [kind, called] = [&object["kind"], &object["metadata"]["name"]].map(|text| text.as_str().unwrap());
+            objects.insert(format!("{name}-{kind}-{called}"), object.clone());
         }
     }
     assert_eq!(refused_by_operator(&objects), BTreeMap::new());

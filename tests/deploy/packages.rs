@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use crate::tools::{ROOT, program, released, run, say};
+use crate::tools::{ROOT, pages, program, released, run, say};
 
 #[test]
 #[ignore = "needs nfpm and lintian"]
@@ -28,6 +28,9 @@ fn the_rpm_can_be_installed_removed_and_keeps_the_configuration() {
     assert!(say(&program, &["--version"]).contains(env!("CARGO_PKG_VERSION")));
     for file in ["usr/lib/systemd/system/goldrush-exporter.service", "usr/share/man/man1/goldrush-exporter.1.gz"] {
         assert!(Path::new(root).join(file).exists(), "{file}");
+    }
+    for page in pages() {
+        assert!(Path::new(root).join("usr/share/doc/goldrush-exporter").join(&page).exists(), "{page}");
     }
     let configurations = say("rpm", &["--query", "--package", "--configfiles", rpm]);
     let configurations: BTreeSet<&str> = configurations.lines().collect();
@@ -119,6 +122,9 @@ fn the_crate_builds_outside_of_the_repository() {
     say("cargo", &["package", "--quiet", "--locked", "--allow-dirty", "--no-verify", "--target-dir", here]);
     let name = format!("goldrush-exporter-{}", env!("CARGO_PKG_VERSION"));
     say("tar", &["-xzf", &format!("{here}/package/{name}.crate"), "-C", here]);
+    for page in pages() {
+        assert!(Path::new(here).join(&name).join(&page).exists(), "{page} is not packaged");
+    }
     // The library and an example: the program itself would take the place of the one that other tests run. What it depends on has
     // been built.
     let manifest = format!("{here}/{name}/Cargo.toml");

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::tools::{ROOT, TARGET, dead_links, file, program, release, released, run, say, yaml};
+use crate::tools::{ROOT, TARGET, dead_links, file, pages, program, release, released, run, say, yaml};
 
 #[test]
 #[ignore = "needs the tools of a release"]
@@ -53,8 +53,9 @@ fn the_archive_holds_what_is_committed_and_no_file_that_lies_around() {
     let committed = say("git", &["-C", &clone, "ls-files"]);
     assert_eq!(there, committed.lines().chain(["goldrush-exporter"]).collect());
     // The README's links lead somewhere in it.
-    for readme in ["README.md", "deploy/README.md", "dashboards/README.md", ".github/SECURITY.md"] {
-        assert_eq!(dead_links(Path::new(&path("release")), readme), Vec::<String>::new(), "{readme}");
+    let readmes = ["README.md", "deploy/README.md", "dashboards/README.md", ".github/SECURITY.md"].map(str::to_owned);
+    for page in readmes.into_iter().chain(pages()) {
+        assert_eq!(dead_links(Path::new(&path("release")), &page), Vec::<String>::new(), "{page}");
     }
 }
 

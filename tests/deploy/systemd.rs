@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::common::{Api, Exporter, KEY};
-use crate::tools::{ROOT, dead_links, file, program, released, run, say};
+use crate::tools::{ROOT, dead_links, file, pages, program, released, run, say};
 
 const UNIT: &str = "deploy/systemd/goldrush-exporter.service";
 
@@ -179,8 +179,8 @@ fn the_package_can_be_installed_removed_and_its_program_runs() {
     };
     dpkg(&["--install", deb.to_str().unwrap()]);
     let documentation = format!("{root}/usr/share/doc/goldrush-exporter");
-    for readme in ["README.md", "dashboards/README.md"] {
-        assert_eq!(dead_links(Path::new(&documentation), readme), Vec::<String>::new(), "{readme}");
+    for page in ["README.md", "dashboards/README.md"].map(str::to_owned).into_iter().chain(pages()) {
+        assert_eq!(dead_links(Path::new(&documentation), &page), Vec::<String>::new(), "{page}");
     }
     // The folders beside it are not in the package, and it says so.
     let folders = [
@@ -204,7 +204,8 @@ fn the_package_can_be_installed_removed_and_its_program_runs() {
     // The example configuration is accepted, up to the key that is not there yet.
     let configuration = format!("{root}/etc/goldrush-exporter/goldrush-exporter.yml");
     let checked = run(Command::new(&program).args(["--config.check", "--config.file", &configuration]).env_clear());
-    let missing = "no ServiceKey: file /run/credentials/goldrush-exporter.service/service-key cannot be read";
+    let missing = "no ServiceKey: file /run/credentials/goldrush-exporter.service/service-key cannot be read: \
+                   No such file or directory (os error 2); it exists only while systemd runs the service";
     assert!(checked.stderr.contains(missing), "{}", checked.stderr);
     dpkg(&["--remove", "goldrush-exporter"]);
     assert!(!Path::new(&program).exists() && Path::new(&configuration).exists(), "removed, but not its configuration");

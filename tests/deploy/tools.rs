@@ -14,7 +14,7 @@ pub const TOOLS: &str = "target/test-tools";
 pub const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// The profile of Cargo.toml with which the release is built. The tests are about what is done with the program; those that are about
-/// its bytes need `release`, which takes minutes longer: .github/workflows/nightly.yml and release.yml run them.
+/// its bytes need `shipped`, which takes minutes longer: .github/workflows/nightly.yml and release.yml run them.
 pub fn profile() -> String {
     std::env::var("RELEASE_PROFILE").unwrap_or_else(|_| "rehearsal".to_owned())
 }
@@ -85,6 +85,15 @@ pub fn dead_links(folder: &Path, readme: &str) -> Vec<String> {
     let links = text.split("](").skip(1).map(|rest| rest.split([')', '#']).next().unwrap());
     let dead = links.filter(|link| !link.starts_with("http") && !readme.parent().unwrap().join(link).exists());
     dead.map(str::to_owned).collect()
+}
+
+/// The pages of documentation that the README links to.
+pub fn pages() -> Vec<String> {
+    let files = std::fs::read_dir(Path::new(ROOT).join("docs")).unwrap();
+    let names = files.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let pages: Vec<String> = names.filter(|name| name.ends_with(".md")).map(|name| format!("docs/{name}")).collect();
+    assert!(!pages.is_empty());
+    pages
 }
 
 /// The documents of a YAML file, as JSON.

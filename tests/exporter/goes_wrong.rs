@@ -1,4 +1,4 @@
-//! What the exporter does when things go wrong: the rows of the README's table, through the front door. Which answer is
+//! What the exporter does when things go wrong: the rows of the table in docs/operations.md, through the front door. Which answer is
 //! which failure is in `fault_matrix`.
 
 use std::time::Duration;

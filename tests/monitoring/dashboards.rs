@@ -427,6 +427,10 @@ fn every_query_answers_on_a_real_prometheus() {
         speaking.map(|query| format!("{} speaks while nothing is wrong", query.place)).collect()
     });
 
+    let labels = prometheus.api("labels", &[]);
+    let labels: Vec<&str> = labels.as_array().unwrap().iter().map(|label| label.as_str().unwrap()).collect();
+    assert!(labels.contains(&"endpoint") && labels.iter().all(|label| !label.starts_with("exported_")), "{labels:?}");
+
     // What the variables offer, names that need care among them.
     let names =
         |list: &[&str]| list.iter().map(|name| ((*name).to_owned(), (*name).to_owned())).collect::<BTreeSet<_>>();

@@ -1,4 +1,4 @@
-//! Alerts, runbooks, dashboards, READMEs and what is deployed name no metric, label, alert, variable or dashboard that does not exist.
+//! Alerts, runbooks, dashboards, documentation and what is deployed name no metric, label, alert, variable or dashboard that does not exist.
 
 use crate::common::demo;
 use crate::common::tools::{outcome, tool};
@@ -27,7 +27,7 @@ fn nothing_is_named_that_does_not_exist() {
         "runbooks/GoldRushDestinationUnhealthy.md: there is no metric goldrush_pipeline_destination_healthy",
         "dashboards/fleet.json: panel All pipelines: there is no metric goldrush_pipeline_destination_healthy",
         "dashboards/pipeline.json: panel Destination: there is no metric goldrush_pipeline_destination_healthy",
-        "README.md: there is no metric goldrush_pipeline_destination_healthy",
+        "docs/metrics.md: there is no metric goldrush_pipeline_destination_healthy",
         "alerts/goldrush.rules.yml: there is no metric goldrush_pipeline_destination_healthy",
         "deploy/kubernetes/base/prometheusrule.yaml: there is no metric goldrush_pipeline_destination_healthy",
     ] {

@@ -13,10 +13,19 @@ RULES = [ALERTS / "goldrush.rules.yml", ALERTS / "goldrush-slo.rules.yml"]
 RUNBOOK_URL = "https://github.com/covalenthq/goldrush-exporter/blob/main/alerts/runbooks/"
 PLACEHOLDERS = re.compile(r"\$(?:ACCOUNT|ID|KEY_FILE|EXPORTER)\b|\bFILE\b")
 # Where these are explained.
-PLACEHOLDERS_URL = "https://github.com/covalenthq/goldrush-exporter/blob/main/README.md#when-you-are-paged"
+PLACEHOLDERS_URL = "https://github.com/covalenthq/goldrush-exporter/blob/main/docs/operations.md#when-you-are-paged"
 # Fires always, so there is nothing to wait for and nothing to resolve.
 WATCHDOG = "GoldRushWatchdog"
-HEADINGS = ["## What it means", "## How to see it", "## What to do", "## GoldRush facts behind it"]
+HEADINGS = [
+    "## Symptom",
+    "## Impact",
+    "## First three minutes",
+    "## Causes by likelihood",
+    "## How to confirm",
+    "## How to fix",
+    "## How to prevent",
+    "## Background",
+]
 # The only values that a dashboard's variable gets from an alert.
 FROM_ALERT = re.compile(r"\{\{ \$labels\.\w+ \| urlquery \}\}")
 PRINTF = re.compile(r'printf\s+("(?:[^"\\]|\\.)*")|query\s+("(?:[^"\\]|\\.)*")')

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Holds alerts, runbooks, dashboards, READMEs and what is deployed to each other and to what the exporter exposes.
+"""Holds alerts, runbooks, dashboards, documentation and what is deployed to each other and to what the exporter exposes.
 
     check.py < EXPOSITION    a classic text exposition in which every family has a sample
 
@@ -19,13 +19,13 @@ from dashboards import Dashboards  # noqa: E402
 from exposition import Exposition  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
-READMES = ["README.md", "dashboards/README.md", "deploy/README.md"]
+DOCUMENTATION = ["README.md", "docs/*.md", "dashboards/README.md", "deploy/README.md"]
 # Files whose comments and texts may name metrics and alerts.
 CONFIGURATIONS = ["alerts/*.yml", "deploy/**/*.y*ml"]
 
 
 def problems_of_text(path, alerts_by_name, exposition):
-    """Names in a README or a configuration that do not exist; expressions in its YAML count as PromQL."""
+    """Names in the documentation or a configuration that do not exist; expressions in its YAML count as PromQL."""
     text = (ROOT / path).read_text()
     yield from exposition.problems_of_prose(text)
     for expression in re.findall(r"^ *expr: (.*)$", text, re.M):
@@ -47,8 +47,9 @@ def main():
     problems = [] if exposition.values else ["there is no sample in the exposition"]
     problems += alerts.problems(groups, by_name, exposition, dashboards)
     problems += dashboards.problems(by_name, exposition)
+    documentation = sorted(path for pattern in DOCUMENTATION for path in ROOT.glob(pattern))
     configurations = sorted(path for pattern in CONFIGURATIONS for path in ROOT.glob(pattern))
-    for path in [*READMES, *(str(path.relative_to(ROOT)) for path in configurations)]:
+    for path in (str(path.relative_to(ROOT)) for path in [*documentation, *configurations]):
         problems += [f"{path}: {problem}" for problem in problems_of_text(path, by_name, exposition)]
     for problem in dict.fromkeys(problems):
         print(problem, file=sys.stderr)

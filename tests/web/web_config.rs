@@ -795,9 +795,9 @@ fn healthcheck_speaks_what_the_exporter_speaks() {
 }
 
 #[test]
-fn the_example_of_the_readme_is_accepted() {
-    let readme = include_str!("../../README.md");
-    let yaml = readme.split("```yaml\n").find(|block| block.starts_with("tls_server_config:")).unwrap();
+fn the_documented_example_is_accepted() {
+    let documentation = include_str!("../../docs/configuration.md");
+    let yaml = documentation.split("```yaml\n").find(|block| block.starts_with("tls_server_config:")).unwrap();
     let folder = Folder::new();
     let ca = Authority::new("ours");
     folder.put("exporter", &ca.server());

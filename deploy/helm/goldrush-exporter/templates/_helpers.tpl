@@ -215,7 +215,7 @@ metricRelabelings:
 {{- end }}
 {{- end }}
 
-{{/* Metadata of an object that may be in another namespace and have labels of its own. */}}
+{{/* Metadata of an object that may be in another namespace and have further labels. */}}
 {{- define "goldrush-exporter.metadata" -}}
 {{- $own := index . 1 -}}
 {{- with index . 0 -}}
@@ -229,7 +229,21 @@ annotations:
 {{- end }}
 {{- end }}
 
-{{/* What the schema cannot say, or only in words that help nobody. */}}
+{{/* A file of rules, without the alerts that are left out and the groups that nothing is left of. */}}
+{{- define "goldrush-exporter.rules" -}}
+{{- $disabled := default dict (index . 0).Values.prometheusRule.disabled -}}
+{{- $groups := list -}}
+{{- range ((index . 0).Files.Get (index . 1) | fromYaml).groups -}}
+  {{- $rules := list -}}
+  {{- range .rules -}}
+    {{- if not (and .alert (get $disabled .alert)) }}{{ $rules = append $rules . }}{{ end -}}
+  {{- end -}}
+  {{- if $rules }}{{ $groups = append $groups (set . "rules" $rules) }}{{ end -}}
+{{- end -}}
+{{- dict "groups" $groups | toYaml -}}
+{{- end }}
+
+{{/* What the schema cannot refuse, or refuses without saying what to do. */}}
 {{- define "goldrush-exporter.validate" -}}
 {{- $names := list -}}
 {{- range .Values.accounts -}}
@@ -250,6 +264,9 @@ annotations:
 {{- end -}}
 {{- if gt (len $monitors) 1 -}}
   {{- fail (printf "%s are enabled, and each would scrape everything: enable one of them" (join " and " $monitors)) -}}
+{{- end -}}
+{{- if and .Values.prometheusRule.slo.enabled (not .Values.prometheusRule.enabled) -}}
+  {{- fail "prometheusRule.slo is enabled, but prometheusRule is not: enable both" -}}
 {{- end -}}
 {{- if and (gt (int .Values.shards) 1) (semverCompare "<1.28.0-0" .Capabilities.KubeVersion.Version) -}}
   {{- fail (printf "shards: more than one needs Kubernetes 1.28 or newer, which labels a pod with its index; this is %s" .Capabilities.KubeVersion.Version) -}}

@@ -1,0 +1,178 @@
+//! What a fleet costs those who watch it: samples and bytes of a pipeline, the targets that `/sd` lists, the time of a Prometheus'
+//! scrape with the profile `lean`, and the exporter's memory while several of them and a page are at it.
+//! `cargo bench --bench watchers [-- --pipelines 10000] [-- --only sizes|durations|memory] [-- --scrapes 10] [-- --minutes 30]`
+//!
+//! Memory is that of `--program`, by default of the build for benchmarks. Programs: `--prometheus`, `--vmagent`; `tests/matrix`
+//! leaves a vmagent in `target/matrix/sid/usr/bin`.
+
+mod common;
+
+use std::io::Read as _;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use common::{Exporter, OPENMETRICS, Peer, Picture, Prometheus, get, http, judge, option, resident, simulated_api};
+use goldrush_exporter::config::Profile;
+use goldrush_exporter::exposition::{Encoding, Exposition, Format, Part};
+
+/// The default of `--web.sd-target-size`.
+const TARGET_SIZE: usize = 8 << 20;
+const MIB: f64 = (1 << 20) as f64;
+
+fn main() {
+    let pipelines = option("--pipelines", 10_000);
+    let profile = |name: String| if name == "lean" { Profile::Lean } else { Profile::Full };
+    if std::env::args().any(|argument| argument == "--serve") {
+        let _runtime = Picture::of(pipelines).serve_profile(profile(option("--serve", "full".to_owned())));
+        std::thread::park();
+    }
+    let only = option("--only", String::new());
+    let is_wanted = |part: &str| only.is_empty() || only == part;
+    if is_wanted("sizes") {
+        sizes(pipelines);
+    }
+    if is_wanted("durations") {
+        scrape_durations(pipelines, option("--scrapes", 10));
+    }
+    if is_wanted("memory") {
+        memory(pipelines, Duration::from_secs_f64(60.0 * option("--minutes", 30.0)));
+    }
+}
+
+/// Of healthy pipelines: trouble adds little.
+fn sizes(pipelines: usize) {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let text = |exposition: &Arc<Exposition>, encoding, part: &Part| -> Vec<u8> {
+        runtime.block_on(exposition.scrape(Format::OpenMetrics, encoding, part)).unwrap().flatten().collect()
+    };
+    for (profile, most_samples, most_bytes) in [(Profile::Full, 34.0, None), (Profile::Lean, 18.0, Some(3_000.0))] {
+        let whole = |pipelines| text(&healthy(pipelines, profile), Encoding::Identity, &Part::Whole);
+        let samples = |text: &[u8]| text.split(|byte| *byte == b'\n').filter(|line| is_sample(line)).count() as f64;
+        // What two fleets differ by is what their pipelines cost.
+        let (few, many) = (whole(1_000), whole(2_000));
+        let each = |few: f64, many: f64| (many - few) / 1_000.0;
+        judge(
+            &format!("{profile}: samples of a pipeline"),
+            "samples",
+            most_samples,
+            each(samples(&few), samples(&many)),
+        );
+        let bytes = each(few.len() as f64, many.len() as f64);
+        match most_bytes {
+            Some(goal) => judge(&format!("{profile}: bytes of a pipeline"), "bytes", goal, bytes),
+            None => println!("{profile}: {bytes:.0} bytes of a pipeline"),
+        }
+        let beside = 2.0 * samples(&few) - samples(&many);
+        println!("{profile}: {beside:.0} samples of the account and the exporter");
+
+        let exposition = healthy(pipelines, profile);
+        let parts = runtime.block_on(exposition.parts(TARGET_SIZE)).unwrap();
+        let sizes = parts.iter().map(|part| text(&exposition, Encoding::Identity, part).len());
+        let largest = sizes.max().unwrap_or_default() as f64 / MIB;
+        judge(&format!("{profile}: largest of {} targets that /sd lists", parts.len()), "MiB", 8.0, largest);
+        for pipelines in [20, 1_000, pipelines] {
+            let exposition = healthy(pipelines, profile);
+            let [plain, packed] = [Encoding::Identity, Encoding::Gzip]
+                .map(|encoding| text(&exposition, encoding, &Part::Whole).len() as f64 / 1e6);
+            println!("{profile}, {pipelines} pipelines: {plain:.2} MB, {packed:.2} MB gzipped");
+        }
+    }
+}
+
+fn healthy(pipelines: usize, profile: Profile) -> Arc<Exposition> {
+    Picture::with_trouble(pipelines, usize::MAX).exposition(profile)
+}
+
+fn is_sample(line: &[u8]) -> bool {
+    !line.is_empty() && !line.starts_with(b"#")
+}
+
+/// How long a Prometheus takes to scrape a fleet that does not change, with the one profile and with the other.
+fn scrape_durations(pipelines: usize, scrapes: u32) {
+    let exporters =
+        ["full", "lean"].map(|profile| Peer::this(&["--serve", profile, "--pipelines", &pipelines.to_string()]));
+    let targets = exporters.each_ref().map(|exporter| format!("'{}'", exporter.address)).join(", ");
+    let program = option("--prometheus", "prometheus".to_owned());
+    let prometheus =
+        Prometheus::start(&program, &configuration(&format!("static_configs: [{{targets: [{targets}]}}]")));
+    // The first scrape of each creates all series.
+    while prometheus.value("min(sum_over_time(up[1d])) or vector(0)") < f64::from(1 + scrapes) {
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    let [full, lean] = exporters.each_ref().map(|exporter| {
+        let instance = &exporter.address;
+        prometheus.value(&format!("quantile_over_time(0.5, scrape_duration_seconds{{instance=\"{instance}\"}}[1d])"))
+    });
+    println!("scrape_duration_seconds of {pipelines} pipelines: full {full:.3}, lean {lean:.3}");
+    judge("scrape_duration_seconds, lean against full", "x", 0.5, lean / full);
+}
+
+/// For a Prometheus or a vmagent.
+fn configuration(discovery: &str) -> String {
+    format!(
+        "global: {{scrape_interval: 15s, scrape_timeout: 15s}}\nscrape_configs:\n  - job_name: goldrush\n    {discovery}\n"
+    )
+}
+
+/// Two Prometheus servers, a vmagent and an open page, while all is polled at the default intervals.
+fn memory(pipelines: usize, time: Duration) {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let api = simulated_api(&runtime, pipelines);
+    let program = option("--program", env!("CARGO_BIN_EXE_goldrush-exporter").to_owned());
+    let exporter =
+        Exporter::start(&program, &api, &[("POLL__REQUESTS_PER_SECOND", "2000"), ("POLL__MAX_IN_FLIGHT", "32")]);
+    // A plain body of that size would stay in memory for a while.
+    let shown = || {
+        let packed = get(&exporter.address, OPENMETRICS, true, true).0;
+        let mut text = String::new();
+        flate2::read::GzDecoder::new(&packed[..]).read_to_string(&mut text).unwrap();
+        text.matches("\ngoldrush_pipeline_destination_healthy{").count()
+    };
+    while shown() < pipelines {
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    let targets = format!("static_configs: [{{targets: ['{}']}}]", exporter.address);
+    let program = option("--prometheus", "prometheus".to_owned());
+    let _prometheus = [0; 2].map(|_| Prometheus::start(&program, &configuration(&targets)));
+    // It drops larger targets than 16 MiB.
+    let _vmagent = vmagent(&configuration(&format!("http_sd_configs: [{{url: 'http://{}/sd'}}]", exporter.address)));
+    let begin = Instant::now();
+    let mut sizes = Vec::new();
+    while begin.elapsed() < time {
+        // As often as the page's script does.
+        http(&exporter.address, "/");
+        for _ in 0..5 {
+            std::thread::sleep(Duration::from_secs(1));
+            sizes.push(resident(&exporter.child.id().to_string()));
+        }
+    }
+    let third = sizes.len().div_ceil(3);
+    let most = |sizes: &[f64]| sizes.iter().copied().fold(0.0, f64::max);
+    let minutes = time.as_secs_f64() / 60.0;
+    judge(
+        &format!("resident, two Prometheus, a vmagent and a page, {minutes:.0} min, most"),
+        "MiB",
+        64.0,
+        most(&sizes),
+    );
+    let growth = most(&sizes[2 * third..]) / most(&sizes[third..2 * third]);
+    judge("the last third of that time against the second", "x", 1.03, growth);
+}
+
+/// A vmagent that sends what it scrapes to nobody.
+fn vmagent(configuration: &str) -> (Peer, tempfile::TempDir) {
+    let data = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let file = data.path().join("vmagent.yml");
+    std::fs::write(&file, configuration).unwrap();
+    let address = common::free_address();
+    let mut command = Command::new(option("--vmagent", "vmagent".to_owned()));
+    command.arg(format!("-httpListenAddr={address}"));
+    command.arg(format!("-promscrape.config={}", file.display()));
+    command.arg("-remoteWrite.url=http://127.0.0.1:9/");
+    command
+        .arg(format!("-remoteWrite.tmpDataPath={}", data.path().display()))
+        .arg("-remoteWrite.maxDiskUsagePerURL=500MB");
+    let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+    (Peer { child: child.expect("vmagent cannot be started: benches/README.md says what is needed"), address }, data)
+}
