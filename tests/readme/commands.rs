@@ -82,7 +82,8 @@ fn problem(command: &str) -> Option<String> {
 
 /// Whether the shell can read the block.
 fn syntax(block: &str) -> Result<(), String> {
-    let mut shell = Command::new("sh");
+    // By its path: `tests/run` runs this with no program in reach, and every Unix has it there.
+    let mut shell = Command::new("/bin/sh");
     shell.arg("-n").stdin(Stdio::piped()).stderr(Stdio::piped());
     let mut shell = shell.spawn().unwrap();
     shell.stdin.take().unwrap().write_all(block.as_bytes()).unwrap();

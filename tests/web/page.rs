@@ -300,7 +300,7 @@ fn a_browser_shows_hostile_texts_as_text() {
     browser.run("window.first = document.getElementById('as-of').textContent");
     browser.press("/<script>");
     browser.until("return document.querySelectorAll('#list li').length === 1");
-    assert_eq!(browser.text("return new URLSearchParams(location.search).get('q')"), "<script>");
+    browser.until("return new URLSearchParams(location.search).get('q') === '<script>'");
     browser.until("return document.getElementById('as-of').textContent !== window.first");
     assert_eq!(browser.text("return document.querySelector('#list .title').textContent"), HOSTILE[0]);
     assert_eq!(browser.text(own), "1 0 1");
