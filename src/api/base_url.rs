@@ -6,7 +6,7 @@ use reqwest::Url;
 
 use super::pipeline_id::PipelineId;
 
-/// The API's address. Every request goes to a path below it, on its host, and nowhere else.
+/// The API's address. Every request goes to its host: to a path below it, or to the usage beside it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct BaseUrl(Url);
 

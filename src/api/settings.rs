@@ -8,7 +8,7 @@ use super::base_url::BaseUrl;
 /// How to talk to the API.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
-    /// Every request goes to a path below it.
+    /// Every request goes to its host.
     pub base_url: BaseUrl,
     /// For a whole response, connecting included.
     pub timeout: Duration,

@@ -60,13 +60,15 @@ fn they_use_the_versions_that_the_tests_use() {
                 assert_eq!(image, compiler, "{workflow}: the same compiler and C library give the same bytes");
                 compared += 1;
             }
-            if let Some(package) = line.trim().strip_prefix("- run: pipx install ") {
-                assert!(tests.contains(&format!("'{package}'")), "{workflow}: {package}");
+            let commands = ["- run: pipx install ", "- run: cargo install --locked "];
+            let package = commands.iter().find_map(|command| line.trim().strip_prefix(command));
+            if let Some(package) = package.filter(|package| package.contains(['=', '@'])) {
+                assert!(tests.contains(package), "{workflow}: {package}");
                 compared += 1;
             }
         }
     }
-    assert_eq!(compared, 4);
+    assert_eq!(compared, 7);
 }
 
 #[test]
