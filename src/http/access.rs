@@ -204,7 +204,7 @@ impl Access {
         };
         if let Some(lost) = lost {
             let origin = self.path.as_deref().unwrap_or(Path::new("")).display().to_string();
-            return Err(ConfigError { origin, problem: format!("{lost}: restart the exporter if that is meant") });
+            return Err(ConfigError { origin, problem: format!("{lost}: restart the exporter if this is intended") });
         }
         let warnings = rules.warnings.clone();
         *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);

@@ -363,8 +363,8 @@ fn a_changed_file_is_taken_and_a_broken_one_is_said_once() {
 
     let refusals: [(&str, &str, &str); 5] = [
         ("web.yml", "tls_server_config: [", "cannot be read as YAML"),
-        ("web.yml", "", "tls_server_config was removed: restart the exporter if that is meant"),
-        ("web.yml", TLS, "basic_auth_users was removed: restart the exporter if that is meant"),
+        ("web.yml", "", "tls_server_config was removed: restart the exporter if this is intended"),
+        ("web.yml", TLS, "basic_auth_users was removed: restart the exporter if this is intended"),
         ("server.key", "", "is empty: expected a private key in PEM"),
         ("server.key", &ca.server().key, "does not belong to the certificate of"),
     ];
@@ -406,14 +406,14 @@ fn a_file_that_asks_less_of_clients_certificates_than_before_is_not_taken() {
         let [certificate, key] = ["crt", "key"].map(|kind| folder.path(&format!("{name}.{kind}")));
         status(&format!("{url}/-/healthy"), &["--cert", &certificate, "--key", &key])
     };
-    let less = "client_auth_type is weaker than the one in use: restart the exporter if that is meant";
+    let less = "client_auth_type is weaker than the one in use: restart the exporter if this is intended";
     let cases = [
         (TLS.to_owned(), less),
         (tls("NoClientCert"), less),
         (tls("RequestClientCert"), less),
         (tls("RequireAnyClientCert"), less),
         (tls("VerifyClientCertIfGiven") + ca_file, less),
-        (format!("{TLS}{MUTUAL}"), "client_allowed_sans was removed: restart the exporter if that is meant"),
+        (format!("{TLS}{MUTUAL}"), "client_allowed_sans was removed: restart the exporter if this is intended"),
     ];
     for (number, (text, complaint)) in cases.iter().enumerate() {
         folder.write("web.yml", text);
