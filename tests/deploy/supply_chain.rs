@@ -28,7 +28,11 @@ fn the_lock_file_is_part_of_the_repository() {
 fn no_dependency_needs_a_newer_compiler_than_rust_version() {
     let metadata = say("cargo", &["metadata", "--locked", "--offline", "--format-version=1"]);
     let metadata: Value = serde_json::from_str(&metadata).unwrap();
-    let number = |version: &str| version.split('.').map(|part| part.parse().unwrap()).collect::<Vec<u32>>();
+    // 1.88 is 1.88.0.
+    let number = |version: &str| -> [u32; 3] {
+        let mut parts = version.split('.').map(|part| part.parse().unwrap());
+        std::array::from_fn(|_| parts.next().unwrap_or(0))
+    };
     let packages = metadata["packages"].as_array().unwrap().iter();
     let versions = packages.filter_map(|package| Some((package["rust_version"].as_str()?, &package["id"])));
     let (newest, package) = versions.max_by_key(|(version, _)| number(version)).unwrap();
