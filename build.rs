@@ -1,4 +1,4 @@
-//! Tells the program what it is built from: the revision and the compiler, for `--version` and `build_info`.
+//! Passes the revision and the compiler to the program, for `--version` and `build_info`.
 
 use std::path::Path;
 use std::process::Command;
@@ -6,10 +6,12 @@ use std::process::Command;
 fn main() {
     println!("cargo::rerun-if-env-changed=GOLDRUSH_REVISION");
     println!("cargo::rerun-if-changed=build.rs");
-    // Packages and images are built without a git folder: they pass the revision in. A git folder further up is not ours.
+    // Packages and images are built without a git directory: they pass the revision in. A git directory further up is
+    // not ours.
     let git = |arguments: &[&str]| Path::new(".git").exists().then(|| output("git", arguments)).flatten();
     for path in ["HEAD", "logs/HEAD"] {
-        // In a work tree these are elsewhere. The log grows with each commit. A path that does not exist would run this script each time.
+        // In a work tree these are elsewhere. The log grows with each commit. A path that does not exist would rerun
+        // this script every time.
         if let Some(path) = git(&["rev-parse", "--git-path", path]).filter(|path| Path::new(path).exists()) {
             println!("cargo::rerun-if-changed={path}");
         }

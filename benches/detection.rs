@@ -1,16 +1,17 @@
-//! How soon is an unreachable destination seen, and what do extra turns and the idle pace bring? Real schedule and budget,
-//! simulated time, many seeds.
+//! How soon is an unreachable destination detected, and what do extra turns and the idle pace gain? Real schedule and
+//! budget, simulated time, many seeds.
 //!
-//! A destination goes down, and some time later the pipeline's metrics show it (the delay grows). The time until its
-//! destination health is requested is compared between plain intervals and an extra turn for the other probes of a
-//! pipeline whose reading hints at trouble, at the same number of requests; then, for a fleet of which half is paused,
-//! with and without the idle pace at the same budget.
+//! A destination goes down, and some time later the pipeline's metrics show it (the delay grows). Compares the time
+//! until its destination health is requested, with plain intervals and with an extra turn for the other probes of a
+//! pipeline whose reading hints at trouble, at the same number of requests. Then, for a half-paused fleet, with and
+//! without the idle pace at the same budget.
 //!
-//! Verdict: extra turns are kept (`src/account/suspicion.rs`). With a budget that is too small, the median is 0.6 to 0.8 of plain, p95 and worst
-//! 0.6 to 0.8; where the budget suffices, the median is 0.9 to 1. Where the metrics show nothing, nothing is lost, and where half
-//! of all hints are false, a tenth. The longest wait of any probe grows by some 2 %, and never by more than 8 %.
+//! Verdict: extra turns are kept (`src/account/suspicion.rs`). If the budget is too small, the median is 0.6 to 0.8 of
+//! plain, p95 and worst 0.6 to 0.8; if it suffices, the median is 0.9 to 1. If the metrics show nothing, nothing is
+//! lost; if half of all hints are false, a tenth. The longest wait of any probe grows by some 2 %, never by more than 8
+//! %.
 //!
-//! The idle pace is kept: see the table of the second part, which this program prints.
+//! The idle pace is kept: see the table in the second part of the output.
 //!
 //! `cargo bench --bench detection [-- --seeds 20]`
 
@@ -24,36 +25,35 @@ use common::{judge, mix, option};
 use goldrush_exporter::account::Intervals;
 use goldrush_exporter::api::{PipelineId, Probe};
 
-/// What the fleet goes through.
+/// The conditions that the fleet is exposed to.
 #[derive(Clone, Copy)]
 struct World {
     pipelines: usize,
-    /// Requests that the intervals ask for, against what the budget allows.
+    /// Required requests divided by the requests that the budget allows.
     load: f64,
-    /// From the failure until a reading of the metrics shows it; `None` where none ever does.
+    /// Seconds from the failure until a reading of the metrics shows it; `None` if none ever does.
     lag: Option<f64>,
-    /// All fail in one moment, a tenth of the fleet; otherwise one by one.
+    /// A tenth of the fleet fails at the same moment; otherwise they fail one by one.
     at_once: bool,
-    /// Of the healthy readings of metrics, those that hint at trouble all the same.
+    /// The share of healthy metrics readings that hint at trouble.
     false_hints: f64,
-    /// The other half of the fleet is paused and has nothing to report: `pipelines` counts both.
+    /// Half of the fleet is paused and has nothing to report: `pipelines` counts both halves.
     half_rests: bool,
     seed: u64,
 }
 
-/// What the poller does to save budget.
+/// How the poller saves budget.
 #[derive(Clone, Copy)]
 struct Means {
     hints: bool,
     idle_pace: bool,
 }
 
-/// What came of it.
 struct Outcome {
-    /// Seconds from each failure until it was seen.
+    /// Seconds from each failure until its detection.
     delays: Vec<f64>,
     requests: usize,
-    /// The longest that any probe waited, in seconds, of one that is due each 30 s.
+    /// The longest wait, in seconds, of any probe with an interval of 30 s.
     longest: f64,
 }
 
@@ -96,7 +96,7 @@ fn main() {
 
 const PLAIN: Means = Means { hints: false, idle_pace: false };
 
-/// What each means brings to a fleet of which half is paused, at budgets from ample to far too small.
+/// The gain of each method for a half-paused fleet, at budgets from ample to far too small.
 fn idle_pace(usual: World, seeds: u64) {
     println!("half of the fleet is paused; median detection and requests against plain intervals at the same budget");
     println!("pipelines  budget  false   hints        idle pace    both");
@@ -126,19 +126,19 @@ fn idle_pace(usual: World, seeds: u64) {
     judge("requests of a fleet that is half paused, with the idle pace, worst", "x", 0.6, worst(&saved));
 }
 
-/// The median time until a failure is seen, and requests.
+/// The median time to detection, and the number of requests.
 fn measure(world: World, means: Means, seeds: u64) -> (f64, f64) {
     let outcomes: Vec<Outcome> = (0..seeds).map(|seed| simulate(World { seed, ..world }, INTERVALS, means)).collect();
     let requests = outcomes.iter().map(|outcome| outcome.requests as f64).sum();
     (common::median(outcomes.into_iter().flat_map(|outcome| outcome.delays).collect()), requests)
 }
 
-/// Prints both, and answers the median's ratio.
+/// Prints both, and returns the ratio of the medians.
 fn compare(world: World, seeds: u64) -> f64 {
     let unit = 30.0 * world.load.max(1.0);
     let mut all: [Vec<f64>; 2] = Default::default();
     let (mut longest, mut cost) = ([0.0_f64; 2], Vec::new());
-    // As many failures of small fleets as of large ones.
+    // As many failures in small fleets as in large ones.
     let seeds = seeds * (600 / world.pipelines as u64).max(1);
     for seed in 0..seeds {
         let world = World { seed, ..world };
@@ -146,7 +146,7 @@ fn compare(world: World, seeds: u64) -> f64 {
         let mut plain = simulate(world, INTERVALS, PLAIN);
         cost.push(hinted.requests as f64 / plain.requests as f64);
         if hinted.requests > plain.requests {
-            // As many requests, spent on shorter intervals.
+            // Spend the same number of requests on shorter intervals.
             let factor = plain.requests as f64 / hinted.requests as f64;
             let shorter = Intervals { normal: INTERVALS.normal.map(|interval| interval.mul_f64(factor)), ..INTERVALS };
             plain = simulate(world, shorter, PLAIN);
@@ -185,7 +185,7 @@ fn simulate(world: World, intervals: Intervals, means: Means) -> Outcome {
     let World { pipelines, load, lag, at_once, false_hints, half_rests, seed } = world;
     let stretch = load.max(1.0);
     let mut run = Run::new(pipelines, intervals, pipelines as f64 * 2.0 / 15.0 / load);
-    // The first turns are over, and the second ones have spread.
+    // The first turns are over, and the second ones are spread.
     let begin = 120.0 * stretch;
     let end = begin + 300.0 * stretch;
     let random = |what: u64, number: u64| mix(mix(seed * 31 + what) ^ number) as f64 / u64::MAX as f64;
@@ -196,7 +196,7 @@ fn simulate(world: World, intervals: Intervals, means: Means) -> Outcome {
         })
         .filter(|(id, _)| run.contains(id))
         .collect();
-    // Failures are of the other half.
+    // Only the other half fails.
     let rests = |number: usize| half_rests && number % 2 != seed as usize % 2;
     if means.idle_pace {
         run.rest((0..pipelines).filter(|number| rests(*number)).map(id));

@@ -1,7 +1,7 @@
-//! How the exporter holds out: a fleet, scrapers and hours, as processes, with a line of what it costs every so often.
+//! How the exporter performs over hours: a fleet and scrapers as processes; reports the resource use periodically.
 //!
-//! By hand: `cargo bench --bench endurance -- --pipelines 10000 --scrapers 4 --duration 2h`. It fails if memory, descriptors
-//! or threads have grown after the warm-up, or if a probe was missed that the budget had room for.
+//! Run it by hand: `cargo bench --bench endurance -- --pipelines 10000 --scrapers 4 --duration 2h`. It fails if memory,
+//! descriptors or threads grow after the warm-up, or if a probe is missed although the budget had room for it.
 
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -13,41 +13,41 @@ const KEY: &str = "sk_simulated_0000000000000000";
 
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
 enum Scenario {
-    /// All is well.
+    /// Everything works.
     Normal,
-    /// The key is refused all the time.
+    /// The key is always refused.
     Unauthorized,
-    /// Nobody listens where the API should be.
+    /// Nothing listens at the API's address.
     Down,
 }
 
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Pipelines of the one account
+    /// Pipelines of the single account
     #[arg(long, default_value_t = 10_000)]
     pipelines: usize,
-    /// Each scrapes once a second, compressed OpenMetrics over a connection that it keeps
+    /// Number of scrapers; each scrapes compressed OpenMetrics once per second over a persistent connection
     #[arg(long, default_value_t = 4)]
     scrapers: usize,
     #[arg(long, default_value = "2h", value_parser = humantime::parse_duration)]
     duration: Duration,
-    /// Of all probes: a day of ordinary polling is accelerated
+    /// Interval of all probes: short, to accelerate a day of ordinary polling
     #[arg(long, default_value = "30s", value_parser = humantime::parse_duration)]
     interval: Duration,
     #[arg(long, value_enum, default_value = "normal")]
     scenario: Scenario,
-    /// Between two lines
+    /// Time between two lines
     #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
     report: Duration,
-    /// Lines that do not count: memory has to settle first
+    /// Number of first lines to ignore, while memory settles
     #[arg(long, default_value_t = 3)]
     warm_up: usize,
-    /// What `cargo bench` adds
+    /// `cargo bench` adds this
     #[arg(long, hide = true)]
     bench: bool,
 }
 
-/// A process that ends with this one.
+/// A process that is killed when dropped.
 struct Process(Child);
 
 impl Drop for Process {
@@ -69,7 +69,7 @@ fn free_address() -> String {
     std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").to_string()
 }
 
-/// What one scraper has seen since the last line.
+/// What the scrapers have seen since the last line.
 #[derive(Default)]
 struct Seen {
     milliseconds: Vec<f64>,
@@ -101,7 +101,7 @@ async fn scrape_for_ever(address: String, first: Duration, seen: Arc<Mutex<Seen>
     }
 }
 
-/// What a family's samples add up to.
+/// The sum of a family's samples.
 fn sum(exposition: &str, family: &str) -> f64 {
     let samples =
         exposition.lines().filter(|line| line.strip_prefix(family).is_some_and(|rest| rest.starts_with(['{', ' '])));
@@ -129,7 +129,7 @@ struct Line {
 async fn main() {
     let arguments = Arguments::parse();
     println!("{arguments:?}");
-    // Where nobody shall answer, nobody else may come to listen either: the port stays taken.
+    // If nothing must listen there, keep the port so that nothing else can.
     let held = tokio::net::TcpSocket::new_v4().expect("a socket");
     held.bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
     let api = match arguments.scenario {
@@ -187,7 +187,7 @@ async fn main() {
             before.replace((asked, since)).map_or((asked, 1.0), |(asked, then)| (asked, since - then));
         let rate = (asked - asked_before) / seconds;
         let lag = sum(&newest, "goldrush_poll_lag_seconds");
-        // A probe is missed when a whole interval has gone by without it.
+        // A probe is missed if a whole interval passes without it.
         let missed = if lag > arguments.interval.as_secs_f64() { (required - rate).max(0.0) * seconds } else { 0.0 };
         let line = Line {
             resident_mib: status_of(&exporter, "VmRSS") as f64 / 1024.0,

@@ -1,5 +1,5 @@
-//! Polling: CPU per request against a bare reqwest loop and aiohttp, a sweep's time against the ideal, what a server
-//! counts in a second, the first picture, and how soon trouble shows.
+//! Polling: CPU per request against a bare reqwest loop and aiohttp, a sweep's time against the ideal, the requests
+//! that a server counts in a second, the time to the first complete readings, and how soon trouble shows.
 //! `cargo bench --bench poll [-- --pipelines 2000] [-- --rounds 5]`
 
 mod common;
@@ -23,7 +23,7 @@ use tokio::runtime::Runtime;
 
 const KEY: &str = "sk_simulated_0000000000000000";
 const IN_FLIGHT: usize = 32;
-/// A budget that is never in the way.
+/// A budget that never limits.
 const LIFTED: f64 = 1e6;
 
 fn main() {
@@ -41,7 +41,7 @@ fn main() {
 }
 
 fn cpu_per_request(runtime: &Runtime, pipelines: usize, rounds: usize) {
-    // As the daemon polls: on one thread.
+    // Like the daemon: on one thread.
     let polling = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let api = api(pipelines, 0);
     let ids = runtime.block_on(async { ids(&poll_once(&api.address, IN_FLIGHT, LIFTED).await) });
@@ -78,7 +78,7 @@ fn sweep(runtime: &Runtime) {
     judge("sweep against requests / concurrency * latency", "x", 1.05, ours / ideal);
 }
 
-/// What a server counts in its busiest second.
+/// The number of requests that a server counts in its busiest second.
 fn seconds(runtime: &Runtime) {
     let rate = 100.0;
     let simulator = Simulator::new(Options { pipelines: 300, groups: 1, ..Options::default() });
@@ -105,11 +105,11 @@ fn first_picture(runtime: &Runtime) {
     }
 }
 
-/// From the moment that a destination goes down until `/metrics` shows it.
+/// The time from when a destination goes down until `/metrics` shows it.
 fn detection(runtime: &Runtime) {
     const INTERVAL: f64 = 2.0;
-    // Few enough for the exposition to be a small one: a large one is written once a second, which is much of so short an
-    // interval, and little of a real one.
+    // Few enough for a small exposition: a large one is rendered once per second, which matters for such a short
+    // interval, but not for a real one.
     let pipelines = 100;
     let simulator = Simulator::new(Options { pipelines, groups: 1, ..Options::default() });
     let ids = simulator.pipeline_ids(0);
@@ -119,7 +119,7 @@ fn detection(runtime: &Runtime) {
         let poller = poller(&address, 8, LIFTED, &fleet, "2s").await;
         let polling = tokio::spawn(poller.run());
         let exposition = Arc::new(Exposition::new(fleet));
-        // The first turns are over, and the second ones have spread.
+        // The first turns are over, and the second ones are spread.
         tokio::time::sleep(Duration::from_secs_f64(3.0 * INTERVAL)).await;
         let mut down: Vec<(Instant, String)> = Vec::new();
         let mut delays: Vec<f64> = Vec::new();
@@ -165,7 +165,7 @@ fn growth(runtime: &Runtime) {
     judge("growth of a sweep's CPU with pipelines", "exponent", 1.1, common::exponent(points));
 }
 
-/// The simulator in a process of its own, so that its CPU is not counted.
+/// The simulator in a separate process, so that its CPU time is not counted.
 fn api(pipelines: usize, latency: u64) -> Peer {
     Peer::this(&["--api", "--pipelines", &pipelines.to_string(), "--latency", &latency.to_string()])
 }
@@ -221,7 +221,7 @@ fn ids(fleet: &Fleet) -> Vec<String> {
     view.pipelines.keys().map(ToString::to_string).collect()
 }
 
-/// As many of the same requests, with nothing around them but reading the body.
+/// The same number of requests, doing nothing but reading the bodies.
 async fn bare_loop(address: &str, ids: &[String], requests: usize) {
     let client = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(IN_FLIGHT).build().unwrap();
     let urls = (0..requests).map(|number| {
@@ -236,7 +236,7 @@ async fn bare_loop(address: &str, ids: &[String], requests: usize) {
     assert!(length > 0);
 }
 
-/// Seconds of CPU of the peer in Python.
+/// CPU seconds of the Python peer.
 fn aiohttp(address: &str, ids: &[String], requests: usize) -> f64 {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers/aiohttp_loop.py");
     let mut python = Command::new("/usr/bin/python3");

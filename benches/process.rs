@@ -1,4 +1,4 @@
-//! The process as it is shipped: its size, how soon it answers, and its memory while it is scraped.
+//! The shipped process: its size, its startup time, and its memory during scrapes.
 //! `cargo bench --bench process [-- --program "$(deploy/release/build)"] [-- --seconds 60] [-- --pipelines 10000]`
 
 mod common;
@@ -26,10 +26,11 @@ fn main() {
     judge("growth of memory with pipelines", "exponent", 1.1, exponent(points));
 }
 
-/// Resident memory of an exporter that is scraped with gzip each second while it polls as fast as its budget allows: the most, in MiB.
+/// Maximum resident memory, in MiB, of an exporter that is scraped with gzip every second while it polls as fast as its
+/// budget allows.
 fn memory(program: &str, runtime: &tokio::runtime::Runtime, pipelines: usize, goal: Option<f64>) -> f64 {
     let api = simulated_api(runtime, pipelines);
-    // The first sweep at full speed; then everything is asked again and again.
+    // The first sweep at full speed; then everything is polled repeatedly.
     let exporter = Exporter::start(
         program,
         &api,

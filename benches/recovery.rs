@@ -1,11 +1,11 @@
-//! Connections that lie, at default settings: from the fault to the first good reading, and to the first one of each probe.
-//! New connections are well in every case, so the exporter has to give the old ones up. Each fault happens once, just after
-//! the first readings, when the connections are young and furthest from their maximum age.
+//! Connections that lie, with default settings: the time from the fault to the first good reading, and to the first one
+//! of each probe. New connections always work, so the exporter has to replace the old ones. Each fault happens once,
+//! just after the first readings, when the connections are young and furthest from their maximum age.
 //!
-//! Linux only: each fault has its own network namespace and mount namespace, for which it needs root, or user
-//! namespaces. All faults run concurrently and take two minutes at most.
+//! Linux only: each fault has its own network and mount namespace, which needs root or user namespaces. All faults run
+//! concurrently and take at most two minutes.
 //!
-//! `cargo bench --bench recovery`, or with `--profile dev` to do without the release build.
+//! `cargo bench --bench recovery`, or with `--profile dev` to avoid the release build.
 
 mod common;
 
@@ -30,25 +30,25 @@ const EXPORTER: &str = env!("CARGO_BIN_EXE_goldrush-exporter");
 const HOST: &str = "api.example";
 const GOAL: f64 = 60.0;
 const PATIENCE: Duration = Duration::from_secs(120);
-/// Says to this program that it is alone in its namespaces.
+/// Tells this program that it runs alone in its namespaces.
 const INSIDE: &str = "--inside";
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Fault {
-    /// Every packet is acknowledged, nothing is ever said.
+    /// Every packet is acknowledged, and nothing is ever sent back.
     Silent,
-    /// The peer reads nothing any more: its window closes.
+    /// The peer stops reading: its window closes.
     Stuck,
-    /// HTTP/2 is well, its pings have their echo, and no request has a response.
+    /// HTTP/2 works and pings are acknowledged, but no request gets a response.
     NeverResponds,
-    /// Packets of the connections vanish in both directions.
+    /// Packets of the connections are dropped in both directions.
     Dropped,
-    /// The peer forgets its connections without a word.
+    /// The peer silently forgets its connections.
     HalfOpen,
-    /// The name has another address. The old one still accepts, and is not the API any more.
+    /// The name has another address. The old one still accepts connections, but is no longer the API.
     AddressChange,
-    /// The connections break, and new ones show a certificate of another authority, which is trusted from then on. No signal
-    /// says so.
+    /// The connections break, and new ones present a certificate of another authority, which is trusted from then on.
+    /// There is no signal.
     NewAuthority,
 }
 
@@ -137,7 +137,7 @@ fn run(program: &str, arguments: &[&str]) {
     assert!(Command::new(program).args(arguments).status().unwrap().success(), "{program} {arguments:?}");
 }
 
-/// An exporter at its default settings.
+/// An exporter with default settings.
 struct Exporter {
     child: Child,
     address: &'static str,
@@ -163,7 +163,7 @@ impl Exporter {
         exporter
     }
 
-    /// Waits until that holds for the times at which each probe last succeeded.
+    /// Waits until `holds` accepts the times at which each probe last succeeded.
     async fn until(&self, holds: impl Fn(&BTreeMap<String, f64>) -> bool) {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -215,10 +215,10 @@ type Lie = Option<Fault>;
 /// A Pipeline API with one pipeline, over HTTP/2.
 struct Server {
     port: u16,
-    /// For the connections that are open, and for those that come.
+    /// For open connections and for new ones.
     lies: Arc<Mutex<watch::Sender<Lie>>>,
     tls: Arc<Mutex<Arc<ServerConfig>>>,
-    /// The ports of the clients, and the connections' tasks.
+    /// The clients' ports, and the connections' tasks.
     connections: Arc<Mutex<Vec<(u16, AbortHandle)>>>,
 }
 
@@ -245,25 +245,25 @@ impl Server {
         server
     }
 
-    /// The connections that are open lie from now on; new ones are honest.
+    /// Open connections lie from now on; new ones are honest.
     fn old_ones(&self, fault: Fault) {
         let old = std::mem::replace(&mut *self.lies.lock().unwrap(), watch::Sender::new(None));
         old.send_replace(Some(fault));
-        // Who listens for lies holds on to the last one.
+        // Receivers of a lie keep the last one.
         std::mem::forget(old);
     }
 
-    /// New connections lie from their beginning.
+    /// New connections lie from the start.
     fn new_ones(&self, fault: Fault) {
         *self.lies.lock().unwrap() = watch::Sender::new(Some(fault));
     }
 
-    /// The connections that are open end on this side.
+    /// Ends the open connections on this side.
     fn forget(&self) {
         self.connections.lock().unwrap().drain(..).for_each(|(_, task)| task.abort());
     }
 
-    /// Begins (`-A`) or ends (`-D`) to drop the packets of all connections so far.
+    /// Starts (`-A`) or stops (`-D`) dropping the packets of all connections so far.
     fn drop_packets(&self, how: &str) {
         static PORTS: Mutex<Vec<u16>> = Mutex::new(Vec::new());
         let mut ports = PORTS.lock().unwrap();

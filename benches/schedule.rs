@@ -1,5 +1,5 @@
-//! The schedule by itself, in simulated time: what a dispatched probe costs, whether everybody gets a fair share, and
-//! what the budget lets through. `cargo bench --bench schedule [-- --pipelines 100000]`
+//! The schedule alone, in simulated time: the cost of a dispatched probe, fairness, and what the budget allows.
+//! `cargo bench --bench schedule [-- --pipelines 100000]`
 
 mod common;
 
@@ -25,11 +25,11 @@ fn main() {
     judge("growth of a second's CPU with pipelines", "exponent", 1.25, 1.0 + common::exponent(points));
 }
 
-/// Microseconds for one probe, from being due to being answered, with the budget's part.
+/// Microseconds per probe, from its due time to its response, including the budget.
 fn cost_per_probe(pipelines: usize) -> f64 {
     let required = pipelines as f64 * 2.0 / 15.0;
     let mut run = Run::new(pipelines, INTERVALS, 1.2 * required);
-    // The first turns are over, and the second ones have spread.
+    // The first turns are over, and the second ones are spread.
     run.until(Duration::from_secs(60), |_, _| {});
     let mut probes = 0_u32;
     let seconds = (6_000_000 / pipelines as u64).clamp(60, 6_000);
@@ -37,7 +37,7 @@ fn cost_per_probe(pipelines: usize) -> f64 {
     cpu * 1000.0 / f64::from(probes)
 }
 
-/// The longest that any probe waited, against its fair share, at loads from idle to hopeless.
+/// The longest wait of any probe, relative to its fair share, at loads from idle to hopeless.
 fn fairness() {
     let mut worst = Vec::new();
     for load in [0.5, 0.9, 0.99, 1.01, 1.5, 3.0, 10.0, 50.0] {
@@ -50,7 +50,7 @@ fn fairness() {
         run.until(end, |probe, at| sent.entry(probe.clone()).or_default().push(at));
         let ages = sent.iter().map(|(probe, times)| {
             let interval = if probe.1 == Probe::Status { 15.0 } else { 30.0 };
-            // The first two turns are where the spreading happens.
+            // The first two turns are spread on purpose.
             let gaps = times.windows(2).skip(2).map(|pair| (pair[1] - pair[0]).as_secs_f64());
             gaps.fold(0.0, f64::max) / (interval * stretch)
         });
@@ -62,7 +62,7 @@ fn fairness() {
     judge("no wait over the fair share, at any load", "x", 1.1, worst.into_iter().fold(0.0, f64::max));
 }
 
-/// The most that is sent in any window of a second, against the budget and its burst.
+/// The maximum number of requests in any window of a second, against the budget and its burst.
 fn budget() {
     let mut most = 0.0_f64;
     for rate in [1.0, 4.0, 50.0, 1000.0] {

@@ -1,5 +1,5 @@
-//! A scrape of an unchanged and of a changed picture, against nginx serving the same bytes and against client_golang
-//! serving the same series; then what Prometheus itself says of its scrapes of the three.
+//! A scrape of an unchanged and of a changed fleet, against nginx serving the same bytes and against client_golang
+//! serving the same series; then Prometheus's own measurement of its scrapes of the three.
 //! `cargo bench --bench scrape [-- --pipelines 10000] [-- --rounds 5] [-- --prometheus-seconds 120]`
 
 mod common;
@@ -32,7 +32,7 @@ fn main() {
     let golang = common::client_golang(&folder, &get(&exporter.address, CLASSIC, false, true).0);
     drop((plain, packed));
     let bare = Peer::this(&["--bare"]);
-    // What the first scrapes of each pay for is not what is measured.
+    // Do not measure the first scrapes, which pay for the setup.
     for peer in [&exporter, &nginx, &bare, &golang] {
         for gzip in [true, false] {
             get(&peer.address, OPENMETRICS, gzip, false);
@@ -52,7 +52,7 @@ fn main() {
         let name = if gzip { "gzip" } else { "plain" };
         println!("unchanged, {name}: exporter {exporter}, nginx {nginx}, bare {bare}, client_golang {golang}");
         judge(&format!("unchanged, {name}: CPU against nginx"), "x", 1.2, exporter.cpu / nginx.cpu);
-        // nginx sends a file without copying it; whoever sends what he holds in memory copies it into the kernel.
+        // nginx sends a file without copying it; sending from memory copies it into the kernel.
         let what = format!("unchanged, {name}: CPU against a loop that does nothing but write the same bytes");
         judge(&what, "x", 1.2, exporter.cpu / bare.cpu);
         judge(&format!("unchanged, {name}: time against nginx"), "x", 1.2, exporter.time / nginx.time);
@@ -72,7 +72,7 @@ fn main() {
     judge("changed (all probes), gzip: CPU against client_golang", "x", 1.0 / 12.0, all.cpu / peer.cpu);
     judge("changed (50 probes), gzip: CPU against client_golang", "x", 1.0 / 12.0, some.cpu / peer.cpu);
 
-    // Twenty scrapers at once, after everything has changed.
+    // Twenty concurrent scrapers, after everything has changed.
     let (mut together, mut alone) = (Vec::new(), Vec::new());
     let mut late: [Vec<f64>; 2] = Default::default();
     for _ in 0..rounds {
@@ -109,7 +109,7 @@ fn main() {
     prometheus([&exporter, &nginx, &golang], option("--prometheus-seconds", 120));
 }
 
-/// CPU of a scrape with gzip after every probe of every pipeline has been answered once more.
+/// CPU time of a gzip scrape after every probe of every pipeline had another response.
 fn growth() {
     let sizes = [100, 1_000, 10_000, 50_000];
     let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -131,7 +131,7 @@ fn growth() {
     judge("growth of a changed scrape's CPU with pipelines", "exponent", 1.1, common::exponent(points));
 }
 
-/// Lets a Prometheus scrape the three in turn, and asks it how long that took it.
+/// Lets a Prometheus scrape the three in turn, and queries how long that took.
 fn prometheus(peers: [&Peer; 3], seconds: u64) {
     let targets = peers.map(|peer| format!("'{}'", peer.address)).join(", ");
     let configuration = format!(
@@ -178,7 +178,7 @@ fn scrapes(peer: &Peer, gzip: bool, times: u32) -> [f64; 2] {
     [peer.cpu() - cpu, begin.elapsed()].map(|taken| ms(taken) / f64::from(times))
 }
 
-/// The least that sending from memory takes: the bytes that nginx serves, written as a whole.
+/// The minimum cost of sending from memory: nginx's bytes, in a single write.
 fn serve_bare(folder: &Path) {
     let [plain, packed] = ["metrics", "metrics.gz"].map(|name| std::fs::read(folder.join(name)).unwrap());
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -199,12 +199,12 @@ fn serve_bare(folder: &Path) {
     }
 }
 
-/// The web server over a picture that changes when it is told to.
+/// The web server for a fleet that changes on order.
 fn serve(pipelines: usize) {
     let picture = Arc::new(Picture::of(pipelines));
     let runtime = picture.serve();
     let late: Arc<[AtomicU64; 2]> = Arc::default();
-    // Whoever blocks the reactor makes the one late; a machine that is busy, both.
+    // Blocking the reactor delays only the task; a busy machine delays both.
     const NAP: Duration = Duration::from_millis(2);
     let note = |late: &AtomicU64, begin: Instant| {
         late.fetch_max((begin.elapsed().saturating_sub(NAP)).as_micros() as u64, Ordering::Relaxed);

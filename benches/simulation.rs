@@ -1,6 +1,7 @@
-//! A campaign of simulated histories; what it checks and how stands in `tests/simulation/engine/mod.rs`.
+//! A campaign of simulated histories; `tests/simulation/engine/mod.rs` explains what it checks and how.
 //!
-//! `cargo bench --locked --bench simulation -- --hours 100000 --seed 1`; with `--replay N`, the one history of that seed.
+//! `cargo bench --locked --bench simulation -- --hours 100000 --seed 1`; `--replay N` runs only the history with that
+//! seed.
 
 #[path = "../tests/simulation/engine/mod.rs"]
 #[allow(dead_code)]
@@ -33,7 +34,7 @@ fn main() -> ExitCode {
     };
     println!("{}", campaign.coverage.report());
     println!("{} in {:?}", campaign.summary(), begin.elapsed());
-    // A replay is one history, and no catalogue.
+    // A replay is a single history, which does not cover everything.
     let is_complete = number("--replay").is_some() || campaign.coverage.missing().is_empty();
     if campaign.failures.is_empty() && is_complete { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

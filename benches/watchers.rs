@@ -1,12 +1,13 @@
 //! What a fleet costs those who watch it: samples and bytes of a pipeline, the targets that `/sd` lists, the time of a Prometheus'
 //! scrape with the profile `lean`, and the exporter's memory while several of them and a page are at it.
-//! `cargo bench --bench watchers [-- --pipelines 10000] [-- --seconds 120] [-- --minutes 30]`
+//! `cargo bench --bench watchers [-- --pipelines 10000] [-- --only sizes|durations|memory] [-- --scrapes 10] [-- --minutes 30]`
 //!
 //! Memory is that of `--program`, by default of the build for benchmarks. Programs: `--prometheus`, `--vmagent`; `tests/matrix`
 //! leaves a vmagent in `target/matrix/sid/usr/bin`.
 
 mod common;
 
+use std::io::Read as _;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,9 +27,17 @@ fn main() {
         let _runtime = Picture::of(pipelines).serve_profile(profile(option("--serve", "full".to_owned())));
         std::thread::park();
     }
-    sizes(pipelines);
-    scrape_durations(pipelines, option("--seconds", 120));
-    memory(pipelines, Duration::from_secs_f64(60.0 * option("--minutes", 30.0)));
+    let only = option("--only", String::new());
+    let is_wanted = |part: &str| only.is_empty() || only == part;
+    if is_wanted("sizes") {
+        sizes(pipelines);
+    }
+    if is_wanted("durations") {
+        scrape_durations(pipelines, option("--scrapes", 10));
+    }
+    if is_wanted("memory") {
+        memory(pipelines, Duration::from_secs_f64(60.0 * option("--minutes", 30.0)));
+    }
 }
 
 /// Of healthy pipelines: trouble adds little.
@@ -54,11 +63,8 @@ fn sizes(pipelines: usize) {
             Some(goal) => judge(&format!("{profile}: bytes of a pipeline"), "bytes", goal, bytes),
             None => println!("{profile}: {bytes:.0} bytes of a pipeline"),
         }
-        println!(
-            "{profile}: {:.0} samples and {} bytes beside",
-            2.0 * samples(&few) - samples(&many),
-            2 * few.len() - many.len()
-        );
+        let beside = 2.0 * samples(&few) - samples(&many);
+        println!("{profile}: {beside:.0} samples of the account and the exporter");
 
         let exposition = healthy(pipelines, profile);
         let parts = runtime.block_on(exposition.parts(TARGET_SIZE)).unwrap();
@@ -83,28 +89,29 @@ fn is_sample(line: &[u8]) -> bool {
 }
 
 /// How long a Prometheus takes to scrape a fleet that does not change, with the one profile and with the other.
-fn scrape_durations(pipelines: usize, seconds: u64) {
+fn scrape_durations(pipelines: usize, scrapes: u32) {
     let exporters =
         ["full", "lean"].map(|profile| Peer::this(&["--serve", profile, "--pipelines", &pipelines.to_string()]));
-    let targets = [&exporters[0].address, &exporters[1].address].map(|address| format!("'{address}'")).join(", ");
-    let prometheus = Prometheus::start(
-        &option("--prometheus", "prometheus".to_owned()),
-        &scrapes(&format!("static_configs: [{{targets: [{targets}]}}]")),
-    );
-    std::thread::sleep(Duration::from_secs(seconds));
+    let targets = exporters.each_ref().map(|exporter| format!("'{}'", exporter.address)).join(", ");
+    let program = option("--prometheus", "prometheus".to_owned());
+    let prometheus =
+        Prometheus::start(&program, &configuration(&format!("static_configs: [{{targets: [{targets}]}}]")));
+    // The first scrape of each creates all series.
+    while prometheus.value("min(sum_over_time(up[1d])) or vector(0)") < f64::from(1 + scrapes) {
+        std::thread::sleep(Duration::from_secs(1));
+    }
     let [full, lean] = exporters.each_ref().map(|exporter| {
         let instance = &exporter.address;
-        prometheus
-            .value(&format!("quantile_over_time(0.5, scrape_duration_seconds{{instance=\"{instance}\"}}[{seconds}s])"))
+        prometheus.value(&format!("quantile_over_time(0.5, scrape_duration_seconds{{instance=\"{instance}\"}}[1d])"))
     });
     println!("scrape_duration_seconds of {pipelines} pipelines: full {full:.3}, lean {lean:.3}");
     judge("scrape_duration_seconds, lean against full", "x", 0.5, lean / full);
 }
 
 /// For a Prometheus or a vmagent.
-fn scrapes(discovery: &str) -> String {
+fn configuration(discovery: &str) -> String {
     format!(
-        "global: {{scrape_interval: 15s, scrape_timeout: 10s}}\nscrape_configs:\n  - job_name: goldrush\n    {discovery}\n"
+        "global: {{scrape_interval: 15s, scrape_timeout: 15s}}\nscrape_configs:\n  - job_name: goldrush\n    {discovery}\n"
     )
 }
 
@@ -115,18 +122,21 @@ fn memory(pipelines: usize, time: Duration) {
     let program = option("--program", env!("CARGO_BIN_EXE_goldrush-exporter").to_owned());
     let exporter =
         Exporter::start(&program, &api, &[("POLL__REQUESTS_PER_SECOND", "2000"), ("POLL__MAX_IN_FLIGHT", "32")]);
+    // A plain body of that size would stay in memory for a while.
     let shown = || {
-        let text = get(&exporter.address, OPENMETRICS, false, true).0;
-        String::from_utf8(text).unwrap().matches("\ngoldrush_pipeline_destination_healthy{").count()
+        let packed = get(&exporter.address, OPENMETRICS, true, true).0;
+        let mut text = String::new();
+        flate2::read::GzDecoder::new(&packed[..]).read_to_string(&mut text).unwrap();
+        text.matches("\ngoldrush_pipeline_destination_healthy{").count()
     };
     while shown() < pipelines {
         std::thread::sleep(Duration::from_secs(1));
     }
     let targets = format!("static_configs: [{{targets: ['{}']}}]", exporter.address);
     let program = option("--prometheus", "prometheus".to_owned());
-    let _prometheus = [0; 2].map(|_| Prometheus::start(&program, &scrapes(&targets)));
+    let _prometheus = [0; 2].map(|_| Prometheus::start(&program, &configuration(&targets)));
     // It drops larger targets than 16 MiB.
-    let _vmagent = vmagent(&scrapes(&format!("http_sd_configs: [{{url: 'http://{}/sd'}}]", exporter.address)));
+    let _vmagent = vmagent(&configuration(&format!("http_sd_configs: [{{url: 'http://{}/sd'}}]", exporter.address)));
     let begin = Instant::now();
     let mut sizes = Vec::new();
     while begin.elapsed() < time {

@@ -1,8 +1,8 @@
-//! One account: what it knows, and what it decides. No I/O, no logging, no clock: time and responses are parameters.
+//! One account: its state and its decisions. No I/O, no logging, no clock: time and responses are parameters.
 //!
-//! A driver asks [`Account::next`] what to send, sends it, and hands the response to [`Account::answered`]. That is one
-//! transaction: readers who take a [`View`] see all of a response or nothing of it. What a 401 leads to stands in
-//! `judge_key`; where the truth about the key is kept, in `credential`.
+//! A driver asks [`Account::next`] what to send, sends it, and passes the response to [`Account::answered`]. That is
+//! one transaction: readers who take a [`View`] see either all effects of a response or none. `judge_key` decides what
+//! a 401 leads to; `credential` holds the only truth about the key.
 
 mod backfill;
 mod backoff;
@@ -55,29 +55,29 @@ use backoff::Backoff;
 use pipeline::Observed;
 use roster::{Roster, Supply, Taken};
 
-/// A pause that grows by less than this is not worth another line in the log: each response of one wave may lengthen it.
+/// A pause that grows by less than this is not logged again: each response of one batch may lengthen it.
 const SAME_PAUSE: Duration = Duration::from_millis(250);
 
-/// An outage at the start keeps the exporter unready for no longer than this: its own metrics show the outage.
+/// An outage at startup keeps the exporter unready for at most this long: its own metrics show the outage.
 const READY_AT_LAST: Duration = Duration::from_secs(60);
 
-/// What an account works with.
+/// The part of the configuration that concerns one account.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
-    /// How often, and how fast.
+    /// Intervals and the request budget.
     pub poll: config::Poll,
-    /// Whose pipelines, and which of them.
+    /// The key, and the filters on its pipelines.
     pub account: config::Account,
-    /// Which part of the pipelines is polled here.
+    /// The part of the pipelines that this exporter polls.
     pub shard: config::Shard,
-    /// Owners and thresholds; the first that matches a pipeline applies.
+    /// Owners and thresholds; the first policy that matches a pipeline applies.
     pub policies: Vec<Arc<Policy>>,
-    /// More pipelines than this are not taken from a list.
+    /// A list is truncated after this many pipelines.
     pub max_pipelines: usize,
 }
 
 impl Settings {
-    /// Those of one account of a configuration.
+    /// The settings for one account of a configuration.
     pub fn of(config: &Config, account: &config::Account) -> Self {
         Self {
             poll: config.poll.clone(),
@@ -88,7 +88,7 @@ impl Settings {
         }
     }
 
-    /// Whether the pipeline is polled here: by its shard and the account's filters.
+    /// Whether this exporter polls the pipeline: by its shard and the account's filters.
     fn includes(&self, id: &PipelineId, listed: &ListedPipeline) -> bool {
         self.shard.owns(id)
             && self.account.pipeline_ids.matches(id.as_str())
@@ -103,36 +103,34 @@ impl Settings {
     }
 }
 
-/// A key that was read again.
+/// The result of reading the key again.
 #[derive(Debug, Clone, Copy)]
 pub struct ReadAgain {
-    /// When.
+    /// When it was read.
     pub loaded_at: SystemTime,
-    /// It is not the key that was in use.
+    /// Whether it differs from the key that was in use.
     pub is_another: bool,
 }
 
-/// What to do next.
+/// What the driver must do next.
 #[derive(Debug, PartialEq)]
 pub enum Next {
-    /// Send this request now, and hand its response to [`Account::answered`].
+    /// Send this request now, and pass its response to [`Account::answered`].
     Send(Request, Sent),
-    /// Nothing is due before.
+    /// Nothing is due before this instant.
     WaitUntil(Instant),
-    /// Nothing is due at all: a response or a new key comes first.
+    /// Nothing is due until a response or a new key arrives.
     Idle,
 }
 
 /// When a request was sent, and with which key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sent {
-    /// When.
     pub at: Instant,
-    /// Of the key.
+    /// The generation of the key.
     pub generation: u64,
 }
 
-/// One account.
 #[derive(Debug)]
 pub struct Account {
     settings: Settings,
@@ -142,27 +140,26 @@ pub struct Account {
     requests: Requests,
     budget: Budget,
     schedule: Schedule,
-    /// If it is polled.
+    /// `None` if usage is not polled.
     usage: Option<Usage>,
     pipelines: BTreeMap<PipelineId, Arc<Pipeline>>,
     /// When any probe last succeeded.
     read_at: Option<Moment>,
-    /// Sent, and not answered yet.
     in_flight: HashSet<Request>,
-    /// Goes before everything else: the next page of a list, a retry with a new key.
+    /// Requests that go before all others: the next page of a list, a retry with a new key.
     urgent: VecDeque<Request>,
-    /// Was refused, and is sent again with the next key, unless this one is accepted before.
+    /// The request whose 401 was reported. It is retried with the next key, unless this key is accepted before.
     refused: Option<Request>,
-    /// Were not processed by the server, and are sent once more.
+    /// Requests that the server did not process; each is retried once.
     lost: HashSet<Request>,
-    /// So that it is said once.
+    /// Whether the overload has been logged, so that it is logged once.
     overloaded: bool,
-    /// Everything is asked once, and then it is over.
+    /// Request everything once, and then stop.
     once: bool,
 }
 
 impl Account {
-    /// An account of which nothing is known yet. `random` is for jitter alone.
+    /// An account of which nothing is known yet. `random` is only used for jitter.
     pub fn new(settings: Settings, key_loaded_at: SystemTime, mut random: fastrand::Rng, now: Moment) -> Self {
         Self {
             started: now,
@@ -184,14 +181,14 @@ impl Account {
         }
     }
 
-    /// Asks everything once from now on, and is then [done](Self::is_done).
+    /// From now on requests everything once, and is then [done](Self::is_done).
     pub fn ask_once(&mut self) {
         self.once = true;
     }
 
-    /// Other settings and a key that was read anew, for another driver: what is known stays, as far as it is still polled,
-    /// and requests in flight are forgotten. A pause that the API has asked for goes on unless the key `is_another`, and so
-    /// does a refusal: probes are not the way to find out whether the key is good now.
+    /// Applies new settings and a key that was read again, for a new driver. Known state of pipelines that are still
+    /// polled is kept; requests in flight are forgotten. A pause that the API has asked for continues unless the key
+    /// `is_another`. A refusal continues in any case: probes are not the way to find out whether the key is valid now.
     pub fn reconfigure(&mut self, settings: Settings, key: ReadAgain, now: Moment) {
         if key.is_another {
             self.budget.resume();
@@ -219,7 +216,7 @@ impl Account {
         self.settings = settings;
     }
 
-    /// What readers see.
+    /// A snapshot for readers.
     pub fn view(&mut self, now: Moment) -> View {
         View {
             stale_after: self.settings.poll.stale_after,
@@ -244,7 +241,7 @@ impl Account {
         }
     }
 
-    /// Whether it has been listed once, or has been refused, or has waited for it long enough.
+    /// Whether the account has been listed once, was refused, or has waited for a list long enough.
     pub fn is_ready(&self, now: Moment) -> bool {
         self.roster.was_listed()
             || self.credential.is_refused()
@@ -252,7 +249,7 @@ impl Account {
             || now.since(self.started) >= READY_AT_LAST
     }
 
-    /// What to do now. Each [`Next::Send`] takes from the budget.
+    /// What to do now. Each [`Next::Send`] is charged to the budget.
     pub fn next(&mut self, now: Instant) -> Next {
         if self.in_flight.len() >= self.settings.poll.max_in_flight {
             return Next::Idle;
@@ -283,7 +280,7 @@ impl Account {
         [list, self.usage_due(), probe].into_iter().flatten().min()
     }
 
-    /// When the usage is due. It is asked for with a key that the API has accepted for the pipelines, and with no other.
+    /// When to request the usage. Only a key that the API has accepted for the pipelines is used for that.
     fn usage_due(&self) -> Option<Instant> {
         let usage = self.usage.as_ref()?;
         let is_wanted = self.credential.is_accepted() && !(self.once && usage.was_tried());
@@ -308,10 +305,11 @@ impl Account {
         }
         loop {
             let (id, probe) = self.schedule.pop(now)?;
-            // Once is enough: what is due again while another probe is waited for could go on for ever.
+            // In once mode, do not request a probe again that is due again while another one is pending: that could go
+            // on forever.
             let was_asked = self.once && self.schedule.is_answered(&id, probe);
             let request = Request::Probe(id, probe);
-            // One that is in flight out of turn is this turn as well.
+            // A request in flight out of turn counts as this turn.
             if !was_asked && !self.in_flight.contains(&request) {
                 return Some(request);
             }
@@ -322,21 +320,21 @@ impl Account {
         self.once && self.roster.was_listed() && !self.credential.is_refused()
     }
 
-    /// Whether everything has been asked [once](Self::ask_once).
+    /// Whether everything has been requested [once](Self::ask_once).
     pub fn is_done(&self, now: Instant) -> bool {
         let idle = self.in_flight.is_empty() && self.urgent.is_empty();
         let asked = self.roster.was_listed() && self.schedule.unanswered() == 0 && self.usage_due().is_none();
-        // With a new key, or without a page size that was refused, another list follows at once, and has the last word.
+        // After a new key or a refused page size, another list follows at once, and its result counts.
         let lists_again = self.roster.due().is_some_and(|due| due <= now);
         idle && (asked || (self.roster.failure().is_some() && !lists_again))
     }
 
-    /// Why the account could not be listed, if the newest list failed or the key is refused.
+    /// Why the newest list failed, or that the key is refused.
     pub fn failure(&self) -> Option<Error> {
         if self.credential.is_refused() { Error::of_status(401) } else { self.roster.failure().cloned() }
     }
 
-    /// Takes in the response to a request that [`next`](Self::next) has handed out.
+    /// Processes the response to a request that [`next`](Self::next) returned.
     pub fn answered(&mut self, sent: Sent, response: Response, now: Moment) -> Vec<Event> {
         let mut events = Vec::new();
         let request = response.request();
@@ -346,7 +344,7 @@ impl Account {
         self.keep_silent(request.operation(), response.error(), sent, now, &mut events);
         let verdict = response.verdict();
         let is_of_current_key = sent.generation == self.credential.generation();
-        // The old key was still on its way when it was replaced: what it may not see says nothing about the new one.
+        // The old key was still in flight when it was replaced: its refusal says nothing about the new key.
         let is_late = !is_of_current_key && matches!(failure, Some(Reason::Unauthorized | Reason::Forbidden));
         if is_late || self.is_lost(&request, response.error()) {
             self.ask_again(request, now.monotonic);
@@ -363,7 +361,7 @@ impl Account {
         events
     }
 
-    /// What a response proves about the key, and what follows.
+    /// Updates the state of the key from a response's verdict, and reacts to it.
     fn judge_key(
         &mut self,
         request: Request,
@@ -388,7 +386,7 @@ impl Account {
                     self.refused = Some(request);
                 }
                 if refusal.is_first && !is_list {
-                    // A list that is refused itself sets its next turn.
+                    // A list that is refused schedules its own retry.
                     self.roster.back_off(now.monotonic);
                 }
                 false
@@ -400,12 +398,13 @@ impl Account {
         }
         if was_refused {
             events.push(Event::KeyAcceptedAgain);
-            // The key may be another group's: see what it shows.
+            // The key may belong to another group: list what it shows.
             self.roster.start_over(now.monotonic);
         }
     }
 
-    /// The key's source holds another key, which is in use from now on. It ends the pause and the backoff of the old one.
+    /// The source of the key holds another key, which is in use from now on. Ends the pause and the backoff of the old
+    /// one.
     pub fn key_replaced(&mut self, loaded_at: SystemTime, now: Instant) {
         let is_refused = self.credential.is_refused();
         self.credential.replace(loaded_at);
@@ -413,13 +412,13 @@ impl Account {
         if is_refused || self.credential.is_not_a_service_key() {
             self.roster.start_over(now);
         }
-        // One retry at once; the others follow when the new key is accepted. A list starts over in any case.
+        // Retries one request at once; the others follow when the new key is accepted. A list starts over in any case.
         if let Some(request @ Request::Probe(..)) = self.refused.take() {
             self.urgent.push_back(request);
         }
     }
 
-    /// Sends a request once more, with the key that is in use now.
+    /// Retries a request with the key that is in use now.
     fn ask_again(&mut self, request: Request, now: Instant) {
         match request {
             Request::Page(_) => self.urgent.push_back(request),
@@ -428,8 +427,8 @@ impl Account {
         }
     }
 
-    /// Whether the server has not processed the request, which is then worth sending once more, within the budget. Twice in
-    /// a row is a failure.
+    /// Whether the server did not process the request, so that it is retried once, within the budget. A second time in
+    /// a row counts as a failure.
     fn is_lost(&mut self, request: &Request, error: Option<&Error>) -> bool {
         let was_lost = self.lost.remove(request);
         let is_lost = !was_lost && error.is_some_and(Error::is_unsent);
@@ -439,10 +438,10 @@ impl Account {
         is_lost
     }
 
-    /// After a 429, and after other failures that say how long to wait (503 Retry-After), everything waits.
+    /// Pauses all requests after a 429, and after other failures that say how long to wait (503 with `Retry-After`).
     ///
-    /// A 429 to the usage counts as well: the limit may well be the key's or the address's, for all that is documented, and
-    /// then each request makes it worse. That the usage alone is out of service keeps nothing else waiting.
+    /// A 429 to a usage request counts, too: the limit may be per key or per address (not documented), and then each
+    /// further request makes it worse. Other failures of usage requests pause only those.
     fn keep_silent(
         &mut self,
         operation: Operation,
@@ -473,25 +472,25 @@ impl Account {
         Supply { discovery: self.settings.poll.discovery, required: self.required(), allowed: self.budget.rate() }
     }
 
-    /// Requests per second that all intervals ask for, the list's and the usage's included.
+    /// Requests per second that all intervals need, including the list's and the usage's.
     fn required(&self) -> f64 {
         let list = f64::from(self.roster.pages()) / self.settings.poll.discovery.as_secs_f64();
         self.schedule.required() + list + self.usage.as_ref().map_or(0.0, Usage::frequency)
     }
 
-    /// Nothing follows from it for the key, the list or the pipelines.
+    /// Affects neither the key nor the list nor the pipelines.
     fn take_usage(&mut self, response: Result<api::Usage, Error>, now: Moment, events: &mut Vec<Event>) {
         if let Ok(usage) = &response {
             self.requests.count_unknown(usage.unknown_fields());
         }
-        // It may have been switched off meanwhile.
+        // Polling of usage may have been switched off meanwhile.
         events.extend(self.usage.as_mut().and_then(|usage| usage.observe(response, now)));
     }
 
     fn take_page(&mut self, page: Result<ListPage, Error>, now: Moment, events: &mut Vec<Event>) {
         let page = match page {
             Ok(page) => page,
-            // Not a failure yet: the next request does not name a size. Pages of another size make another list.
+            // Not a failure yet: the next request names no size. With another page size, the list must start over.
             Err(Error::PageSizeRefused(_)) => return self.roster.abandon_walk(now.monotonic),
             Err(error) => return self.list_failed(error, now, events),
         };
@@ -514,7 +513,7 @@ impl Account {
         }
     }
 
-    /// A pipeline as the list shows it: polled, if it is one of ours.
+    /// Adds or updates a listed pipeline if this exporter polls it.
     fn take_listed(&mut self, id: PipelineId, listed: ListedPipeline, now: Moment, events: &mut Vec<Event>) {
         self.requests.count_unknown(listed.unknown_fields());
         if !self.settings.includes(&id, &listed) {
@@ -535,7 +534,7 @@ impl Account {
             if self.roster.was_listed() {
                 events.push(Event::PipelineIsNew(PipelineName { id: id.clone(), name: listed.name.clone() }));
             }
-            // It may have been dropped and come back while a probe of it was in flight.
+            // It may have been dropped and listed again while a probe of it was in flight.
             let in_flight = |probe| self.in_flight.contains(&Request::Probe(id.clone(), probe));
             self.schedule.insert(&id, now.monotonic, in_flight);
             self.pipelines.insert(id.clone(), Arc::new(Pipeline::new(id, listed, policy, now)));
@@ -559,7 +558,7 @@ impl Account {
         let expected = self.roster.expected(whole, truncated, expect, |id| self.pipelines.contains_key(id));
         let completed = self.roster.complete(expected, truncated, self.supply(), now);
         if self.credential.is_refused() {
-            // Its pages were sent before the refusal: the next list shows whether the key is accepted again.
+            // The pages were sent before the refusal: the next list shows whether the key is accepted again.
             self.roster.back_off(now.monotonic);
         }
         self.requests.count_unknown(std::iter::repeat_n(UnknownField::Id, completed.without_id));
@@ -578,7 +577,7 @@ impl Account {
 
     fn list_failed(&mut self, error: Error, now: Moment, events: &mut Vec<Event>) {
         let is_news = self.roster.fail(error.clone(), self.supply(), now);
-        // Of a refused key, `KeyRefused` tells.
+        // `KeyRefused` already reports a refused key.
         if is_news && error.reason() != Reason::Unauthorized {
             events.push(Event::ListFails(error));
         }
@@ -592,7 +591,7 @@ impl Account {
         now: Moment,
         events: &mut Vec<Event>,
     ) {
-        // It may have been dropped meanwhile.
+        // The pipeline may have been dropped meanwhile.
         let Some(pipeline) = self.pipelines.get_mut(id) else { return };
         self.requests.count_unknown(response.unknown_fields().into_iter());
         let probe = response.probe();
@@ -603,9 +602,9 @@ impl Account {
         let Observed { changes, hints } = Arc::make_mut(pipeline).observe(response, now, self.read_at);
         let is_transitional = pipeline.phase().state().is_some_and(|phase| phase.is_transitional());
         let pace = match failure {
-            // Asking often changes nothing, and annoys whatever responds.
+            // Frequent requests would change nothing, and would annoy the server.
             Some(Reason::Forbidden | Reason::NotFound | Reason::PaymentRequired) => Pace::Refused,
-            // Once may be a deployment of what is in between, or an old address.
+            // A single foreign response may be due to a deployment of the proxy, or to an old address.
             Some(Reason::ForeignResponse) if was_foreign => Pace::Refused,
             None if probe == crate::api::Probe::Status && is_transitional => Pace::Transitional,
             _ if pipeline.rests() => Pace::Idle,
@@ -623,7 +622,7 @@ impl Account {
             }
         }
         if failure == Some(Reason::NotFound) && was_found {
-            // Only a list says whether it is gone.
+            // Only a list can say whether the pipeline is gone.
             self.roster.request(self.supply(), now.monotonic);
         }
         self.schedule.done(id, probe, pace, sent.at, now.monotonic);

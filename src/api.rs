@@ -1,8 +1,8 @@
-//! The Pipeline REST API as the exporter sees it: GET requests, and what is read of their responses.
+//! The Pipeline REST API from the exporter's side: sends GET requests and reads their responses.
 //!
-//! Units, closed vocabularies and lenient reading end here: what leaves this module is clean. Only this module names reqwest.
-//! Facts about the API are from GoldRush's public documentation (Service Keys, Pipeline REST API overview and endpoint
-//! reference, Error Handling).
+//! Units, closed vocabularies and lenient reading end here: what leaves this module is clean. Only this module uses
+//! reqwest. Facts about the API come from GoldRush's public documentation (Service Keys, Pipeline REST API overview and
+//! endpoint reference, Error Handling).
 
 mod base_url;
 mod client;

@@ -1,4 +1,4 @@
-//! Commands and flags. The flags have the names that Prometheus' own exporters use (exporter-toolkit).
+//! Commands and flags. Flags are named like those of Prometheus's own exporters (exporter-toolkit).
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use crate::logging::LogFormat;
 use crate::routes::TARGETS_PATH;
 use crate::simulator::Scenario;
 
-/// `--version` in the words of Prometheus' exporters.
+/// `--version` in the format of Prometheus's exporters.
 const VERSION: &str = concat!(
     env!("CARGO_PKG_VERSION"),
     " (revision: ",
@@ -175,7 +175,7 @@ fn telemetry_path(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// Smaller parts would be headings and little else.
+/// A smaller part would consist mostly of headings.
 const SMALLEST_TARGET: usize = 64 * 1024;
 
 fn size(text: &str) -> Result<usize, String> {

@@ -1,4 +1,4 @@
-//! Carries out one command; its result is the exit status.
+//! Runs one command; its result is the exit status.
 
 mod check;
 mod config_check;
@@ -19,7 +19,7 @@ use crate::logging;
 
 pub use status::Status;
 
-/// Carries out what the command line asks for. Says on standard error what went wrong.
+/// Runs the command, and prints errors on standard error.
 pub async fn run(Cli { command, flags }: Cli) -> Status {
     // Before any key is read.
     hardening::hide_memory();
@@ -37,7 +37,7 @@ pub async fn run(Cli { command, flags }: Cli) -> Status {
     }
 }
 
-/// The status of a command, whose error is said.
+/// The status of a command; prints its error.
 fn said<E: Display>(result: Result<Status, E>) -> Status
 where
     for<'a> Status: From<&'a E>,

@@ -1,6 +1,6 @@
-//! File and environment in, a validated [`Config`] out, or one sentence on what is wrong.
+//! Turns a file and the environment into a validated [`Config`], or says in one sentence what is wrong.
 //!
-//! Beside `settings`, only this module names the `config` crate, and only for its [`Value`].
+//! Besides `settings`, only this module uses the `config` crate, and only its [`Value`].
 
 mod account;
 mod effective;
@@ -41,30 +41,30 @@ use settings::{Problem, Section};
 /// Every setting, validated.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
-    /// How to talk to the API (`api`); it keeps as many connections as `poll.max_in_flight`.
+    /// `api`. Keeps as many connections as `poll.max_in_flight`.
     pub api: api::Settings,
-    /// How often, and how fast (`poll`).
+    /// Intervals and the request budget (`poll`).
     pub poll: Poll,
-    /// One per ServiceKey, at least one, with different names (`accounts`).
+    /// One per ServiceKey, at least one, with unique names (`accounts`).
     pub accounts: Vec<Account>,
-    /// Thresholds and owners of pipelines; the first that matches applies (`policies`).
+    /// Thresholds and owners of pipelines; the first policy that matches a pipeline applies (`policies`).
     pub policies: Vec<Policy>,
     /// Which metrics are exposed (`metrics`).
     pub metrics: Metrics,
-    /// Which part of the pipelines is polled here (`shard`).
+    /// The part of the pipelines that this exporter polls (`shard`).
     pub shard: Shard,
     /// A longer list of pipelines is truncated (`max_pipelines`).
     pub max_pipelines: usize,
 }
 
 impl Config {
-    /// Validates the file, if there is one, with the settings of the environment over it.
+    /// Validates the file, if any, with the settings from the environment merged over it.
     ///
-    /// `env` is the whole environment; only variables that begin with `GOLDRUSH_EXPORTER__` count. No key
-    /// is read. A relative `service_key_file` is relative to the working directory.
+    /// `env` is the whole environment; only variables that begin with `GOLDRUSH_EXPORTER__` count. No key is read. A
+    /// relative `service_key_file` is relative to the working directory.
     ///
     /// # Errors
-    /// A [`ConfigError`] for the first problem found: a file that cannot be parsed, an unknown setting, an invalid value, an
+    /// A [`ConfigError`] for the first problem: a file that cannot be parsed, an unknown setting, an invalid value, an
     /// ambiguous account.
     pub fn load(file: Option<&ConfigFile>, env: &[(String, String)]) -> Result<Self, ConfigError> {
         let mut value = file.map_or_else(|| Ok(Map::<String, Value>::new().into()), parse)?;
@@ -109,7 +109,7 @@ impl Config {
         Ok(Self { api, poll, accounts, policies, metrics, shard, max_pipelines })
     }
 
-    /// What is possible but probably a mistake; one sentence each.
+    /// Settings that are valid but probably not intended; one sentence each.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         if self.is_plain_http_abroad() {
@@ -121,13 +121,13 @@ impl Config {
         warnings
     }
 
-    /// Whether the address was accepted only because of `api.allow_http`.
+    /// Whether the address is only valid because of `api.allow_http`.
     fn is_plain_http_abroad(&self) -> bool {
         BaseUrl::parse(&self.api.base_url.to_string(), false).is_err()
     }
 }
 
-/// Parses the file in the format of its extension.
+/// Parses the file according to its extension.
 fn parse(file: &ConfigFile) -> Result<Value, ConfigError> {
     let refused = |problem: String| ConfigError { origin: file.path.display().to_string(), problem };
     let format = match file.path.extension().and_then(|extension| extension.to_str()) {

@@ -34,55 +34,54 @@ use crate::service_key::{KeyError, KeyHolder, KeyInUse};
 use polling_thread::PollingThread;
 use service_manager::Watchdog;
 
-/// Scrapes in flight get this long to finish; the rest of the five seconds is for the process to end.
+/// Scrapes in flight have this long to finish; the rest of the five seconds is for the process to exit.
 const DRAIN: Duration = Duration::from_secs(4);
 
-/// A poller that is not stuck ends its turn within this. Meanwhile no signal is heard.
+/// A poller that is not stuck ends its turn within this. Signals are not handled meanwhile.
 const STOPPING: Duration = Duration::from_millis(500);
 
-/// How often it is looked whether something is kept for scrapers that do not come any more.
+/// How often to drop renderings that no scraper requests any more.
 const TIDY: Duration = Duration::from_secs(5);
 
-/// Why the daemon could not start, or had to stop.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The configuration is refused.
+    /// The configuration is invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// An account has no key to start with.
     #[error("account {0:?}: {1}")]
     Key(String, KeyError),
-    /// The HTTP client cannot be set up.
+    /// The HTTP client could not be set up.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// A part of the daemon ended that must not end; serving on would mean serving old numbers.
+    /// A part of the daemon ended that must not end; to continue would mean to serve stale numbers.
     #[error("{0} has ended unexpectedly; the exporter stops, so that it does not serve old numbers")]
     Died(String),
-    /// The operating system refuses something basic.
+    /// The operating system refused something basic.
     #[error("cannot {0}: {1}")]
     System(&'static str, std::io::Error),
 }
 
-/// What can be set on the command line only.
+/// Settings that exist only on the command line.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Where a reload reads the configuration.
     pub config: ConfigSource,
-    /// Where `/metrics` is.
+    /// The path of the metrics.
     pub telemetry_path: String,
-    /// No target of service discovery has more bytes.
+    /// Maximum bytes per target of service discovery.
     pub target_size: usize,
     /// Whether `POST /-/reload` is allowed.
     pub enable_lifecycle: bool,
-    /// What `--web.config.file` says.
+    /// The rules of `--web.config.file`.
     pub access: Arc<Access>,
-    /// Concurrent scrapes; 0 for any number.
+    /// Maximum concurrent scrapes (0 = unlimited).
     pub max_requests: usize,
-    /// Whether metrics about the exporter itself are left out.
+    /// Whether to leave out metrics about the exporter itself.
     pub disable_exporter_metrics: bool,
 }
 
-/// What one account needs to be polled.
+/// What is needed to poll one account.
 struct Prepared {
     account: config::Account,
     client: Client,
@@ -93,7 +92,7 @@ struct Prepared {
 async fn prepare(config: &Config, account: &config::Account) -> Result<Prepared, Error> {
     let keys = KeyHolder::load(account.key.clone()).await;
     let keys = keys.map_err(|error| Error::Key(account.name.clone(), error))?;
-    // It reads the trusted certificates.
+    // Blocking, because it reads the trusted certificates.
     let settings = config.api.clone();
     let client = spawn_blocking(move || Client::new(settings)).await;
     let client = client.map_err(|error| Error::System("set up the HTTP client", io::Error::other(error)))??;
@@ -109,7 +108,7 @@ pub async fn pollers(config: &Config, fleet: &Fleet) -> Result<Vec<(String, Poll
     Ok(prepared.into_iter().map(|prepared| start(config, fleet, prepared, None)).collect())
 }
 
-/// `before` is the key that the account had in use.
+/// `before` is the key that the account was using.
 fn start(config: &Config, fleet: &Fleet, prepared: Prepared, before: Option<KeyInUse>) -> (String, Poller) {
     let Prepared { account, client, keys } = prepared;
     let settings = Settings::of(config, &account);
@@ -133,7 +132,7 @@ fn start(config: &Config, fleet: &Fleet, prepared: Prepared, before: Option<KeyI
 /// # Errors
 /// Any [`Error`]; once it runs, only [`Error::Died`].
 pub async fn run(options: Options, config: Config, listeners: Vec<TcpListener>) -> Result<(), Error> {
-    // Signals first: one that comes while keys are read must not be lost.
+    // Signals first: one that arrives while keys are read must not be lost.
     let Signals { mut term, mut interrupt, mut hangup } = Signals::new()?;
     let selection = Selection::of(&config.metrics)?;
     config.warnings().iter().chain(&selection.warnings()).for_each(|warning| warn!("{warning}"));
@@ -166,7 +165,7 @@ pub async fn run(options: Options, config: Config, listeners: Vec<TcpListener>) 
     let mut watchdog = Watchdog::of_environment();
     service_manager::ready(&polling.describe());
     let mut tidy = tokio::time::interval(TIDY);
-    // One at most: it waits for files, and signals and the watchdog do not wait for it.
+    // At most one reload, which waits for files; signals and the watchdog do not wait for it.
     let mut reloads = FuturesUnordered::new();
     let reload = |polling: &Polling, asked: Option<ReloadRequest>| {
         service_manager::reloading();
@@ -182,7 +181,7 @@ pub async fn run(options: Options, config: Config, listeners: Vec<TcpListener>) 
             Some((change, asked)) = reloads.next() => {
                 let outcome = change_and_note(&mut polling, change, &exposition).await;
                 if let Some(asked) = asked {
-                    // Whoever asked may have gone away.
+                    // The client may have disconnected.
                     let _ = asked.send(outcome);
                 }
             }
@@ -197,12 +196,12 @@ pub async fn run(options: Options, config: Config, listeners: Vec<TcpListener>) 
     }
     service_manager::stopping();
     info!("stopping: no more polls, scrapes in flight are finished");
-    // Whoever waits for a reload is told, the next in line as well: they would be waited for.
+    // Ends waiting requests for a reload, the queued one included: otherwise the servers would wait for them.
     drop((polling, reloads, reload_requests));
     drop(stop);
     let drained = timeout(DRAIN, async { while servers.join_next().await.is_some() {} }).await;
     if drained.is_err() {
-        warn!("a client is stuck: its connection is cut");
+        warn!("a client is stuck: closing its connection");
     }
     Ok(())
 }
@@ -236,8 +235,8 @@ struct Change {
 }
 
 impl Change {
-    /// Reads the configuration and the keys. Nothing is in effect yet, but that accounts which stay begin with fresh
-    /// connections and read the trusted certificates again: `clients` are those that run, by account.
+    /// Reads the configuration and the keys. Nothing takes effect yet, except that accounts that stay get new
+    /// connections and read the trusted certificates again. `clients` are those of the running pollers, by account.
     async fn prepare(source: ConfigSource, old: Config, clients: HashMap<String, Client>) -> Result<Self, Error> {
         let config = source.load().await?;
         let selection = Selection::of(&config.metrics)?;
@@ -258,17 +257,17 @@ impl Change {
     }
 }
 
-/// One account's poller.
+/// The poller of one account.
 struct Running {
     task: AbortHandle,
     pulse: Pulse,
     client: Client,
     key: KeyInUse,
-    /// Closes when nothing is left of the task.
+    /// Closes when the task has been dropped completely.
     gone: oneshot::Receiver<Infallible>,
 }
 
-/// The pollers that run, and what they run with.
+/// The running pollers and their configuration.
 struct Polling {
     fleet: Fleet,
     config: Config,
@@ -297,7 +296,7 @@ impl Polling {
         let account = name.clone();
         let (held, gone) = oneshot::channel();
         let task = async move {
-            // Dropped after what is polled.
+            // Dropped after the poller.
             let _held = held;
             poll.await;
             account
@@ -306,14 +305,14 @@ impl Polling {
         self.running.insert(name, Running { task, pulse, client, key, gone });
     }
 
-    /// Stops the pollers of these accounts, and waits for them: what one in the middle of a response has read is kept.
-    /// One that is stuck has no say any more when its successor begins (see [`Driver`](crate::fleet::Driver)).
+    /// Stops the pollers of these accounts and waits for them, so that a response that one is processing is kept. A
+    /// stuck poller can no longer change its account once its successor begins (see [`Driver`](crate::fleet::Driver)).
     async fn stop(&mut self, goes: impl Fn(&str) -> bool) {
         let stopped: Vec<Running> = self.running.extract_if(|name, _| goes(name)).map(|(_, poller)| poller).collect();
         stopped.iter().for_each(|poller| poller.task.abort());
         let gone = join_all(stopped.into_iter().map(|poller| poller.gone));
         if timeout(STOPPING, gone).await.is_err() {
-            warn!("a poller that is replaced does not stop: it is stuck");
+            warn!("a replaced poller does not stop: it is stuck");
         }
     }
 
@@ -322,17 +321,16 @@ impl Polling {
         self.running.iter().map(|(name, running)| (name.clone(), running.client.clone())).collect()
     }
 
-    /// An account whose poller is stuck, if there is one.
+    /// An account whose poller is stuck, if any.
     fn stuck(&self) -> Option<&str> {
         self.running.iter().find(|(_, poller)| poller.pulse.is_stuck()).map(|(account, _)| account.as_str())
     }
 
-    /// Shows which part of the pipelines is polled.
     fn show_shard(&self, exposition: &Exposition) {
         exposition.own.note_shard(self.config.shard.index, self.config.shard.total);
     }
 
-    /// One line on what runs.
+    /// A one-line summary for `systemctl status`.
     fn describe(&self) -> String {
         match self.running.len() {
             1 => "Polling 1 account".to_owned(),
@@ -340,20 +338,20 @@ impl Polling {
         }
     }
 
-    /// Waits until a poller ends by itself, which only a panic can bring about.
+    /// Waits until a poller ends by itself, which only a panic can cause.
     async fn death(&mut self) -> String {
         loop {
             match self.tasks.join_next().await {
                 Some(Ok(account)) => return format!("the poller of account `{account}`"),
                 Some(Err(error)) if error.is_panic() => return "a poller (it panicked, see above)".to_owned(),
-                // Stopped by a reload.
+                // A reload stopped it.
                 Some(Err(_)) => {}
                 None => std::future::pending().await,
             }
         }
     }
 
-    /// Puts a new configuration into effect. Accounts that have not changed poll on.
+    /// Applies a new configuration. Unchanged accounts continue to poll.
     async fn change(&mut self, Change { config, selection, prepared }: Change, exposition: &Exposition) {
         let names: Vec<&str> = config.accounts.iter().map(|account| account.name.as_str()).collect();
         let mut before: HashMap<String, KeyInUse> =
@@ -370,7 +368,7 @@ impl Polling {
     }
 }
 
-/// Puts a change into effect, whole or not at all, and says what became of it.
+/// Applies a change completely or not at all, and reports the outcome.
 async fn change_and_note(
     polling: &mut Polling,
     change: Result<Change, Error>,
@@ -398,7 +396,7 @@ async fn change_and_note(
     outcome.map_err(|problem| problem.to_string())
 }
 
-/// The signals that the daemon listens to.
+/// The signals that the daemon handles.
 struct Signals {
     term: Signal,
     interrupt: Signal,

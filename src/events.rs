@@ -1,4 +1,4 @@
-//! What becomes of an account's events: lines of the log. It says what has changed, once, instead of what is so, at every poll.
+//! Turns an account's events into log lines. They report each change once, rather than the state at every poll.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -10,29 +10,28 @@ use crate::account::{Change, Event, PipelineName};
 use crate::api::{Error, Phase, Reason};
 use crate::service_key::KeySource;
 
-/// Lines in one [`WINDOW`] which say that probes of an account fail for one reason, and as many which say that they succeed
-/// again. An outage changes every probe of every pipeline.
+/// Maximum lines per [`WINDOW`] about probes of an account that fail for one reason; the same number for probes that
+/// succeed again. An outage changes every probe of every pipeline.
 const LINES: u32 = 10;
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// The log of one account.
 #[derive(Debug)]
 pub struct EventLog {
     account: String,
     source: KeySource,
-    /// When the newest window began.
+    /// When the current window began.
     began: Option<Instant>,
-    /// How many probes have begun in it to fail for a reason, or to succeed.
+    /// How many probes began to fail for a reason, or to succeed, in this window.
     counts: HashMap<Option<Reason>, u32>,
 }
 
 impl EventLog {
-    /// Of the account of that name, whose key comes from `source`.
+    /// For the account with this name, whose key comes from `source`.
     pub fn new(account: String, source: KeySource) -> Self {
         Self { account, source, began: None, counts: HashMap::new() }
     }
 
-    /// Writes what is worth a line.
+    /// Writes the event, if it deserves a line.
     pub fn write(&mut self, event: &Event, now: Instant) {
         let (account, source) = (&*self.account, &self.source);
         match event {
@@ -68,7 +67,7 @@ impl EventLog {
                     account,
                     retry_after,
                     seconds = wait.as_secs_f64(),
-                    "a response asked for a pause: polling waits"
+                    "polling is paused, because a response demanded it"
                 );
             }
             Event::PipelineIsNew(PipelineName { id, name }) => {
@@ -99,7 +98,7 @@ impl EventLog {
                     (_, Some(Phase::Failed)) => {
                         warn!(account, pipeline_id, pipeline, was = before, "pipeline has failed");
                     }
-                    // The first sight is no change: at the start there would be a line for each pipeline.
+                    // The first reading is not a change: otherwise startup would log a line for each pipeline.
                     (None, _) => {}
                     _ => info!(account, pipeline_id, pipeline, phase, was = before, "phase has changed"),
                 }
@@ -114,7 +113,7 @@ impl EventLog {
             Change::DestinationHealthy => {
                 info!(account = &*self.account, pipeline_id, pipeline, "destination is healthy again");
             }
-            // The account's log tells of a refused key once.
+            // The account already logs a refused key once.
             Change::Probe { failure: Some((Reason::Unauthorized, _)), .. } => {}
             Change::Probe { was: Some(Reason::Unauthorized), failure: None, .. } => {}
             Change::Probe { probe, failure, .. } => {
@@ -131,10 +130,10 @@ impl EventLog {
                     }
                     (None, Ordering::Less) => info!(account, pipeline_id, pipeline, probe, "probe succeeds again"),
                     (Some(reason), Ordering::Equal) => {
-                        warn!(account, reason, "more probes fail: for a minute, only the debug log tells of each");
+                        warn!(account, reason, "more probes fail: for a minute, only the debug log shows each");
                     }
                     (None, Ordering::Equal) => {
-                        info!(account, "more probes succeed again: for a minute, only the debug log tells of each");
+                        info!(account, "more probes succeed again: for a minute, only the debug log shows each");
                     }
                     (_, Ordering::Greater) => {}
                 }
@@ -142,7 +141,7 @@ impl EventLog {
         }
     }
 
-    /// How many probes have begun to fail for this reason, or to succeed, in this window.
+    /// How many probes began to fail for this reason, or to succeed, in this window.
     fn count(&mut self, outcome: Option<Reason>, now: Instant) -> u32 {
         if self.began.is_none_or(|began| now.saturating_duration_since(began) >= WINDOW) {
             self.began = Some(now);
@@ -176,14 +175,14 @@ mod tests {
     }
 
     #[test]
-    fn an_outage_takes_a_few_lines_and_another_failure_beside_it_is_told_as_well() {
+    fn an_outage_logs_a_few_lines_and_does_not_hide_another_failure() {
         let lines = Lines::default();
         let writer = lines.clone();
         let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::INFO);
         let _log = tracing::subscriber::set_default(subscriber.with_writer(move || writer.clone()).finish());
         let start = Instant::now();
         let mut log = EventLog::new("prod".to_owned(), KeySource::BuiltIn("sk_1"));
-        // How often the log says each thing of the outcomes of that many probes.
+        // How often each line about that many probes is logged.
         let mut told = |probes: u32, failure: Option<Reason>, seconds| {
             lines.0.lock().unwrap().clear();
             for number in 0..probes {
@@ -193,7 +192,7 @@ mod tests {
                 log.write(&Event::PipelineChanged(name, change), start + Duration::from_secs(seconds));
             }
             let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
-            ["probe fails", "probe succeeds again", "only the debug log tells"].map(|what| text.matches(what).count())
+            ["probe fails", "probe succeeds again", "only the debug log shows"].map(|what| text.matches(what).count())
         };
         assert_eq!(told(1, Some(Reason::Timeout), 0), [1, 0, 0]);
         assert_eq!(told(1, None, 1), [0, 1, 0]);

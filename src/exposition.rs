@@ -1,10 +1,10 @@
-//! From the picture to the text that Prometheus reads: one table of families, two text formats.
+//! From snapshots to the text that Prometheus reads: one table of families, two text formats.
 //!
-//! Only this module names prometheus-client, which keeps the exporter's own metrics. The fleet's families
-//! are written straight from the picture: that is what keeps a forgotten series from living on.
+//! Only this module uses prometheus-client, which holds the exporter's own metrics. The fleet's families are written
+//! directly from a snapshot, so that no dropped pipeline leaves a series behind.
 //!
-//! The fleet's part is written once for all who ask for it, and again when the picture has changed; the exporter's own
-//! metrics are small and written at each scrape.
+//! The fleet's part is rendered once for all scrapers, and again when the fleet has changed; the exporter's own metrics
+//! are small and are rendered for each scrape.
 
 mod families;
 mod negotiate;
@@ -42,29 +42,28 @@ use part::{Grain, Owner};
 use rendering::{GZIP_HEADER, Made, Packer, Rendering, gzip_end};
 use writer::{Labels, Writer};
 
-/// An exposition of more than so many bytes is written at most once in [`REST`]: for a large fleet the picture changes
-/// all the time. Smaller ones cost so little that every scrape sees the newest.
+/// An exposition larger than this is rendered at most once per [`REST`]: a large fleet changes all the time. Smaller
+/// ones cost so little that every scrape gets the latest.
 const LARGE: usize = 1 << 20;
 const REST: Duration = Duration::from_secs(1);
 
-/// What has not been asked for in this time is forgotten.
+/// A compressed rendering that was not requested for this long is dropped.
 const KEEP_PACKED: Duration = Duration::from_secs(300);
 
-/// Sizes change slowly: for so long, those of an old rendering will do.
+/// Sizes change slowly: those of a rendering up to this old are good enough.
 const SIZES_LAST: Duration = Duration::from_secs(60);
 
 /// Everything that `/metrics` shows.
 #[derive(Debug)]
 pub struct Exposition {
     fleet: Fleet,
-    /// The exporter's own metrics.
     pub own: Own,
     selection: RwLock<Arc<Selection>>,
     kept: Mutex<[Kept; 4]>,
     cut: Mutex<Cut>,
-    /// Number of shards that [`parts`](Exposition::parts) listed last.
+    /// The number of shards that [`parts`](Exposition::parts) returned last.
     shards: AtomicU32,
-    /// One scrape renders at a time; the others wait and take its result.
+    /// One scrape renders at a time; the others wait and use its result.
     renderer: Arc<tokio::sync::Mutex<Renderer>>,
 }
 
@@ -72,19 +71,19 @@ pub struct Exposition {
 #[derive(Debug, Default)]
 struct Kept {
     rendering: Option<Arc<Rendering>>,
-    /// When it was last asked for.
+    /// When it was last requested.
     asked: Option<time::Instant>,
 }
 
-/// How finely texts are cut, and until when.
+/// How finely texts are cut, and when that was last needed.
 #[derive(Debug, Default)]
 struct Cut {
     grain: Grain,
-    /// When a part was last asked for.
+    /// When a part was last requested.
     asked: Option<time::Instant>,
 }
 
-/// What is used again for each rendering.
+/// Buffers that are reused for each rendering.
 #[derive(Debug, Default)]
 struct Renderer {
     packer: Packer,
@@ -93,20 +92,20 @@ struct Renderer {
     pipelines: Labels,
 }
 
-/// The body of one answer, to be sent chunk by chunk.
+/// The body of one response, sent chunk by chunk.
 #[derive(Debug)]
 pub struct Body {
     header: &'static [u8],
     fleet: Arc<Rendering>,
-    /// Instead of all chunks of `fleet`.
+    /// Replaces all chunks of `fleet`.
     part: Option<Vec<Bytes>>,
-    /// Or the end of the text alone.
+    /// The exporter's own metrics, or only the end of the text.
     own: Bytes,
     next: usize,
 }
 
 impl Body {
-    /// How many bytes all chunks have together.
+    /// Total bytes of all chunks.
     pub fn bytes(&self) -> usize {
         let fleet = match &self.part {
             Some(chunks) => chunks.iter().map(Bytes::len).sum(),
@@ -133,7 +132,6 @@ impl Iterator for Body {
 }
 
 impl Exposition {
-    /// An exposition of that fleet.
     pub fn new(fleet: Fleet) -> Self {
         Self {
             fleet,
@@ -146,8 +144,8 @@ impl Exposition {
         }
     }
 
-    /// Leaves out the metrics about the process and about scrapes (`--web.disable-exporter-metrics`). What alerts need
-    /// stays: the build, the reload and the shard.
+    /// Leaves out the metrics about the process and about scrapes (`--web.disable-exporter-metrics`). Keeps what alerts
+    /// need: the build, the reload and the shard.
     #[must_use]
     pub fn without_exporter_metrics(self) -> Self {
         Self { own: self.own.without_costs(), ..self }
@@ -162,14 +160,14 @@ impl Exposition {
         self.selection.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What belongs to the part, as it is now. Of concurrent scrapes, one renders, on a thread that may block; all parts
-    /// are taken out of one rendering.
+    /// The current content of a part. Of concurrent scrapes, one renders, on a thread that may block; all parts come
+    /// from the same rendering.
     ///
     /// # Errors
-    /// If writing panicked, or the runtime is shutting down.
+    /// If rendering panicked, or the runtime is shutting down.
     pub async fn scrape(self: &Arc<Self>, format: Format, encoding: Encoding, part: &Part) -> Result<Body, JoinError> {
         let asked = Moment::now();
-        // Read before the fleet: a scrape that shows a reload as done shows the fleet after it.
+        // Before the fleet: a scrape that shows a reload as done must show the fleet after it.
         let own = match part {
             Part::Whole | Part::Exporter => self.own_text(format).await?,
             Part::Subjects { .. } => format.end().to_vec(),
@@ -188,12 +186,12 @@ impl Exposition {
         Ok(Body { header, fleet, part: selected.map(|selected| selected.chunks), own, next: 0 })
     }
 
-    /// The parts to be scraped so that none has more than so many bytes, uncompressed: the whole if it has no more.
+    /// The parts to scrape so that none exceeds this many uncompressed bytes: the whole, if it is small enough.
     ///
-    /// Their number grows at once and shrinks late: series change their target with it.
+    /// Their number grows at once but shrinks late, because series change their target with it.
     ///
     /// # Errors
-    /// As of [`scrape`](Self::scrape).
+    /// As for [`scrape`](Self::scrape).
     pub async fn parts(self: &Arc<Self>, most_bytes: usize) -> Result<Vec<Part>, JoinError> {
         let own = self.own_text(Format::OpenMetrics).await?.len();
         let fleet = match self.newest() {
@@ -223,11 +221,11 @@ impl Exposition {
         }
         let mut renderer = self.renderer.clone().lock_owned().await;
         let exposition = self.clone();
-        // The lock goes along: a scraper that goes away does not stop what others wait for.
+        // The lock moves along: a scraper that disconnects does not stop what others wait for.
         tokio::task::spawn_blocking(move || exposition.render(format, encoding, grain, &mut renderer, asked)).await
     }
 
-    /// A rendering whose sizes are those of now, more or less.
+    /// A rendering whose sizes are approximately current.
     fn newest(&self) -> Option<Arc<Rendering>> {
         let selection = self.selection();
         let now = Moment::now();
@@ -239,7 +237,7 @@ impl Exposition {
         newest.max_by_key(|rendering| rendering.made.at.monotonic).cloned()
     }
 
-    /// From now on, texts are cut finely enough for this part.
+    /// From now on, cuts texts finely enough for this part.
     fn note_part(&self, part: &Part) {
         if *part != Part::Whole {
             let mut cut = self.cut();
@@ -252,7 +250,7 @@ impl Exposition {
         self.cut.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Forgets what has been written for scrapers that do not come any more. To be called every few seconds.
+    /// Drops renderings that no scraper requests any more. Call it every few seconds.
     pub fn forget_unused(&self) {
         let now = time::Instant::now();
         let mut cut = self.cut();
@@ -261,7 +259,7 @@ impl Exposition {
         }
         drop(cut);
         for encoding in [Encoding::Identity, Encoding::Gzip] {
-            // A plain body is large, and quickly written again.
+            // An uncompressed body is large, and quick to render again.
             let keep = if encoding == Encoding::Gzip { KEEP_PACKED } else { Duration::from_secs(10) };
             for format in [Format::OpenMetrics, Format::Classic] {
                 let kept = &mut self.kept()[index(format, encoding)];
@@ -276,7 +274,7 @@ impl Exposition {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The rendering that is fresh enough for a scrape that arrived then, if there is one.
+    /// A rendering that is fresh enough for a scrape that arrived at `asked`, if there is one.
     fn current(&self, format: Format, encoding: Encoding, grain: Grain, asked: Moment) -> Option<Arc<Rendering>> {
         let version = self.fleet.version();
         let selection = self.selection();
@@ -290,8 +288,8 @@ impl Exposition {
         let is_recent = rendering.text_bytes > LARGE && age < REST;
         let is_so_still =
             good_for.is_none_or(|good_for| age < good_for) && (rendering.made.version == version || is_recent);
-        // A rendering that started after this request arrived is fresh enough. Otherwise, every scrape that is queued behind
-        // a slow rendering would render again.
+        // A rendering that started after this request arrived is fresh enough. Otherwise, every scrape that is queued
+        // behind a slow rendering would render again.
         let holds = is_so_still || at.monotonic > asked.monotonic;
         holds.then(|| rendering.clone())
     }
@@ -312,7 +310,7 @@ impl Exposition {
         let old = self.kept()[index(format, encoding)].rendering.clone();
         let Renderer { packer, piece, accounts, pipelines } = renderer;
         let rendering = packer.pack(encoding, old.as_deref(), |take| {
-            // Read before the fleet: what is written meanwhile is news.
+            // Before the fleet: a change during rendering then counts as new.
             let version = self.fleet.version();
             let selection = self.selection();
             let now = Moment::now();
@@ -348,7 +346,7 @@ fn index(format: Format, encoding: Encoding) -> usize {
     format as usize * 2 + encoding as usize
 }
 
-/// Writes the families of the table. Returns how long they stay the same while no response comes.
+/// Writes the families of the table. Returns how long they stay the same without a response.
 fn write_fleet(
     writer: &mut Writer,
     [account_labels, pipeline_labels]: [&mut Labels; 2],
@@ -392,13 +390,13 @@ fn write_fleet(
         }
     }
     let changes = accounts.iter().filter_map(|view| view.view.changes_in(now));
-    // From when a probe is overdue, the lag grows all the time: a second's resolution is enough for it.
+    // Once a probe is overdue, the lag grows all the time; a resolution of one second is enough for it.
     let due = accounts.iter().filter_map(|view| view.view.budget.next_due);
     let lags = due.map(|due| due.saturating_duration_since(now.monotonic).max(REST));
     changes.chain(lags).min()
 }
 
-/// The fleet's part alone as it is at that moment, written once and not kept: for fuzzers and simulations.
+/// The fleet's part at one moment, not cached: for fuzzers and simulations.
 pub fn fleet_text(fleet: &Fleet, selection: &Selection, now: Moment, format: Format) -> String {
     let mut text = Vec::new();
     let mut take = |_: Owner, piece: &[u8]| text.extend_from_slice(piece);

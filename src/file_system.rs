@@ -1,10 +1,10 @@
-//! Reads files without blocking the async runtime: a file system that hangs, as network mounts do, must not hang the
-//! exporter.
+//! Reads files without blocking the async runtime: a file system that hangs, such as a network mount, must not block
+//! the exporter.
 //!
-//! A thread that hangs in a read cannot be cancelled. It comes from a pool whose other threads render responses, so each
-//! file occupies at most one thread, and all files together only a part of the pool.
+//! A thread that hangs in a read cannot be cancelled. It belongs to the pool whose other threads render responses, so
+//! each file occupies at most one thread, and all files together only a part of the pool.
 //!
-//! One file is written: [`replace`].
+//! One function writes a file: [`replace`].
 
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions, Permissions};
@@ -26,28 +26,29 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 /// Threads that may wait for files, out of the 512 that tokio has for blocking work.
 const THREADS: usize = 128;
 
-/// Some editors write it in front of UTF-8. It is not part of the content.
+/// Some editors put it before UTF-8 text. It is not part of the content.
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
-/// The files that a thread is reading now.
+/// The files that threads are reading now.
 static READING: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
-/// Wakes those who wait for a thread to finish.
+/// Wakes tasks that wait for a thread to finish.
 static FINISHED: Notify = Notify::const_new();
 
 /// Reads a whole file of at most `largest` bytes, without a leading byte order mark.
 ///
-/// A pipe that nothing is written to fails like a file system that hangs. While an earlier read of the same file hangs, no
-/// second one starts.
+/// A pipe without a writer fails like a file system that hangs. While an earlier read of the same file hangs, no second
+/// one starts.
 ///
 /// # Errors
-/// If the file is larger, cannot be read, or is not read within 2 seconds. A read that timed out may continue in its thread.
+/// If the file is larger, cannot be read, or is not read within 2 seconds. A read that timed out may continue in its
+/// thread.
 pub async fn read(path: &Path, largest: u64) -> io::Result<Zeroizing<Vec<u8>>> {
     let file = path.to_owned();
     exclusively(path, move || read_blocking(&file, largest)).await?
 }
 
-/// Runs `work` on a thread, when no other thread works on the same file.
+/// Runs `work` on a thread once no other thread works on the same file.
 async fn exclusively<T: Send + 'static>(path: &Path, work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
     let result = timeout(TIMEOUT, async {
         let reading = Reading::begin(path).await;
@@ -66,7 +67,7 @@ struct Reading(PathBuf);
 impl Reading {
     async fn begin(path: &Path) -> Self {
         loop {
-            // Before the look at the set, so that no wake-up is lost in between.
+            // Registered before the set is checked, so that no wake-up is lost in between.
             let finished = FINISHED.notified();
             {
                 let mut reading = reading();
@@ -95,9 +96,9 @@ fn timed_out() -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, problem)
 }
 
-/// [`read`] on this thread.
+/// [`read`], blocking.
 fn read_blocking(path: &Path, largest: u64) -> io::Result<Zeroizing<Vec<u8>>> {
-    // Non-blocking concerns pipes only: opening one would wait for its writer.
+    // Non-blocking only affects pipes: opening one would wait for its writer.
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
     let mut bytes = Zeroizing::new(Vec::new());
     InTime { file, deadline: Instant::now() + TIMEOUT }.take(largest + 1).read_to_end(&mut bytes)?;
@@ -111,10 +112,10 @@ fn read_blocking(path: &Path, largest: u64) -> io::Result<Zeroizing<Vec<u8>>> {
     Ok(bytes)
 }
 
-/// Replaces a file as a whole, readable for everybody: a reader sees the old content or the new one.
+/// Replaces a file atomically, readable by everyone: a reader sees either the old content or the new one.
 ///
 /// # Errors
-/// If a file beside it cannot be written, or cannot take its place.
+/// If a temporary file next to it cannot be written or renamed.
 pub async fn replace(path: &Path, content: String) -> io::Result<()> {
     let path = path.to_owned();
     spawn_blocking(move || replace_blocking(&path, &content)).await?
@@ -126,7 +127,7 @@ fn replace_blocking(path: &Path, content: &str) -> io::Result<()> {
     let new = path.with_file_name(format!(".{name}.{}", std::process::id()));
     let written = (|| {
         let mut file = OpenOptions::new().write(true).create_new(true).open(&new)?;
-        // Whatever the umask is.
+        // Regardless of the umask.
         file.set_permissions(Permissions::from_mode(0o644))?;
         file.write_all(content.as_bytes())?;
         std::fs::rename(&new, path)
@@ -137,7 +138,7 @@ fn replace_blocking(path: &Path, content: &str) -> io::Result<()> {
     written
 }
 
-/// Waits for readable bytes until the deadline.
+/// Reads, but waits for data only until the deadline.
 struct InTime {
     file: File,
     deadline: Instant,
@@ -183,7 +184,7 @@ mod tests {
         assert_eq!(started.load(Ordering::SeqCst), 1);
         assert!(reading().contains(Path::new("/hangs")) && !reading().contains(Path::new("/other")));
 
-        // The first answer goes to the read that timed out.
+        // The first response goes to the read that timed out.
         answer.send("late").unwrap();
         answer.send("in time").unwrap();
         assert_eq!(hang().await.unwrap(), "in time");

@@ -1,4 +1,4 @@
-//! The shelf: all accounts under their locks, and a version that says whether anything has changed.
+//! All accounts, each under its lock, and a version that tells whether anything has changed.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -8,14 +8,14 @@ use crate::account::{Account, Event, Next, Sent, View};
 use crate::api::Response;
 use crate::moment::Moment;
 
-/// All accounts. Cheap to clone: clones show the same accounts.
+/// All accounts. Cheap to clone: clones share the accounts.
 #[derive(Debug, Clone, Default)]
 pub struct Fleet {
     accounts: Arc<RwLock<Vec<AccountHandle>>>,
     version: Version,
 }
 
-/// Moves on with each change.
+/// Increases with each change.
 #[derive(Debug, Clone, Default)]
 struct Version(Arc<AtomicU64>);
 
@@ -25,7 +25,7 @@ impl Version {
     }
 }
 
-/// One account on the shelf, for readers to look at.
+/// Access to one account, for readers.
 #[derive(Debug, Clone)]
 pub struct AccountHandle {
     name: Arc<str>,
@@ -40,9 +40,9 @@ struct Place {
     driver: u64,
 }
 
-/// The right to drive an account. Each account has one driver: when another one takes over, the earlier one is given
-/// nothing to send any more, and what it still brings is not taken in. A poller that hangs and wakes up after a reload
-/// cannot write into the picture of its successor.
+/// The right to drive an account. Each account has one driver: when another one takes over, the previous one gets no
+/// more requests to send, and its responses are ignored. So a poller that hangs and wakes up after a reload cannot
+/// overwrite its successor's state.
 #[derive(Debug)]
 pub struct Driver {
     account: AccountHandle,
@@ -50,7 +50,7 @@ pub struct Driver {
 }
 
 impl Fleet {
-    /// Puts an account on the shelf, in place of the one of that name if there is one.
+    /// Adds an account; one with the same name is replaced.
     pub fn insert(&self, name: &str, account: Account) -> AccountHandle {
         let place = Arc::new(Mutex::new(Place { account, driver: 0 }));
         let handle = AccountHandle { name: name.into(), place, version: self.version.clone() };
@@ -63,12 +63,12 @@ impl Fleet {
         handle
     }
 
-    /// The account of that name.
+    /// The account with this name.
     pub fn account(&self, name: &str) -> Option<AccountHandle> {
         self.accounts().into_iter().find(|account| &*account.name == name)
     }
 
-    /// Forgets the accounts that are not named, and puts the others into the order of `names`.
+    /// Drops accounts that are not in `names`, and puts the others into the order of `names`.
     pub fn retain(&self, names: &[&str]) {
         let mut accounts = self.accounts.write().unwrap_or_else(PoisonError::into_inner);
         let position = |account: &AccountHandle| names.iter().position(|name| *name == &*account.name);
@@ -77,8 +77,8 @@ impl Fleet {
         self.version.advance();
     }
 
-    /// Whether two snapshots can differ: they cannot while this stays the same and [`View::changes_in`] has not passed.
-    /// Read it before the snapshot: what happens meanwhile then counts as news.
+    /// Two snapshots cannot differ while this stays the same and [`View::changes_in`] has not passed. Read it before
+    /// the snapshot: a change in between then counts as new.
     pub fn version(&self) -> u64 {
         self.version.0.load(Ordering::Acquire)
     }
@@ -88,19 +88,18 @@ impl Fleet {
         self.accounts.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// All accounts as they are now.
+    /// A view of every account.
     pub fn snapshot(&self, now: Moment) -> Vec<(String, View)> {
         self.accounts().iter().map(|handle| (handle.name().to_owned(), handle.view(now))).collect()
     }
 
-    /// Whether every account has had its first response to the list, or has waited long enough for it.
+    /// Whether every account has received its first list response, or has waited for it long enough.
     pub fn is_ready(&self, now: Moment) -> bool {
         self.accounts().iter().all(|account| account.read(|account| account.is_ready(now)))
     }
 }
 
 impl AccountHandle {
-    /// The account's name in the configuration.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -110,17 +109,17 @@ impl AccountHandle {
         self.lock().account.view(now)
     }
 
-    /// Looks at the account without changing it.
+    /// Reads the account without changing it.
     pub fn read<T>(&self, read: impl FnOnce(&Account) -> T) -> T {
         read(&self.lock().account)
     }
 
-    /// Changes the account in one step for all readers.
+    /// Changes the account; readers see all of the change or nothing.
     pub fn change<T>(&self, change: impl FnOnce(&mut Account) -> T) -> T {
         self.change_in(&mut self.lock(), change)
     }
 
-    /// Changes the account, and hands it to another driver in the same step.
+    /// Changes the account and hands it to another driver, atomically.
     pub fn hand_over(&self, change: impl FnOnce(&mut Account)) -> Driver {
         let mut place = self.lock();
         place.driver += 1;
@@ -130,19 +129,18 @@ impl AccountHandle {
 
     fn change_in<T>(&self, place: &mut Place, change: impl FnOnce(&mut Account) -> T) -> T {
         let changed = change(&mut place.account);
-        // Still under the lock: a version that has been seen stands for a picture that can be seen.
+        // Still under the lock, so that a reader that sees the new version also sees the change.
         self.version.advance();
         changed
     }
 
     fn lock(&self) -> MutexGuard<'_, Place> {
-        // A poller that panics ends the process (see `daemon`), so a poisoned lock is only ever seen on the way out.
+        // A poller that panics ends the process (see `daemon`), so a poisoned lock is only seen during shutdown.
         self.place.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Driver {
-    /// The account's name in the configuration.
     pub fn name(&self) -> &str {
         self.account.name()
     }
@@ -182,14 +180,14 @@ mod tests {
     use crate::account::{ReadAgain, testing};
     use crate::api::Request;
 
-    /// A list that is complete with this pipeline.
+    /// A complete list with this pipeline.
     fn list(id: &str) -> Response {
         let page = json!({"items": [{"id": id}], "pagination": {"has_more": false}});
         Response::Page(1, Ok(serde_json::from_value(page).unwrap()))
     }
 
     #[test]
-    fn a_driver_that_has_been_replaced_sends_nothing_and_what_it_brings_is_not_taken_in() {
+    fn a_replaced_driver_sends_nothing_and_its_responses_are_ignored() {
         let now = Moment::now();
         let handle = Fleet::default().insert("prod", testing::account(&[], now));
         let later = now.after(Duration::from_secs(1));

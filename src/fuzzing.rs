@@ -1,5 +1,5 @@
-//! What the fuzzers in `fuzz/` try: one function for each target, which panics at a finding. Compiled for them and for
-//! tests, which try the seeds.
+//! One function per fuzzer in `fuzz/`, which panics at a finding. Compiled for fuzzers and for tests, which run the
+//! seeds.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
@@ -15,7 +15,7 @@ use crate::http::accepts_gzip;
 use crate::moment::Moment;
 use crate::service_key::{Flaw, ServiceKey};
 
-/// A body of any endpoint: what is read of it is finite, what is said of it tells nothing private.
+/// A body of any endpoint: readings are finite, error messages contain nothing private.
 pub fn wire(body: &[u8]) {
     let pages = api::fuzzing::open::<ListPage>(body);
     let status = api::fuzzing::open::<Status>(body);
@@ -52,12 +52,12 @@ pub fn wire(body: &[u8]) {
     }
 }
 
-/// A response of the API with one value damaged: every other reading is as before.
+/// A valid response with one damaged value: every other reading stays the same.
 pub fn damage(data: &[u8]) {
     api::fuzzing::damage(data);
 }
 
-/// Pages of a list, one on each line: each pipeline is taken once, no more than the most, and the list ends.
+/// Pages of a list, one per line: each pipeline is returned once, the maximum holds, and the list ends.
 pub fn paging(text: &[u8]) {
     const MOST: usize = 10;
     let pages = text.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice::<ListPage>(line).ok());
@@ -70,7 +70,7 @@ pub fn paging(text: &[u8]) {
     assert!(taken.len() <= MOST && asked <= MOST + 1, "{} of {asked} pages", taken.len());
 }
 
-/// What a walk takes from a list that repeats these pages for ever, and how many pages it asks for.
+/// The pipelines that a walk returns if the list repeats these pages forever, and how many pages it requests.
 fn walk(pages: &[ListPage], most: usize) -> (Vec<PipelineId>, usize) {
     let mut walk = Walk::new(most, Moment::now().monotonic);
     let mut taken = Vec::new();
@@ -94,7 +94,7 @@ pub fn retry_after(text: &[u8]) {
     }
 }
 
-/// `Accept` or `Accept-Encoding`: its case does not matter, and what it does not name is not chosen.
+/// `Accept` or `Accept-Encoding`: case does not matter, and only what it names is chosen.
 pub fn accept(text: &[u8]) {
     let text = String::from_utf8_lossy(text);
     let shouted = text.to_ascii_uppercase();
@@ -105,7 +105,7 @@ pub fn accept(text: &[u8]) {
     assert!(!accepts_gzip(Some(&text)) || names("gzip") || names("*"));
 }
 
-/// A configuration: the environment on the lines before an empty one, then a file, as YAML and as TOML.
+/// A configuration: environment variables up to an empty line, then a file, as YAML and as TOML.
 pub fn configuration(text: &[u8]) {
     let text = String::from_utf8_lossy(text);
     let (environment, file) = text.split_once("\n\n").unwrap_or(("", &text));
@@ -120,7 +120,7 @@ pub fn configuration(text: &[u8]) {
             Ok(config) => {
                 assert!(!config.accounts.is_empty() && config.poll.requests_per_second > 0.0);
                 let _ = config.warnings();
-                // What is printed loads again, and is the same.
+                // The printed configuration loads again, and is the same.
                 let printed = ConfigFile { path: "c.yaml".into(), text: config.to_yaml() };
                 assert_eq!(Config::load(Some(&printed), &[]).as_ref(), Ok(&config), "{}", printed.text);
             }
@@ -129,7 +129,8 @@ pub fn configuration(text: &[u8]) {
     }
 }
 
-/// What stands in a key's file: a key is what a header can carry, and is never said; what is none has the flaw that is said.
+/// The content of a key file: an accepted key fits into a header and is never printed; a rejected one has the flaw that
+/// the error names.
 pub fn key_file(text: &[u8]) {
     let text = String::from_utf8_lossy(text);
     match ServiceKey::new(&text) {
@@ -145,8 +146,8 @@ pub fn key_file(text: &[u8]) {
     }
 }
 
-/// Texts, separated by the byte 0xff, and then numbers of eight bytes: what is written of a pipeline with them is what
-/// another reader of the format reads.
+/// Texts, separated by the byte 0xff, and then numbers of eight bytes: an independent reader of the format reads the
+/// values of a pipeline as they were written.
 pub fn exposition(data: &[u8]) {
     let mut parts = data.splitn(6, |byte| *byte == 0xff);
     let mut text = || String::from_utf8_lossy(parts.next().unwrap_or_default()).into_owned();
@@ -164,7 +165,7 @@ pub fn exposition(data: &[u8]) {
         polled.probed(id, testing::reading(Probe::Metrics, metrics), now);
     }
     fleet.insert(&account, polled);
-    // As the wire types take them: what is longer than a label may be is cut, what none can hold is replaced.
+    // Like the wire types: texts too long for a label are truncated, characters that no label can contain are replaced.
     let label = api::fuzzing::label;
     let read = |format| {
         let text = fleet_text(&fleet, &Selection::full(), now, format);
@@ -198,7 +199,7 @@ pub fn exposition(data: &[u8]) {
 /// A sample's name and labels.
 type Series = (String, BTreeMap<String, String>);
 
-/// Reads an exposition, strictly, by the grammar of the formats and not by what the writer does.
+/// Reads an exposition strictly, by the grammar of the formats, independently of the writer.
 fn read_exposition(text: &str, openmetrics: bool) -> Result<BTreeMap<Series, f64>, String> {
     let body = if openmetrics { text.strip_suffix("# EOF\n").ok_or("no end")? } else { text };
     let mut samples = BTreeMap::new();
@@ -251,7 +252,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_seeds_are_no_findings() {
+    fn the_seeds_pass() {
         type Target = fn(&[u8]);
         let targets: [(&str, Target); 8] = [
             ("wire", wire),

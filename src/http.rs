@@ -1,8 +1,8 @@
 //! A web server for an exporter: limits, TLS, passwords, and `--web.config.file` in exporter-toolkit's format.
 //!
-//! Nothing here knows which exporter it serves: what is behind it is a [`Site`]. A connection's way: [`listen`],
-//! [`Server`] (with `activity`, who is too slow, and [`Access`], what the file asks for), `gate` (which request is let
-//! in), the site's routes.
+//! Nothing here knows which exporter it serves: the exporter is a [`Site`]. A connection passes [`listen`], [`Server`]
+//! (with `activity` for timeouts and [`Access`] for the rules of the file), `gate` (which requests are admitted) and
+//! the site's routes.
 
 mod access;
 mod activity;

@@ -1,8 +1,8 @@
-//! Closed sets of label values: an enum whose variants are the only values a label can take.
+//! Closed sets of label values: an enum whose variants are the only values of a label.
 
-/// Declares a fieldless enum together with the text each variant has as a label value.
+/// Declares an enum without fields, with the label value of each variant.
 ///
-/// `ALL` and `ALL_VALUES` list the variants in order, `COUNT` says how many there are, `as_str` is the label value.
+/// `ALL` and `ALL_VALUES` list the variants in order, `COUNT` is their number, `as_str` returns the label value.
 macro_rules! closed_set {
     ($(#[$meta:meta])* $vis:vis enum $name:ident { $($(#[$vmeta:meta])* $variant:ident = $text:literal,)+ }) => {
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -11,14 +11,12 @@ macro_rules! closed_set {
 
         #[allow(dead_code)] // not every set needs every form
         impl $name {
-            /// Every value, in the order of declaration.
+            /// All values, in the order of declaration.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
-            /// The same as an array, to make one value for each.
+            /// The same as an array, to map each value.
             pub const ALL_VALUES: [Self; Self::COUNT] = [$(Self::$variant,)+];
-            /// How many values there are.
             pub const COUNT: usize = Self::ALL.len();
 
-            /// The value as it stands in a label.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text,)+ }
             }

@@ -1,21 +1,22 @@
 //! Prometheus exporter for GoldRush pipelines: polls the Pipeline REST API, serves `/metrics`.
 //!
-//! The way of a value, and the crate's one direction (nothing below knows what is above it):
+//! The path of a value through the crate, top down (no module knows the ones above it):
 //!
-//! * [`routes`] responds to scrapers and, with `page`, to people; [`exposition`] writes the text that scrapers read;
+//! * [`routes`] serves scrapers and, with `page`, people; [`exposition`] writes the text that scrapers read;
 //! * [`trouble`] judges what is wrong, from what [`account`] knows;
-//! * [`fleet`] is the shelf: all accounts under their locks;
-//! * [`poller`] drives one account: it sends what [`account`] says through [`api`], with a [`service_key`], hands responses
-//!   back, and turns [`events`] into log lines;
-//! * [`account`] knows and decides, without I/O and without a clock. What a 401 leads to stands there.
+//! * [`fleet`] holds all accounts, each under its lock;
+//! * [`poller`] drives one account: it sends the requests that [`account`] chooses through [`api`], with a
+//!   [`service_key`], hands the responses back, and turns [`events`] into log lines;
+//! * [`account`] holds the state of one account and decides what to do, without I/O and without a clock. It decides,
+//!   for example, what a 401 leads to.
 //!
-//! [`config`] says what to poll, and [`thresholds`] when something is wrong; [`daemon`] wires it all together; [`cli`] and
-//! [`commands`] are the command line; [`simulator`] is a Pipeline API to run against.
+//! [`config`] says what to poll, and [`thresholds`] when something is wrong; [`daemon`] wires everything together;
+//! [`cli`] and [`commands`] are the command line; [`simulator`] is a Pipeline API to run against.
 //!
-//! The ground floor knows nothing of all this: [`http`] is a web server for any exporter, [`rate`] a limit on how often
-//! something happens, [`moment`] a time on three clocks, `settings` reads files of settings strictly, `file_system` and
-//! `output` read and write without blocking the runtime, [`logging`] writes to standard error, [`hardening`] hides the process
-//! from its neighbours, and [`allocator`] keeps its memory flat.
+//! The base modules depend on none of these: [`http`] is a web server for any exporter, [`rate`] a rate limiter, [`moment`]
+//! a time on three clocks, `settings` reads settings files strictly, `file_system` and `output` read and write without
+//! blocking the runtime, [`logging`] writes to standard error, [`hardening`] protects the process's memory, and
+//! [`allocator`] keeps its memory flat.
 //!
 //! To add a gauge: one row in `exposition/families.rs`. To add a kind of trouble: one row in `trouble/kinds.rs` and one
 //! function in `trouble/judge.rs`.

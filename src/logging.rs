@@ -1,4 +1,4 @@
-//! Structured logs on standard error, as logfmt or JSON. They never block the program.
+//! Structured logs on standard error, as logfmt or JSON. Logging never blocks the program.
 
 mod queue;
 
@@ -18,10 +18,9 @@ use queue::{Line, Queue};
 
 static QUEUE: Queue = Queue::new();
 
-/// How long the end of the process waits for a reader of standard error.
+/// How long the process waits at its end for a reader of standard error.
 const LAST_LINES: Duration = Duration::from_millis(400);
 
-/// The shape of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
     /// `key=value` pairs.
@@ -30,8 +29,8 @@ pub enum LogFormat {
     Json,
 }
 
-/// Starts to log. Libraries log warnings and errors only, whatever the level: what they print at lower levels
-/// is not ours to vouch for.
+/// Starts logging. Libraries only log warnings and errors, at any level: nothing guarantees that their lower levels
+/// contain no secrets.
 pub fn start(level: LevelFilter, format: LogFormat) -> LastLines {
     let filter = Targets::new().with_default(level.min(LevelFilter::WARN)).with_target("goldrush_exporter", level);
     let writer = || Line(&QUEUE);
@@ -43,15 +42,15 @@ pub fn start(level: LevelFilter, format: LogFormat) -> LastLines {
             .boxed(),
         LogFormat::Json => tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(writer).boxed(),
     };
-    // Fails only if logging has been started already.
+    // Fails only if logging was already started.
     let _ = tracing_subscriber::registry().with(layer.with_filter(filter)).try_init();
-    // Without the thread, lines are dropped and counted.
+    // Without this thread, lines are dropped and counted.
     let _ = std::thread::Builder::new().name("log".to_owned()).spawn(|| QUEUE.drain(std::io::stderr()));
     std::panic::set_hook(Box::new(log_panic));
     LastLines
 }
 
-/// Writes what is still queued, on drop. To be kept until the end of `main`.
+/// Writes queued lines when dropped. Keep it until the end of `main`.
 #[must_use]
 #[derive(Debug)]
 pub struct LastLines;
@@ -62,17 +61,17 @@ impl Drop for LastLines {
     }
 }
 
-/// Says something to the person at the terminal, on standard error and in the order of the log.
+/// Prints a message for the user on standard error, in order with the log lines.
 pub fn say(message: &str) {
     QUEUE.push(format!("goldrush-exporter: {message}\n").as_bytes());
 }
 
-/// How many lines were not written, because nothing reads standard error.
+/// How many lines were not written because nothing reads standard error.
 pub fn lines_dropped() -> u64 {
     QUEUE.dropped()
 }
 
-/// Logs a panic. Its message is redacted: it may quote what was being read, which can hold a secret.
+/// Logs a panic. Redacts its message, which may quote data that contains a secret.
 fn log_panic(panic: &PanicHookInfo<'_>) {
     let payload = panic.payload();
     let message = payload.downcast_ref::<String>().map(String::as_str).or(payload.downcast_ref::<&str>().copied());
@@ -94,7 +93,7 @@ mod tests {
 
     #[test]
     fn a_panic_is_logged_without_what_it_quotes() {
-        // A panic hook is the whole process': the panic happens in another one.
+        // A panic hook affects the whole process: so another process panics.
         const CHILD: &str = "GOLDRUSH_TEST_PANICS";
         if std::env::var_os(CHILD).is_some() {
             let _last_lines = start(LevelFilter::TRACE, LogFormat::Logfmt);

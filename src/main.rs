@@ -20,7 +20,7 @@ fn main() -> ExitCode {
         }
     };
     let status = runtime.block_on(commands::run(cli));
-    // A file system that hangs must not keep the process from ending.
+    // A file system that hangs must not keep the process from exiting.
     runtime.shutdown_timeout(Duration::from_millis(500));
     status.into()
 }

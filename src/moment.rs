@@ -1,32 +1,32 @@
-//! One moment on three clocks: how old something is, and when people say it was.
+//! A moment on three clocks, to measure ages and to show times.
 
 use std::time::{Duration, Instant, SystemTime};
 
-/// Ages are measured on the clocks that never step; people are told the wall clock's time.
+/// Ages are measured with clocks that never step; people see the wall-clock time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Moment {
-    /// Never steps, but stands still while the machine sleeps; tests steer it.
+    /// Never steps, but stops while the machine sleeps; tests control it.
     pub monotonic: Instant,
-    /// Since the machine was started, its sleep included.
+    /// Since the machine's boot, including sleep.
     pub boot: Duration,
     /// May step.
     pub wall: SystemTime,
 }
 
 impl Moment {
-    /// Reads the clocks. The core takes moments as parameters: only what does I/O calls this.
+    /// Reads the clocks. The core has moments as parameters: only code that does I/O calls this.
     pub fn now() -> Self {
         // Tokio's clock, which tests can pause.
         let monotonic = tokio::time::Instant::now().into_std();
         Self { monotonic, boot: since_boot(), wall: SystemTime::now() }
     }
 
-    /// The moment that comes `by` later, if no clock steps and the machine does not sleep.
+    /// The moment `by` later, if no clock steps and the machine does not sleep.
     pub fn after(self, by: Duration) -> Self {
         Self { monotonic: self.monotonic + by, boot: self.boot + by, wall: self.wall + by }
     }
 
-    /// Whether something of this moment is not older than `stale_after`.
+    /// Whether something from this moment is not older than `stale_after`.
     pub fn is_fresh(self, now: Self, stale_after: Duration) -> bool {
         now.since(self) <= stale_after
     }
@@ -44,13 +44,13 @@ fn since_boot() -> Duration {
     Duration::try_from(time).unwrap_or_default()
 }
 
-/// Elsewhere the monotonic clock has to do.
+/// Other systems only have the monotonic clock.
 #[cfg(not(target_os = "linux"))]
 fn since_boot() -> Duration {
     Duration::ZERO
 }
 
-/// Seconds since the Unix epoch, as Prometheus writes times.
+/// Seconds since the Unix epoch, the format of Prometheus.
 pub fn unix_seconds(time: SystemTime) -> f64 {
     match time.duration_since(SystemTime::UNIX_EPOCH) {
         Ok(after) => after.as_secs_f64(),
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_age_includes_the_sleep_of_the_machine_and_ignores_steps_of_the_wall_clock() {
+    fn an_age_includes_sleep_and_ignores_steps_of_the_wall_clock() {
         let second = Duration::from_secs(1);
         let hour = Duration::from_secs(3600);
         let earlier = Moment::now();

@@ -7,16 +7,16 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::task::spawn_blocking;
 
-/// A reader that has taken nothing for this long is not going to.
+/// After this long without reading, a reader will not read any more.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A pipe that is ready takes so many bytes without blocking (POSIX: `PIPE_BUF`).
+/// A ready pipe accepts this many bytes without blocking (POSIX: `PIPE_BUF`).
 const CHUNK: usize = 4096;
 
-/// Prints to standard output. A reader that has closed it wanted no more: that is not an error.
+/// Prints to standard output. A reader that has closed it wants no more: that is not an error.
 ///
 /// # Errors
-/// If it cannot be written to, or nothing reads it.
+/// If standard output cannot be written, or nothing reads it.
 pub async fn print(text: String) -> io::Result<()> {
     let printed = spawn_blocking(move || write(io::stdout(), text.as_bytes(), PATIENCE));
     match printed.await.map_err(io::Error::other)? {
@@ -26,7 +26,7 @@ pub async fn print(text: String) -> io::Result<()> {
     }
 }
 
-/// Past the buffer of `std`, whose writes are larger than what is known not to block.
+/// Bypasses the buffer of `std`, whose larger writes may block.
 fn write(stream: impl AsFd, mut bytes: &[u8], patience: Duration) -> io::Result<()> {
     let timeout = Timespec::try_from(patience).map_err(io::Error::other)?;
     while !bytes.is_empty() {

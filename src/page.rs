@@ -27,26 +27,25 @@ use assets::{ICON, ICON_PATH, SCRIPT, SCRIPT_PATH, STYLE, STYLE_PATH};
 use query::{Parameters, Query};
 use report::{Report, Snapshot};
 
-/// Where the whole fleet is reported on: the page, and its JSON form.
+/// The paths that report on the whole fleet: the page and its JSON form.
 pub(crate) const REPORT_PATHS: [&str; 2] = ["/", "/api/v1/pipelines"];
 
-/// As many pipelines as a phone can show at once; the worst are among them.
+/// As many pipelines as a phone can show; the worst come first.
 const ON_A_PAGE: usize = 100;
 /// More would keep a browser busy for seconds at each refresh.
 const MOST_ON_A_PAGE: usize = 500;
 
-/// The page loads nothing but its own files, and nobody else shows it.
+/// The page loads only its own files, and other sites cannot embed it.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
                       form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
-/// What the page is made of.
+/// What the routes need.
 #[derive(Clone)]
 struct Context {
     fleet: Fleet,
     telemetry_path: String,
 }
 
-/// The page's routes.
 pub(crate) fn routes(fleet: Fleet, telemetry_path: String) -> Router {
     let [page_path, json_path] = REPORT_PATHS;
     Router::new()
@@ -67,7 +66,7 @@ async fn page(state: State<Context>, headers: HeaderMap, UrlQuery(parameters): U
 }
 
 async fn json(state: State<Context>, headers: HeaderMap, UrlQuery(parameters): UrlQuery<Parameters>) -> Response {
-    // A report holds nothing that JSON could not write.
+    // A report contains nothing that JSON cannot represent.
     let write = |_: &Context, report: &Report, _: &Query| serde_json::to_string(report).unwrap_or_default() + "\n";
     answer(state, headers, Query::new(parameters, usize::MAX, usize::MAX), "application/json", write).await
 }
@@ -84,7 +83,7 @@ async fn answer(
         Err(problem) => return guarded((StatusCode::BAD_REQUEST, problem).into_response()),
     };
     let gzip = accepts_gzip(joined(&headers, &header::ACCEPT_ENCODING).as_deref());
-    // Thousands of pipelines take milliseconds to judge and write: too long for the reactor.
+    // Judging and rendering thousands of pipelines takes milliseconds: too long for the reactor.
     let written = tokio::task::spawn_blocking(move || {
         let snapshot = Snapshot::of(&context.fleet, Moment::now());
         let body = write(&context, &Report::new(&snapshot, &query), &query).into_bytes();
@@ -107,7 +106,7 @@ fn compress(body: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap_or_default()
 }
 
-/// Kept by nobody, read as what it is, and not told to the sites that it links to.
+/// Adds headers so that nothing caches the response, guesses its type, or sends a referrer to linked sites.
 fn guarded(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));

@@ -1,5 +1,5 @@
-//! Drives one account: sends what [`Account::next`] says, hands responses back, watches the key's source, and writes events
-//! to the log. What is true and what follows is decided in [`crate::account`].
+//! Drives one account: sends the requests that [`Account::next`] returns, hands the responses back, watches the source
+//! of the key, and logs events. [`crate::account`] makes all decisions.
 //!
 //! [`Account::next`]: crate::account::Account::next
 
@@ -20,13 +20,13 @@ use crate::moment::Moment;
 use crate::pulse::Pulse;
 use crate::service_key::{KeyHolder, KeyInUse, KeySource, Look, Reread};
 
-/// How often the loop turns at least. Then a key file is looked at: a rotation is seen within this time even before
-/// the old key dies. And a loop that waits is told from one that hangs.
+/// The loop turns at least this often. Each tick checks the key file, so a rotation is noticed within this time even
+/// before the old key expires. It also tells a waiting loop from a stuck one.
 const TICK: Duration = Duration::from_secs(1);
 
 type InFlight = FuturesUnordered<Pin<Box<dyn Future<Output = (Sent, Response)> + Send>>>;
 
-/// The task of one account. It ends only by being dropped.
+/// The task of one account. It ends only when it is dropped.
 pub struct Poller {
     client: Client,
     keys: KeyHolder,
@@ -37,18 +37,18 @@ pub struct Poller {
 }
 
 impl Poller {
-    /// A poller that drives `account`, whose key is the current one of `keys`.
+    /// Drives `account` with the current key of `keys`.
     pub fn new(client: Client, keys: KeyHolder, account: Driver) -> Self {
         let log = EventLog::new(account.name().to_owned(), keys.source().clone());
         Self { client, keys, account, log, pulse: Pulse::new(), in_flight: FuturesUnordered::new() }
     }
 
-    /// The client that it sends requests with; a clone shares its connections.
+    /// A clone of its client, which shares its connections.
     pub fn client(&self) -> Client {
         self.client.clone()
     }
 
-    /// Follows the key that it sends requests with.
+    /// Follows the key that it sends.
     pub fn key(&self) -> KeyInUse {
         self.keys.in_use()
     }
@@ -58,12 +58,12 @@ impl Poller {
         self.pulse.clone()
     }
 
-    /// Polls for ever.
+    /// Polls forever.
     pub async fn run(mut self) {
         self.poll_until(|_, _| false).await;
     }
 
-    /// Polls until everything has been asked once.
+    /// Polls until everything has been requested once.
     ///
     /// # Errors
     /// Why the account could not be listed, or that its key was refused.
@@ -77,7 +77,7 @@ impl Poller {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let key_can_change = matches!(self.keys.source(), KeySource::File(_));
-        // At the key's file, which may be on a file system that hangs: nothing else waits for it.
+        // Reads the key file, which may be on a file system that hangs: nothing else waits for it.
         let mut look = pin!(Fuse::terminated());
         loop {
             self.pulse.beat();
@@ -90,7 +90,7 @@ impl Poller {
                 Some((sent, response)) = self.in_flight.next() => {
                     let key_is_refused = self.take(sent, response);
                     if key_is_refused && key_can_change {
-                        // One that is under way may have read the old key.
+                        // A read in progress may have seen the old key.
                         look.set(self.keys.look().fuse());
                     }
                 }
@@ -101,7 +101,7 @@ impl Poller {
         }
     }
 
-    /// Returns when to look again.
+    /// Returns when to try again.
     fn send_what_is_due(&mut self) -> Option<Instant> {
         loop {
             match self.account.next(Moment::now().monotonic) {

@@ -1,17 +1,17 @@
-//! Whether a poller's loop still turns: what a watchdog asks before it vouches for the process.
+//! Whether a poller's loop still turns: the watchdog checks this before it vouches for the process.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// No turn of a healthy poller takes longer. A turn never waits for the API: requests are in flight beside the loop.
-/// The longest wait within one is for a key file on a file system that hangs, two seconds.
+/// Longer than any turn of a healthy poller. A turn never waits for the API: requests are in flight beside the loop.
+/// The longest wait in a turn is for a key file on a file system that hangs, two seconds.
 const LONGEST_TURN: Duration = Duration::from_secs(15);
 
-/// When a poller's loop last turned. Clones show the same loop.
+/// When a poller's loop last turned. Clones observe the same loop.
 ///
-/// It has a lock of its own, so that a poller that hangs while it holds its part of the picture is still seen to hang.
+/// It has its own lock, so that a poller that hangs while it holds its account's lock is still detected.
 #[derive(Debug, Clone)]
 pub struct Pulse(Arc<Mutex<Instant>>);
 
@@ -27,13 +27,12 @@ impl Pulse {
         Self(Arc::new(Mutex::new(Instant::now())))
     }
 
-    /// The loop turns.
+    /// Notes that the loop turns.
     pub fn beat(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
-    /// Whether the loop hangs. A pause after a 429, an API that is down and a key that is refused are no hanging:
-    /// the loop turns meanwhile.
+    /// Whether the loop hangs. A loop that waits because of a 429, an API that is down or a refused key still turns.
     pub fn is_stuck(&self) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).elapsed() > LONGEST_TURN
     }

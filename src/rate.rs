@@ -2,33 +2,33 @@
 
 use std::time::{Duration, Instant};
 
-/// No wait is longer, so that no clock overflows.
+/// Longest wait, so that clocks do not overflow.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
-/// A bucket of tokens that is full at first and fills at a steady rate: in any window of `t` seconds, at most
-/// `rate * t + burst` are taken.
+/// A token bucket that is full at first and fills at a steady rate: in any window of `t` seconds, at most `rate * t +
+/// burst` tokens are taken.
 ///
-/// It counts in time instead of in tokens: each one taken moves the moment at which the bucket is full again by a
+/// It counts time instead of tokens: each token that is taken moves the moment at which the bucket is full again by one
 /// token's time (the generic cell rate algorithm).
 #[derive(Debug, Clone)]
 pub struct Bucket {
     /// Seconds per token.
     token: f64,
-    /// Seconds that a full bucket takes to fill, less those of one token.
+    /// Seconds to fill the bucket, minus those of one token.
     reserve: f64,
-    /// When the bucket would be full if nothing more was taken, in seconds after `epoch`.
+    /// When the bucket will be full if no more tokens are taken, in seconds after `epoch`.
     full_at: f64,
     epoch: Instant,
 }
 
 impl Bucket {
-    /// `rate` tokens per second, and `burst` at once. With a burst below 1 there is still one at a time.
+    /// `rate` tokens per second, and `burst` at once. A burst below 1 still allows one at a time.
     pub fn new(rate: f64, burst: f64, now: Instant) -> Self {
         let token = 1.0 / rate.max(f64::MIN_POSITIVE);
         Self { token, reserve: (burst - 1.0).max(0.0) * token, full_at: 0.0, epoch: now }
     }
 
-    /// Another rate and burst from now on. What was taken before still counts.
+    /// Changes rate and burst. Tokens taken before still count.
     pub fn set(&mut self, rate: f64, burst: f64) {
         self.token = 1.0 / rate.max(f64::MIN_POSITIVE);
         self.reserve = (burst - 1.0).max(0.0) * self.token;
@@ -42,7 +42,7 @@ impl Bucket {
         let at = now.saturating_duration_since(self.epoch).as_secs_f64();
         let wait = self.full_at - self.reserve - at;
         if wait > 0.0 {
-            // A little later than computed, so that rounding never makes it a little too early.
+            // Slightly later than computed, so that rounding never makes it too early.
             let wait = Duration::try_from_secs_f64(wait).unwrap_or(LONGEST_WAIT).min(LONGEST_WAIT);
             return Err(now + wait + Duration::from_micros(1));
         }
@@ -62,7 +62,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the pauses between tries, no window holds more than the rate and the burst allow.
+        /// Whatever the pauses between tries, no window exceeds the rate and the burst.
         #[test]
         fn no_window_holds_more_than_rate_and_burst(
             rate in 0.01_f64..1000.0,
@@ -86,7 +86,7 @@ mod tests {
             }
         }
 
-        /// A token is there at the moment named, and not long before; waiting for each takes what the rate says.
+        /// The token is available at the returned moment, and not much earlier; the total wait follows from the rate.
         #[test]
         fn a_refusal_names_the_moment(rate in 0.01_f64..100_000.0, burst in 0.0_f64..20.0) {
             let start = Instant::now();

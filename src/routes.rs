@@ -1,4 +1,4 @@
-//! What the exporter serves over HTTP: `/metrics`, service discovery, a page for people, health, reload; and which of it has limits.
+//! The exporter's HTTP routes: `/metrics`, service discovery, a page for people, health, reload; and their limits.
 
 mod metrics;
 mod targets;
@@ -27,13 +27,13 @@ const READY_PATH: &str = "/-/ready";
 /// Service discovery.
 pub const TARGETS_PATH: &str = "/sd";
 
-/// Open without a password: kubelet and load balancers have none.
+/// Open without a password, because kubelet and load balancers have none.
 const OPEN: [&str; 2] = [HEALTH.path, READY_PATH];
 
-/// Concurrent requests for the page and its JSON form: each response is rendered for one reader and may have many
-/// megabytes, while scrapes share theirs.
+/// Maximum concurrent requests for the page and its JSON form: each response is rendered for one reader and may have
+/// many megabytes, while scrapes share theirs.
 const REPORTS: usize = 4;
-/// Further ones that wait: people prefer waiting to retrying.
+/// How many further requests wait: people prefer waiting to retrying.
 const WAITING_REPORTS: usize = 32;
 /// How long they wait.
 const REPORT_WAIT: Duration = Duration::from_secs(5);
@@ -41,16 +41,15 @@ const REPORT_WAIT: Duration = Duration::from_secs(5);
 /// A request to reload the configuration; the outcome is sent back.
 pub type ReloadRequest = oneshot::Sender<Result<(), String>>;
 
-/// The parts of the exporter that the routes read.
+/// The parts of the exporter that the routes use.
 #[derive(Debug, Clone)]
 pub struct App {
     /// Renders `/metrics`.
     pub exposition: Arc<Exposition>,
     /// Source of the page and of readiness.
     pub fleet: Fleet,
-    /// Path of the metrics.
     pub telemetry_path: String,
-    /// Service discovery lists so many parts that none has more bytes.
+    /// Maximum bytes per part that service discovery lists.
     pub target_size: usize,
     /// Receives the requests of `POST /-/reload`; `None` without `--web.enable-lifecycle`.
     pub reload: Option<mpsc::Sender<ReloadRequest>>,

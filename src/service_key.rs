@@ -1,7 +1,7 @@
 //! Where a ServiceKey comes from, when it is read again, and why it cannot be printed.
 //!
-//! A ServiceKey can delete pipelines (GoldRush, Service Keys). So the type has no way to be shown, and
-//! its memory is wiped when it is dropped.
+//! A ServiceKey can delete pipelines (GoldRush, Service Keys). So the type cannot be displayed, and its memory is wiped
+//! when it is dropped.
 
 mod shape;
 
@@ -18,10 +18,10 @@ use crate::file_system;
 
 pub use shape::{Flaw, Suspicion};
 
-/// The variable that is enough to run: one account named `default`.
+/// Setting this variable alone is enough to run: one account named `default`.
 pub const DEFAULT_ENV: &str = "GOLDRUSH_SERVICE_KEY";
 
-/// A larger file does not hold a key.
+/// A larger file does not contain a key.
 const LARGEST_FILE: u64 = 16 * 1024;
 
 /// The credential of one account.
@@ -32,7 +32,7 @@ pub struct ServiceKey {
 }
 
 impl ServiceKey {
-    /// Reads the text of a key; white space around it is trimmed.
+    /// Reads the text of a key; surrounding white space is trimmed.
     ///
     /// # Errors
     /// A [`Flaw`] if the text cannot be sent as a header, or is certainly not a ServiceKey.
@@ -54,14 +54,14 @@ impl fmt::Debug for ServiceKey {
     }
 }
 
-/// Where a key comes from. This is what logs and errors show.
+/// Where a key comes from. Logs and errors show this.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeySource {
     /// An environment variable, read when needed; it cannot change while the process runs.
     Env(String),
-    /// A file, read again whenever it changes.
+    /// A file, read again when it changes.
     File(PathBuf),
-    /// A key of the built-in simulation, which is not a secret: the demo needs no file and no environment.
+    /// A key of the built-in simulation, which is not secret: the demo needs no file and no environment.
     BuiltIn(&'static str),
 }
 
@@ -78,13 +78,13 @@ impl fmt::Display for KeySource {
 /// Why a source provides no key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
-    /// The variable does not exist.
+    /// The variable is not set.
     #[error("no ServiceKey: {0} is not set")]
     NotSet(KeySource),
     /// The file could not be read.
     #[error("no ServiceKey: {0} cannot be read: {1}")]
     Unreadable(KeySource, String),
-    /// It holds something that is not a key.
+    /// The source contains something that is not a key.
     #[error("no ServiceKey: {0} {1}")]
     Flawed(KeySource, Flaw),
 }
@@ -93,7 +93,7 @@ impl KeySource {
     /// Reads the key.
     ///
     /// # Errors
-    /// A [`KeyError`] that names the source and what is wrong with it, never what it holds.
+    /// A [`KeyError`] that names the source and what is wrong with it, but never its content.
     pub async fn read(&self) -> Result<ServiceKey, KeyError> {
         let text = match self {
             Self::Env(name) => match std::env::var(name) {
@@ -126,15 +126,13 @@ fn why_unreadable(path: &Path, error: &io::Error) -> String {
 /// The key in use. Each new key has a new generation, so that a response counts for the key of its request.
 #[derive(Debug, Clone)]
 pub struct LoadedKey {
-    /// The key itself.
     pub key: Arc<ServiceKey>,
-    /// Counts the keys that this account has had.
+    /// Counts this account's keys.
     pub generation: u64,
-    /// When it was read.
     pub loaded_at: SystemTime,
 }
 
-/// A source together with the key that was last read from it.
+/// A source and the key that was last read from it.
 #[derive(Debug)]
 pub struct KeyHolder {
     source: KeySource,
@@ -143,7 +141,7 @@ pub struct KeyHolder {
     in_use: KeyInUse,
 }
 
-/// The key that a holder has in use at any moment, for comparing.
+/// The key that a holder is using, to compare keys.
 #[derive(Debug, Clone)]
 pub struct KeyInUse(Arc<Mutex<Arc<ServiceKey>>>);
 
@@ -156,29 +154,29 @@ impl KeyInUse {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = key.clone();
     }
 
-    /// Whether that holder has another key.
+    /// Whether that holder has a different key.
     pub fn differs_from(&self, holder: &KeyHolder) -> bool {
         let key = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         key.reveal() != holder.current.key.reveal()
     }
 }
 
-/// What reading the source again has found.
+/// The result of reading the source again.
 #[derive(Debug)]
 pub struct Look {
-    /// Of the key that was in use when the read began.
+    /// The generation of the key that was in use when the read began.
     generation: u64,
     found: Result<ServiceKey, KeyError>,
 }
 
-/// What reading a key again has led to.
+/// The effect of reading the source again.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Reread {
     /// The key is the one in use.
     Unchanged,
     /// A new key is in use.
     Changed,
-    /// The source holds no key: the old one stays in use. Reported once for each new problem.
+    /// The source contains no key: the old one stays in use. Each problem is reported once.
     Failed(KeyError),
 }
 
@@ -195,12 +193,10 @@ impl KeyHolder {
         Ok(Self { source, current, problem: None, in_use })
     }
 
-    /// Where the key comes from.
     pub fn source(&self) -> &KeySource {
         &self.source
     }
 
-    /// The key in use.
     pub fn current(&self) -> &LoadedKey {
         &self.current
     }
@@ -210,14 +206,14 @@ impl KeyHolder {
         self.in_use.clone()
     }
 
-    /// Reads the source again. Comparing the content, instead of watching the file, also notices the links that
-    /// Kubernetes swaps, and works on every file system.
+    /// Reads the source again. Comparing contents, instead of watching the file, also notices links that Kubernetes
+    /// swaps, and works on every file system.
     pub fn look(&self) -> impl Future<Output = Look> + Send + use<> {
         let (source, generation) = (self.source.clone(), self.current.generation);
         async move { Look { generation, found: source.read().await } }
     }
 
-    /// Takes over the key that was found, if it is new.
+    /// Uses the key that was read, if it is new.
     pub fn take(&mut self, Look { generation, found }: Look) -> Reread {
         match found {
             // Another read was faster, and may have read the file later.
@@ -255,7 +251,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn white_space_around_is_trimmed_and_the_key_is_not_shown() {
+    fn surrounding_white_space_is_trimmed_and_the_key_is_not_shown() {
         assert_eq!(ServiceKey::new(" sk_1\r\n").unwrap().reveal(), "sk_1");
         assert_eq!(ServiceKey::new(" \n\t ").unwrap_err(), Flaw::Empty);
         assert_eq!(ServiceKey::new(" \"sk_1\"\n").unwrap_err(), Flaw::Quoted);
@@ -274,7 +270,7 @@ mod tests {
             std::fs::create_dir(folder.path().join(version)).unwrap();
             std::fs::write(folder.path().join(version).join("key"), key).unwrap();
         }
-        // The way Kubernetes mounts a secret: key -> data/key, data -> v1.
+        // Like a secret mounted by Kubernetes: key -> data/key, data -> v1.
         let link = |version: &str| {
             let next = folder.path().join("next");
             std::os::unix::fs::symlink(version, &next).unwrap();
@@ -294,7 +290,7 @@ mod tests {
         assert_eq!(holder.take(early), Reread::Unchanged, "it has seen the old key");
         assert_eq!(holder.current().key.reveal(), "sk_two");
 
-        // A file that is gone or broken leaves the key in use, and is said once.
+        // A missing or broken file leaves the key in use, and is reported once.
         std::fs::remove_file(&path).unwrap();
         assert!(matches!(reread(&mut holder).await, Reread::Failed(KeyError::Unreadable(..))));
         assert_eq!(reread(&mut holder).await, Reread::Unchanged);

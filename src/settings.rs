@@ -1,7 +1,7 @@
-//! Files of settings, read strictly: a tree of values from YAML or TOML, values that are what they look like, and messages
-//! that name the setting and repeat nothing that may be a secret.
+//! Strict reading of settings files: a tree of values from YAML or TOML, values of exactly the expected type, and
+//! messages that name the setting but repeat nothing that may be a secret.
 //!
-//! Only this module and `config` name the config crate, and only for its parsers and its [`Value`](::config::Value).
+//! Only this module and `config` use the config crate, and only its parsers and its [`Value`](::config::Value).
 
 mod error;
 mod file;
@@ -19,10 +19,10 @@ pub(crate) use file::parse;
 pub(crate) use tree::{Invalid, deserialize};
 pub(crate) use values::{LONGEST, Section, Text, boolean, list, value_of, whole};
 
-/// Reads the settings of a YAML file with this text.
+/// Reads settings from this text of a YAML file.
 ///
 /// # Errors
-/// A [`ConfigError`] that names the setting; it repeats no text of the file that may be a secret.
+/// A [`ConfigError`] that names the setting; it repeats no text from the file that may be a secret.
 pub(crate) fn parse_yaml<T: DeserializeOwned>(file: &Path, text: &str) -> Result<T, ConfigError> {
     let refused = |problem: String| ConfigError { origin: file.display().to_string(), problem };
     let value = parse(text, ::config::FileFormat::Yaml).map_err(refused)?;

@@ -1,8 +1,9 @@
 //! A simulated Pipeline REST API to run against: demo, tests and benchmarks share it.
 //!
-//! [`Simulator`] is the handle: it serves the API, changes what goes on behind it, and tells what it was asked.
-//! `world` is the model of groups, keys and pipelines, `living` moves a pipeline's numbers, `scenario` and `demo` say what is
-//! wrong, `fault` breaks chosen requests, `answers` writes the JSON, `routes` and `control` speak HTTP.
+//! [`Simulator`] is the handle: it serves the API, changes the simulated platform, and reports the requests it
+//! received. `world` is the model of groups, keys and pipelines, `living` moves a pipeline's numbers, `scenario` and
+//! `demo` define what is wrong, `fault` breaks chosen requests, `answers` writes the JSON, `routes` and `control`
+//! handle HTTP.
 
 mod answers;
 mod catalogue;
@@ -44,36 +45,36 @@ pub use living::Condition;
 pub use pipeline::SimulatedPipeline;
 pub use scenario::{Scenario, UnknownScenario};
 
-// Tests say which endpoint they mean.
+// Tests name the endpoint they mean.
 pub use crate::api::Operation as Endpoint;
 
 use fault::Faults;
 use journal::Journal;
 use world::World;
 
-/// The path below which the API lives, as in the real service's base URL.
+/// The path of the API, as in the real service's base URL.
 pub const BASE_PATH: &str = "/platform/pipeline-api/";
-/// Where the account's usage is, beside it.
+/// The path of the account's usage, next to the API.
 pub const USAGE_PATH: &str = "/platform/usage/";
 
-/// What a [`Simulator`] starts with. It has no `Debug`, because it holds a key.
+/// The initial settings of a [`Simulator`]. No `Debug`, because it contains a key.
 #[derive(Clone)]
 pub struct Options {
-    /// How many pipelines each group has, and so how many a list shows. [`Scenario::Demo`] brings its own.
+    /// Pipelines per group, and so per list. [`Scenario::Demo`] has its own.
     pub pipelines: usize,
-    /// How many groups there are. [`Scenario::Demo`] brings its own.
+    /// Number of groups. [`Scenario::Demo`] has its own.
     pub groups: usize,
-    /// What goes on at first.
+    /// The initial scenario.
     pub scenario: Scenario,
-    /// The greatest `page_size`: a greater one is clamped to it.
+    /// The maximum `page_size`: a greater one is clamped to it.
     pub max_page_size: usize,
-    /// How long each answer takes.
+    /// The latency of each response.
     pub latency: Duration,
     /// Ids are the same for the same seed.
     pub seed: u64,
     /// The ServiceKey of the first group: key 0.
     pub service_key: String,
-    /// The name of what stands in front of it and passes requests on, if something does: requests may be for that host.
+    /// The host name of a proxy in front of the simulator, if any: requests may name that host.
     pub front: Option<String>,
 }
 
@@ -92,7 +93,7 @@ impl Default for Options {
     }
 }
 
-/// A simulated platform. A clone is another handle to the same one.
+/// A simulated platform. Cheap to clone: clones share the platform.
 #[derive(Clone)]
 pub struct Simulator(Arc<Inner>);
 
@@ -107,20 +108,19 @@ struct Inner {
     faults: Mutex<Faults>,
 }
 
-/// What ends answers that would otherwise never end, when their server stops.
+/// Ends responses that would otherwise never end when their server stops.
 type Stop = Shared<BoxFuture<'static, ()>>;
 
-/// What the routes share.
 #[derive(Clone)]
 struct App {
     simulator: Simulator,
     stop: Stop,
-    /// Where it is served, if that is known: requests are to be for this host.
+    /// The server's address, if known: requests should name this host.
     address: Option<SocketAddr>,
 }
 
 impl Simulator {
-    /// Makes a world; nothing is served yet.
+    /// Creates the platform; serves nothing yet.
     pub fn new(options: Options) -> Self {
         let groups = match options.scenario {
             Scenario::Demo => 0,
@@ -140,8 +140,8 @@ impl Simulator {
         }))
     }
 
-    /// Serves the API and its control on this listener until `shutdown`; requests that hang are then let go.
-    /// The same simulator can be served again afterwards.
+    /// Serves the API and its control on this listener until `shutdown`, which also ends requests that hang. The same
+    /// simulator can be served again afterwards.
     pub async fn serve(
         &self,
         listener: TcpListener,
@@ -149,7 +149,7 @@ impl Simulator {
     ) -> io::Result<()> {
         let stop = shutdown.boxed().shared();
         let address = listener.local_addr().ok();
-        // An answer of several packets must not wait for the client's delayed acknowledgement.
+        // A response of several packets must not wait for the client's delayed acknowledgement.
         let listener = listener.tap_io(|stream| {
             if let Err(error) = stream.set_nodelay(true) {
                 tracing::debug!(%error, "no TCP_NODELAY");
@@ -158,7 +158,7 @@ impl Simulator {
         axum::serve(listener, self.routes(stop.clone(), address)).with_graceful_shutdown(stop).await
     }
 
-    /// The API and its control, to be served by other means.
+    /// The API and its control, for other servers.
     pub fn router(&self) -> Router {
         self.routes(future::pending().boxed().shared(), None)
     }
@@ -172,38 +172,37 @@ impl Simulator {
             .with_state(App { simulator: self.clone(), stop, address })
     }
 
-    /// Puts the platform into another situation; [`Scenario::Healthy`] heals it. Going to [`Scenario::Demo`] for the first
-    /// time replaces the fleet by the demo's, which then stays.
+    /// Switches the scenario; [`Scenario::Healthy`] repairs everything. The first switch to [`Scenario::Demo`] replaces
+    /// the fleet with the demo's, which then stays.
     pub fn set_scenario(&self, scenario: Scenario) {
         self.world(|world, now| world.set_scenario(now, scenario));
     }
 
-    /// The present situation.
     pub fn scenario(&self) -> Scenario {
         self.world(|world, _| world.scenario())
     }
 
-    /// Adds a ServiceKey of a group; it gets the next index. Adding a revoked key again makes it valid again.
+    /// Adds a ServiceKey for a group, with the next index. Adding a revoked key again makes it valid.
     pub fn add_service_key(&self, key: &str, group: usize) {
         self.world(|world, _| world.add_service_key(key, group));
     }
 
-    /// Adds a regular API key, which is answered 403; it gets the next index.
+    /// Adds a regular API key, which gets 403, with the next index.
     pub fn add_read_only_key(&self, key: &str) {
         self.world(|world, _| world.add_read_only_key(key));
     }
 
-    /// Revokes a key: from now on it is answered 401.
+    /// Revokes a key: from now on it gets 401.
     pub fn revoke_key(&self, key: &str) {
         self.world(|world, _| world.revoke_key(key));
     }
 
-    /// The ids of a group's pipelines, in the order of its list.
+    /// The ids of a group's pipelines, in list order.
     pub fn pipeline_ids(&self, group: usize) -> Vec<String> {
         self.world(|world, _| world.pipeline_ids(group))
     }
 
-    /// Changes a pipeline, if there is one with this id. `f` must not call the simulator.
+    /// Changes the pipeline with this id, if it exists. `f` must not call the simulator.
     pub fn update_pipeline(&self, id: &str, f: impl FnOnce(&mut SimulatedPipeline)) {
         self.world(|world, now| world.update_pipeline(now, id, f));
     }
@@ -213,7 +212,7 @@ impl Simulator {
         self.world(|world, now| world.add_pipeline(now, pipeline));
     }
 
-    /// Deletes a pipeline: from now on it is answered 404.
+    /// Deletes a pipeline: from now on it gets 404.
     pub fn remove_pipeline(&self, id: &str) {
         self.world(|world, _| world.remove_pipeline(id));
     }
@@ -223,30 +222,30 @@ impl Simulator {
         self.world(|world, now| world.restart_worker(now, id));
     }
 
-    /// Changes a group, if there is one with this index. `f` must not call the simulator.
+    /// Changes the group with this index, if it exists. `f` must not call the simulator.
     pub fn update_group(&self, group: usize, f: impl FnOnce(&mut SimulatedGroup)) {
         self.world(|world, _| world.update_group(group, f));
     }
 
-    /// Lets a fault happen to all matching requests from now on, or with `None` no longer. Of several matching faults the
-    /// one set last happens.
+    /// Applies a fault to all matching requests from now on; `None` removes it. If several faults match, the last one
+    /// set applies.
     pub fn set_fault(&self, matcher: FaultMatcher, fault: Option<Fault>) {
         lock(&self.0.faults).set(matcher, fault);
     }
 
-    /// The last 10,000 requests to paths of the API, the oldest first.
+    /// The last 10,000 requests to paths of the API, oldest first.
     pub fn requests(&self) -> Vec<RequestRecord> {
         self.journal().requests()
     }
 
-    /// How many requests arrived since the start.
+    /// How many requests have arrived since the start.
     pub fn request_counts(&self) -> RequestCounts {
         self.journal().counts()
     }
 
-    /// What an exporter must never do, but did: use another verb than GET, ask for a path that is no endpoint or with
-    /// another query than that endpoint's, name another host, send no Authorization header, or several, or a body. Only the first 1,000
-    /// are kept.
+    /// What an exporter must never do, but did: use a verb other than GET, request a path that is not an endpoint or
+    /// with a query that the endpoint does not have, name another host, or send a body, no Authorization header or
+    /// several. Only the first 1,000 are kept.
     pub fn violations(&self) -> Vec<String> {
         self.journal().violations()
     }
@@ -263,7 +262,7 @@ impl Simulator {
         self.0.max_page_size
     }
 
-    /// Works on the world under its lock, at one moment of it.
+    /// Calls `f` with the locked world and the current time.
     fn world<T>(&self, f: impl FnOnce(&mut World, Duration) -> T) -> T {
         let mut world = lock(&self.0.world);
         // Read under the lock, so that time never runs backwards in the world.
@@ -279,7 +278,7 @@ impl Simulator {
     }
 }
 
-/// A test that panicked while it changed something must not take every other answer down with it.
+/// A test that panics while it holds a lock must not break every other response.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

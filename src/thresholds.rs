@@ -31,7 +31,7 @@ closed_set! {
 /// What a threshold measures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
-    /// A duration, as a value in seconds.
+    /// A duration, as a number of seconds.
     Seconds,
     /// A number of records.
     Records,
@@ -45,7 +45,8 @@ impl Threshold {
         match self {
             Self::Delay => (Unit::Seconds, 5.0 * 60.0),
             Self::DelayCritical | Self::NoProgress => (Unit::Seconds, 30.0 * 60.0),
-            // A healthy pipeline may be writing one full buffer of 10,000 while the next one fills, each with a block too much.
+            // A healthy pipeline may write one full buffer of 10,000 while the next one fills, each with up to one
+            // block more.
             Self::Backlog => (Unit::Records, 25_000.0),
             Self::Stalled => (Unit::Seconds, 10.0 * 60.0),
             Self::DestinationCheckAge | Self::Deployment => (Unit::Seconds, 15.0 * 60.0),
@@ -53,13 +54,12 @@ impl Threshold {
         }
     }
 
-    /// What it measures.
     pub const fn unit(self) -> Unit {
         self.row().0
     }
 }
 
-/// A value for every threshold.
+/// The values of all thresholds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Thresholds([f64; Threshold::COUNT]);
 
@@ -80,7 +80,7 @@ impl Thresholds {
     }
 }
 
-/// The value in the threshold's unit.
+/// In the threshold's unit.
 impl Index<Threshold> for Thresholds {
     type Output = f64;
 

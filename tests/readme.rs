@@ -149,3 +149,34 @@ fn every_yaml_block_is_yaml() {
         }
     }
 }
+
+/// Words that make a sentence hard to read: who does what is left open.
+const VAGUE: &[&str] = &["whoever", "nobody", "somebody", "anybody", "tells of", "of its own", "is no more than"];
+
+#[test]
+fn the_documentation_names_who_does_what() {
+    let pages = pages().into_iter();
+    let own = |page: &Page| {
+        ["README.md", "CHANGELOG.md"].map(Path::new).contains(&page.path.as_path())
+            || ["docs", "alerts", ".github", "dashboards"].iter().any(|folder| page.path.starts_with(folder))
+    };
+    for page in pages.filter(own) {
+        let text = page.prose().to_lowercase();
+        let vague = VAGUE.iter().find(|word| text.contains(**word));
+        assert_eq!(vague, None, "{}", page.name());
+    }
+}
+
+#[test]
+fn every_entry_of_the_changelog_says_what_it_is() {
+    let changelog = Page::read("CHANGELOG.md").text;
+    for section in changelog.split("\n## ").skip(1) {
+        let kinds = ["[CHANGE]", "[FEATURE]", "[ENHANCEMENT]", "[BUGFIX]"];
+        let entries = section.lines().filter_map(|line| line.strip_prefix("- "));
+        let order = entries.map(|entry| {
+            let kind = kinds.iter().position(|kind| entry.starts_with(&format!("{kind} ")));
+            kind.unwrap_or_else(|| panic!("not one of {kinds:?}: {entry}"))
+        });
+        assert!(order.is_sorted(), "{}: the order is {kinds:?}", section.lines().next().unwrap());
+    }
+}

@@ -25,12 +25,12 @@ pub fn read<T: serde::de::DeserializeOwned>(value: serde_json::Value) -> T {
     serde_json::from_value(value).unwrap()
 }
 
-/// A picture as a real fleet would give it: everything known of every pipeline.
+/// The state of a real fleet: complete readings of every pipeline.
 pub struct Picture {
     pub fleet: Fleet,
     pub account: AccountHandle,
     pub ids: Vec<PipelineId>,
-    /// Of this many pipelines, one has failed, another's destination is down, and a third's is not checked.
+    /// In this many pipelines, one has failed, another has a destination that is down, and a third one's check fails.
     trouble_in: usize,
 }
 
@@ -45,7 +45,7 @@ pub fn mix(state: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// As the API writes it.
+/// In the API's notation.
 fn checked_at(seconds_ago: u64) -> String {
     let checked = std::time::SystemTime::now() - Duration::from_secs(seconds_ago);
     jiff::Timestamp::try_from(checked).unwrap().round(jiff::Unit::Second).unwrap().to_string()
@@ -56,7 +56,7 @@ impl Picture {
         Self::with_trouble(pipelines, 100)
     }
 
-    /// With `trouble_in` as large as `pipelines`, or larger, all are healthy.
+    /// If `trouble_in` is at least `pipelines`, all are healthy.
     pub fn with_trouble(pipelines: usize, trouble_in: usize) -> Self {
         let now = Moment::now();
         let config =
@@ -95,7 +95,7 @@ impl Picture {
         picture
     }
 
-    /// As if every probe of every pipeline had been answered once more.
+    /// Adds a response to every probe of every pipeline.
     pub fn poll_all(&self, round: u64) {
         for number in 0..self.ids.len() {
             for endpoint in 0..3 {
@@ -104,7 +104,7 @@ impl Picture {
         }
     }
 
-    /// As if every probe were answered once more each `interval`, for ever.
+    /// Adds a response to every probe at each `interval`, forever.
     pub fn poll_all_every(&self, interval: Duration) {
         for round in 1_000_000.. {
             std::thread::sleep(interval);
@@ -121,7 +121,7 @@ impl Picture {
         Arc::new(exposition)
     }
 
-    /// Serves it as the exporter does, and prints where.
+    /// Serves it like the exporter, and prints the address.
     pub fn serve(&self) -> Runtime {
         self.serve_profile(Profile::Full)
     }
@@ -146,7 +146,7 @@ impl Picture {
         runtime
     }
 
-    /// As if one probe (0 status, 1 metrics, 2 destination health) had been answered.
+    /// Adds a response to one probe (0 status, 1 metrics, 2 destination health).
     pub fn poll(&self, number: usize, endpoint: u8, round: u64) {
         let id = &self.ids[number];
         let noise = mix(number as u64 * 1_000_003 + round);
@@ -222,14 +222,14 @@ pub fn free_address() -> String {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
 
-/// CPU time of a process so far, all threads that live, user and system.
+/// User and system CPU time of a process, of all threads that still exist.
 pub fn cpu_of(process: &str) -> Duration {
     let tasks = std::fs::read_dir(format!("/proc/{process}/task")).unwrap().flatten();
     let stats = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("schedstat")).ok());
     Duration::from_nanos(stats.filter_map(|text| text.split(' ').next()?.parse::<u64>().ok()).sum())
 }
 
-/// What that takes of this process's CPU time, in milliseconds.
+/// The CPU time of this process that `f` uses, in milliseconds.
 pub fn cpu_ms<T>(f: impl FnOnce() -> T) -> (T, f64) {
     let before = cpu_of("self");
     let value = f();
@@ -251,20 +251,20 @@ pub fn timed<T>(f: impl FnOnce() -> T) -> (T, f64) {
     (value, ms(begin.elapsed()))
 }
 
-/// Prints one line of a result: what was to be reached, what was measured.
+/// Prints one result line: the goal and the measured value.
 pub fn judge(what: &str, unit: &str, goal: f64, measured: f64) {
     let verdict = if measured <= goal { "ok" } else { "missed" };
     println!("{what:<72} goal <= {goal:<8.4} measured {measured:<9.4} {unit:<10} {verdict}");
 }
 
-/// A program that is started for a benchmark, and killed at its end.
+/// A program that is started for a benchmark, and killed when dropped.
 pub struct Peer {
     pub child: Child,
     pub address: String,
 }
 
 impl Peer {
-    /// Starts a program that prints the address it listens on as its first line.
+    /// Starts a program that prints its listening address as the first line.
     pub fn start(command: &mut Command) -> Self {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap_or_else(|error| {
             panic!("{command:?} cannot be started ({error}): benches/README.md says what is needed")
@@ -273,12 +273,12 @@ impl Peer {
         Self { child, address }
     }
 
-    /// This program again, in another role.
+    /// Starts this program again, in another role.
     pub fn this(arguments: &[&str]) -> Self {
         Self::start(Command::new(std::env::current_exe().unwrap()).args(arguments))
     }
 
-    /// Tells it something and waits for its answer.
+    /// Sends it an order and waits for its reply.
     pub fn tell(&mut self, order: &str) -> String {
         writeln!(self.child.stdin.as_mut().unwrap(), "{order}").unwrap();
         line(&mut self.child)
@@ -288,7 +288,7 @@ impl Peer {
         cpu_of(&self.child.id().to_string())
     }
 
-    /// Resident memory in MiB.
+    /// In MiB.
     pub fn resident(&self) -> f64 {
         resident(&self.child.id().to_string())
     }
@@ -301,21 +301,21 @@ impl Drop for Peer {
     }
 }
 
-/// Resident memory of a process in MiB.
+/// In MiB.
 pub fn resident(process: &str) -> f64 {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() / 1024.0
 }
 
-/// One line of what it prints, byte by byte so that nothing is lost in a buffer.
+/// One line of its output, read byte by byte so that nothing is lost in a buffer.
 fn line(child: &mut Child) -> String {
     let stdout = child.stdout.as_mut().unwrap();
     let bytes = std::io::Read::bytes(stdout).map_while(Result::ok).take_while(|byte| *byte != b'\n');
     String::from_utf8(bytes.collect()).unwrap()
 }
 
-/// A folder for what a benchmark writes.
+/// A directory for a benchmark's files.
 pub fn folder(name: &str) -> std::path::PathBuf {
     let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     std::fs::create_dir_all(&folder).unwrap();
@@ -325,7 +325,7 @@ pub fn folder(name: &str) -> std::path::PathBuf {
 pub const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0";
 pub const CLASSIC: &str = "text/plain; version=0.0.4";
 
-/// One scrape on a connection of its own. Answers the body, if it is wanted, and its length.
+/// One scrape on a new connection. Returns the body, if `keep`, and its length.
 pub fn get(address: &str, accept: &str, gzip: bool, keep: bool) -> (Vec<u8>, usize) {
     let mut stream = TcpStream::connect(address).unwrap();
     let encoding = if gzip { "Accept-Encoding: gzip\r\n" } else { "" };
@@ -356,7 +356,7 @@ pub fn get(address: &str, accept: &str, gzip: bool, keep: bool) -> (Vec<u8>, usi
     (body, length)
 }
 
-/// The body of what answers a GET.
+/// The body of the response to a GET.
 pub fn http(address: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     write!(stream, "GET {path} HTTP/1.0\r\nHost: x\r\n\r\n").unwrap();
@@ -365,7 +365,7 @@ pub fn http(address: &str, path: &str) -> String {
     answer.split_once("\r\n\r\n").unwrap().1.to_owned()
 }
 
-/// nginx that serves these bytes, in the same two encodings.
+/// nginx serving these bytes, in the same two encodings.
 pub fn nginx(folder: &Path, plain: &[u8], packed: &[u8]) -> Peer {
     std::fs::write(folder.join("metrics"), plain).unwrap();
     std::fs::write(folder.join("metrics.gz"), packed).unwrap();
@@ -389,7 +389,7 @@ pub fn nginx(folder: &Path, plain: &[u8], packed: &[u8]) -> Peer {
     peer
 }
 
-/// client_golang that serves the same series. `benches/setup` builds it.
+/// client_golang serving the same series. `benches/setup` builds it.
 pub fn client_golang(folder: &Path, classic: &[u8]) -> Peer {
     let file = folder.join("classic.txt");
     std::fs::write(&file, classic).unwrap();
@@ -397,7 +397,7 @@ pub fn client_golang(folder: &Path, classic: &[u8]) -> Peer {
     Peer::start(Command::new(program).args(["127.0.0.1:0", file.to_str().unwrap()]))
 }
 
-/// A Prometheus with that configuration, whose data goes with it.
+/// A Prometheus with this configuration; its data is deleted when dropped.
 pub struct Prometheus {
     peer: Peer,
     _data: tempfile::TempDir,
@@ -425,7 +425,7 @@ impl Prometheus {
         &self.peer.address
     }
 
-    /// The one value of a query.
+    /// The single value of a query.
     pub fn value(&self, query: &str) -> f64 {
         let encoded: String = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
         let answer = http(&self.peer.address, &format!("/api/v1/query?query={encoded}"));
@@ -435,13 +435,13 @@ impl Prometheus {
     }
 }
 
-/// The number after `--name`, or what it is otherwise.
+/// The number after `--name`, or the default.
 pub fn option<T: std::str::FromStr>(name: &str, otherwise: T) -> T {
     let mut arguments = std::env::args().skip_while(|argument| argument != name).skip(1);
     arguments.next().and_then(|value| value.parse().ok()).unwrap_or(otherwise)
 }
 
-/// The exponent by which `y` grows with `x`: the slope of the best line through the logarithms.
+/// The exponent of `y`'s growth with `x`: the slope of the regression line through the logarithms.
 pub fn exponent(points: impl IntoIterator<Item = (f64, f64)>) -> f64 {
     let points: Vec<(f64, f64)> = points.into_iter().map(|(x, y)| (x.ln(), y.ln())).collect();
     let count = points.len() as f64;

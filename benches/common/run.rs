@@ -1,4 +1,4 @@
-//! A poller without its requests, in simulated time: what is sent is answered after a while.
+//! A poller without requests, in simulated time: responses arrive after a fixed latency.
 
 use std::collections::{HashSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -24,7 +24,7 @@ pub struct Run {
     schedule: Schedule,
     budget: Budget,
     in_flight: VecDeque<(Instant, Turn)>,
-    /// Have nothing to report.
+    /// Pipelines that have nothing to report.
     idle: HashSet<PipelineId>,
 }
 
@@ -52,13 +52,13 @@ impl Run {
         self.schedule.contains(id)
     }
 
-    /// Runs until `end`; `sent` hears of each probe and when it is sent.
+    /// Runs until `end`; calls `sent` with each probe and the time at which it is sent.
     pub fn until(&mut self, end: Duration, sent: impl FnMut(&Turn, Duration)) {
         self.until_hinted(end, sent, |_, _| false);
     }
 
-    /// The same; `answered` hears of each probe that is answered and when it was sent, and says whether its answer hints
-    /// at trouble.
+    /// The same; also calls `answered` with each probe that gets a response and the time at which it was sent. It
+    /// returns whether the response hints at trouble.
     pub fn until_hinted(
         &mut self,
         end: Duration,

@@ -1,8 +1,8 @@
-"""Asks the Pipeline API as an exporter in Python would: aiohttp, so many requests in flight, JSON into a dict.
+"""Polls the Pipeline API like an exporter in Python: aiohttp, IN_FLIGHT concurrent requests, JSON into a dict.
 
-    aiohttp_loop.py BASE_URL KEY IN_FLIGHT REQUESTS ID...   (ids on standard input, one a line)
+    aiohttp_loop.py BASE_URL KEY IN_FLIGHT REQUESTS ID...   (ids on standard input, one per line)
 
-Prints the seconds of CPU and of time that the requests took.
+Prints the CPU seconds and the elapsed seconds of all requests.
 """
 import asyncio
 import resource

@@ -1,18 +1,18 @@
-//! How far a bounded pipeline has come, as far as its readings tell.
+//! The progress of a bounded pipeline, as far as its readings show it.
 
 use super::Trend;
 use crate::api::ListedPipeline;
 use crate::moment::Moment;
 
-/// The part of a backfill that it must lose to have fallen back. Replicas may differ by some blocks.
+/// A backfill that loses at least this part of its blocks has fallen back. Replicas may differ by some blocks.
 const FALL: f64 = 0.01;
-/// An end that is further away, in seconds, is no estimate.
+/// In seconds. A later end is not a useful estimate.
 const FORESEEABLE: f64 = 10.0 * 365.0 * 86_400.0;
 
-/// The first and the last block of a backfill.
+/// The first and last block of a backfill.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Range {
-    /// `None` where it begins with whatever there is.
+    /// `None` if it starts with the first block that the source has.
     start: Option<f64>,
     stop: f64,
 }
@@ -28,7 +28,7 @@ impl Range {
     }
 }
 
-/// The block height of a bounded pipeline, and where it is going.
+/// The block height of a bounded pipeline, and its trend.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Height {
     block: Option<f64>,
@@ -36,37 +36,36 @@ pub(super) struct Height {
     fell_back: Option<FellBack>,
 }
 
-/// It works on blocks again that it had behind it: its worker has begun anew.
+/// The pipeline processes blocks again that it had already processed: its worker started over.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct FellBack {
-    /// When that was seen.
+    /// When this was seen.
     pub at: Moment,
-    /// The block that it had reached.
+    /// The block that it had reached before.
     pub from_block: f64,
 }
 
-/// How far a bounded pipeline has come.
+/// The progress of a bounded pipeline.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Backfill {
     /// Newest block processed.
     pub block: f64,
-    /// The block that it ends at.
+    /// The block that it stops at.
     pub stop_block: f64,
-    /// The part of the blocks that it has behind it, from 0 to 1; `None` where it is not known at which it started.
+    /// The part of its blocks that it has processed, from 0 to 1; `None` if its start block is not known.
     pub ratio: Option<f64>,
-    /// Blocks that are still to come.
     pub blocks_left: f64,
-    /// All its blocks; counted from 0 where it is not known at which it started.
+    /// All its blocks; counted from 0 if its start block is not known.
     blocks: f64,
-    /// Over the last minutes; `None` while there is too little to tell, or while it does not advance.
+    /// Over the last minutes; `None` if there is too little data, or while it does not advance.
     pub blocks_per_second: Option<f64>,
-    /// The newest time that it fell back.
+    /// The last time that it fell back.
     pub fell_back: Option<FellBack>,
 }
 
 impl Height {
-    /// Takes in a reading. A worker that starts or is gone may report zero or a block before the first: it has not
-    /// processed that, and where the pipeline stands is not changed by it.
+    /// Adds a reading. A worker that starts or is gone may report zero or a block before the first one. Such a reading
+    /// is ignored: the worker has not processed that block, and the pipeline's position is unchanged.
     pub(super) fn observe(&mut self, block: Option<f64>, listed: &ListedPipeline, at: Moment) {
         let start = listed.start_block.unwrap_or_default();
         let Some(block) = block.filter(|block| *block > 0.0 && *block >= start) else { return };
@@ -79,7 +78,7 @@ impl Height {
         self.trend.observe(Some(block), at);
     }
 
-    /// How far the pipeline has come; `None` where that cannot be known.
+    /// The progress of the pipeline; `None` if it cannot be known.
     pub(super) fn of(&self, listed: &ListedPipeline) -> Option<Backfill> {
         let (range, block) = (Range::of(listed)?, self.block?);
         let ratio = range.start.map(|start| match range.stop - start {
@@ -99,13 +98,13 @@ impl Height {
 }
 
 impl Backfill {
-    /// Whether no more than this share of its blocks is missing. One block always may be: whether the stop block itself is
+    /// Whether at most this share of its blocks is missing. One block always may be: whether the stop block itself is
     /// processed is not documented.
     pub fn is_complete(&self, unprocessed_share: f64) -> bool {
         self.blocks_left <= (unprocessed_share * self.blocks).max(1.0)
     }
 
-    /// Seconds from its reading until it ends at its present pace, if that can be known.
+    /// Seconds from its reading until it ends at its present pace, if known.
     pub fn seconds_left(&self) -> Option<f64> {
         let seconds = self.blocks_left / self.blocks_per_second?;
         (self.blocks_left > 0.0 && seconds <= FORESEEABLE).then_some(seconds)
@@ -130,7 +129,7 @@ mod tests {
         listed(json!({"execution_start_from": start, "execution_stop_from": stop}))
     }
 
-    /// What is known after readings at these seconds.
+    /// The state after readings at these seconds.
     fn after(listed: &ListedPipeline, readings: &[(u64, Option<f64>)]) -> Option<Backfill> {
         let start = Moment::now();
         let mut height = Height::default();

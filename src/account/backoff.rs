@@ -1,8 +1,8 @@
-//! Growing, jittered pauses for what fails again and again.
+//! Growing, jittered pauses between retries.
 
 use std::time::Duration;
 
-/// Doubles from one second to a minute. The jitter keeps many exporters from coming back at one moment.
+/// Doubles from one second to a minute. The jitter keeps many exporters from retrying at the same moment.
 #[derive(Debug)]
 pub(super) struct Backoff {
     failures: u32,
@@ -17,14 +17,13 @@ impl Backoff {
         Self { failures: 0, random }
     }
 
-    /// The pause after one more failure: between half of the step and all of it.
+    /// The pause after one more failure: between half of the step and the whole step.
     pub(super) fn next(&mut self) -> Duration {
         let step = Self::FIRST.saturating_mul(2_u32.saturating_pow(self.failures)).min(Self::LONGEST);
         self.failures = self.failures.saturating_add(1);
         step.mul_f64(0.5 + self.random.f64() / 2.0)
     }
 
-    /// All is well again.
     pub(super) fn reset(&mut self) {
         self.failures = 0;
     }

@@ -1,40 +1,39 @@
-//! The request budget of an account: requests per second, and silence after a 429 or a 503 that asks for it.
+//! The request budget of an account: requests per second, and pauses after a 429 or a 503 that asks for one.
 
 use std::time::{Duration, Instant};
 
 use super::backoff::Backoff;
 use crate::rate::Bucket;
 
-/// How much of a second's requests may be sent at once. Small, so that even short windows keep to the
-/// budget; not zero, since timers tick in milliseconds.
+/// How much of a second's requests may be sent at once. Small, so that even short windows stay within the budget; not
+/// zero, because timers have millisecond resolution.
 const BURST: f64 = 0.05;
 
 fn burst(rate: f64) -> f64 {
     1.0 + BURST * rate
 }
 
-/// A rate that can be closed for a while.
+/// A rate limit that can be paused.
 #[derive(Debug)]
 pub struct Budget {
     rate: f64,
     bucket: Bucket,
     paused_until: Option<Instant>,
-    /// When the pause began, or was last lengthened by a step of our own.
+    /// When the pause began, or was last lengthened by our own backoff.
     paused_at: Option<Instant>,
     backoff: Backoff,
 }
 
 impl Budget {
-    /// A budget of `rate` requests per second.
     pub fn new(rate: f64, random: fastrand::Rng, now: Instant) -> Self {
         let bucket = Bucket::new(rate, burst(rate), now);
         Self { rate, bucket, paused_until: None, paused_at: None, backoff: Backoff::new(random) }
     }
 
-    /// Takes the right to send one request.
+    /// Takes a permit to send one request.
     ///
     /// # Errors
-    /// When to ask again, if it may not be sent now.
+    /// When to try again, if no request may be sent now.
     pub fn take(&mut self, now: Instant) -> Result<(), Instant> {
         match self.paused_until(now) {
             Some(until) => Err(until),
@@ -42,29 +41,30 @@ impl Budget {
         }
     }
 
-    /// Closes the budget after a 429 to a request that was sent at `sent`: for as long as the API asks, or for a growing
-    /// pause of our own. Pauses are never shortened.
+    /// Pauses after a 429 to a request that was sent at `sent`: for as long as the API asks, or for our own growing
+    /// backoff. A pause is never shortened.
     pub fn pause(&mut self, retry_after: Option<Duration>, sent: Instant, now: Instant) -> Instant {
-        // What was on its way when the pause began is answered 429 as well, and is no reason for a longer one.
+        // Requests that were in flight when the pause began get a 429 as well, which is not a reason for a longer
+        // pause.
         let known = self.paused_at.is_some_and(|at| sent < at);
         let own = if known { Duration::ZERO } else { self.backoff.next() };
         if !known {
             self.paused_at = Some(now);
         }
-        // Also after Retry-After: 0, an immediate retry would only be answered 429 again.
+        // Even after `Retry-After: 0`, an immediate retry would only get another 429.
         let until = now + retry_after.map_or(own, |asked| asked.max(Duration::from_millis(500)));
         let until = self.paused_until.map_or(until, |earlier| earlier.max(until));
         self.paused_until = Some(until);
         until
     }
 
-    /// Another rate from now on; a pause that the API has asked for goes on.
+    /// Changes the rate; a pause that the API has asked for continues.
     pub fn set_rate(&mut self, rate: f64) {
         self.rate = rate;
         self.bucket.set(rate, burst(rate));
     }
 
-    /// Ends a pause: it was the old key's.
+    /// Ends a pause that was for the old key.
     pub fn resume(&mut self) {
         self.paused_until = None;
         self.backoff.reset();
@@ -75,12 +75,12 @@ impl Budget {
         self.rate
     }
 
-    /// Until when the budget is closed, if it is.
+    /// When the pause ends; `None` if there is none.
     pub fn paused_until(&self, now: Instant) -> Option<Instant> {
         self.paused_until.filter(|until| *until > now)
     }
 
-    /// The API answered something else than 429: the next pause starts small again.
+    /// A request ended without asking for a pause: the next pause starts small again.
     pub fn calm(&mut self, now: Instant) {
         if self.paused_until(now).is_none() {
             self.backoff.reset();
@@ -108,7 +108,7 @@ mod tests {
                     Ok(()) => sent.push(now),
                     Err(at) => now = at,
                 }
-                // An idle spell must not be saved up for later.
+                //  Idle time must not accumulate permits.
                 if sent.len() == 5 {
                     now += Duration::from_secs(5);
                 }
@@ -133,13 +133,13 @@ mod tests {
     }
 
     #[test]
-    fn what_was_on_its_way_when_a_pause_began_does_not_lengthen_it() {
+    fn a_429_to_a_request_sent_before_the_pause_does_not_lengthen_it() {
         let sent = Instant::now();
         let mut budget = budget(4.0, sent);
         let answered = sent + Duration::from_secs(2);
         let until = (0..8).map(|_| budget.pause(None, sent, answered)).max().unwrap();
         assert!(until <= answered + Duration::from_secs(1), "{:?}", until - answered);
-        // One of that wave comes in when the pause is over.
+        // A response of that batch arrives after the pause is over.
         let late = until + Duration::from_secs(1);
         budget.pause(None, sent, late);
         assert_eq!(budget.paused_until(late), None);

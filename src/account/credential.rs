@@ -1,46 +1,44 @@
-//! What the API makes of the ServiceKey in use: the only truth about it.
+//! What the API says about the ServiceKey in use: the only source of truth about it.
 
 use std::time::{Instant, SystemTime};
 
 use super::Beginning;
 use crate::moment::Moment;
 
-/// The key in use, and how it fares.
+/// The key in use, and its state.
 #[derive(Debug, Clone)]
 pub struct Credential {
     generation: u64,
     loaded_at: SystemTime,
     state: KeyState,
-    /// The newest generation that was refused: each key is reported once.
+    /// The newest generation whose refusal was reported: each key is reported once.
     reported: Option<u64>,
 }
 
-/// What the API makes of a key. It outlives a rotation: a new key has to be accepted first.
+/// What the API says about a key. The state outlives a rotation: a new key must be accepted first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyState {
-    /// It has not said yet.
+    /// No response about the key yet.
     Untried,
-    /// It takes it.
+    /// The API accepts it.
     Accepted {
-        /// The first response that showed it.
+        /// The first response that accepted it.
         since: Beginning,
     },
-    /// It responds 401: missing, malformed or revoked. Only the list is asked, until something is accepted.
+    /// The API responds 401: the key is missing, malformed or revoked. Only the list is requested until something is
+    /// accepted.
     Refused {
-        /// The first refusal.
         since: Beginning,
-        /// When the newest refusal came: what was sent before it says nothing about the key now.
+        /// When the newest refusal arrived: a response to a request that was sent before it says nothing new about the
+        /// key.
         latest: Instant,
     },
-    /// It responds 403 to the list.
-    NotServiceKey {
-        /// The first such response.
-        since: Beginning,
-    },
+    /// The API responds 403 to the list.
+    NotServiceKey { since: Beginning },
 }
 
 impl KeyState {
-    /// Since when it is so; `None` while the API has not said anything.
+    /// When this state began; `None` for [`Untried`](Self::Untried).
     pub fn since(self) -> Option<Beginning> {
         match self {
             Self::Untried => None,
@@ -49,12 +47,12 @@ impl KeyState {
     }
 }
 
-/// What a refusal means.
+/// The consequences of a refusal.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Refusal {
     /// No refusal of this key has been reported yet: look for a new key.
     pub(super) is_news: bool,
-    /// The key before it was not refused.
+    /// The key was not refused before.
     pub(super) is_first: bool,
 }
 
@@ -69,32 +67,27 @@ impl Credential {
         self.loaded_at = loaded_at;
     }
 
-    /// Which key this is: a response counts for the key that asked.
+    /// The number of the key: a response counts for the key that was sent with the request.
     pub fn generation(&self) -> u64 {
         self.generation
     }
 
-    /// When the key was read.
     pub fn loaded_at(&self) -> SystemTime {
         self.loaded_at
     }
 
-    /// What the API makes of it.
     pub fn state(&self) -> KeyState {
         self.state
     }
 
-    /// Whether the API takes it.
     pub fn is_accepted(&self) -> bool {
         matches!(self.state, KeyState::Accepted { .. })
     }
 
-    /// Whether the API responds 401.
     pub fn is_refused(&self) -> bool {
         matches!(self.state, KeyState::Refused { .. })
     }
 
-    /// Whether the API responds 403 to the list.
     pub fn is_not_a_service_key(&self) -> bool {
         matches!(self.state, KeyState::NotServiceKey { .. })
     }
@@ -104,7 +97,8 @@ impl Credential {
         self.become_state(sent, at, |since| KeyState::Accepted { since })
     }
 
-    /// A probe was accepted, which read-only API keys may be as well. Returns whether the key was refused before.
+    /// A probe was accepted; the API also accepts read-only API keys for probes. Returns whether the key was refused
+    /// before.
     pub(super) fn accept_probe(&mut self, sent: Instant, at: Moment) -> bool {
         if self.is_not_a_service_key() {
             return false;
@@ -112,19 +106,19 @@ impl Credential {
         self.become_state(sent, at, |since| KeyState::Accepted { since })
     }
 
-    /// The list was answered 403. Returns whether the key was refused before.
+    /// The list got a 403. Returns whether the key was refused before.
     pub(super) fn is_of_another_kind(&mut self, sent: Instant, at: Moment) -> bool {
         self.become_state(sent, at, |since| KeyState::NotServiceKey { since })
     }
 
-    /// Something was answered 401.
+    /// A request got a 401.
     pub(super) fn refuse(&mut self, sent: Instant, at: Moment) -> Refusal {
         let is_first = !self.is_refused();
         self.become_state(sent, at, |since| KeyState::Refused { since, latest: at.monotonic });
         Refusal { is_news: self.reported.replace(self.generation) != Some(self.generation), is_first }
     }
 
-    /// Returns whether the key was refused before and is not now.
+    /// Returns whether the key was refused before and no longer is.
     fn become_state(&mut self, sent: Instant, at: Moment, state: impl Fn(Beginning) -> KeyState) -> bool {
         if let KeyState::Refused { latest, .. } = self.state
             && sent < latest

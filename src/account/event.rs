@@ -1,4 +1,4 @@
-//! What is worth a line in the log, as a value: the core does no I/O.
+//! What is worth a log line, as a value: the core does no I/O.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,18 +6,17 @@ use std::time::Duration;
 use super::Change;
 use crate::api::{Error, PipelineId};
 
-/// Something that has happened to an account.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
-    /// The key in use was answered 401 for the first time: its source may hold a new one.
+    /// The first 401 for the key in use: its source may hold a new one.
     KeyRefused(Error),
     /// A key was accepted after a refusal.
     KeyAcceptedAgain,
-    /// The list fails, for another reason than before or after it succeeded.
+    /// The list fails, after a success or for another reason than before.
     ListFails(Error),
     /// The list succeeds, for the first time or again.
     ListSucceeds {
-        /// Pipelines that are polled.
+        /// How many are polled.
         pipelines: usize,
     },
     /// There are more pipelines than `max_pipelines`.
@@ -27,35 +26,30 @@ pub enum Event {
     },
     /// The intervals need more requests per second than the configuration allows.
     Overloaded {
-        /// What they need.
         required: f64,
-        /// What is allowed.
         allowed: f64,
     },
-    /// The API asks for silence.
+    /// The API asked for a pause.
     Paused {
-        /// What `Retry-After` said.
         retry_after: Option<Duration>,
-        /// How long polling waits.
+        /// How long polling pauses.
         wait: Duration,
     },
-    /// The usage fails, for another reason than before or after it succeeded.
+    /// The usage request fails, after a success or for another reason than before.
     UsageFails(Error),
-    /// The usage succeeds, for the first time or again.
+    /// The usage request succeeds, for the first time or again.
     UsageSucceeds,
-    /// A pipeline was listed for the first time, after the first list.
+    /// A pipeline was listed for the first time, but not in the first list.
     PipelineIsNew(PipelineName),
-    /// A successful list does not show it any more.
+    /// A successful list no longer shows a pipeline.
     PipelineIsGone(PipelineName),
-    /// Something about a pipeline has changed.
     PipelineChanged(PipelineName, Change),
 }
 
-/// How a log line names a pipeline.
+/// A pipeline's name in a log line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PipelineName {
-    /// Its id.
     pub id: PipelineId,
-    /// What its users call it.
+    /// The user's name for it.
     pub name: Option<Arc<str>>,
 }

@@ -1,21 +1,20 @@
-//! How long requests took, in buckets.
+//! Request durations, in buckets.
 
 use std::time::Duration;
 
-/// Upper bounds in seconds; those of Prometheus' client libraries, which reach from loopback to `api.timeout`.
+/// Upper bounds in seconds: the defaults of Prometheus's client libraries, which reach from loopback to `api.timeout`.
 pub const BOUNDS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 /// Counts per bucket, not yet cumulative.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Histogram {
-    /// One count for each bound, and one for what is above all of them.
+    /// One count per bound, and one for everything above.
     pub counts: [u64; BOUNDS.len() + 1],
-    /// Of all durations, in seconds.
+    /// The sum of all durations, in seconds.
     pub sum: f64,
 }
 
 impl Histogram {
-    /// Counts one duration.
     pub fn observe(&mut self, duration: Duration) {
         let seconds = duration.as_secs_f64();
         self.counts[BOUNDS.partition_point(|bound| *bound < seconds)] += 1;

@@ -1,7 +1,7 @@
-//! What is known of one pipeline: facts and their beginnings. What is wrong with it is judged elsewhere.
+//! The state of one pipeline: facts, and when they began. Whether something is wrong is judged elsewhere.
 //!
-//! A field that is null, missing or unusable is not a reading of that field. The newest responses are kept as they came, and
-//! beside them what was last known of each fact that is judged.
+//! A field that is null, missing or unusable is not a reading of that field. The newest responses are kept unchanged,
+//! next to the last known value of each fact that is judged.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,16 +17,16 @@ use crate::config::Policy;
 use crate::moment::Moment;
 use crate::thresholds::{Threshold, Thresholds};
 
-/// One pipeline: what the list says of it, and the readings of its probes.
+/// One pipeline: its entry in the list and the readings of its probes.
 #[derive(Debug, Clone)]
 pub struct Pipeline {
     id: PipelineId,
     listed: ListedPipeline,
     listed_at: Moment,
-    /// Who owns it, and its thresholds; `None` is no owner and the defaults.
+    /// Its owner and thresholds; `None` means no owner and the defaults.
     policy: Option<Arc<Policy>>,
     wanted: Since<bool>,
-    /// It is bounded and at its end, wherever that is.
+    /// It is bounded and has reached its end, wherever that is.
     ended: Since<bool>,
     probes: [ProbeState; Probe::COUNT],
     status: Option<Status>,
@@ -34,14 +34,14 @@ pub struct Pipeline {
     known_phase: Known<Phase>,
     running: Since<bool>,
     lacks_replicas: Since<bool>,
-    /// Wanted and ready.
+    /// Desired and ready.
     replicas: Known<[f64; 2]>,
     metrics: Option<PipelineMetrics>,
-    /// The offset, the height and the record count.
+    /// Offset, block height and record count.
     position: [Known<f64>; 3],
     delay: Level,
     backlog: Level,
-    /// Of a bounded pipeline only: most are not.
+    /// Boxed, because only bounded pipelines have it, and most are not bounded.
     height: Option<Box<Height>>,
     last_progress: Option<Moment>,
     dropped: Trend,
@@ -52,49 +52,43 @@ pub struct Pipeline {
     checked: Known<f64>,
 }
 
-/// What is worth a line in the log.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Change {
-    /// The worker does something else; `was` is `None` before the first reading.
+    /// The worker's phase changed; `was` is `None` before the first reading.
     Phase {
-        /// What it did before.
         was: Option<Phase>,
-        /// What it does now.
         is: Option<Phase>,
     },
-    /// The user wants something else.
+    /// The user's intent changed.
     Desired(Option<DesiredStatus>),
-    /// The destination cannot be reached any more, for the reason that the API gives, redacted.
+    /// The destination became unhealthy; with the API's reason, redacted.
     DestinationUnhealthy(String),
-    /// The destination can be reached again.
     DestinationHealthy,
     /// A probe fails for another reason than before, or succeeds again.
     Probe {
-        /// Which one.
         probe: Probe,
-        /// Why it failed before, if it did.
+        /// The previous reason, if it failed before.
         was: Option<Reason>,
         /// The reason and its sentence; `None` if the probe succeeds.
         failure: Option<(Reason, String)>,
     },
 }
 
-/// Whether the API still knows a pipeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Existence {
-    /// A probe succeeded, and none was answered 404.
+    /// A probe succeeded, and none got a 404.
     Answers,
-    /// A probe was answered 404.
+    /// A probe got a 404.
     NotFound,
     /// All probes failed for other reasons, or none was sent.
     Unclear,
 }
 
-/// What a response has changed.
+/// The effects of a response.
 #[derive(Debug, Default)]
 pub(super) struct Observed {
     pub(super) changes: Vec<Change>,
-    /// It hints at trouble: the pipeline's other probes are worth an extra turn.
+    /// The response hints at trouble: the pipeline's other probes get an extra turn.
     pub(super) hints: bool,
 }
 
@@ -143,7 +137,7 @@ impl Pipeline {
         self.note_end(at);
     }
 
-    /// Who owns it and its thresholds, if a policy matches it.
+    /// The policy that matches it, if any.
     pub fn policy(&self) -> Option<&Arc<Policy>> {
         self.policy.as_ref()
     }
@@ -153,12 +147,12 @@ impl Pipeline {
         self.policy.as_ref()?.team.as_deref()
     }
 
-    /// From where on a reading of it is trouble.
+    /// The limits beyond which a reading of it is trouble.
     pub fn thresholds(&self) -> Thresholds {
         self.policy.as_ref().map(|policy| policy.effective_thresholds()).unwrap_or_default()
     }
 
-    /// Takes in what a list says of it.
+    /// Updates it with its entry in a new list.
     pub(super) fn relist(&mut self, listed: ListedPipeline, policy: Option<Arc<Policy>>, at: Moment) -> Option<Change> {
         if self.policy.as_ref().map(Arc::as_ptr) != policy.as_ref().map(Arc::as_ptr) {
             self.set_policy(policy, at);
@@ -167,7 +161,7 @@ impl Pipeline {
         let is = listed.desired_status();
         self.wanted.set(is != Some(DesiredStatus::Paused), at);
         self.listed_at = at;
-        // Mostly nothing has changed. Then the texts that are there already stay, which others share.
+        // Mostly nothing has changed. Then the existing texts stay, because other pipelines share them.
         if self.listed != listed {
             self.listed = listed;
         }
@@ -175,7 +169,7 @@ impl Pipeline {
         (was != is).then_some(Change::Desired(is))
     }
 
-    /// Takes in the response to a probe. `account_read_at` is when any probe of the account last succeeded before.
+    /// Processes the response to a probe. `account_read_at` is when any probe of the account last succeeded before.
     pub(super) fn observe(&mut self, response: ProbeResponse, at: Moment, account_read_at: Option<Moment>) -> Observed {
         let mut observed = Observed::default();
         let probe = response.probe();
@@ -246,8 +240,8 @@ impl Pipeline {
         self.destination = Some(new);
     }
 
-    /// A bounded pipeline is at its end when its worker says so: that it is then STOPPED is not documented, so PAUSED counts
-    /// as well. Or when it stands still where it should end, with nothing left to write.
+    /// A bounded pipeline has ended if its worker says so. The documentation does not promise STOPPED for that, so
+    /// PAUSED counts as well. It has also ended if it stands still at its end with nothing left to write.
     fn note_end(&mut self, at: Moment) {
         let ended = self.is_bounded()
             && match self.known_phase.value() {
@@ -273,8 +267,8 @@ impl Pipeline {
         self.drops.set(enough, at);
     }
 
-    /// Any move counts: a count that falls is a worker that has started again. The first sight counts too,
-    /// so that a pipeline which never moves can be told from one that was never seen.
+    /// Any change counts: a falling count means that a worker has restarted. The first reading counts, too, so that a
+    /// pipeline that never moves can be told from one that was never read.
     fn note_progress(&mut self, new: &PipelineMetrics, at: Moment) {
         let mut moved = false;
         let position = [new.last_offset, new.last_block_height, new.records_consumed];
@@ -298,63 +292,60 @@ impl Pipeline {
         self.position.iter().filter_map(Known::read_at).max_by_key(|at| at.monotonic)
     }
 
-    /// Its id.
     pub fn id(&self) -> &PipelineId {
         &self.id
     }
 
-    /// What the list said last, however long ago: it holds the names.
+    /// Its entry in the newest list that showed it, however old: it contains the names.
     pub fn listed(&self) -> &ListedPipeline {
         &self.listed
     }
 
-    /// What the list said, unless that is longer ago than `stale_after`.
+    /// Its entry in the list, unless that is older than `stale_after`.
     pub fn listed_fresh(&self, now: Moment, stale_after: Duration) -> Option<&ListedPipeline> {
         self.listed_at.is_fresh(now, stale_after).then_some(&self.listed)
     }
 
-    /// How a probe fares.
     pub fn probe(&self, probe: Probe) -> &ProbeState {
         &self.probes[probe as usize]
     }
 
-    /// All probes and how they fare.
     pub fn probes(&self) -> impl Iterator<Item = (Probe, &ProbeState)> {
         Probe::ALL.iter().copied().zip(&self.probes)
     }
 
-    /// The newest reading of the status, however old.
+    /// The newest status, however old.
     pub fn status(&self) -> Option<&Status> {
         self.status.as_ref()
     }
 
-    /// The newest reading of the metrics, however old.
+    /// The newest metrics, however old.
     pub fn metrics(&self) -> Option<&PipelineMetrics> {
         self.metrics.as_ref()
     }
 
-    /// The newest reading of the destination's health, however old.
+    /// The newest destination health, however old.
     pub fn destination(&self) -> Option<&DestinationHealth> {
         self.destination.as_ref()
     }
 
-    /// When each of its parts came, and when it went on duty.
+    /// When each part of its state was read, and when it went on duty.
     pub(super) fn moments(&self) -> impl Iterator<Item = Moment> {
         let on_duty = self.on_duty_since().map(|began| began.at);
         self.probes.iter().flat_map(ProbeState::moments).chain([self.listed_at]).chain(on_duty)
     }
 
-    /// When the newest reading of any of its probes came.
+    /// When any of its probes last succeeded.
     pub fn read_at(&self) -> Option<Moment> {
         self.probes.iter().filter_map(ProbeState::read_at).max_by_key(|at| at.monotonic)
     }
 
-    /// When the offset, the height or the record count was last seen to move, or was first seen at all.
+    /// When the offset, the height or the record count was last seen to move, or was first read.
     pub fn last_progress(&self) -> Option<Moment> {
         self.last_progress
     }
 
-    /// How long nothing had moved when its position was last read, while it was meant to run and did.
+    /// How long nothing had moved when its position was last read, counting only the time on duty and `RUNNING`.
     pub fn idle(&self) -> Option<Duration> {
         let began =
             [self.on_duty_since(), self.running.began()].into_iter().flatten().filter(|began| !began.or_earlier);
@@ -362,82 +353,81 @@ impl Pipeline {
         Some(self.position_read_at()?.since(self.last_progress.and(since)?))
     }
 
-    /// Whether records were dropped in the last minutes, a share above the threshold, and since when.
+    /// Whether records were dropped in the last minutes, at a share above the threshold.
     pub fn drops(&self) -> &Since<bool> {
         &self.drops
     }
 
-    /// Whether the user wanted it to run, and since when. A wish that is unknown counts as that.
+    /// Whether the user wants it to run. An unknown intent counts as yes.
     pub fn wanted(&self) -> &Since<bool> {
         &self.wanted
     }
 
-    /// Since when the user has wanted it to run, or since a backfill that had ended goes on, if that was later.
+    /// When the user started to want it to run, or when an ended backfill continued, whichever is later.
     pub fn on_duty_since(&self) -> Option<Beginning> {
         let began = [self.wanted.began(), self.ended.began().filter(|_| !self.ended.state())];
         began.into_iter().flatten().reduce(Beginning::later)
     }
 
-    /// How far it has come, if it is bounded and that can be known.
+    /// Its progress, if it is bounded and that is known.
     pub fn backfill(&self) -> Option<Backfill> {
         let mut backfill = self.height.as_ref()?.of(&self.listed)?;
         backfill.blocks_per_second = backfill.blocks_per_second.filter(|_| self.is_working());
         Some(backfill)
     }
 
-    /// Whether all blocks of a backfill have been processed, as far as the threshold asks for; `None` where that cannot be
+    /// Whether all blocks of a backfill have been processed, as far as the threshold requires; `None` if that cannot be
     /// known.
     pub fn is_complete(&self) -> Option<bool> {
         let share = || self.thresholds()[Threshold::UnprocessedShare];
         self.backfill().map(|backfill| backfill.is_complete(share()))
     }
 
-    /// Whether records are buffered that have not been written.
+    /// Whether records are buffered and not yet written.
     pub fn records_wait(&self) -> bool {
         self.backlog.latest().is_some_and(|pending| pending > 0.0)
     }
 
-    /// What the newest status says of the worker, and since when; it may say nothing.
+    /// The phase in the newest status; `None` if that has none.
     pub fn phase(&self) -> &Since<Option<Phase>> {
         &self.phase
     }
 
-    /// What the worker did when a status last said it.
+    /// The last known phase.
     pub fn known_phase(&self) -> &Known<Phase> {
         &self.known_phase
     }
 
-    /// Whether the worker was `RUNNING`, and since when: it lasts while other phases alternate.
+    /// Whether the worker is `RUNNING`. Stays false while other phases alternate.
     pub fn running(&self) -> &Since<bool> {
         &self.running
     }
 
-    /// Whether fewer replicas were ready than wanted, and since when.
+    /// Whether fewer replicas are ready than desired.
     pub fn lacks_replicas(&self) -> &Since<bool> {
         &self.lacks_replicas
     }
 
-    /// Replicas that were wanted, and that were ready.
+    /// Desired and ready replicas.
     pub fn replicas(&self) -> Option<[f64; 2]> {
         self.replicas.value()
     }
 
-    /// Whether the destination was healthy.
     pub fn healthy(&self) -> &Known<bool> {
         &self.healthy
     }
 
-    /// GoldRush's newest check of the destination, in Unix seconds.
+    /// The time of GoldRush's newest check of the destination, in Unix seconds.
     pub fn checked(&self) -> &Known<f64> {
         &self.checked
     }
 
-    /// The processing delay in seconds, against its threshold.
+    /// In seconds, against its threshold.
     pub fn delay(&self) -> &Level {
         &self.delay
     }
 
-    /// The pending records, against their threshold.
+    /// Pending records, against their threshold.
     pub fn backlog(&self) -> &Level {
         &self.backlog
     }
@@ -447,49 +437,48 @@ impl Pipeline {
         self.destination.as_ref().and_then(|health| health.last_error.as_ref())
     }
 
-    /// Whether it ends by itself.
     pub fn is_bounded(&self) -> bool {
         self.listed.is_bounded()
     }
 
-    /// Bounded and at its end, wherever that is, as far as is known last.
+    /// Whether it is bounded and has reached its end, as last known.
     pub fn has_ended(&self) -> bool {
         self.ended.state()
     }
 
-    /// Paused, or bounded and at its end, as far as is known last: it has nothing to do.
+    /// Whether it has nothing to do, as last known: it is paused, or bounded and at its end.
     pub fn is_off_duty(&self) -> bool {
         !self.wanted.state() || self.ended.state()
     }
 
-    /// Whether there ought to be readings of it.
+    /// Whether its readings are expected.
     pub fn is_watched(&self) -> bool {
         !self.is_off_duty() && !self.is_forbidden()
     }
 
-    /// It has nothing to do and its worker does nothing either, so that nothing changes before someone changes it.
+    /// Whether it has nothing to do and its worker is not running, so that nothing changes until someone changes it.
     pub(super) fn rests(&self) -> bool {
         let works = self.phase.state().is_some_and(|phase| phase == Phase::Running || phase.is_transitional());
         self.is_off_duty() && !works
     }
 
-    /// Meant to run, and `RUNNING` when its status was last read.
+    /// Whether it should run and was `RUNNING` when its status was last read.
     pub fn is_working(&self) -> bool {
         self.phase.state() == Some(Phase::Running) && !self.is_off_duty()
     }
 
-    /// Whether the newest attempt of any of its probes was answered 403.
+    /// Whether the newest attempt of any of its probes got a 403.
     pub fn is_forbidden(&self) -> bool {
         self.probes.iter().any(|probe| probe.failure() == Some(Reason::Forbidden))
     }
 
-    /// Since when it is so, as far as is known: the first failure in a row of a probe that is answered 403 now.
+    /// The first 403 in a row, as far as is known, of those probes that get a 403 now.
     pub fn forbidden_since(&self) -> Option<Beginning> {
         let forbidden = self.probes.iter().filter(|probe| probe.failure() == Some(Reason::Forbidden));
         forbidden.filter_map(ProbeState::fails_since).min_by_key(|began| began.at.monotonic)
     }
 
-    /// Whether the API still knows it, as far as the newest attempts of its probes tell.
+    /// Whether the API still knows it, according to the newest attempts of its probes.
     pub(super) fn existence(&self) -> Existence {
         if self.probes.iter().any(|probe| probe.failure() == Some(Reason::NotFound)) {
             return Existence::NotFound;
@@ -503,7 +492,6 @@ impl Pipeline {
         self.probe(probe).failure()
     }
 
-    /// The name, for the log.
     pub(super) fn name(&self) -> Option<Arc<str>> {
         self.listed.name.clone()
     }

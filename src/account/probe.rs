@@ -1,4 +1,4 @@
-//! How one probe of a pipeline fares: its newest attempt, its newest success, and since when it fails.
+//! The state of one probe of a pipeline: its newest attempt, its newest success, and since when it fails.
 
 use std::time::Duration;
 
@@ -6,13 +6,13 @@ use super::{Beginning, Since};
 use crate::api::Reason;
 use crate::moment::Moment;
 
-/// The outcomes of one probe. The reading itself is the pipeline's.
+/// The outcomes of one probe. The pipeline holds the readings.
 #[derive(Debug, Clone, Default)]
 pub struct ProbeState {
     attempt: Option<Attempt>,
     read_at: Option<Moment>,
     fails: Since<bool>,
-    /// While it failed, another probe of the account succeeded: the fault is this probe's and not the account's.
+    /// Another probe of the account succeeded while this one failed: the fault is not the account's.
     fails_alone: bool,
 }
 
@@ -40,17 +40,17 @@ impl ProbeState {
         }
     }
 
-    /// When the probe last succeeded. A failure never moves it.
+    /// When the probe last succeeded. A failure never changes it.
     pub fn read_at(&self) -> Option<Moment> {
         self.read_at
     }
 
-    /// Whether the newest reading, if there is one, is not older than `stale_after`.
+    /// Whether the newest reading exists and is not older than `stale_after`.
     pub fn is_fresh(&self, now: Moment, stale_after: Duration) -> bool {
         self.read_at.is_some_and(|at| at.is_fresh(now, stale_after))
     }
 
-    /// Whether the newest attempt succeeded, unless that is longer ago than `stale_after`.
+    /// Whether the newest attempt succeeded; `None` if that is older than `stale_after`.
     pub fn success(&self, now: Moment, stale_after: Duration) -> Option<bool> {
         self.attempt.filter(|attempt| attempt.at.is_fresh(now, stale_after)).map(|attempt| attempt.failure.is_none())
     }
@@ -60,23 +60,23 @@ impl ProbeState {
         self.attempt.and_then(|attempt| attempt.failure)
     }
 
-    /// Whether it was ever sent and came back, with or without a reading.
+    /// Whether any attempt got a response or failed.
     pub fn was_tried(&self) -> bool {
         self.attempt.is_some()
     }
 
-    /// Since when every attempt has failed, if the newest one failed.
+    /// When the current series of failures began, if the newest attempt failed.
     pub fn fails_since(&self) -> Option<Beginning> {
         self.fails.began().filter(|_| self.fails.state())
     }
 
-    /// Since when every attempt has failed, if at least two did while other probes of the account succeeded. One failure
-    /// is not trouble, since the next turn comes soon; and an outage is one trouble of the account.
+    /// The same, if there were at least two failures while other probes of the account succeeded. One failure is not
+    /// trouble, since the next attempt comes soon; and an outage is a single trouble of the account.
     pub fn fails_alone_since(&self) -> Option<Beginning> {
         self.fails_since().filter(|_| self.fails_alone)
     }
 
-    /// When the reading and the newest attempt stop being shown as fresh is measured from these.
+    /// The times from which `stale_after` counts for the reading and for the newest attempt.
     pub(super) fn moments(&self) -> impl Iterator<Item = Moment> {
         self.read_at.into_iter().chain(self.attempt.map(|attempt| attempt.at))
     }

@@ -1,4 +1,4 @@
-//! Which pipelines there are, as far as lists tell: paging, truncation, expected pipelines, and when to list again.
+//! Which pipelines exist, according to lists: paging, truncation, expected pipelines, and when to list again.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, Instant};
@@ -11,29 +11,29 @@ use crate::api::{Error, Group, ListPage, ListedPipeline, PipelineId, Reason};
 use crate::config::LONGEST;
 use crate::moment::Moment;
 
-/// The part of the budget that the list may have while the budget is too small for all. It costs a request for a hundred
-/// pipelines: were it stretched like the probes' intervals, new pipelines would be found after hours, and what it says would
-/// be too old to be shown most of the time. Lists that are requested out of turn keep to it as well.
+/// The list's part of a budget that is too small for everything. It costs one request per hundred pipelines: if it were
+/// stretched like the probes' intervals, new pipelines would be found after hours, and its data would be stale most of
+/// the time. Lists that are requested out of turn stay within it, too.
 const LIST_SHARE: f64 = 1.0 / 20.0;
 
-/// What lists have said, for readers.
+/// The results of lists, for readers.
 #[derive(Debug, Clone, Default)]
 pub struct Listing {
     latest: Option<ListSummary>,
     failure: Option<Error>,
     succeeds: Since<bool>,
     unread: Unread,
-    /// Of the latest list that succeeded, since when lists say so.
+    /// The concerns of the latest successful list, and since when lists report them.
     concerns: BTreeMap<Concern, Beginning>,
     due: Option<Instant>,
 }
 
-/// For how long lists have succeeded since the last reading of a pipeline on duty: while they fail, it stands still, and it
-/// goes on when they succeed again.
+/// For how long lists have succeeded since the last reading of a pipeline on duty. The count stops while lists fail,
+/// and continues when they succeed again.
 #[derive(Debug, Clone, Copy, Default)]
 struct Unread {
     counted: Duration,
-    /// Counts on from there; `None` while lists fail.
+    /// The count continues from here; `None` while lists fail.
     since: Option<Moment>,
 }
 
@@ -57,45 +57,41 @@ impl Unread {
     }
 }
 
-/// What a whole list has said beyond its pipelines.
+/// What a complete list says besides its pipelines.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ListSummary {
     /// When it was complete.
     pub at: Moment,
-    /// The groups' billing flags, by the group's label.
+    /// By the group's label.
     pub groups: BTreeMap<String, GroupFlags>,
-    /// The expected pipelines, and whether each is missing. One that may be in the part that was not read is not here.
+    /// The expected pipelines, and whether each is missing. Those that may be in the unread part are left out.
     pub expected: Vec<(PipelineId, bool)>,
-    /// There are more pipelines than `max_pipelines`: the others are not polled.
+    /// There are more pipelines than `max_pipelines`; the others are not polled.
     pub truncated: bool,
 }
 
-/// Something that a list says of an account and that calls for a person.
+/// Something in a list that an operator should act on.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Concern {
-    /// The expected pipeline of this id is missing.
+    /// An expected pipeline is missing.
     Missing(PipelineId),
-    /// The group of this label is over its limit.
+    /// The group with this label is over its limit.
     OverLimit(String),
-    /// The free trial of the group of this label is over.
+    /// The free trial of the group with this label has expired.
     TrialExpired(String),
     /// There are more pipelines than `max_pipelines`.
     Truncated,
 }
 
-/// The billing flags of a group.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct GroupFlags {
-    /// On a paid plan.
     pub paid: Option<bool>,
-    /// Over its plan's limit.
     pub over_limit: Option<bool>,
-    /// Its trial is over.
     pub free_trial_expired: Option<bool>,
 }
 
 impl GroupFlags {
-    /// Adds what another pipeline says of a group of that name; where they differ, trouble wins.
+    /// Adds another pipeline's flags of the same group; if they differ, the worse value wins.
     pub(super) fn merge(&mut self, group: &Group) {
         let either = |a: Option<bool>, b: Option<bool>, pick: fn(bool, bool) -> bool| match (a, b) {
             (Some(a), Some(b)) => Some(pick(a, b)),
@@ -112,7 +108,7 @@ impl ListSummary {
         let missing = self.expected.iter().filter(|(_, missing)| *missing).map(|(id, _)| Concern::Missing(id.clone()));
         let groups = self.groups.iter().flat_map(|(group, flags)| {
             let over = (flags.over_limit == Some(true)).then(|| Concern::OverLimit(group.clone()));
-            // Of a group that has a paid plan by now, the trial is history.
+            // If the group has a paid plan, its trial does not matter.
             let expired = flags.free_trial_expired == Some(true) && flags.paid != Some(true);
             let expired = expired.then(|| Concern::TrialExpired(group.clone()));
             over.into_iter().chain(expired)
@@ -122,7 +118,7 @@ impl ListSummary {
 }
 
 impl Listing {
-    /// The latest list that succeeded, however old.
+    /// The latest successful list, however old.
     pub fn latest(&self) -> Option<&ListSummary> {
         self.latest.as_ref()
     }
@@ -132,7 +128,7 @@ impl Listing {
         self.failure.as_ref()
     }
 
-    /// Whether lists succeed, and since when; nothing is known of it before the first one is over.
+    /// Whether lists succeed. Unknown until the first one has finished.
     pub fn succeeds(&self) -> &Since<bool> {
         &self.succeeds
     }
@@ -142,17 +138,17 @@ impl Listing {
         self.unread.lasted(now)
     }
 
-    /// What the latest list that succeeded says and since when lists say so.
+    /// The concerns of the latest successful list, and since when lists report them.
     pub fn concerns(&self) -> impl Iterator<Item = (&Concern, Beginning)> {
         self.concerns.iter().map(|(concern, began)| (concern, *began))
     }
 
-    /// When the next list was to begin, or the one under way to go on.
+    /// When the next list is due, or the next page of the current one.
     pub(super) fn due(&self) -> Option<Instant> {
         self.due
     }
 
-    /// Whether the newest list succeeded. One that should have gone on long ago, but for a pause, is not known to.
+    /// Whether the newest list succeeded. False if the current one is overdue, for example because of a pause.
     pub fn is_up(&self, now: Moment, stale_after: Duration) -> bool {
         let is_overdue = self.due.is_some_and(|due| now.monotonic.saturating_duration_since(due) > stale_after);
         self.latest.is_some() && self.failure.is_none() && !is_overdue
@@ -179,39 +175,39 @@ impl Listing {
     }
 }
 
-/// What the budget leaves for lists.
+/// The share of the budget that lists may use.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Supply {
     /// Between two lists, if the budget suffices.
     pub(super) discovery: Duration,
-    /// Requests per second that all intervals ask for.
+    /// Requests per second that all intervals need.
     pub(super) required: f64,
     /// Requests per second that the configuration allows.
     pub(super) allowed: f64,
 }
 
-/// What a page leads to.
+/// The result of a page.
 pub(super) struct Taken {
-    /// Pipelines that are new on this page.
+    /// Pipelines that no earlier page contained.
     pub(super) listed: Vec<(PipelineId, ListedPipeline)>,
     pub(super) step: Step,
 }
 
-/// The list's turns.
+/// The schedule and the state of the list.
 #[derive(Debug)]
 pub(super) struct Roster {
     listing: Listing,
     walk: Option<Walk>,
-    /// When the next walk begins, or since when the one under way could go on.
+    /// When the next walk begins, or since when the current one could continue.
     due: Instant,
     /// When the newest walk began.
     started: Option<Instant>,
-    /// A list was requested while one was under way, which may be past what it is requested for.
+    /// A list was requested during a walk, which may already be past the pipeline in question.
     again: bool,
     backoff: Backoff,
-    /// Of the latest list that succeeded.
+    /// The number of pages of the latest successful list.
     pages: Option<u32>,
-    /// Were missing from the newest list, and stay for now.
+    /// Pipelines that were missing from the newest list, but stay for now.
     missed: HashSet<PipelineId>,
 }
 
@@ -229,7 +225,7 @@ impl Roster {
         }
     }
 
-    /// What readers see.
+    /// A snapshot for readers.
     pub(super) fn listing(&self) -> Listing {
         Listing { due: Some(self.due), ..self.listing.clone() }
     }
@@ -249,28 +245,28 @@ impl Roster {
         self.pages.is_some()
     }
 
-    /// How many requests a list takes.
+    /// How many requests a list needs.
     pub(super) fn pages(&self) -> u32 {
         self.pages.unwrap_or(1)
     }
 
-    /// When the next walk begins; `None` while one is under way.
+    /// When the next walk begins; `None` during a walk.
     pub(super) fn due(&self) -> Option<Instant> {
         self.walk.is_none().then_some(self.due)
     }
 
-    /// A list at once, without a backoff from before: something has changed that earlier failures say nothing about.
+    /// Lists at once and resets the backoff: something has changed, so that earlier failures do not matter.
     pub(super) fn start_over(&mut self, now: Instant) {
         self.backoff.reset();
         self.due = now;
     }
 
-    /// A list at the next step of the backoff.
+    /// Lists after the next step of the backoff.
     pub(super) fn back_off(&mut self, now: Instant) {
         self.due = now + self.backoff.next();
     }
 
-    /// A list as soon as the list's share of the budget allows.
+    /// Lists as soon as the list's share of the budget allows.
     pub(super) fn request(&mut self, supply: Supply, now: Instant) {
         if self.walk.is_some() {
             self.again = true;
@@ -281,19 +277,19 @@ impl Roster {
         self.due = self.due.min(earliest.max(now));
     }
 
-    /// A walk begins, whose first page is asked for now.
+    /// Starts a walk; the caller requests its first page now.
     pub(super) fn begin(&mut self, most: usize, now: Instant) {
         self.walk = Some(Walk::new(most, now));
         self.started = Some(now);
     }
 
-    /// A walk that was under way cannot be completed: another one begins at once.
+    /// Drops a walk that cannot be completed; another one begins at once.
     pub(super) fn abandon_walk(&mut self, now: Instant) {
         self.walk = None;
         self.due = now;
     }
 
-    /// Nothing else is expected from now on.
+    /// Drops what is known about pipelines that are no longer expected.
     pub(super) fn expect_only(&mut self, expect: &[PipelineId]) {
         if let Some(list) = &mut self.listing.latest {
             list.expected.retain(|(id, _)| expect.contains(id));
@@ -301,7 +297,7 @@ impl Roster {
         self.listing.concerns.retain(|concern, _| !matches!(concern, Concern::Missing(id) if !expect.contains(id)));
     }
 
-    /// Takes a page of the walk that is under way; `None` if none is.
+    /// Processes a page of the current walk; `None` if there is none.
     ///
     /// # Errors
     /// What is wrong with the page.
@@ -311,7 +307,7 @@ impl Roster {
         Some(taken.map(|(listed, step)| Taken { listed, step }))
     }
 
-    /// The walk has come to its end. Returns the pipelines that are gone; `known` are those that were known before.
+    /// The walk has ended. Returns the pipelines that are gone; `known` are those that were known before.
     pub(super) fn gone(
         &mut self,
         whole: bool,
@@ -319,11 +315,11 @@ impl Roster {
         known: Vec<(&PipelineId, Existence)>,
     ) -> Vec<PipelineId> {
         let Some(walk) = &self.walk else { return Vec::new() };
-        // After a reload, the limit may be lower.
+        // The limit may be lower since a reload.
         let excess = known.len().saturating_sub(walk.most);
         let unseen = known.into_iter().filter(|(id, _)| !walk.seen.contains(*id));
         if truncated || walk.without_id > 0 {
-            // What a list hides is not gone, unless the probes say so as well, or there are too many.
+            // Pipelines that a list may hide are not gone, unless a probe says so or there are too many.
             let (mut gone, hidden): (Vec<_>, Vec<_>) =
                 unseen.partition(|(_, existence)| *existence == Existence::NotFound);
             let excess = excess.saturating_sub(gone.len());
@@ -334,8 +330,8 @@ impl Roster {
         let mut gone = Vec::new();
         for (id, existence) in unseen {
             let missed_before = !self.missed.insert(id.clone());
-            // Between two pages, one may be deleted and another one made: then the count fits, and yet paging has
-            // skipped a third. One that answers is still there, unless it is missing again.
+            // Between two pages, a pipeline may be deleted and another one created: then the count fits, although
+            // paging has skipped a third one. A pipeline that still responds stays, unless it is missing again.
             let is_gone = match (whole, missed_before) {
                 (true, true) => true,
                 (true, false) | (false, true) => existence != Existence::Answers,
@@ -349,8 +345,8 @@ impl Roster {
         gone
     }
 
-    /// The expected pipelines, and whether each is missing: not listed, and not among those that stay for now. If the list
-    /// may hide one (truncated, or entries without an id), nothing is said of it, unless it was missing before.
+    /// The expected pipelines, and whether each is missing: not listed, and not among those that stay for now. If the
+    /// list may hide one (truncated, or entries without an id), it is left out, unless it was missing before.
     pub(super) fn expected<'a>(
         &mut self,
         whole: bool,
@@ -376,7 +372,7 @@ impl Roster {
                 expected.push((id.clone(), true));
             } else if !may_hide {
                 let missed_before = !self.missed.insert(id.clone());
-                // A count that never fits must not hide it for ever.
+                // A count that never fits must not hide it forever.
                 if whole || missed_before {
                     expected.push((id.clone(), true));
                 }
@@ -385,7 +381,7 @@ impl Roster {
         expected
     }
 
-    /// The walk has come to its end. Returns whether the list before it failed, and how many entries had no usable id.
+    /// The walk has ended. Returns whether the previous list failed, and how many entries had no usable id.
     pub(super) fn complete(
         &mut self,
         expected: Vec<(PipelineId, bool)>,
@@ -409,20 +405,21 @@ impl Roster {
         completed
     }
 
-    /// The walk has failed. Returns whether that is news: the list before it succeeded, or failed for another reason.
+    /// The walk has failed. Returns whether that is news: the previous list succeeded or failed for another reason.
     pub(super) fn fail(&mut self, error: Error, supply: Supply, now: Moment) -> bool {
         let started = self.walk.take().map_or(now.monotonic, |walk| walk.started);
         let reason = error.reason();
         let is_news = self.listing.failure.as_ref().map(Error::reason) != Some(reason);
         self.listing.failed(error, now);
         self.again = false;
-        // As long as nothing has been listed, and while the credential is refused, waiting for the next turn
-        // would only cost time.
+        // Before the first successful list, and while the credential is refused, waiting for the next turn would only
+        // cost time.
         let soon = !self.was_listed() || matches!(reason, Reason::Unauthorized | Reason::Forbidden);
         if soon {
             self.back_off(now.monotonic);
         } else {
-            // Not stretched: one failure must not stand for an outage. A list that fails late still leaves half of the time.
+            // Not stretched: one failure must not look like an outage. A list that fails late still leaves half of the
+            // time.
             let took = now.monotonic.saturating_duration_since(started);
             let soonest = now.monotonic + supply.discovery.max(took);
             self.due = self.next(started, supply, now.monotonic).min(soonest);
@@ -430,9 +427,9 @@ impl Roster {
         is_news
     }
 
-    /// When the next list begins: stretched like the probes' intervals, but no further than its share of the budget asks
-    /// for, and after one that took long, as long again: lists take half of the time at most. One that a pause held up
-    /// for hours does not hold up the next.
+    /// When the next list begins. The interval is stretched like the probes' intervals, but only until the list's share
+    /// of the budget suffices. After a long list follows a break of equal length, so that lists take at most half of
+    /// the time. A list that was paused for hours does not delay the next one.
     fn next(&self, started: Instant, supply: Supply, now: Instant) -> Instant {
         let discovery = supply.discovery.as_secs_f64();
         let stretched = discovery * (supply.required / supply.allowed).max(1.0);
@@ -443,12 +440,12 @@ impl Roster {
     }
 }
 
-/// What a completed list means for the log.
+/// The news in a complete list, for the log.
 #[derive(Debug, Default)]
 pub(super) struct Completed {
     pub(super) was_failing: bool,
     pub(super) newly_truncated: bool,
-    /// Entries without an id that could be asked for.
+    /// Entries without an id that a request can name.
     pub(super) without_id: usize,
 }
 

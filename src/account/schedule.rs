@@ -1,9 +1,9 @@
 //! What is due next: every probe of every pipeline, spread evenly over its interval.
 //!
-//! Time here is virtual. It runs with the clock while everything is sent when it is due, and stands still
-//! while the most overdue probe has to wait (for the budget, for a free request, for the end of a pause). So
-//! under any overload all intervals stretch alike and no probe starves; and after a pause the schedule goes on
-//! where it stood, instead of firing all that has piled up.
+//! Time here is virtual. It runs with the clock while every probe is sent on time, and stops while the most overdue
+//! probe has to wait (for the budget, for a free request, for the end of a pause). So under any overload all intervals
+//! stretch alike and no probe starves, and after a pause the schedule continues where it stopped, instead of sending
+//! everything that has piled up.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -14,18 +14,17 @@ use crate::config;
 
 /// How late a probe may be before virtual time waits for it: enough for timers and short bursts.
 const SLACK: Duration = Duration::from_secs(1);
-/// The part of its turns that a busy schedule gives to extra ones. As much again may have been saved up in a round, so that
-/// no probe waits for more than a tenth longer.
+/// The part of a busy schedule's turns that go to extra ones. Up to the same amount again may accumulate in a round, so
+/// that no probe waits more than a tenth longer.
 const EXTRA_SHARE: f64 = 1.0 / 20.0;
-/// Multiples of it, modulo 1, are spread evenly however many there are.
+/// Any number of its multiples, modulo 1, are spread evenly.
 const GOLDEN_RATIO: f64 = 0.618_033_988_749_894_9;
 
-/// How often a probe is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pace {
     /// At the interval of the probe.
     Normal,
-    /// At `poll.transitional`: the answer will change soon.
+    /// At `poll.transitional`: the response will change soon.
     Transitional,
     /// At `poll.idle`: the pipeline has nothing to report.
     Idle,
@@ -33,16 +32,15 @@ pub enum Pace {
     Refused,
 }
 
-/// The intervals of the configuration.
 #[derive(Debug, Clone, Copy)]
 pub struct Intervals {
-    /// Of [`Pace::Normal`].
+    /// For [`Pace::Normal`].
     pub normal: [Duration; Probe::COUNT],
-    /// Of [`Pace::Transitional`].
+    /// For [`Pace::Transitional`].
     pub transitional: Duration,
-    /// Of [`Pace::Idle`], for probes whose own interval is not longer.
+    /// For [`Pace::Idle`], unless a probe's own interval is longer.
     pub idle: Duration,
-    /// Of the list, and of [`Pace::Refused`].
+    /// For the list and [`Pace::Refused`].
     pub discovery: Duration,
 }
 
@@ -71,18 +69,18 @@ impl Intervals {
 /// Virtual time since the start.
 type Virtual = Duration;
 
-/// One probe's turns.
+/// The schedule of one probe.
 #[derive(Debug)]
 struct Slot {
-    /// The queue's entries with another ticket are void; [`ON_ITS_WAY`] while there is none.
+    /// Queue entries with another ticket are void; [`ON_ITS_WAY`] while there is no valid one.
     ticket: u64,
     due: Virtual,
-    /// Has had an extra turn since its last own one, or will have it now.
+    /// Has had an extra turn since its last regular one, or has one queued.
     hastened: bool,
-    /// When it would be sent if nothing were in the way.
+    /// When it would be sent without any delay.
     wanted: Instant,
     answered: bool,
-    /// Where in the interval its turns lie, from 0 to 1.
+    /// The position of its turns within the interval, from 0 to 1.
     phase: f64,
     pace: Pace,
 }
@@ -97,7 +95,7 @@ struct Pipeline {
     slots: [Slot; Probe::COUNT],
 }
 
-/// Orders by due time, then by arrival. Small, since the queue moves them around all the time.
+/// Ordered by due time, then by arrival. Small, because the queue moves entries often.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Entry {
     due: Virtual,
@@ -111,25 +109,24 @@ struct Entry {
 pub struct Schedule {
     intervals: Intervals,
     start: Instant,
-    /// How long virtual time has stood still.
+    /// How long virtual time has been stopped in total.
     frozen: Duration,
     queue: BinaryHeap<Reverse<Entry>>,
-    /// By index, which is how the queue finds them.
+    /// By index, because queue entries refer to indexes.
     pipelines: Vec<Option<Pipeline>>,
     indexes: HashMap<PipelineId, u32>,
     free: Vec<u32>,
     tickets: u64,
     arrivals: u64,
-    /// Probes that were never answered.
+    /// Probes that never got a response.
     unanswered: usize,
     /// Sum of all probes' frequencies, in requests per second.
     required: f64,
-    /// Extra turns that may be had although others wait.
+    /// Accumulated extra turns, for times when other probes wait.
     extra_turns: f64,
 }
 
 impl Schedule {
-    /// An empty schedule.
     pub fn new(intervals: Intervals, now: Instant) -> Self {
         Self {
             intervals,
@@ -147,38 +144,36 @@ impl Schedule {
         }
     }
 
-    /// How many pipelines there are.
+    /// The number of pipelines.
     pub fn len(&self) -> usize {
         self.indexes.len()
     }
 
-    /// Whether there are no pipelines.
     pub fn is_empty(&self) -> bool {
         self.indexes.is_empty()
     }
 
-    /// Whether the pipeline is here.
     pub fn contains(&self, id: &PipelineId) -> bool {
         self.indexes.contains_key(id)
     }
 
-    /// Requests per second that the intervals need, without the list's.
+    /// Requests per second that the intervals need, not counting the list.
     pub fn required(&self) -> f64 {
-        // A sum of many additions and subtractions may end a little below zero.
+        // After many additions and subtractions, the sum may end slightly below zero.
         self.required.max(0.0)
     }
 
-    /// How many probes have never been answered.
+    /// How many probes never got a response.
     pub fn unanswered(&self) -> usize {
         self.unanswered
     }
 
-    /// Whether this probe has ever been answered.
+    /// Whether this probe ever got a response.
     pub fn is_answered(&mut self, id: &PipelineId, probe: Probe) -> bool {
         self.find(id, probe).is_some_and(|(_, slot)| slot.answered)
     }
 
-    /// Adds a pipeline, whose probes are due at once, but for those that are in flight.
+    /// Adds a pipeline. Its probes are due at once, except those that are in flight.
     pub fn insert(&mut self, id: &PipelineId, now: Instant, in_flight: impl Fn(Probe) -> bool) {
         if self.contains(id) {
             return;
@@ -203,7 +198,6 @@ impl Schedule {
         self.indexes.insert(id.clone(), index);
     }
 
-    /// Takes a pipeline out.
     pub fn remove(&mut self, id: &PipelineId) {
         let Some(index) = self.indexes.remove(id) else { return };
         let Some(pipeline) = self.pipelines[index as usize].take() else { return };
@@ -224,7 +218,7 @@ impl Schedule {
         Some(now + due.saturating_sub(time))
     }
 
-    /// When the next probe would be sent if nothing were in the way: in the past if it is overdue.
+    /// When the next probe would be sent without any delay: in the past if it is overdue.
     pub fn oldest_due(&mut self) -> Option<Instant> {
         self.drop_void();
         let Reverse(entry) = self.queue.peek()?;
@@ -232,7 +226,7 @@ impl Schedule {
         Some(pipeline.slots[entry.probe as usize].wanted)
     }
 
-    /// Takes the next probe, if one is due. It comes back with [`done`](Self::done) or [`again`](Self::again).
+    /// Takes the next probe, if one is due. Return it with [`done`](Self::done) or [`again`](Self::again).
     pub fn pop(&mut self, now: Instant) -> Option<(PipelineId, Probe)> {
         if self.next_due(now)? > now {
             return None;
@@ -243,14 +237,14 @@ impl Schedule {
         Some((pipeline.id.clone(), entry.probe))
     }
 
-    /// A probe was sent at `sent` and has been answered: its next turn comes one interval after this one.
+    /// A probe that was sent at `sent` got a response: its next turn follows one interval after this one.
     pub fn done(&mut self, id: &PipelineId, probe: Probe, pace: Pace, sent: Instant, now: Instant) {
         let time = self.virtual_time(now);
         let interval = self.intervals.of(probe, pace);
         let ticket = self.next_ticket();
         let Some((index, slot)) = self.find(id, probe) else { return };
         let first = !slot.answered;
-        // The first turns all come at once; the second ones are where the spreading happens.
+        // All first turns come at once, so the second ones are spread.
         let wait = if first { interval.mul_f64(0.5 + slot.phase) } else { interval };
         let was_extra = slot.hastened && slot.due > time;
         if was_extra {
@@ -275,7 +269,7 @@ impl Schedule {
         }
     }
 
-    /// A probe got no answer that counts: it is due again at once.
+    /// A probe got no response that counts: it is due again at once.
     pub fn again(&mut self, id: &PipelineId, probe: Probe, now: Instant) {
         let (due, ticket) = (self.virtual_time(now), self.next_ticket());
         let Some((index, slot)) = self.find(id, probe) else { return };
@@ -284,9 +278,9 @@ impl Schedule {
         self.queue.push(Reverse(Entry { due, ticket, index, probe }));
     }
 
-    /// An answer hints at trouble: the pipeline's other probes get an extra turn now, behind what is overdue. Their own
-    /// turns stay where they are, and no probe gets a second extra turn before its own. While others wait, extra turns are
-    /// had only from what has been saved up for them: however many pipelines look suspicious, none is starved.
+    /// A response hints at trouble: the pipeline's other probes get an extra turn now, after overdue probes. Their
+    /// regular turns do not move, and no probe gets a second extra turn before its regular one. While other probes
+    /// wait, extra turns come only from the accumulated ones: however many pipelines look suspicious, none starves.
     pub fn hasten_others(&mut self, id: &PipelineId, than: Probe, now: Instant) {
         let time = self.virtual_time(now);
         let others_wait = self.queue.peek().is_some_and(|Reverse(entry)| entry.due < time);
@@ -294,7 +288,7 @@ impl Schedule {
         let Some(pipeline) = self.pipelines[index as usize].as_mut() else { return };
         for (slot, &probe) in pipeline.slots.iter_mut().zip(Probe::ALL) {
             let own = slot.answered && slot.ticket != ON_ITS_WAY && slot.pace != Pace::Refused && !slot.hastened;
-            // One whose turn comes soon anyway can wait for it.
+            // A probe whose turn comes soon anyway can wait for it.
             let soon = time + self.intervals.of(probe, slot.pace) / 8;
             if probe == than || !own || slot.due <= soon {
                 continue;
@@ -320,7 +314,7 @@ impl Schedule {
         let Some(&index) = self.indexes.get(id) else { return };
         let Some(pipeline) = self.pipelines[index as usize].as_mut() else { return };
         for (slot, &probe) in pipeline.slots.iter_mut().zip(Probe::ALL) {
-            // One on its way returns with what is true now; one that is due already keeps its turn.
+            // A probe in flight returns the current state; one that is already due keeps its turn.
             if slot.pace != Pace::Idle || slot.ticket == ON_ITS_WAY || slot.due <= due {
                 continue;
             }
@@ -338,7 +332,7 @@ impl Schedule {
         Some((index, &mut pipeline.slots[probe as usize]))
     }
 
-    /// It has stood still while the most overdue probe had to wait, be it for a key.
+    /// Stops while the most overdue probe has to wait, even if it waits for a key.
     fn virtual_time(&mut self, now: Instant) -> Virtual {
         self.drop_void();
         let time = now.saturating_duration_since(self.start).saturating_sub(self.frozen);
@@ -357,7 +351,7 @@ impl Schedule {
         self.tickets
     }
 
-    /// Entries of pipelines that are gone are dropped when their turn comes.
+    /// Entries of dropped pipelines are removed when they reach the front.
     fn drop_void(&mut self) {
         while let Some(Reverse(entry)) = self.queue.peek() {
             let pipeline = self.pipelines[entry.index as usize].as_ref();
@@ -386,7 +380,7 @@ mod tests {
         PipelineId::new(&format!("pipe_{number}")).unwrap()
     }
 
-    /// Sends what is due, one probe each `1 / rate` at most, for `seconds`; answers come at once.
+    /// Sends due probes for `seconds`, at most one every `1 / rate`; responses come at once.
     fn drive(schedule: &mut Schedule, start: Instant, rate: f64, seconds: u64) -> Vec<(Turn, Duration)> {
         let mut sent = Vec::new();
         let mut now = start;
@@ -409,7 +403,8 @@ mod tests {
         times.windows(2).map(|pair| pair[1] - pair[0]).collect()
     }
 
-    /// Of 100 pipelines that are allowed `rate` requests per second, none waits for more than a tenth over its share.
+    /// With 100 pipelines and a budget of `rate` requests per second, none waits more than a tenth longer than its
+    /// share.
     #[track_caller]
     fn assert_all_stretch_alike(schedule: &Schedule, sent: &[(Turn, Duration)], rate: f64) {
         let stretch = schedule.required() / rate;
@@ -433,7 +428,7 @@ mod tests {
             let status = gaps(&sent, &(id(number), Probe::Status));
             assert!(status[1..].iter().all(|gap| (gap - 15.0).abs() < 0.01), "{status:?}");
         }
-        // After the first turns, each second sees its fair share of 8, give or take the rounding.
+        // After the first turns, each second gets its fair share of 8, give or take the rounding.
         for second in 60..600 {
             let count = sent.iter().filter(|(_, at)| at.as_secs() == second).count();
             assert!((5..=11).contains(&count), "{count} probes in second {second}");

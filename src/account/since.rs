@@ -1,4 +1,4 @@
-//! Since when something is so, and what was last known.
+//! Since when a state holds, and what was last known.
 
 use crate::moment::Moment;
 
@@ -14,12 +14,12 @@ pub struct Since<T> {
 pub struct Beginning {
     /// When it was first seen.
     pub at: Moment,
-    /// It was so at first sight: it may have begun before.
+    /// The state was already there at first sight, so it may have begun earlier.
     pub or_earlier: bool,
 }
 
 impl Beginning {
-    /// Of two things that must both be so, the one that began last.
+    /// Of two conditions that must both hold, the one that began last.
     pub fn later(self, other: Self) -> Self {
         if other.at.monotonic > self.at.monotonic { other } else { self }
     }
@@ -32,7 +32,7 @@ impl From<Moment> for Beginning {
 }
 
 impl<T: PartialEq + Copy> Since<T> {
-    /// The state is so now. Returns what it was.
+    /// Sets the state. Returns the previous one.
     pub fn set(&mut self, state: T, at: Moment) -> T {
         if self.began.is_none() || self.state != state {
             self.began = Some(Beginning { at, or_earlier: self.began.is_none() });
@@ -40,18 +40,17 @@ impl<T: PartialEq + Copy> Since<T> {
         std::mem::replace(&mut self.state, state)
     }
 
-    /// The state.
     pub fn state(&self) -> T {
         self.state
     }
 
-    /// When the state began; `None` if nothing has been seen yet.
+    /// When the state began; `None` if nothing has been read yet.
     pub fn began(&self) -> Option<Beginning> {
         self.began
     }
 }
 
-/// What a field said last, since when, and when it was read. A reading without the field changes nothing.
+/// The last known value of a field, since when, and when it was read. A reading without the field changes nothing.
 #[derive(Debug, Clone, Copy)]
 pub struct Known<T> {
     value: Since<Option<T>>,
@@ -65,7 +64,7 @@ impl<T> Default for Known<T> {
 }
 
 impl<T: PartialEq + Copy> Known<T> {
-    /// Takes in a reading. Returns what was known before.
+    /// Adds a reading. Returns what was known before.
     pub(super) fn observe(&mut self, value: Option<T>, at: Moment) -> Option<T> {
         if value.is_none() {
             return self.value.state();
@@ -74,17 +73,17 @@ impl<T: PartialEq + Copy> Known<T> {
         self.value.set(value, at)
     }
 
-    /// The value; `None` if none has ever been read.
+    /// `None` if none has ever been read.
     pub fn value(&self) -> Option<T> {
         self.value.state()
     }
 
-    /// When the value began.
+    /// Since when the value is the same.
     pub fn began(&self) -> Option<Beginning> {
         self.value.began()
     }
 
-    /// When it was last read.
+    /// When a value was last read.
     pub fn read_at(&self) -> Option<Moment> {
         self.read_at
     }
@@ -97,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_known_stays_while_nothing_is_said() {
+    fn a_known_value_stays_while_readings_lack_it() {
         let start = Moment::now();
         let at = |seconds| start.after(Duration::from_secs(seconds));
         let mut healthy = Known::default();

@@ -1,17 +1,17 @@
-//! Which metrics hint at trouble, so that the pipeline's other probes are worth an extra turn (see
+//! Which metrics hint at trouble, so that the pipeline's other probes get an extra turn (see
 //! [`Schedule::hasten_others`](super::Schedule::hasten_others)).
 //!
-//! Only what is news hints: a delay or a backlog that has leapt, progress that has stopped. What stays bad is polled at
-//! its usual pace, and a quiet fleet costs nothing.
+//! Only changes hint: a delay or a backlog that jumped, progress that stopped. What stays bad is polled at its usual
+//! pace, and a quiet fleet costs nothing.
 
 use crate::api::PipelineMetrics;
 
-/// A delay has leapt when it has more than doubled and grown by more than this, in seconds.
+/// A delay has jumped if it more than doubled and grew by more than this, in seconds.
 const DELAY_LEAP: f64 = 5.0;
-/// The same of pending records.
+/// The same for pending records.
 const BACKLOG_LEAP: f64 = 1_000.0;
 
-/// Whether `new` hints at trouble; `stopped` says that progress ended with it.
+/// Whether `new` hints at trouble; `stopped` says that progress ended with this reading.
 pub(super) fn leapt(old: &PipelineMetrics, new: &PipelineMetrics, stopped: bool) -> bool {
     let waiting = new.pending_records.is_some_and(|pending| pending > 0.0);
     has_leapt(old.processing_delay_seconds, new.processing_delay_seconds, DELAY_LEAP)
@@ -31,7 +31,6 @@ mod tests {
     use crate::api::{DestinationHealth, PipelineId, PipelineMetrics, ProbeResponse, Status};
     use crate::moment::Moment;
 
-    /// Whether each of these responses hints at trouble.
     fn hints(responses: impl IntoIterator<Item = ProbeResponse>) -> Vec<bool> {
         let at = Moment::now();
         let id = PipelineId::new("pipe_1").unwrap();

@@ -1,4 +1,4 @@
-//! An account that is told what the API responds: for tests and fuzzers.
+//! An account that gets responses from the test: for tests and fuzzers.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ pub(crate) fn account(expect: &[&str], now: Moment) -> Account {
     Account::new(settings(expect), now.wall, fastrand::Rng::with_seed(1), now)
 }
 
-/// A reading of a probe; the JSON is what the API puts into `data`.
+/// A reading of a probe; the JSON is the response's `data`.
 pub(crate) fn reading(probe: Probe, data: Value) -> ProbeResponse {
     match probe {
         Probe::Status => ProbeResponse::Status(Ok(read(data))),
@@ -43,12 +43,12 @@ fn read<T: serde::de::DeserializeOwned>(data: Value) -> T {
 }
 
 impl Account {
-    /// A response to what was sent a moment ago with the key in use.
+    /// Processes a response to a request that was just sent with the key in use.
     pub(crate) fn hears(&mut self, response: Response, now: Moment) -> Vec<Event> {
         self.hears_after(Duration::ZERO, response, now)
     }
 
-    /// A response that took so long.
+    /// Processes a response that took this long.
     pub(crate) fn hears_after(&mut self, took: Duration, response: Response, now: Moment) -> Vec<Event> {
         if matches!(response, Response::Page(1, _)) {
             self.roster.begin(self.settings.max_pipelines, now.monotonic);
@@ -57,23 +57,22 @@ impl Account {
         self.answered(Sent { at, generation: self.credential.generation() }, response, now)
     }
 
-    /// Every probe that is due has its turn, budget or not: none is late.
+    /// Takes every probe that is due, regardless of the budget, so that none is late.
     #[cfg(test)]
     pub(crate) fn takes_all_turns(&mut self, now: Moment) {
         while self.schedule.pop(now.monotonic).is_some() {}
     }
 
-    /// A response to a probe.
     pub(crate) fn probed(&mut self, id: &str, response: ProbeResponse, now: Moment) -> Vec<Event> {
         self.hears(Response::Probe(PipelineId::new(id).expect("an id"), response), now)
     }
 
-    /// A reading of the usage, which is polled.
+    /// A reading of the usage, if that is polled.
     pub(crate) fn reads_usage(&mut self, aggregate: Value, now: Moment) -> Vec<Event> {
         self.hears(Response::Usage(Ok(read(json!({ "aggregate": aggregate })))), now)
     }
 
-    /// A list that is complete with these pipelines.
+    /// A complete list with these pipelines.
     pub(crate) fn lists(&mut self, items: &[Value], now: Moment) -> Vec<Event> {
         let page = json!({"items": items, "pagination": {"has_more": false}});
         self.hears(Response::Page(1, Ok(read(page))), now)

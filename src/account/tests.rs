@@ -1,4 +1,4 @@
-//! What an account does with responses: the cases that matter, then any sequence of them.
+//! What an account does with responses: first the cases that matter, then any sequence of responses.
 
 use std::collections::BTreeMap;
 
@@ -27,7 +27,6 @@ fn failed(error: Error) -> ProbeResponse {
     ProbeResponse::failed(Probe::Status, error)
 }
 
-/// The same key.
 fn read_again(now: Moment) -> ReadAgain {
     ReadAgain { loaded_at: now.wall, is_another: false }
 }
@@ -39,7 +38,7 @@ fn account_of_one(now: Moment) -> Account {
     account
 }
 
-/// All that can be sent now, budget or not.
+/// Everything that can be sent now, regardless of the budget.
 fn sends(account: &mut Account, now: Instant) -> Vec<(Request, Sent)> {
     account.settings.poll.max_in_flight = usize::MAX;
     account.budget.set_rate(1e6);
@@ -55,7 +54,7 @@ fn seconds(seconds: u64) -> Duration {
 }
 
 #[test]
-fn a_401_leaves_only_the_list_to_be_asked_until_something_is_accepted() {
+fn after_a_401_only_the_list_is_requested_until_something_is_accepted() {
     let start = Moment::now();
     let mut account = account_of_one(start);
     let events = account.probed("pipe_1", failed(Error::of_status(401).unwrap()), start.after(seconds(1)));
@@ -82,7 +81,7 @@ fn account_with_usage(now: Moment) -> Account {
     account
 }
 
-/// How often the usage is asked for now.
+/// How many usage requests are sent now.
 fn asks_for_usage(account: &mut Account, now: Moment) -> usize {
     sends(account, now.monotonic).iter().filter(|(request, _)| *request == Request::Usage).count()
 }
@@ -106,7 +105,7 @@ fn usage_is_asked_for_at_its_pace_with_a_key_that_is_accepted_and_by_default_nev
 }
 
 #[test]
-fn whatever_becomes_of_the_usage_nothing_else_changes() {
+fn the_outcome_of_the_usage_changes_nothing_else() {
     let start = Moment::now();
     let said = |status| Error::of_status(status).unwrap();
     for error in [said(401), said(402), said(403), said(404), said(500), Error::Decode(String::new())] {
@@ -187,7 +186,7 @@ fn a_reload_keeps_the_usage_that_is_known_and_forgets_it_when_it_is_switched_off
 }
 
 #[test]
-fn once_asks_for_the_usage_once_and_its_failure_is_none_of_the_account() {
+fn once_requests_the_usage_once_and_its_failure_does_not_fail_the_account() {
     let start = Moment::now();
     let mut account = account_with_usage(start);
     account.ask_once();
@@ -242,7 +241,7 @@ fn a_new_key_ends_the_pause_of_the_old_one() {
     assert!(matches!(account.next(start.monotonic + seconds(1)), Next::Send(..)));
 }
 
-/// Lists pipe_1 and reads its phase; later turns are at the pace that follows.
+/// Lists pipe_1 and reads its phase; later turns come at the resulting pace.
 fn rests(intent: &str, mode: &str, phase: &str) -> bool {
     let start = Moment::now();
     let mut account = account(&[], start);
@@ -364,7 +363,7 @@ fn a_reload_keeps_what_is_known_and_what_the_api_has_asked_for() {
 }
 
 #[test]
-fn once_is_over_when_everything_has_been_asked_or_the_list_fails() {
+fn once_ends_when_everything_has_been_requested_or_the_list_fails() {
     let start = Moment::now();
     let mut fine = account(&[], start);
     fine.ask_once();
@@ -503,7 +502,7 @@ fn a_pipeline_that_is_new_after_an_hour_without_a_key_is_probed_at_once() {
 }
 
 #[test]
-fn a_page_size_that_is_refused_is_no_failure_of_the_list_and_no_end_of_once() {
+fn a_refused_page_size_neither_fails_the_list_nor_ends_once() {
     let start = Moment::now();
     let mut account = account(&[], start);
     account.ask_once();
@@ -512,7 +511,7 @@ fn a_page_size_that_is_refused_is_no_failure_of_the_list_and_no_end_of_once() {
     assert!(!account.is_done(start.monotonic));
     let pages = |sent: Vec<(Request, Sent)>| sent.into_iter().map(|(request, _)| request).collect::<Vec<_>>();
     assert_eq!(pages(sends(&mut account, start.monotonic)), [Request::Page(1)]);
-    // Pages of another size make another list.
+    // With another page size, the list must start over.
     account.hears(Response::Page(2, Err(refusal())), start);
     assert_eq!(pages(sends(&mut account, start.monotonic)), [Request::Page(1)]);
     account.hears(Response::Page(1, Err(Error::of_status(422).unwrap())), start);
@@ -521,7 +520,7 @@ fn a_page_size_that_is_refused_is_no_failure_of_the_list_and_no_end_of_once() {
 }
 
 #[test]
-fn a_view_says_when_it_will_look_different_without_a_response() {
+fn a_view_knows_when_it_changes_without_a_response() {
     let start = Moment::now();
     let mut account = account(&[], start);
     account.lists(&[], start);
@@ -549,7 +548,7 @@ fn what_is_no_longer_expected_is_not_missing() {
 }
 
 #[test]
-fn a_retry_that_is_under_way_already_does_not_hide_what_is_due_next() {
+fn a_retry_in_flight_does_not_hide_what_is_due_next() {
     let start = Moment::now();
     let mut account = account_of_one(start);
     let sent = sends(&mut account, start.monotonic);
@@ -558,14 +557,14 @@ fn a_retry_that_is_under_way_already_does_not_hide_what_is_due_next() {
     assert_eq!(account.next(later), Next::WaitUntil(start.monotonic + seconds(60)), "the next list");
 }
 
-/// What the world does to an account.
+/// What happens to an account.
 #[derive(Debug, Clone)]
 enum Step {
-    /// So many milliseconds pass.
+    /// This many milliseconds pass.
     Pass(u64),
-    /// A request in flight, chosen by the first number, is answered as the second says.
+    /// A request in flight, chosen by the first number, gets a response chosen by the second.
     Respond(usize, u8),
-    /// The key's source holds another key.
+    /// The source of the key holds another key.
     NewKey,
     Reload,
 }
@@ -595,7 +594,7 @@ fn error(how: u8) -> Error {
     }
 }
 
-/// A page of so many pipelines.
+/// A page with this many pipelines.
 fn page(number: u32, pipelines: u8, has_more: bool) -> Response {
     let items: Vec<_> = (0..pipelines).map(|n| json!({"id": format!("pipe_{n}"), "status": "running"})).collect();
     let page = json!({"items": items, "pagination": {"has_more": has_more}});
@@ -624,18 +623,18 @@ fn respond(request: Request, how: u8) -> Response {
     }
 }
 
-/// A reading of so many credits.
+/// A reading with this many credits.
 fn usage(consumed: u8) -> Response {
     let usage = json!({"aggregate": {"credits_consumed": consumed, "max_credits": 100}});
     Response::Usage(Ok(serde_json::from_value(usage).unwrap()))
 }
 
-/// No request is in flight for longer.
+/// No request is in flight longer.
 const TIMEOUT: Duration = Duration::from_secs(20);
-/// How a response says that: see [`respond`].
+/// The `how` that means a timeout: see [`respond`].
 const TIMES_OUT: u8 = 188;
 
-/// An account, what was sent for it, and what must hold of it.
+/// An account, the requests that it sent, and what must hold for it.
 struct World {
     configured: Settings,
     account: Account,
@@ -645,11 +644,11 @@ struct World {
     paused_until: Instant,
     /// When each probe last succeeded.
     read: BTreeMap<(PipelineId, Probe), Moment>,
-    /// When the newest 401 came for the key in use, unless something that was sent later has been accepted.
+    /// When the newest 401 for the key in use arrived, unless a later request has been accepted.
     refused: Option<Instant>,
-    /// When a list last began, unless something has happened since that calls for another one at once.
+    /// When a list last began, unless something has happened since that requires another one at once.
     listed: Option<Instant>,
-    /// Responses that came in.
+    /// Number of responses.
     heard: u64,
     counted: Vec<u64>,
 }
@@ -675,7 +674,7 @@ impl World {
         }
     }
 
-    /// Sends what is due. Returns until when nothing is.
+    /// Sends what is due. Returns when the next request is due.
     fn send(&mut self) -> Option<Instant> {
         let now = self.now.monotonic;
         loop {
@@ -792,7 +791,7 @@ impl World {
         self.counted = counted;
     }
 
-    /// From now on all is well, with three pipelines. After a while, that is what readers see.
+    /// From now on every request succeeds, with three pipelines. Checks that readers see that after a while.
     fn heals(&mut self) {
         let healed = self.now.after(seconds(900));
         while self.now.monotonic < healed.monotonic {
@@ -827,8 +826,9 @@ impl World {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
-    /// Whatever the API does and whenever: the budget holds, no request is in flight twice, a dead key is not hammered, a
-    /// pause is kept, what is shown is fresh, counters never fall; and when all is well again, all is seen to be well.
+    /// Whatever the API does and whenever: the budget holds, no request is in flight twice, a refused key is not
+    /// hammered, a pause is kept, shown readings are fresh, counters never fall; and after a recovery, everything is
+    /// shown as recovered.
     #[test]
     fn any_sequence_of_responses_keys_and_times_keeps_the_invariants(steps in steps(), rate in 0.5_f64..20.0) {
         let mut world = World::new(rate);
@@ -848,7 +848,7 @@ proptest! {
     }
 }
 
-/// The changed threshold counts at once, and a trouble that lasts does not begin again: an alert's `for` goes on.
+/// The changed threshold counts at once, and a lasting trouble does not begin again: an alert's `for` continues.
 #[test]
 fn a_threshold_that_is_changed_takes_effect_at_the_reload() {
     let start = Moment::now();

@@ -1,20 +1,20 @@
-//! Where a number is going, and since when it is above its limit.
+//! The trend of a number, and since when it is above its limit.
 
 use std::time::{Duration, Instant};
 
 use super::{Beginning, Since};
 use crate::moment::Moment;
 
-/// How far back a slope looks.
+/// The period that a slope covers.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Span {
-    /// It is taken over half of this to the whole of it.
+    /// The slope covers between half of this and all of it.
     pub(super) window: Duration,
-    /// Readings that are closer together than this say nothing about where the number is going.
+    /// Readings closer together than this say nothing about the trend.
     pub(super) shortest: Duration,
 }
 
-/// Of a pipeline's numbers.
+/// The span for a pipeline's numbers.
 const MINUTES: Span = Span { window: Duration::from_secs(600), shortest: Duration::from_secs(25) };
 
 #[derive(Debug, Clone, Copy)]
@@ -23,7 +23,7 @@ struct Sample {
     at: Instant,
 }
 
-/// A number's way through the last minutes. A reading without it changes nothing.
+/// The trend of a number over the last minutes. A reading without it changes nothing.
 #[derive(Debug, Clone, Default)]
 pub struct Trend {
     older: Option<Sample>,
@@ -32,12 +32,12 @@ pub struct Trend {
 }
 
 impl Trend {
-    /// Takes in a reading.
+    /// Adds a reading.
     pub(super) fn observe(&mut self, value: Option<f64>, at: Moment) {
         self.observe_over(MINUTES, value, at);
     }
 
-    /// Takes in a reading of a number with another span, which is then that of its slope.
+    /// Adds a reading of a number with another span; get its slope with the same span.
     pub(super) fn observe_over(&mut self, span: Span, value: Option<f64>, at: Moment) {
         let Some(value) = value else { return };
         let sample = Sample { value, at: at.monotonic };
@@ -47,7 +47,7 @@ impl Trend {
         }
     }
 
-    /// Takes in a reading of a count that only falls when it starts again: what was before says nothing then.
+    /// Adds a reading of a count that only falls at a restart; older readings are dropped then.
     pub(super) fn observe_count(&mut self, value: Option<f64>, at: Moment) {
         if value.zip(self.newest).is_some_and(|(value, newest)| value < newest.value) {
             *self = Self::default();
@@ -55,17 +55,16 @@ impl Trend {
         self.observe(value, at);
     }
 
-    /// The newest value.
     pub fn latest(&self) -> Option<f64> {
         self.newest.map(|sample| sample.value)
     }
 
-    /// How much it grows in a second; `None` while there is too little to tell.
+    /// The change per second; `None` if there is too little data.
     pub fn slope(&self) -> Option<f64> {
         self.slope_over(MINUTES)
     }
 
-    /// The same of a number that was read with this span.
+    /// The same for a number that was added with this span.
     pub(super) fn slope_over(&self, wanted: Span) -> Option<f64> {
         let (newest, base) = (self.newest?, self.older.or(self.newer)?);
         let span = newest.at.saturating_duration_since(base.at);
@@ -81,7 +80,6 @@ pub struct Level {
 }
 
 impl Level {
-    /// Takes in a reading.
     pub(super) fn observe(&mut self, value: Option<f64>, limit: f64, at: Moment) {
         if let Some(value) = value {
             self.above.set(value > limit, at);
@@ -89,7 +87,7 @@ impl Level {
         self.trend.observe(value, at);
     }
 
-    /// The limit is another one from now on.
+    /// Changes the limit.
     pub(super) fn limit(&mut self, limit: f64, at: Moment) {
         if let Some(newest) = self.trend.newest {
             self.above.set(newest.value > limit, at);
@@ -101,12 +99,11 @@ impl Level {
         self.above.began().filter(|_| self.above.state())
     }
 
-    /// The newest value.
     pub fn latest(&self) -> Option<f64> {
         self.trend.latest()
     }
 
-    /// How much it grows in a second; `None` while there is too little to tell.
+    /// The change per second; `None` if there is too little data.
     pub fn slope(&self) -> Option<f64> {
         self.trend.slope()
     }
@@ -133,7 +130,7 @@ mod tests {
         assert_eq!(observe(20, Some(301.0)), (Some(at(20)), None), "too soon for a slope");
         assert_eq!(observe(40, Some(400.0)), (Some(at(20)), Some(7.5)));
         assert_eq!(observe(50, None), (Some(at(20)), Some(7.5)));
-        // For hours it falls by one in a second: the first minute is forgotten.
+        // For hours it falls by one per second: the first minute is forgotten.
         let mut slope = None;
         for seconds in (60..7_200).step_by(30) {
             slope = observe(seconds, Some(10_000.0 - seconds as f64)).1;

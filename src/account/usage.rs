@@ -1,5 +1,5 @@
-//! The account's usage of credits: when it is asked for, what was read, and where it is going. It is a request beside the
-//! others: what becomes of it changes nothing else that is known of the account.
+//! The account's use of credits: when to request it, what was read, and its trend. This request is independent: its
+//! outcome changes nothing else that is known about the account.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -11,17 +11,16 @@ use super::{Beginning, Event, ProbeState, Since, Trend};
 use crate::api::{self, Error, Reason};
 use crate::moment::Moment;
 
-/// A reading is shown for at least this many intervals. `poll.stale_after` alone would withdraw it before the next one comes:
-/// it is set by the pace of pipelines, and credits are read far less often.
+/// A reading is shown for at least this many intervals. `poll.stale_after` alone would withdraw it before the next one:
+/// it is set for the pace of pipelines, and credits are read far less often.
 const SHOWN_FOR: u32 = 3;
-/// The pace of a day holds for the next ones; that of an hour does not.
+/// A day's pace predicts the next days; an hour's does not.
 const DAYS: Span = Span { window: Duration::from_secs(2 * 24 * 60 * 60), shortest: Duration::from_secs(24 * 60 * 60) };
 
-/// What is known of the account's usage.
 #[derive(Debug, Clone)]
 pub struct Usage {
     interval: Duration,
-    /// When it is asked for next.
+    /// When the next request is due.
     due: Instant,
     state: ProbeState,
     reading: Option<api::Usage>,
@@ -41,7 +40,7 @@ impl Usage {
         }
     }
 
-    /// Another interval, from a request at once.
+    /// Changes the interval; a request follows at once.
     pub(super) fn set_interval(&mut self, interval: Duration, now: Instant) {
         self.interval = interval;
         self.due = now;
@@ -51,17 +50,18 @@ impl Usage {
         self.due
     }
 
-    /// It is asked for now, and again after an interval, which is `stretch` times as long while the budget is too small.
+    /// A request is sent now, and the next one after an interval, which is `stretch` times as long if the budget is too
+    /// small.
     pub(super) fn begin(&mut self, stretch: f64, now: Instant) {
         self.due = now + self.interval.mul_f64(stretch.max(1.0));
     }
 
-    /// It got no response that counts: it is due again at once.
+    /// The request got no response that counts: it is due again at once.
     pub(super) fn again(&mut self, now: Instant) {
         self.due = now;
     }
 
-    /// Not before this instant.
+    /// Sends no request before this instant.
     pub(super) fn wait_until(&mut self, until: Instant) {
         self.due = self.due.max(until);
     }
@@ -71,7 +71,7 @@ impl Usage {
         self.interval.as_secs_f64().recip()
     }
 
-    /// Returns what has changed, if that is worth a line in the log.
+    /// Returns an event if the outcome is news.
     pub(super) fn observe(&mut self, response: Result<api::Usage, Error>, at: Moment) -> Option<Event> {
         let was_tried = self.was_tried();
         let was = self.failure();
@@ -82,12 +82,12 @@ impl Usage {
             Err(error) => return is_news.then_some(Event::UsageFails(error)),
         };
         let [consumed, before] = [Some(&new), self.reading.as_ref()].map(|usage| usage?.credits_consumed);
-        // Each month begins at zero. A correction takes less.
+        // Each month begins at zero. A correction subtracts less.
         if consumed.zip(before).is_some_and(|(consumed, before)| consumed < before / 2.0) {
             self.pace = Trend::default();
         }
         self.pace.observe_over(DAYS, consumed, at);
-        // A reading that does not say what has been used changes nothing.
+        // A reading that does not say how much has been used changes nothing.
         if let Some(consumed) = consumed {
             self.used_up.set(new.ceiling().is_some_and(|ceiling| consumed >= ceiling), at);
         }
@@ -100,12 +100,12 @@ impl Usage {
         self.reading.as_ref()
     }
 
-    /// The newest reading, unless it is too old to be shown.
+    /// The newest reading, unless it is stale.
     pub fn fresh(&self, now: Moment, stale_after: Duration) -> Option<&api::Usage> {
         self.reading().filter(|_| self.state.is_fresh(now, self.shown_for(stale_after)))
     }
 
-    /// Whether the newest request succeeded, and is not too long ago.
+    /// Whether the newest request succeeded, and is not too old.
     pub fn succeeds(&self, now: Moment, stale_after: Duration) -> bool {
         self.state.success(now, self.shown_for(stale_after)) == Some(true)
     }
@@ -120,15 +120,15 @@ impl Usage {
         self.state.failure()
     }
 
-    /// Whether the newest response says that there is nothing to read for this key: it may not, or nothing is there that
-    /// this version can read. Which keys may is not documented.
+    /// Whether the newest response says that this key cannot read the usage: it is not allowed to, or there is nothing
+    /// that this version can read. Which keys are allowed to is not documented.
     pub fn is_not_offered(&self) -> bool {
         use Reason::{ApiError, Decode, Forbidden, NotFound, PaymentRequired, Unauthorized};
         let reason = self.failure();
         matches!(reason, Some(Unauthorized | PaymentRequired | Forbidden | NotFound | ApiError | Decode))
     }
 
-    /// Whether any request came back, with or without a reading.
+    /// Whether any attempt got a response or failed.
     pub(super) fn was_tried(&self) -> bool {
         self.state.was_tried()
     }
@@ -138,8 +138,8 @@ impl Usage {
         self.used_up.began().filter(|_| self.used_up.state())
     }
 
-    /// How long after the newest reading the credits run out, if they go on at the pace of the last day or two. `None` if
-    /// that is not known, or the month ends first, with which the count begins again.
+    /// How long after the newest reading the credits run out, at the pace of the last day or two. `None` if that is not
+    /// known, or if the month ends first, since the count then begins again.
     pub fn runs_out_in(&self) -> Option<Duration> {
         let usage = self.reading.as_ref()?;
         let left = usage.ceiling()? - usage.credits_consumed?;
@@ -153,14 +153,14 @@ impl Usage {
         stale_after.max(self.interval.saturating_mul(SHOWN_FOR))
     }
 
-    /// What ages, and at which age it is shown no longer.
+    /// When each part was read, and the age from which it is not shown.
     pub(super) fn moments(&self, stale_after: Duration) -> impl Iterator<Item = (Moment, Duration)> {
         let shown_for = self.shown_for(stale_after);
         self.state.moments().map(move |at| (at, shown_for))
     }
 }
 
-/// In UTC, as the API counts. Without an end if the clock is beyond all calendars.
+/// In UTC, as the API counts. Has no end if the clock is beyond the calendar's range.
 fn until_next_month(now: SystemTime) -> Duration {
     let next = || {
         let now = Timestamp::try_from(now).ok()?;
@@ -189,7 +189,7 @@ mod tests {
     }
 
     impl Scene {
-        /// At noon of a day of November.
+        /// At noon on a day of November.
         fn on(day: u64) -> Self {
             let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(NOVEMBER + (day - 1) * DAY + DAY / 2);
             let start = Moment { wall, ..Moment::now() };
@@ -216,7 +216,7 @@ mod tests {
             scene.reads(hour * HOUR, 500.0 + 2.0 * hour as f64);
         }
         assert_eq!(scene.runs_out_in(), Some((1000 - 548) / 2));
-        // It goes on faster: the pace of the days before is forgotten.
+        // The pace increases: the pace of the days before is forgotten.
         for hour in 25..=24 * 4 {
             scene.reads(hour * HOUR, 548.0 + 4.0 * (hour - 24) as f64);
         }
@@ -266,7 +266,7 @@ mod tests {
         assert_eq!(scene.runs_out_in(), None, "not a day yet");
         scene.reads(3 * DAY, 400.0);
         assert_eq!(scene.runs_out_in(), Some(37));
-        // A correction is no new month.
+        // A correction is not a new month.
         scene.reads(3 * DAY + HOUR, 395.0);
         assert!(scene.runs_out_in().is_some());
     }

@@ -1,4 +1,4 @@
-//! One account as readers see it at one moment.
+//! A snapshot of one account for readers.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,26 +9,22 @@ use crate::api::{ExecutionMode, Operation, PipelineId, Probe, Reason, UnknownFie
 use crate::config::Policy;
 use crate::moment::Moment;
 
-/// An account as it is now. Cheap to make for each scrape: pipelines are shared until one changes.
+/// An account at one moment. Cheap to make for each scrape: pipelines are shared until one changes.
 #[derive(Debug, Clone)]
 pub struct View {
     /// Readings older than this are not shown.
     pub stale_after: Duration,
     /// When polling began.
     pub started: Moment,
-    /// The key in use, and what the API makes of it.
     pub credential: Credential,
-    /// What lists have said.
     pub listing: Listing,
-    /// How requests fare.
     pub requests: Requests,
-    /// Whether the budget suffices.
     pub budget: BudgetView,
     /// When any probe last succeeded.
     pub read_at: Option<Moment>,
     /// Credits that run out within this time are trouble.
     pub credits_run_out: Duration,
-    /// What is known of the account's usage, if it is polled.
+    /// `None` if usage is not polled.
     pub usage: Option<Usage>,
     /// Owners and thresholds, in the order of the configuration.
     pub policies: Vec<Arc<Policy>>,
@@ -36,14 +32,13 @@ pub struct View {
     pub pipelines: BTreeMap<PipelineId, Arc<Pipeline>>,
 }
 
-/// What is counted of requests and responses.
+/// Counters of requests and responses.
 #[derive(Debug, Clone)]
 pub struct Requests {
-    /// How long they took.
     pub durations: [Histogram; Operation::COUNT],
-    /// How often they gave no reading.
+    /// Requests that gave no reading.
     pub failures: [[u64; Reason::COUNT]; Operation::COUNT],
-    /// How often the API said something unknown.
+    /// Values that could not be used.
     pub unknown_values: [u64; UnknownField::COUNT],
 }
 
@@ -71,7 +66,7 @@ impl Requests {
         }
     }
 
-    /// How often requests about pipelines failed for this reason.
+    /// How many requests about pipelines failed for this reason.
     pub fn failed(&self, reason: Reason) -> u64 {
         let about_pipelines = Operation::ALL.iter().filter(|operation| **operation != Operation::Usage);
         about_pipelines.map(|operation| self.failures[*operation as usize][reason as usize]).sum()
@@ -81,13 +76,13 @@ impl Requests {
 /// Whether the budget suffices.
 #[derive(Debug, Clone, Copy)]
 pub struct BudgetView {
-    /// Requests per second that the intervals ask for.
+    /// Requests per second that the intervals need.
     pub required: f64,
     /// Requests per second that the configuration allows.
     pub allowed: f64,
-    /// When the next probe would be sent if nothing were in the way; `None` while no probe is to be sent.
+    /// When the next probe would be sent without any delay; `None` if no probe is to be sent.
     pub next_due: Option<Instant>,
-    /// Until when the API has asked for silence.
+    /// When the pause that the API asked for ends.
     pub paused_until: Option<Moment>,
 }
 
@@ -99,17 +94,17 @@ impl BudgetView {
 }
 
 impl View {
-    /// Whether the newest list succeeded.
     pub fn is_up(&self, now: Moment) -> bool {
         self.listing.is_up(now, self.stale_after)
     }
 
-    /// The latest list, unless it is older than a reading may be.
+    /// The latest list, unless it is older than `stale_after`.
     pub fn list_fresh(&self, now: Moment) -> Option<&ListSummary> {
         self.listing.latest().filter(|list| list.at.is_fresh(now, self.stale_after))
     }
 
-    /// How many pipelines each team has on duty, of those whose status has been read; without a team under "".
+    /// How many pipelines each team has on duty, among those whose status has been read. Those without a team are under
+    /// "".
     pub fn on_duty_by_team(&self) -> BTreeMap<&str, usize> {
         let mut teams = BTreeMap::new();
         for pipeline in self.pipelines.values().filter(|pipeline| !pipeline.is_off_duty()) {
@@ -120,19 +115,19 @@ impl View {
         teams
     }
 
-    /// How many pipelines belong to no team; `None` where no policy names one: without teams, no owner is missing.
+    /// How many pipelines belong to no team; `None` if no policy names a team: then no owner is missing.
     pub fn unowned(&self) -> Option<usize> {
         let has_teams = self.policies.iter().any(|policy| policy.team.is_some());
         has_teams.then(|| self.pipelines.values().filter(|pipeline| pipeline.team().is_none()).count())
     }
 
-    /// The index of the policy that a pipeline has.
+    /// The index of the policy that applies to a pipeline.
     pub fn policy_of(&self, pipeline: &Pipeline) -> Option<usize> {
         let applied = pipeline.policy()?;
         self.policies.iter().position(|policy| Arc::ptr_eq(policy, applied))
     }
 
-    /// The highest block that an unbounded pipeline has processed, by chain, as far as readings are fresh.
+    /// The highest block that an unbounded pipeline has processed, by chain, among fresh readings.
     pub fn highest_blocks(&self, now: Moment) -> BTreeMap<&str, f64> {
         let mut highest = BTreeMap::new();
         let unbounded = |pipeline: &&Arc<Pipeline>| pipeline.listed().execution_mode == ExecutionMode::Unbounded;
@@ -148,14 +143,14 @@ impl View {
     }
 
     /// How long after `now` the account will look different without a response: when something becomes older than
-    /// `stale_after`, or a pause ends. The lag is not meant: while a probe waits, it grows all the time.
+    /// `stale_after`, or a pause ends. The lag does not count: while a probe waits, it grows all the time.
     pub fn changes_in(&self, now: Moment) -> Option<Duration> {
         // A reading is shown up to and including `stale_after`.
         let shown_for = self.stale_after.saturating_add(Duration::from_nanos(1));
         let list = self.listing.latest().map(|list| list.at);
         let moments = list.into_iter().chain(self.pipelines.values().flat_map(|pipeline| pipeline.moments()));
         let since_list_due = self.listing.due().map(|due| now.monotonic.saturating_duration_since(due));
-        // Readings that are missing are trouble of the account so long after the first of them could have come.
+        // Missing readings become trouble of the account this long after the first of them could have arrived.
         let unread = self.listing.unread_for(now);
         let ages = moments.map(|at| now.since(at)).chain(since_list_due).chain([unread]);
         let left = ages.map(|age| shown_for.saturating_sub(age));

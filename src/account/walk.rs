@@ -1,4 +1,4 @@
-//! One walk through the pages of the list, which may change underneath.
+//! One walk through the pages of the list, which may change meanwhile.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -7,37 +7,36 @@ use std::time::Instant;
 use super::GroupFlags;
 use crate::api::{Error, ListPage, ListedPipeline, PipelineId};
 
-/// A walk that is under way.
 #[derive(Debug)]
 pub(crate) struct Walk {
-    /// When its first page was asked for.
+    /// When its first page was requested.
     pub(super) started: Instant,
-    /// Pages that were asked for.
+    /// The number of pages that were requested.
     pub(super) pages: u32,
-    /// All ids that were listed, filtered out or not.
+    /// All listed ids, including those that the filters exclude.
     pub(super) seen: HashSet<PipelineId>,
-    /// The groups' billing flags.
+    /// By the group's label.
     pub(super) groups: BTreeMap<String, GroupFlags>,
-    /// Pipelines that were listed without an id that could be asked for: any of those that are known may be among them.
+    /// Listed pipelines without an id that a request can name: each may be a known pipeline.
     pub(super) without_id: usize,
-    /// What many pipelines have in common.
+    /// Texts that many pipelines share.
     texts: HashSet<Arc<str>>,
-    /// More are not read.
+    /// The walk stops after this many pipelines.
     pub(super) most: usize,
-    /// The greatest count of pipelines that a page told.
+    /// The highest total that a page named.
     total: Option<f64>,
 }
 
-/// What follows a page.
+/// What to do after a page.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Step {
-    /// Another page.
+    /// Request this page.
     NextPage(u32),
     /// Nothing: this was the last page.
     End {
-        /// Whether a pipeline that was not seen is gone, as far as the list can tell.
+        /// Whether pipelines that were not seen are gone, as far as the list can tell.
         whole: bool,
-        /// Whether it ended because `max_pipelines` was reached.
+        /// Whether the list was truncated at `max_pipelines`.
         truncated: bool,
     },
 }
@@ -57,10 +56,10 @@ impl Walk {
         }
     }
 
-    /// Takes a page. Returns the pipelines that are new on it, and what follows.
+    /// Processes a page. Returns the pipelines that no earlier page contained, and what follows.
     ///
     /// # Errors
-    /// [`Error::Decode`] if the page holds no items where there must be some.
+    /// [`Error::Decode`] if the page has no items but must have some.
     pub(crate) fn take(&mut self, page: ListPage) -> Result<(Vec<(PipelineId, ListedPipeline)>, Step), Error> {
         let (has_more, total) = page.position();
         let items = if self.pages > 1 { page.items.unwrap_or_default() } else { page.into_first_items()? };
@@ -84,12 +83,12 @@ impl Walk {
             }
         }
         let truncated = cut || (self.seen.len() >= self.most && has_more != Some(false));
-        // Pipelines may be deleted between two pages: those that were listed before still count.
+        // Pipelines may be deleted between two pages: those listed before still count.
         self.total = self.total.into_iter().chain(total).reduce(f64::max);
         let listed = (self.seen.len() + self.without_id) as f64;
         let over = match has_more {
             Some(more) => !more,
-            // Without has_more, the count tells; without either, the first page with nothing new.
+            // Without `has_more`, the total decides; without either, the first page with nothing new is the last.
             None => total.is_some_and(|total| listed >= total),
         };
         if over || truncated || new.is_empty() {
@@ -140,7 +139,7 @@ mod tests {
     fn a_deletion_between_two_pages_makes_the_list_less_than_whole() {
         let mut pages = walk(100);
         take(&mut pages, r#"{"items":[{"id":"a"},{"id":"b"}],"pagination":{"has_more":true,"total_count":4}}"#);
-        // `a` is gone, so `c` has moved to the page before this one.
+        // `a` is gone, so `c` has moved to the previous page.
         let second = r#"{"items":[{"id":"d"}],"pagination":{"has_more":false,"total_count":3}}"#;
         assert_eq!(take(&mut pages, second), (vec!["d".into()], NOT_WHOLE));
     }

@@ -1,4 +1,4 @@
-//! The address of the API, checked before a key is ever sent to it.
+//! The address of the API, checked before a key is sent to it.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use reqwest::Url;
 
 use super::pipeline_id::PipelineId;
 
-/// Where the API is; every request goes to a path below it, on its host, and nowhere else.
+/// The API's address. Every request goes to a path below it, on its host, and nowhere else.
 #[derive(Clone, PartialEq, Eq)]
 pub struct BaseUrl(Url);
 
@@ -31,11 +31,11 @@ pub enum BaseUrlError {
 }
 
 impl BaseUrl {
-    /// Reads an address; a missing final slash is added.
+    /// Parses an address and adds a missing trailing slash.
     ///
     /// # Errors
-    /// A [`BaseUrlError`] when it is not an http(s) URL, holds more than host and path, or is plain http
-    /// to a host that is not loopback while `allow_http` is false.
+    /// A [`BaseUrlError`] if the address is not an http(s) URL, contains more than host and path, or is plain http to a
+    /// host that is not loopback while `allow_http` is false.
     pub fn parse(text: &str, allow_http: bool) -> Result<Self, BaseUrlError> {
         let mut url = Url::parse(text.trim()).map_err(|error| BaseUrlError::Invalid(error.to_string()))?;
         match url.scheme() {
@@ -55,7 +55,6 @@ impl BaseUrl {
         Ok(Self(url))
     }
 
-    /// Whether requests go over TLS.
     pub fn is_https(&self) -> bool {
         self.0.scheme() == "https"
     }
@@ -69,8 +68,8 @@ impl BaseUrl {
         url
     }
 
-    /// The address of the account's usage in this month: `../usage/`, seen from the API. `None` where the last segment of
-    /// the path is not the pipeline API's: nothing is known about what stands beside it.
+    /// The address of the account's usage in this month: `../usage/`, relative to the API. `None` if the path does not
+    /// end in `pipeline-api/`: then nothing is known about its siblings.
     pub(super) fn usage(&self) -> Option<Url> {
         let mut segments = self.0.path_segments()?.rev();
         let is_the_apis = segments.next() == Some("") && segments.next() == Some("pipeline-api");
@@ -79,7 +78,7 @@ impl BaseUrl {
         Some(url)
     }
 
-    /// Whether the usage API stands beside the pipeline API at this address.
+    /// Whether the usage API is next to the pipeline API at this address.
     pub fn has_usage(&self) -> bool {
         self.usage().is_some()
     }
@@ -127,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn only_scheme_host_and_path_are_taken() {
+    fn only_scheme_host_and_path_are_accepted() {
         for refused in ["https://u@h/", "https://u:p@h/", "https://h/?a=b", "https://h/#f"] {
             assert!(matches!(BaseUrl::parse(refused, false), Err(BaseUrlError::Extras)), "{refused}");
         }

@@ -1,4 +1,4 @@
-//! The HTTP client: GET is the only verb that exists here, one host the only one it talks to.
+//! The HTTP client. It sends only GET requests, and only to one host.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,13 +20,13 @@ use super::transport;
 use super::usage::Usage;
 use crate::service_key::ServiceKey;
 
-/// The greatest size is not documented: the server may clamp it.
+/// The API's maximum is not documented: the server may clamp this.
 pub(super) const PAGE_SIZE: u32 = 100;
-/// What is read of the body of a refusal: enough for an envelope.
+/// How much of an error response's body is read: enough for an envelope.
 const LARGEST_REFUSAL: u64 = 64 * 1024;
 const LONGEST_REFUSAL: Duration = Duration::from_millis(500);
 
-/// Sends the requests. Cheap to clone: clones share their connections.
+/// Cheap to clone: clones share their connections.
 #[derive(Debug, Clone)]
 pub struct Client(Arc<Inner>);
 
@@ -34,15 +34,15 @@ pub struct Client(Arc<Inner>);
 struct Inner {
     settings: Settings,
     connections: Connections,
-    /// The API refused [`PAGE_SIZE`]: pages are of the size that it chooses.
+    /// The API refused [`PAGE_SIZE`], so requests omit `page_size` and the API chooses it.
     page_size_refused: AtomicBool,
 }
 
 impl Client {
-    /// Sets up the connections' pool; nothing is sent yet.
+    /// Sets up the connection pool; sends nothing yet.
     ///
     /// # Errors
-    /// [`ClientError`] if TLS cannot be set up, for want of any trusted certificate for example.
+    /// [`ClientError`] if TLS cannot be set up, for example because there is no trusted certificate.
     pub fn new(settings: Settings) -> Result<Self, ClientError> {
         Self::with(settings, LookUp::default())
     }
@@ -57,19 +57,19 @@ impl Client {
         &self.0.settings
     }
 
-    /// Starts afresh: with new connections, and with the trusted certificates and name servers of this moment. Requests
-    /// in flight are not disturbed.
+    /// Replaces all connections, and reads the trusted certificates and name servers again. Requests in flight are not
+    /// disturbed.
     ///
     /// # Errors
-    /// [`ClientError`] as from [`new`](Self::new); everything then stays as it was.
+    /// [`ClientError`] as from [`new`](Self::new); the old connections then stay in use.
     pub fn renew(&self) -> Result<(), ClientError> {
         self.0.connections.renew()?;
         self.0.page_size_refused.store(false, Ordering::Relaxed);
         Ok(())
     }
 
-    /// Sends a request and waits for its response, at most for `api.timeout`. One request is sent, never another one in
-    /// its place: the budget of requests is the caller's.
+    /// Sends one request and waits for its response, at most for `api.timeout`. It never retries: the caller owns the
+    /// request budget.
     pub async fn send(&self, key: &ServiceKey, request: Request) -> Response {
         let page_size = (!self.0.page_size_refused.load(Ordering::Relaxed)).then_some(PAGE_SIZE);
         let url = self.url(&request, page_size);
@@ -82,7 +82,7 @@ impl Client {
         self.0.connections.note(generation, response.error());
         match response {
             Response::Page(number, Err(error)) if error.may_be_about_a_parameter() => {
-                // Without a size, it was not the size: the next list names one again.
+                // The request named no size, so the size was not the reason: the next list names one again.
                 self.0.page_size_refused.store(page_size.is_some(), Ordering::Relaxed);
                 let error = if page_size.is_some() { Error::PageSizeRefused(Box::new(error)) } else { error };
                 Response::Page(number, Err(error))
@@ -118,7 +118,7 @@ impl Client {
         match request {
             Request::Page(number) => Ok(base.list(*number, page_size)),
             Request::Probe(id, probe) => Ok(base.of_pipeline(id, probe_path(*probe))),
-            // The configuration refuses such an address where usage is polled.
+            // The configuration rejects such an address if usage is polled.
             Request::Usage => {
                 base.usage().ok_or_else(|| Error::Decode("api.base_url does not end in /pipeline-api/".to_owned()))
             }
@@ -136,7 +136,7 @@ impl Client {
             let body = self.body(response, self.0.settings.max_response_bytes).await?;
             return Ok(Received { head, body });
         }
-        // Reading the little that follows lets the connection be used again; more is not worth waiting for.
+        // Reading a short body lets the connection be reused; waiting for a longer one is not worth it.
         let body = tokio::time::timeout(LONGEST_REFUSAL, self.body(response, LARGEST_REFUSAL)).await;
         match body {
             Ok(Ok(body)) => Ok(Received { head, body }),
@@ -144,7 +144,7 @@ impl Client {
         }
     }
 
-    /// The whole body, unpacked; the limit holds whatever the headers promise.
+    /// Reads the whole body, decompressed. The limit applies whatever the headers promise.
     async fn body(&self, mut response: reqwest::Response, limit: u64) -> Result<Vec<u8>, Error> {
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| self.failure(&error, Waiting::Body))? {

@@ -1,8 +1,8 @@
-//! The connections to the API, and when they are given up.
+//! The connections to the API, and when they are replaced.
 //!
-//! A connection can lie. Its peer may acknowledge every packet and never respond, or be the wrong one since an address has
-//! changed. HTTP/2 sends all requests over one connection, so one lie blinds an account. Pings find a silent peer; the rest
-//! is cured by starting over: a new pool, which looks the host up again, and trusts the certificates of that moment.
+//! A connection can lie. Its peer may acknowledge every packet and never respond, or be the wrong server since the
+//! address changed. HTTP/2 sends all requests over one connection, so one such connection blinds an account. Pings
+//! detect a silent peer; a new pool cures the rest: it looks up the host and reads the trusted certificates again.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -19,7 +19,7 @@ use super::trust;
 #[cfg(test)]
 mod tests;
 
-/// Why no client could be built.
+/// Why the HTTP client could not be built.
 #[derive(Debug, thiserror::Error)]
 #[error("the HTTP client cannot be set up: {0}")]
 pub struct ClientError(String);
@@ -29,21 +29,21 @@ pub(super) struct Connections {
     settings: Settings,
     look_up: LookUp,
     pool: Mutex<Pool>,
-    /// Held by the request that replaces the pool; others that need another pool wait for it.
+    /// Held while a request replaces the pool; other requests that need a new pool wait for it.
     replacing: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug)]
 struct Pool {
     http: reqwest::Client,
-    /// Counts the pools, so that a late failure in an old one says nothing about the new one.
+    /// Counts the pools, so that a late failure in an old pool is not held against the new one.
     generation: u64,
     built: Instant,
-    /// Since the last response.
+    /// Timeouts since the last response.
     timeouts: u32,
-    /// The last response was not the API's.
+    /// The last response did not come from the API.
     is_foreign: bool,
-    /// The next request gets another pool.
+    /// The next request replaces the pool.
     is_given_up: bool,
 }
 
@@ -54,11 +54,11 @@ impl Connections {
         Ok(Self { settings: settings.clone(), look_up, pool, replacing: tokio::sync::Mutex::default() })
     }
 
-    /// The pool to send the next request with, and its number.
+    /// The pool to send the next request with, and its generation.
     pub(super) async fn current(&self) -> (u64, reqwest::Client) {
         if self.needs_another() {
             let _replacing = self.replacing.lock().await;
-            // Unless another request has replaced it meanwhile.
+            // Another request may have replaced it meanwhile.
             if self.needs_another() {
                 self.replace_or_keep().await;
             }
@@ -72,7 +72,7 @@ impl Connections {
         pool.is_given_up || pool.built.elapsed() >= self.settings.connections.max_age
     }
 
-    /// Notes how a request ended that was sent with the pool of this number.
+    /// Notes how a request ended that was sent with the pool of this generation.
     pub(super) fn note(&self, generation: u64, error: Option<&Error>) {
         let limits = &self.settings.connections;
         let mut pool = self.lock();
@@ -105,8 +105,8 @@ impl Connections {
         Ok(())
     }
 
-    /// Old connections are better than none. A folder of 150 certificates takes 4 ms to read, and may be on a slow disk: the
-    /// thread that serves scrapes does not wait for it.
+    /// Keeps the old connections if no new ones can be set up. Reading a directory of 150 certificates takes 4 ms, and
+    /// longer on a slow disk, so it must not block the thread that serves scrapes.
     async fn replace_or_keep(&self) {
         let (settings, look_up) = (self.settings.clone(), self.look_up.clone());
         let built = tokio::task::spawn_blocking(move || build(&settings, &look_up));
@@ -119,7 +119,7 @@ impl Connections {
         match built {
             Ok(http) => pool.replace(http),
             Err(error) => {
-                tracing::warn!(%error, "the connections to the API are not replaced");
+                tracing::warn!(%error, "cannot replace the connections to the API, the old ones stay");
                 *pool = Pool::new(pool.http.clone(), pool.generation);
             }
         }
@@ -147,11 +147,11 @@ fn build(settings: &Settings, look_up: &LookUp) -> Result<reqwest::Client, Clien
     let mut builder = reqwest::Client::builder()
         .user_agent(concat!("goldrush-exporter/", env!("CARGO_PKG_VERSION")))
         .default_headers(HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("application/json"))]))
-        // A key that can delete pipelines goes to the configured host: not to where a redirect or a
-        // proxy variable in the environment points.
+        // A key that can delete pipelines goes to the configured host only, never to the target of a redirect or of a
+        // proxy variable in the environment.
         .redirect(redirect::Policy::none())
         .no_proxy()
-        // What the API refuses over HTTP/2 would be sent again at once, past the budget.
+        // reqwest would at once resend what the API refuses over HTTP/2, and so exceed the request budget.
         .retry(retry::never())
         .https_only(settings.base_url.is_https())
         .dns_resolver(look_up.clone())
@@ -160,7 +160,8 @@ fn build(settings: &Settings, look_up: &LookUp) -> Result<reqwest::Client, Clien
         .pool_max_idle_per_host(settings.max_connections)
         .http2_keep_alive_interval(limits.ping_interval)
         .http2_keep_alive_timeout(limits.ping_timeout)
-        // An idle connection is as cheap to replace as to watch, but what is found dead now costs no request later.
+        // An idle connection is as cheap to replace as to ping, but a dead one that is found now costs no request
+        // later.
         .http2_keep_alive_while_idle(true)
         // For HTTP/1.1, and for peers that vanish without a packet.
         .tcp_keepalive(limits.ping_interval)

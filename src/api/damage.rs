@@ -1,13 +1,13 @@
-//! The promise of lenient reading, for fuzzers and property tests: whatever becomes of one value of a valid response that is
-//! not an id or the envelope, every other reading is as before.
+//! The promise of lenient reading, for fuzzers and property tests: damage to one value of a valid response, other than
+//! an id or the envelope, changes no other reading.
 
 use std::borrow::Cow;
 
 use super::fuzzing::open;
 use super::{DestinationHealth, ListPage, Operation, PipelineMetrics, Status, UnknownField, Usage};
 
-/// Chooses a valid response, one of its values, and what becomes of it, all by these bytes. Panics if that is noticed
-/// anywhere else.
+/// Uses these bytes to choose a valid response, one of its values, and the damage to it. Panics if the damage changes
+/// anything else.
 pub(crate) fn damage(data: &[u8]) {
     let mut choices = Choices(data);
     let operation = choices.of(Operation::ALL);
@@ -21,7 +21,7 @@ pub(crate) fn damage(data: &[u8]) {
     is_as_before(operation, &before, &damaged.target, &damaged.json);
 }
 
-/// Whether the damage at `target` changes no other reading, and counts as nothing else.
+/// Checks that the damage at `target` changes no other reading and counts as no other field.
 fn is_as_before(operation: Operation, before: &[Reading], target: &str, damaged: &[u8]) {
     let shown = || format!("{target} in {}", String::from_utf8_lossy(&damaged[..damaged.len().min(2000)]));
     let (after, unknown) = read(operation, damaged).unwrap_or_else(|error| panic!("{error} of {}", shown()));
@@ -37,7 +37,7 @@ fn is_as_before(operation: Operation, before: &[Reading], target: &str, damaged:
     }
 }
 
-/// Bytes as choices; without any left, always the first one.
+/// Bytes as choices; when none are left, always the first option.
 struct Choices<'a>(&'a [u8]);
 
 impl<'a> Choices<'a> {
@@ -62,25 +62,25 @@ impl<'a> Choices<'a> {
     }
 }
 
-/// JSON whose values can be replaced by bytes.
+/// JSON whose values can be replaced with bytes.
 enum Node {
     Value(&'static str),
     Object(Vec<(&'static str, Node)>),
     List(Vec<Node>),
 }
 
-/// A response as JSON, with one value replaced or none.
+/// A response as JSON, with at most one value replaced.
 #[derive(Default)]
 struct Body {
     json: Vec<u8>,
-    /// How many values may be damaged: not ids, not the envelope, and not what holds them.
+    /// How many values may be damaged: not ids, not the envelope, and not their containers.
     values: usize,
-    /// The path of the one that was.
+    /// The path of the damaged value.
     target: String,
 }
 
 impl Body {
-    /// `damage`: which of the values, and the bytes that replace it.
+    /// `damage` is the index of the value, and the bytes that replace it.
     fn of(response: &Node, damage: Option<(usize, &[u8])>) -> Self {
         let mut body = Self::default();
         body.write(response, &mut String::new(), damage);
@@ -192,7 +192,7 @@ fn usage(choices: &mut Choices<'_>) -> Node {
     );
     let Node::Object(mut sums) = sums else { unreachable!() };
     sums.push(("flex_credits", object(choices, &[("limit", SUMS), ("used", SUMS)])));
-    // With none of its fields, it would be no usage.
+    // Without any of its fields, it would not be a usage response.
     sums.push(("max_credits", Node::Value("300000")));
     let by_api_key = Node::List(vec![object(choices, &[("apikey", TEXTS), ("credits", SUMS)])]);
     let by_day = Node::List(vec![object(choices, &[("date", TEXTS), ("premium_credits", SUMS)])]);
@@ -253,7 +253,7 @@ fn object(choices: &mut Choices<'_>, fields: &[(&'static str, &[&'static str])])
     let mut chosen = Vec::new();
     for (name, values) in fields {
         let choice = usize::from(choices.byte());
-        // Half of them: a response is not worth more time than what is tried with it.
+        // Keeps half of them, so that building a response costs less than testing it.
         if choice % 2 == 1 {
             chosen.push((*name, Node::Value(values[choice / 2 % values.len()])));
         }
@@ -261,7 +261,7 @@ fn object(choices: &mut Choices<'_>, fields: &[(&'static str, &[&'static str])])
     Node::Object(chosen)
 }
 
-/// What a value can turn into: any JSON, and what some writers take for JSON.
+/// What a value can turn into: any JSON, and what some writers mistake for JSON.
 fn damaged_value(choices: &mut Choices<'_>) -> Vec<u8> {
     const LITERALS: &[&str] = &[
         "null",
@@ -290,9 +290,9 @@ fn damaged_value(choices: &mut Choices<'_>) -> Vec<u8> {
     let quoted = |inside: Vec<u8>| [b"\"", &*inside, b"\""].concat();
     match choices.byte() % 7 {
         0 => choices.of(LITERALS).into(),
-        // Bytes as they are: control characters, and what is not UTF-8.
+        // Raw bytes: control characters and invalid UTF-8.
         1 => quoted(choices.bytes(60).iter().copied().filter(|byte| !matches!(byte, b'"' | b'\\')).collect()),
-        // Any code units: lone surrogates.
+        // Any code units, lone surrogates included.
         2 => quoted(
             choices
                 .bytes(40)
@@ -303,7 +303,7 @@ fn damaged_value(choices: &mut Choices<'_>) -> Vec<u8> {
         // Escapes that do not exist.
         3 => quoted(choices.bytes(20).iter().filter(|byte| **byte != b'"').flat_map(|byte| [b'\\', *byte]).collect()),
         4 => {
-            // Beyond what the reader of JSON takes.
+            // Deeper than the JSON parser accepts.
             let depth = choices.below(300);
             [vec![b'['; depth], b"7".to_vec(), vec![b']'; depth]].concat()
         }
@@ -315,9 +315,8 @@ fn damaged_value(choices: &mut Choices<'_>) -> Vec<u8> {
     }
 }
 
-/// One thing that was read.
 struct Reading {
-    /// Of the value that it is made of, or of the object whose `parts` it is made of.
+    /// The path of its source value, or of the object whose `parts` are its sources.
     path: Cow<'static, str>,
     parts: &'static [&'static str],
     field: UnknownField,
@@ -325,7 +324,7 @@ struct Reading {
 }
 
 impl Reading {
-    /// Whether the value at `target`, or one that it holds, is a source.
+    /// Whether the value at `target`, or one inside it, is a source of this reading.
     fn depends_on(&self, target: &str) -> bool {
         let is_source = |rest: &str| if self.parts.is_empty() { rest.is_empty() } else { self.parts.contains(&rest) };
         let is_inside = |rest: &str| rest.is_empty() || rest.starts_with('.');
@@ -419,7 +418,7 @@ mod tests {
 
     use super::*;
 
-    /// A few seconds' worth; `PROPTEST_CASES` for more.
+    /// Takes a few seconds; set `PROPTEST_CASES` for more cases.
     fn cases() -> ProptestConfig {
         let asked = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
         ProptestConfig::with_cases(asked.unwrap_or(4000))
@@ -438,7 +437,7 @@ mod tests {
         for operation in 0..Operation::COUNT as u8 {
             for path in 0..60 {
                 for way in 0..7 {
-                    // 100 bytes make the response, whatever it is; the same byte makes all fields be there.
+                    // 100 bytes are enough for any response; the repeated byte selects every field.
                     let mut data = vec![operation, 2];
                     data.extend([7; 120]);
                     let mut choices = Choices(&data);

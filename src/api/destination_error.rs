@@ -1,4 +1,4 @@
-//! What a destination check's free text says, as one of a closed set of reasons and in words that can be shown.
+//! Turns the free text of a destination check into one of a closed set of reasons, and into words that can be shown.
 
 use super::redact::redact;
 use crate::labels::closed_set;
@@ -6,9 +6,9 @@ use crate::labels::closed_set;
 closed_set! {
     /// The `reason` label of `goldrush_pipeline_destination_error`.
     pub enum DestinationErrorReason {
-        /// Nobody listens there.
+        /// Nothing listens on the port.
         ConnectionRefused = "connection_refused",
-        /// No answer in time.
+        /// No response in time.
         Timeout = "timeout",
         /// The host's name has no address.
         Dns = "dns",
@@ -16,23 +16,23 @@ closed_set! {
         Tls = "tls",
         /// User, password, token or signature refused.
         Authentication = "authentication",
-        /// Known, but not allowed.
+        /// Authenticated, but not allowed.
         Permission = "permission",
         /// The database, table, topic, bucket, queue or URL does not exist.
         NotFound = "not_found",
-        /// Columns, types or constraints do not fit.
+        /// Columns, types or constraints do not match.
         Schema = "schema",
-        /// The destination asks for less.
+        /// The destination asks for fewer requests.
         Throttled = "throttled",
-        /// The destination has trouble of its own.
+        /// The destination itself fails.
         ServerError = "server_error",
-        /// None of the above, or no text at all.
+        /// None of the above, or no text.
         Other = "other",
     }
 }
 
-/// Words that give a reason away. The first row that matches wins, so the more telling come first:
-/// "TLS handshake timeout" is about time, "certificate … not found" about TLS.
+/// Words that reveal a reason. The first matching row wins, so the more specific ones come first: "TLS handshake
+/// timeout" is a timeout, "certificate … not found" is about TLS.
 const SIGNS: &[(DestinationErrorReason, &[&str])] = {
     use DestinationErrorReason as R;
     &[
@@ -134,18 +134,17 @@ const SIGNS: &[(DestinationErrorReason, &[&str])] = {
     ]
 };
 
-/// What is kept of `last_error` of a destination check. The text itself may hold a connection string and be long, so it is
-/// looked at once, when it comes.
+/// What is kept of a destination check's `last_error`. The text itself may be long and contain a connection string, so
+/// it is read once, on arrival.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DestinationError {
-    /// Why the destination is unhealthy.
     pub reason: DestinationErrorReason,
-    /// The API's own words, as far as they can be shown.
+    /// The API's own words, redacted.
     pub redacted: Box<str>,
 }
 
 impl DestinationError {
-    /// Drivers put the cause at the end of a long chain, so a text is only cut where it cannot be an error any more.
+    /// Drivers put the cause at the end of a long chain, so only a text too long to be an error is truncated.
     const LONGEST: usize = 10_000;
 
     pub(super) fn of(text: &str) -> Self {
@@ -157,7 +156,7 @@ impl DestinationError {
 
 impl DestinationErrorReason {
     fn classify(text: &str) -> Self {
-        // Connection strings and addresses hold words of their own: "…/x?password=y" is no password problem.
+        // Connection strings and addresses contain unrelated words: "…/x?password=y" is not a password problem.
         let words = text.split_whitespace();
         let words: Vec<&str> = words.filter(|word| !word.contains("://") && !word.contains('@')).collect();
         let text = words.join(" ").to_lowercase();
@@ -168,7 +167,7 @@ impl DestinationErrorReason {
     }
 }
 
-/// Whether `text` holds `sign`; a sign made of digits has to stand alone, so that port 5030 is not a 503.
+/// Whether `text` contains `sign`; a sign made of digits must be a word, so that port 5030 is not a 503.
 fn mentions(text: &str, sign: &str) -> bool {
     let digits = sign.bytes().all(|byte| byte.is_ascii_digit());
     text.match_indices(sign).any(|(at, _)| {

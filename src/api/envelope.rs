@@ -1,4 +1,4 @@
-//! Takes `data` out of the envelope that every response of the API comes in.
+//! Unwraps `data` from the envelope of every API response.
 
 use super::error::Error;
 use super::head::Head;
@@ -9,16 +9,16 @@ use super::repair::repair;
 /// `{"data": …, "error": false, "error_message": null, "error_code": null}` (Pipeline REST API, Error Handling).
 #[derive(Default)]
 struct Envelope<'a> {
-    /// Left unread until it is clear that this is not an error, whose `data` can be anything.
+    /// Not parsed until it is clear that this is not an error, whose `data` can be anything.
     data: Option<Raw<'a>>,
     error: Option<bool>,
     error_message: Option<Raw<'a>>,
     error_code: Option<Raw<'a>>,
 }
 
-/// Reads the `data` of a successful response (`Ok(None)` where it is null), or finds out what the response means instead.
+/// Reads the `data` of a successful response (`Ok(None)` if it is null), or works out which error the response means.
 pub(super) fn open<T: Record>(head: &Head, body: &[u8]) -> Result<Option<T>, Error> {
-    // Bytes that are not UTF-8 become U+FFFD, here, for all texts. Nothing is copied if there are none.
+    // Invalid UTF-8 becomes U+FFFD here, for all texts. A valid body is not copied.
     let text = String::from_utf8_lossy(body);
     let start = text.trim_start_matches(|c: char| c.is_ascii_whitespace() || c == '\u{FEFF}');
     if start.is_empty() {
@@ -64,7 +64,7 @@ impl<'a> Envelope<'a> {
         Ok(envelope)
     }
 
-    /// Whether this is the API's envelope beyond doubt: other JSON has an `error` as well.
+    /// Whether this is certainly the API's envelope: other JSON may have an `error` field, too.
     fn is_whole(&self) -> bool {
         self.error.is_some() && (self.data.is_some() || self.error_message.is_some() || self.error_code.is_some())
     }
@@ -88,7 +88,7 @@ impl<'a> Envelope<'a> {
     }
 }
 
-/// A text, or the JSON of anything else but null.
+/// A text, or the JSON of any other value; empty for null.
 fn text(raw: Option<Raw<'_>>) -> String {
     let Some(raw) = raw else { return String::new() };
     match raw.text() {
@@ -97,7 +97,7 @@ fn text(raw: Option<Raw<'_>>) -> String {
     }
 }
 
-/// Where the body stops to be JSON, without anything that it holds.
+/// Where the body stops being JSON. Contains nothing of the body itself.
 fn complaint(error: &serde_json::Error) -> String {
     if error.is_eof() {
         "the JSON ends too early".to_owned()

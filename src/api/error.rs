@@ -1,4 +1,4 @@
-//! What can go wrong with one request: one variant, one `reason` label, one sentence for people.
+//! What can go wrong with one request. Each variant has one `reason` label and one sentence for people.
 
 use std::fmt;
 use std::time::Duration;
@@ -25,11 +25,11 @@ closed_set! {
         Redirect = "redirect",
         /// Any other status that is not 200.
         UnexpectedStatus = "unexpected_status",
-        /// Something that is not the API responded in its place.
+        /// Something other than the API responded.
         ForeignResponse = "foreign_response",
         /// An envelope with `error: true`.
         ApiError = "api_error",
-        /// No whole response in time.
+        /// No complete response in time.
         Timeout = "timeout",
         /// The host's name has no address.
         Dns = "dns",
@@ -37,7 +37,7 @@ closed_set! {
         Tls = "tls",
         /// No connection (refused, unreachable).
         Connect = "connect",
-        /// The connection broke before the response was whole.
+        /// The connection broke before the response was complete.
         Disconnected = "disconnected",
         /// The response is larger than `api.max_response_bytes`.
         TooLarge = "too_large",
@@ -46,59 +46,49 @@ closed_set! {
     }
 }
 
-/// Why a request gave no reading. No variant holds a key, a URL or text from outside that has not been redacted.
+/// Why a request gave no reading. No variant contains a key, a URL, or external text that is not redacted.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Error {
     /// 401: the key was refused.
     #[error("the API returned 401: the ServiceKey is missing, malformed or revoked; replace it with a valid one{0}")]
     Unauthorized(Said),
-    /// 402: the account has to pay first.
+    /// 402: the account must pay first.
     #[error("the API returned 402: the plan's credits are used up; raise the limit or the plan at GoldRush{0}")]
     PaymentRequired(Said),
-    /// 403: on the list, not a ServiceKey; on a pipeline, another group's.
+    /// 403: on the list, the key is not a ServiceKey; on a pipeline, it belongs to another group.
     #[error("the API returned 403: the pipeline belongs to another group{0}")]
     Forbidden(Said),
-    /// 404: no such pipeline, or (on the list) a wrong `api.base_url`.
+    /// 404: the pipeline does not exist or, on the list, `api.base_url` is wrong.
     #[error("the API returned 404: the pipeline does not exist any more{0}")]
     NotFound(Said),
     /// 429, with the pause that the API asked for.
     #[error("the API returned 429: too many requests; lower poll.requests_per_second if this persists")]
     RateLimited {
-        /// What `Retry-After` asked for, if it did.
+        /// From `Retry-After`, if present.
         retry_after: Option<Duration>,
     },
     /// 5xx.
     #[error("the API returned {status} (server error){said}")]
     ServerError {
-        /// The HTTP status.
         status: u16,
-        /// What `Retry-After` asked for, if it did.
+        /// From `Retry-After`, if present.
         retry_after: Option<Duration>,
-        /// What the envelope says.
         said: Said,
     },
     /// 3xx.
     #[error("the API returned {status}, a redirect, which is never followed with a ServiceKey: check api.base_url")]
-    Redirect {
-        /// The HTTP status.
-        status: u16,
-    },
-    /// A 400 or 422, which may be about the size of the pages. The next request for a page does not name a size, so it is
-    /// worth sending at once.
+    Redirect { status: u16 },
+    /// A 400 or 422 that may be about the page size. The next request for a page names no size, so it can be sent at
+    /// once.
     #[error("{0}; the next list does not name a page_size")]
     PageSizeRefused(Box<Error>),
     /// Any other status.
     #[error("the API returned {status}, which it does not document for this request{said}")]
-    UnexpectedStatus {
-        /// The HTTP status.
-        status: u16,
-        /// What the envelope says.
-        said: Said,
-    },
+    UnexpectedStatus { status: u16, said: Said },
     /// A proxy, a firewall, an ingress or a captive portal responded, so nothing is known about the API.
     #[error("{0}")]
     ForeignResponse(Foreign),
-    /// An envelope with `error: true` in a response that HTTP calls a success.
+    /// An envelope with `error: true` in a response with a success status.
     #[error("the API returned error: true (error_code {code}): {message}")]
     ApiError {
         /// `error_code`, redacted.
@@ -106,18 +96,18 @@ pub enum Error {
         /// `error_message`, redacted.
         message: String,
     },
-    /// No whole response within a limit.
+    /// No complete response within a limit.
     #[error("timed out after {} ({}) {}", humantime::format_duration(*.after), .waiting.limit(), .waiting.as_str())]
     Timeout {
         /// The limit that passed.
         after: Duration,
-        /// What did not come.
+        /// What had not arrived.
         waiting: Waiting,
     },
-    /// The name of the host has no address.
+    /// The host name has no address.
     #[error("the host of api.base_url has no address: {0}")]
     Dns(String),
-    /// TLS could not be agreed on.
+    /// The TLS handshake failed.
     #[error("the TLS handshake with the host of api.base_url failed: {0}")]
     Tls(String),
     /// No connection to any of the host's addresses.
@@ -129,10 +119,10 @@ pub enum Error {
     /// The server closed the connection before it processed the request. See [`Error::is_unsent`].
     #[error("the connection was closed before the request was processed: {0}")]
     Unsent(String),
-    /// The body grew past the limit.
+    /// The body exceeded the limit.
     #[error("the response is larger than api.max_response_bytes ({limit})")]
     TooLarge {
-        /// The limit in bytes.
+        /// In bytes.
         limit: u64,
     },
     /// Not JSON, not the envelope, or not the documented shape.
@@ -140,17 +130,17 @@ pub enum Error {
     Decode(String),
 }
 
-/// What the API's envelope said beside a status.
+/// What the API's envelope said besides a status.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Said(Option<Box<str>>);
 
 impl Said {
-    /// A message of an envelope, redacted; perhaps empty.
+    /// The redacted message of an envelope; may be empty.
     pub(super) fn in_envelope(redacted: &str) -> Self {
         Self(Some(redacted.into()))
     }
 
-    /// Whether there was an envelope, so that it was the API that responded, beyond doubt. An empty body has none.
+    /// Whether there was an envelope, so that the response is certainly the API's. An empty body has none.
     pub fn is_the_apis(&self) -> bool {
         self.0.is_some()
     }
@@ -165,16 +155,15 @@ impl fmt::Display for Said {
     }
 }
 
-/// A response of something that is not the API.
+/// A response that did not come from the API.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Foreign {
-    /// The HTTP status.
     pub status: u16,
-    /// What `Retry-After` asked for, if it did.
+    /// From `Retry-After`, if present.
     pub retry_after: Option<Duration>,
-    /// What its body is, in words.
+    /// The type of its body, in words.
     pub(super) content: &'static str,
-    /// The product that its headers name, if it is a well-known one.
+    /// The product that its headers name, if it is well known.
     pub(super) product: Option<&'static str>,
 }
 
@@ -193,7 +182,7 @@ impl fmt::Display for Foreign {
 }
 
 closed_set! {
-    /// What a request was waiting for when its time was over.
+    /// What a request was waiting for when it timed out.
     pub enum Waiting {
         /// Nothing could be sent yet.
         Connection = "looking up the host, connecting or negotiating TLS",
@@ -222,7 +211,7 @@ pub enum KeyVerdict {
     Unauthorized,
     /// The key is valid and not a ServiceKey.
     NotServiceKey,
-    /// Nothing: the API may not even have seen it.
+    /// Nothing: the API may not even have received it.
     Nothing,
 }
 
@@ -251,7 +240,7 @@ impl Error {
         }
     }
 
-    /// What an HTTP status of the API's says without a body; `None` for 200.
+    /// The error that a status of the API means without a body; `None` for 200.
     pub fn of_status(status: u16) -> Option<Self> {
         Self::from_status(status, None, Said::default())
     }
@@ -270,7 +259,7 @@ impl Error {
         })
     }
 
-    /// What it means where the list of pipelines was asked for: a status can mean another thing there.
+    /// The message for a request for the list, where some statuses mean something else.
     pub fn of_list(&self) -> String {
         match self {
             Self::Forbidden(said) => format!(
@@ -283,7 +272,7 @@ impl Error {
         }
     }
 
-    /// What it means where the usage of the account was asked for. Which keys may read it is not documented.
+    /// The message for a request for the usage. Which keys may read it is not documented.
     pub fn of_usage(&self) -> String {
         match self {
             Self::Unauthorized(said) => format!("the API returned 401: usage is not offered to this key{said}"),
@@ -293,19 +282,19 @@ impl Error {
         }
     }
 
-    /// What the failure of such a request proves about its key.
+    /// What the failure of a request of this kind proves about its key.
     pub fn verdict(&self, operation: Operation) -> KeyVerdict {
         match self {
             Self::Unauthorized(_) => KeyVerdict::Unauthorized,
             Self::Forbidden(_) if operation == Operation::List => KeyVerdict::NotServiceKey,
             Self::Forbidden(_) => KeyVerdict::Accepted,
-            // An ingress without a backend returns 404 as well, perhaps without a body.
+            // An ingress without a backend also returns 404, possibly without a body.
             Self::NotFound(said) if operation != Operation::List && said.is_the_apis() => KeyVerdict::Accepted,
             _ => KeyVerdict::Nothing,
         }
     }
 
-    /// How long the response asks to wait before the next request (429, 503, and others that name a time).
+    /// How long the response asks to wait before the next request (429, 503, and others with `Retry-After`).
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::RateLimited { retry_after } | Self::ServerError { retry_after, .. } => *retry_after,
@@ -315,8 +304,8 @@ impl Error {
         }
     }
 
-    /// Whether a parameter of the request may be why it was refused: 400 or 422. Frameworks and gateways check parameters
-    /// before the API's own code runs, so it need not come in the API's envelope.
+    /// Whether the request may have been refused because of a parameter: 400 or 422. Frameworks and gateways check
+    /// parameters before the API's own code runs, so the response need not be in the API's envelope.
     pub(super) fn may_be_about_a_parameter(&self) -> bool {
         match self {
             Self::UnexpectedStatus { status, .. } => matches!(status, 400 | 422),
@@ -326,7 +315,7 @@ impl Error {
         }
     }
 
-    /// Whether an HTTP response arrived at all, however bad: the exit statuses of `check` ask for that.
+    /// Whether any HTTP response arrived, however bad. The exit statuses of `check` depend on it.
     pub fn answered(&self) -> bool {
         !matches!(
             self,
@@ -339,8 +328,8 @@ impl Error {
         )
     }
 
-    /// Whether the server has not processed the request (HTTP/2: GOAWAY without an error, or REFUSED_STREAM): sending it
-    /// once more, as a request of its own, loses nothing.
+    /// Whether the server has not processed the request (HTTP/2: GOAWAY without an error, or REFUSED_STREAM). Sending
+    /// it once more, as a new request, is safe.
     pub fn is_unsent(&self) -> bool {
         matches!(self, Self::Unsent(_))
     }

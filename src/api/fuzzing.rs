@@ -1,4 +1,4 @@
-//! The parts that only fuzzers and their seeds use directly.
+//! Access for fuzzers and their seeds to private parts of this module.
 
 use std::time::{Duration, SystemTime};
 
@@ -9,7 +9,7 @@ use super::head::Head;
 use super::lenient::Record;
 use super::{DestinationHealth, Error, ListPage, PipelineMetrics, Status, Usage};
 
-/// A body that this module reads.
+/// A response body that this module reads.
 pub(crate) trait Readable: Sized {
     fn open(body: &[u8]) -> Result<Option<Self>, Error>;
 }
@@ -38,7 +38,6 @@ pub(crate) fn retry_after(text: &str, date: Option<&str>, now: SystemTime) -> Op
     super::retry_after::parse(text, date, now)
 }
 
-/// A text as a label shows it.
 pub(crate) fn label(text: &str) -> String {
     super::text::label(text).to_string()
 }

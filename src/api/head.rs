@@ -1,10 +1,10 @@
-//! Whose response is it? What a response is, before its body has been read, and what it means by itself.
+//! Whose response is it? The status and headers of a response, and what they mean before the body is read.
 //!
-//! Between the exporter and the API there are proxies, firewalls, ingresses and captive portals. They respond with the
-//! statuses that the API uses, so 401, 402, 403, 404 and 429 mean what the API documents only in the API's own envelope, or
-//! without any body. Without a body nothing tells the two apart, and the worse mistake would be to keep polling with a
-//! revoked key and to blame a proxy for it. So an empty response counts as the API's, as far as it can be taken back: it
-//! drops no pipeline, and the next response with an envelope corrects it.
+//! Proxies, firewalls, ingresses and captive portals between the exporter and the API respond with the same statuses as
+//! the API. So 401, 402, 403, 404 and 429 have their documented meaning only in the API's own envelope, or without a
+//! body. Without a body the two cannot be told apart, and it would be the worse mistake to keep polling with a revoked
+//! key and to blame a proxy. So an empty response counts as the API's, as far as that can be undone: it drops no
+//! pipeline, and the next response with an envelope corrects it.
 
 use std::time::{Duration, SystemTime};
 
@@ -13,12 +13,12 @@ use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderName, RETRY_AFTER, SE
 use super::error::{Error, Foreign, Said};
 use super::retry_after;
 
-/// The longest pause that a response without the API's envelope can bring about. Whatever sent it may be gone in a minute,
-/// and a captive portal that asks for a day must not blind the exporter for a day.
+/// The longest pause that a response without the API's envelope can cause. Its sender may be gone in a minute, and a
+/// captive portal that asks for a day must not blind the exporter for a day.
 const LONGEST_FOREIGN_PAUSE: Duration = Duration::from_secs(60);
 
-/// Software that stands between a client and an API. Nothing else of these headers is ever shown: they can hold names of
-/// hosts.
+/// Software that may stand between a client and an API. Nothing else from these headers is ever shown: they can contain
+/// host names.
 const PRODUCTS: &[&str] = &[
     "akamaighost",
     "akamainetstorage",
@@ -54,7 +54,6 @@ const PRODUCTS: &[&str] = &[
     "zscaler",
 ];
 
-/// The status and headers of a response, as far as they matter.
 pub(super) struct Head {
     pub(super) status: u16,
     pub(super) retry_after: Option<Duration>,
@@ -74,7 +73,7 @@ impl Head {
         }
     }
 
-    /// What the response means if its body is empty. Of a 200 it is an error as well.
+    /// The error for an empty body. A 200 without a body is an error, too.
     pub(super) fn bare(&self) -> Error {
         self.without_envelope(self.retry_after)
     }
@@ -84,7 +83,7 @@ impl Head {
         error.unwrap_or_else(|| Error::Decode("the body is empty".to_owned()))
     }
 
-    /// What it means with an envelope that is no success. The API's own codes count beside any status.
+    /// The error for an envelope that is not a success. The API's own codes override any status.
     pub(super) fn refused(&self, code: &str, redacted_code: String, message: String) -> Error {
         let meant = code.parse().ok().filter(|code| matches!(code, 401 | 402 | 403 | 404 | 429));
         let said = Said::in_envelope(&message);
@@ -92,12 +91,12 @@ impl Head {
         error.unwrap_or(Error::ApiError { code: redacted_code, message })
     }
 
-    /// What it means with a body that is not the API's.
+    /// The error for a body that is not the API's.
     pub(super) fn foreign(&self) -> Error {
         self.foreign_because(self.content)
     }
 
-    /// What it means with a body that did not come to its end within the limits for refusals.
+    /// The error for a body that exceeded the limits for error responses.
     pub(super) fn unread(&self) -> Error {
         self.foreign_because("a body that is long or slow")
     }
@@ -105,7 +104,7 @@ impl Head {
     fn foreign_because(&self, content: &'static str) -> Error {
         let retry_after = self.retry_after.map(|wait| wait.min(LONGEST_FOREIGN_PAUSE));
         match self.status {
-            // The API's own front sends those, and so does any other.
+            // The API's own front end returns these statuses, and so does any other.
             300..=399 | 500..=599 => self.without_envelope(retry_after),
             status => {
                 let product = self.product;
@@ -140,7 +139,7 @@ mod tests {
     use crate::api::envelope::open;
 
     #[test]
-    fn without_the_apis_envelope_a_response_asks_for_a_minute_at_most() {
+    fn a_foreign_response_pauses_for_a_minute_at_most() {
         let headers = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static("86400"))]);
         let pause = |status: u16, body: &str| {
             let response = open::<Status>(&Head::of(status, &headers), body.as_bytes());

@@ -1,8 +1,8 @@
-//! Reading JSON one value at a time, so that a value that is unusable costs itself and nothing else.
+//! Reads JSON one value at a time, so that an unusable value costs only itself.
 //!
-//! `serde`'s derived readers give up a whole response for one field of another type. Here, an object is a series of raw
-//! values: those that are not documented are skipped without being understood, and each documented one is either read,
-//! absent (`null`, or an empty text), or [`Unusable`].
+//! `serde`'s derived deserializers reject a whole response for one field of the wrong type. Here, an object is a series
+//! of raw values: undocumented ones are skipped unparsed, and each documented one is read, absent (`null` or an empty
+//! text), or [`Unusable`].
 
 use std::borrow::Cow;
 use std::fmt;
@@ -14,12 +14,11 @@ use serde_json::value::RawValue;
 use super::text::label;
 use super::unknown::Unusable;
 
-/// A count or duration beyond this is not a measurement: wei of all chains together are fewer.
+/// A larger count or duration is not a measurement: the wei of all chains together are fewer.
 const LARGEST_NUMBER: f64 = 1e24;
 /// 2100-01-01. A later time is a placeholder for "never".
 const LATEST_TIME: f64 = 4_102_444_800.0;
 
-/// The types of JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Null,
@@ -43,21 +42,21 @@ impl fmt::Display for Kind {
     }
 }
 
-/// The text of one JSON value, well-formed.
+/// The text of one well-formed JSON value.
 #[derive(Clone, Copy)]
 pub(super) struct Raw<'a>(&'a str);
 
-/// A value of a type that nothing can be made of, where the shape of the response depends on it.
+/// A value of the wrong type where the shape of the response depends on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Mismatch {
-    /// Consists of documented names and indexes only.
+    /// Consists only of documented names and indexes.
     pub(super) path: String,
     pub(super) found: Kind,
     pub(super) expected: Kind,
 }
 
 impl Mismatch {
-    /// The same, seen from the object or list that holds it.
+    /// Prefixes the path with the object or list that contains the value.
     pub(super) fn below(self, parent: impl fmt::Display) -> Self {
         let separator = if self.path.is_empty() || self.path.starts_with('[') { "" } else { "." };
         Self { path: format!("{parent}{separator}{}", self.path), ..self }
@@ -71,12 +70,11 @@ impl fmt::Display for Mismatch {
     }
 }
 
-/// Something that is read from an object, field by field.
+/// Something that is read from an object field by field.
 pub(super) trait Record: Default {
-    /// Reads the field of this name, if it is one that the record keeps.
+    /// Reads the field of this name; ignores names that the record does not keep.
     fn field(&mut self, name: &str, value: Raw<'_>) -> Result<(), Mismatch>;
 
-    /// Reads a whole object.
     fn read(object: Raw<'_>) -> Result<Self, Mismatch> {
         let mut record = Self::default();
         object.each_field(|name, value| record.field(name, value))?;
@@ -84,7 +82,7 @@ pub(super) trait Record: Default {
     }
 }
 
-/// For those who hold a value of serde_json's.
+/// For code that has a serde_json value.
 macro_rules! deserialize_record {
     ($($record:ty),+) => {
         $(impl<'de> serde::Deserialize<'de> for $record {
@@ -99,7 +97,7 @@ macro_rules! deserialize_record {
 pub(super) use deserialize_record;
 
 impl<'a> Raw<'a> {
-    /// The whole text is one value, and nothing else.
+    /// Fails unless the whole text is one value.
     pub(super) fn parse(text: &'a str) -> Result<Self, serde_json::Error> {
         serde_json::from_str::<&RawValue>(text).map(|raw| Self(raw.get()))
     }
@@ -123,12 +121,12 @@ impl<'a> Raw<'a> {
         self.0
     }
 
-    /// Names the types only: the value itself can be private.
+    /// Names only the types: the value itself can be private.
     pub(super) fn mismatch(self, expected: Kind) -> Mismatch {
         Mismatch { path: String::new(), found: self.kind(), expected }
     }
 
-    /// Visits the fields of an object in their order: of a field that repeats, the last one counts.
+    /// Visits the fields of an object in order. Repeated fields are all visited, so the last one counts.
     pub(super) fn each_field(self, visit: impl FnMut(&str, Raw<'a>) -> Result<(), Mismatch>) -> Result<(), Mismatch> {
         if self.kind() != Kind::Object {
             return Err(self.mismatch(Kind::Object));
@@ -137,7 +135,6 @@ impl<'a> Raw<'a> {
         visited.unwrap_or_else(|_| Err(self.mismatch(Kind::Object)))
     }
 
-    /// Visits the items of a list.
     pub(super) fn each_item(self, visit: impl FnMut(Raw<'a>) -> Result<(), Mismatch>) -> Result<(), Mismatch> {
         if self.kind() != Kind::List {
             return Err(self.mismatch(Kind::List));
@@ -146,7 +143,7 @@ impl<'a> Raw<'a> {
         visited.unwrap_or_else(|_| Err(self.mismatch(Kind::List)))
     }
 
-    /// A text with everything in it; lone surrogates are U+FFFD.
+    /// The unescaped text; lone surrogates become U+FFFD.
     pub(super) fn text(self) -> Result<Option<Cow<'a, str>>, Unusable> {
         match self.kind() {
             Kind::Null => Ok(None),
@@ -162,7 +159,7 @@ impl<'a> Raw<'a> {
         Ok(self.text()?.map(|text| label(&text)))
     }
 
-    /// A number, also one written as a text.
+    /// A number, or a text that contains one.
     pub(super) fn number(self) -> Result<Option<f64>, Unusable> {
         let text = match self.kind() {
             Kind::Number => Cow::Borrowed(self.0),
@@ -175,18 +172,18 @@ impl<'a> Raw<'a> {
         if number.abs() <= LARGEST_NUMBER { Ok(Some(number)) } else { Err(Unusable) }
     }
 
-    /// Milliseconds as seconds, the unit of everything above this module.
+    /// Converts milliseconds to seconds, the unit used above this module.
     pub(super) fn seconds_of_ms(self) -> Result<Option<f64>, Unusable> {
         Ok(self.number()?.map(|ms| ms / 1000.0))
     }
 
-    /// A position in a chain or a count, which is never negative.
+    /// A block position or a count, which is never negative.
     pub(super) fn height(self) -> Result<Option<f64>, Unusable> {
         let number = self.number()?;
         if number.is_some_and(|number| number < 0.0) { Err(Unusable) } else { Ok(number) }
     }
 
-    /// A boolean, also one written as a text or as 0 or 1: databases and templates write them so.
+    /// A boolean, or a text or digit that means one: databases and templates write them so.
     pub(super) fn flag(self) -> Result<Option<bool>, Unusable> {
         let text = match self.kind() {
             Kind::Boolean | Kind::Number => Cow::Borrowed(self.0),
@@ -204,8 +201,8 @@ impl<'a> Raw<'a> {
         }
     }
 
-    /// An RFC 3339 timestamp as Unix seconds. One that is not after the Unix epoch says that there is no time: Go's zero
-    /// time is the year 1.
+    /// An RFC 3339 timestamp as Unix seconds. One at or before the Unix epoch means "no time": Go's zero time is in
+    /// year 1.
     pub(super) fn time(self) -> Result<Option<f64>, Unusable> {
         let Some(text) = self.text()? else { return Ok(None) };
         let time: jiff::Timestamp = text.trim().parse().map_err(|_| Unusable)?;
@@ -262,7 +259,7 @@ fn unescape(json: &str) -> Option<Cow<'_, str>> {
     Text.deserialize(&mut serde_json::Deserializer::from_str(json)).ok()
 }
 
-/// Reads a text as bytes, because that is where serde_json tolerates lone surrogates.
+/// Reads a text as bytes, because only there serde_json tolerates lone surrogates.
 struct Text;
 
 impl<'de> DeserializeSeed<'de> for Text {
@@ -297,7 +294,7 @@ impl<'de> Visitor<'de> for Text {
     }
 }
 
-/// serde_json writes a lone surrogate as the three bytes that UTF-8 would have for it.
+/// serde_json encodes a lone surrogate as three bytes, as UTF-8 would.
 fn without_surrogates(bytes: &[u8]) -> String {
     let mut repaired = bytes.to_vec();
     for at in 0..repaired.len().saturating_sub(2) {
@@ -348,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_before_1970_is_no_time_and_one_of_another_age_is_unusable() {
+    fn a_time_before_1970_means_none_and_one_after_2100_is_unusable() {
         for json in ["null", "\"\"", "\"0001-01-01T00:00:00Z\"", "\"1970-01-01T00:00:00Z\"", "\"1969-07-20T20:17:40Z\""]
         {
             assert_eq!(raw(json).time(), Ok(None), "{json}");
@@ -373,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_field_that_repeats_each_is_visited() {
+    fn each_occurrence_of_a_repeated_field_is_visited() {
         let mut seen = Vec::new();
         let visited = raw(r#"{"a":1,"\ud83d":{"b":[]},"a":null}"#).each_field(|name, value| {
             seen.push((name.to_owned(), value.kind()));
@@ -384,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mismatch_names_its_place_and_hides_the_value() {
+    fn a_mismatch_names_its_path_and_hides_the_value() {
         let items = raw(r#"[[], "secret"]"#);
         let mismatch = items.each_item(|item| item.each_item(|_| Ok(()))).unwrap_err().below("items");
         assert_eq!(mismatch.to_string(), "items[1]: found text, expected list");

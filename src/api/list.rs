@@ -1,7 +1,7 @@
-//! What is read of the list of pipelines.
+//! Reads the list of pipelines.
 //!
-//! Only documented fields that become a metric or a filter are read. The private ones (`destination_config`, `transforms`,
-//! `abi_*`, `created_by`, `description`) are skipped without being looked at.
+//! Only documented fields that become a metric or a filter are read. The private ones (`destination_config`,
+//! `transforms`, `abi_*`, `created_by`, `description`) are skipped unparsed.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -15,19 +15,16 @@ use super::vocabulary::{DesiredStatus, ExecutionMode};
 /// One page of the list.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct ListPage {
-    /// `None` where the API said null or nothing.
+    /// `None` if null or missing.
     pub items: Option<Vec<ListedPipeline>>,
-    /// Where this page stands among the others.
     pub pagination: Option<Pagination>,
     unknown: UnknownFields,
 }
 
-/// The position of a page.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Pagination {
-    /// Whether another page follows.
     pub has_more: Option<bool>,
-    /// How many pipelines there are in all.
+    /// The number of pipelines on all pages.
     pub total_count: Option<f64>,
     unknown: UnknownFields,
 }
@@ -46,14 +43,13 @@ pub struct ListedPipeline {
     pub topic: Option<Arc<str>>,
     /// `postgres`, `clickhouse`, `kafka`, `object_storage`, `sqs`, `webhook`, or something newer.
     pub destination_type: Option<Arc<str>>,
-    /// Null and empty are [`ExecutionMode::Unbounded`], the API's default.
+    /// Null and empty mean [`ExecutionMode::Unbounded`], the API's default.
     pub execution_mode: ExecutionMode,
-    /// The block that the pipeline starts at, if one is set (`execution_start_from`).
+    /// The block that the pipeline starts at, if set (`execution_start_from`).
     pub start_block: Option<f64>,
-    /// The block that a bounded pipeline ends at (`execution_stop_from`).
+    /// The block that a bounded pipeline stops at (`execution_stop_from`).
     pub stop_block: Option<f64>,
     desired_status: Option<DesiredStatus>,
-    /// The group it belongs to.
     pub group: Option<Group>,
     created_at: Option<f64>,
     updated_at: Option<f64>,
@@ -64,11 +60,9 @@ pub struct ListedPipeline {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Group {
     label: Arc<str>,
-    /// Whether the group is on a paid plan.
     pub is_paid: Option<bool>,
-    /// Whether it used up what its plan allows.
+    /// Whether the group has used up what its plan allows.
     pub is_over_limit: Option<bool>,
-    /// Whether its trial is over.
     pub is_free_trial_expired: Option<bool>,
 }
 
@@ -85,16 +79,16 @@ struct GroupFields {
 deserialize_record!(ListPage, ListedPipeline, Group);
 
 impl ListPage {
-    /// `has_more` and `total_count`, as far as they are known.
+    /// `has_more` and `total_count`, if known.
     pub fn position(&self) -> (Option<bool>, Option<f64>) {
         self.pagination.as_ref().map_or((None, None), |pagination| (pagination.has_more, pagination.total_count))
     }
 
-    /// The pipelines of the first page. Some servers write an empty list as null. Where the pagination does not say that
-    /// the list is empty, null must not make a fleet disappear.
+    /// The pipelines of the first page. Some servers write an empty list as null. But null must not make a fleet
+    /// disappear, so it counts as empty only if the pagination says so.
     ///
     /// # Errors
-    /// [`Error::Decode`] if there must be pipelines and none are there.
+    /// [`Error::Decode`] if there must be pipelines but none are there.
     pub fn into_first_items(self) -> Result<Vec<ListedPipeline>, Error> {
         let is_empty = match self.position() {
             (has_more, None) => has_more == Some(false),
@@ -107,7 +101,7 @@ impl ListPage {
         }
     }
 
-    /// The fields of the page itself that could not be used.
+    /// The unusable fields of the page itself.
     pub fn unknown_fields(&self) -> impl Iterator<Item = UnknownField> {
         self.unknown.iter()
     }
@@ -156,7 +150,7 @@ impl Record for Pagination {
 }
 
 impl ListedPipeline {
-    /// An item of the list. One that is not an object has no id, as one whose id is null.
+    /// Reads an item of the list. One that is not an object counts as one without an id.
     fn of(item: Raw<'_>) -> Result<Self, Mismatch> {
         match item.kind() {
             Kind::Object => Self::read(item),
@@ -164,12 +158,12 @@ impl ListedPipeline {
         }
     }
 
-    /// The id, if a request can name it.
+    /// `None` if the id cannot be part of a request.
     pub fn id(&self) -> Option<PipelineId> {
         self.id.clone()
     }
 
-    /// Replaces the texts that many pipelines have in common by those of `texts`, which gets the ones it lacks.
+    /// Replaces texts that many pipelines have in common with those in `texts`, and adds missing ones there.
     pub fn share_texts(&mut self, texts: &mut HashSet<Arc<str>>) {
         let group = self.group.as_mut().map(|group| &mut group.label);
         let fields = [&mut self.project, &mut self.topic, &mut self.destination_type];
@@ -181,7 +175,7 @@ impl ListedPipeline {
         }
     }
 
-    /// What the user wants, if it is one of the documented wishes.
+    /// `None` if it is missing or not documented.
     pub fn desired_status(&self) -> Option<DesiredStatus> {
         self.desired_status
     }
@@ -195,22 +189,21 @@ impl ListedPipeline {
         usable.then(|| &topic[..chain.len() + 1 + network.len()])
     }
 
-    /// Whether it ends by itself.
     pub fn is_bounded(&self) -> bool {
         self.execution_mode == ExecutionMode::Bounded
     }
 
-    /// Creation, in Unix seconds.
+    /// In Unix seconds.
     pub fn created_at(&self) -> Option<f64> {
         self.created_at
     }
 
-    /// Last change, in Unix seconds.
+    /// In Unix seconds.
     pub fn updated_at(&self) -> Option<f64> {
         self.updated_at
     }
 
-    /// The fields that could not be used. Whether the id is among them is for the reader of the whole list to say.
+    /// The unusable fields. The reader of the whole list counts missing ids.
     pub fn unknown_fields(&self) -> impl Iterator<Item = UnknownField> {
         self.unknown.iter()
     }
@@ -221,7 +214,7 @@ impl Record for ListedPipeline {
         use UnknownField as F;
         let unknown = &mut self.unknown;
         match name {
-            // Strict: a list that names no pipeline must not look like one that lacks it.
+            // Strict: a list whose entries have no id must not look like a list without those pipelines.
             "id" => {
                 let text = value.text().map_err(|_| value.mismatch(Kind::Text).below("id"))?;
                 self.id = text.and_then(|text| PipelineId::new(&text));
@@ -268,7 +261,7 @@ impl Group {
         GroupFields::read(value).map(GroupFields::named)
     }
 
-    /// The name that people know it by: `name`, else `slug`, else `id`.
+    /// The group's name for people: `name`, else `slug`, else `id`.
     pub fn label(&self) -> &str {
         &self.label
     }
@@ -344,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn an_item_without_an_id_is_an_item_and_an_id_of_another_type_is_not_a_list() {
+    fn an_item_may_lack_an_id_but_an_id_of_another_type_fails_the_list() {
         let page: ListPage =
             serde_json::from_value(json!({"items": [null, 7, {"id": ""}, {"id": null}], "pagination": "x"})).unwrap();
         assert!(page.items.as_ref().unwrap().iter().all(|item| item.id().is_none()));

@@ -1,8 +1,8 @@
-//! Looks up the API's host without the operating system's resolver.
+//! Resolves the API's host name without the operating system's resolver.
 //!
-//! A static binary's `getaddrinfo` loads modules of the machine's C library and can crash in them. It also cannot be called
-//! off: a silent name server would keep one thread for each request. `/etc/hosts` and `/etc/resolv.conf` are read again
-//! whenever they have changed.
+//! In a static binary, `getaddrinfo` loads modules of the machine's C library and can crash in them. It also cannot be
+//! cancelled: a silent name server would block one thread per request. `/etc/hosts` and `/etc/resolv.conf` are read
+//! again when they change.
 
 use std::fmt;
 use std::io;
@@ -18,9 +18,9 @@ use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::system_conf::parse_resolv_conf;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
-/// How long one name server may take: connecting, a second attempt included, has to end within its own limit.
+/// Timeout for one name server: connecting, with a second attempt, must end within its own limit.
 const LONGEST_QUERY: Duration = Duration::from_secs(2);
-/// An address is looked up anew for each new connection. What is kept is for connections that are made at the same time.
+/// Each new connection looks the address up again. The cache only serves concurrent connections.
 const LONGEST_KEPT: Duration = Duration::from_secs(5);
 
 /// A resolver that follows the machine's configuration. Clones share what they have read.
@@ -30,9 +30,9 @@ pub(super) struct LookUp(Arc<Inner>);
 struct Inner {
     hosts: PathBuf,
     resolv_conf: PathBuf,
-    /// Where name servers listen: `resolv.conf` knows one port only.
+    /// The name servers' port; `resolv.conf` cannot name one.
     port: u16,
-    /// What `resolv.conf` held when the resolver was built.
+    /// With the content of `resolv.conf` that it was built from.
     resolver: Mutex<Option<(Vec<u8>, TokioResolver)>>,
 }
 
@@ -92,7 +92,7 @@ impl LookUp {
 
     fn resolver(&self) -> Result<TokioResolver, LookUpError> {
         let text = match std::fs::read(&self.0.resolv_conf) {
-            // As the C library: a name server on this machine.
+            // Like the C library: use a name server on this machine.
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             read => read.map_err(|error| LookUpError::Configuration(error.to_string()))?,
         };
@@ -124,7 +124,7 @@ fn build(resolv_conf: &[u8], port: u16) -> Result<TokioResolver, String> {
     config = ResolverConfig::from_parts(config.domain().cloned(), config.search().to_vec(), servers);
     options.timeout = options.timeout.min(LONGEST_QUERY);
     options.use_hosts_file = ResolveHosts::Never;
-    // Both families: the one that cannot be reached is skipped when connecting.
+    // Both families: connecting skips an unreachable one.
     options.ip_strategy = LookupIpStrategy::Ipv6AndIpv4;
     options.cache_size = 8;
     options.positive_max_ttl = Some(LONGEST_KEPT);
@@ -134,7 +134,7 @@ fn build(resolv_conf: &[u8], port: u16) -> Result<TokioResolver, String> {
     builder.build().map_err(|error| error.to_string())
 }
 
-/// The addresses that a hosts file gives to a name.
+/// The addresses that a hosts file assigns to a name.
 fn in_hosts(hosts: &str, name: &str) -> Vec<IpAddr> {
     let name = name.trim_end_matches('.');
     let lines = hosts.lines().map(|line| line.split('#').next().unwrap_or_default());
@@ -180,7 +180,7 @@ mod tests {
 
     use super::*;
 
-    /// A name server that gives every name below `example` one address, and knows no other.
+    /// A name server that resolves every name below `example` to one address, and no other name.
     async fn name_server(socket: UdpSocket, address: [u8; 4]) {
         let mut query = [0; 512];
         while let Ok((length, from)) = socket.recv_from(&mut query).await {
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_silent_name_server_is_said_and_many_requests_cost_no_threads() {
+    async fn a_silent_name_server_is_reported_and_costs_no_threads() {
         let silent = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let folder = tempfile::tempdir().unwrap();
         let port = silent.local_addr().unwrap().port();

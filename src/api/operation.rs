@@ -3,7 +3,7 @@
 use crate::labels::closed_set;
 
 closed_set! {
-    /// What is asked for each pipeline, again and again: the label `probe`.
+    /// The periodic requests for each pipeline: the label `probe`.
     pub enum Probe {
         /// `GET /{pipeline_id}/status/`
         Status = "status",

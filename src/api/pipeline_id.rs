@@ -1,4 +1,4 @@
-//! The id of a pipeline: a label, and a segment of a path.
+//! A pipeline's id: a label and a path segment.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -11,18 +11,17 @@ use super::text::breaks_lines;
 pub struct PipelineId(Arc<str>);
 
 impl PipelineId {
-    /// Longer ids are refused: they become labels and paths.
+    /// Longer ids are rejected: they become labels and paths.
     const LONGEST: usize = 256;
 
-    /// `None` for a text that cannot be one segment of a path (empty, `.`, `..`, absurdly long) or a label (control
-    /// characters), or that is damaged: U+FFFD stands for bytes that are lost, so a request would be for another id.
+    /// `None` for a text that cannot be a path segment (empty, `.`, `..`, absurdly long) or a label (control
+    /// characters), or that is damaged: U+FFFD replaces lost bytes, so a request would ask for another id.
     pub fn new(text: &str) -> Option<Self> {
         let unusable = |character| breaks_lines(character) || character == char::REPLACEMENT_CHARACTER;
         let usable = !matches!(text, "" | "." | "..") && text.len() <= Self::LONGEST && !text.contains(unusable);
         usable.then(|| Self(text.into()))
     }
 
-    /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }

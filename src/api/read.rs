@@ -1,4 +1,4 @@
-//! What a response means for its request. No connection is needed: simulations call it as well.
+//! Turns a response into a reading or an error, for its request. Needs no connection: simulations call it, too.
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 
@@ -11,7 +11,7 @@ use super::operation::Probe;
 use super::request::{ProbeResponse, Request, Response};
 use super::usage::Usage;
 
-/// Reads a response that came without a connection; headers that HTTP does not allow are left out.
+/// Reads a response that did not come from a connection; headers that HTTP does not allow are dropped.
 pub fn read(request: Request, status: u16, headers: &[(&str, &str)], body: &[u8]) -> Response {
     let headers: HeaderMap = headers
         .iter()
@@ -23,7 +23,7 @@ pub fn read(request: Request, status: u16, headers: &[(&str, &str)], body: &[u8]
     response(request, Ok(Received { head: Head::of(status, &headers), body: body.to_vec() }))
 }
 
-/// A response with its whole body, of which nothing has been read yet.
+/// A complete response that has not been parsed.
 pub(super) struct Received {
     pub(super) head: Head,
     pub(super) body: Vec<u8>,
@@ -35,7 +35,6 @@ impl Received {
     }
 }
 
-/// What was received means this for the request.
 pub(super) fn response(request: Request, received: Result<Received, Error>) -> Response {
     match request {
         Request::Page(number) => Response::Page(number, received.and_then(|received| page(received.open()?))),
@@ -55,7 +54,7 @@ fn page(data: Option<ListPage>) -> Result<ListPage, Error> {
     data.ok_or_else(|| Error::Decode("data: null instead of a page of the list".to_owned()))
 }
 
-/// Without a worker to speak of, `data` is null: a reading all of whose fields are `None`.
+/// If there is no worker, `data` is null: all fields of the reading are `None`.
 fn reading<T: Record>(received: Received) -> Result<T, Error> {
     Ok(received.open()?.unwrap_or_default())
 }

@@ -1,4 +1,4 @@
-//! What is read of the probes of one pipeline.
+//! Reads the responses to the probes of one pipeline.
 
 use super::destination_error::{DestinationError, DestinationErrorReason};
 use super::lenient::{Mismatch, Raw, Record, deserialize_record};
@@ -8,17 +8,16 @@ use super::vocabulary::Phase;
 /// The worker's state (status endpoint).
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Status {
-    /// The phase; [`Phase::Unknown`] for one that is not documented.
+    /// [`Phase::Unknown`] if it is not documented.
     pub phase: Option<Phase>,
-    /// Replicas that there shall be.
+    /// Desired replicas.
     pub replicas: Option<f64>,
-    /// Replicas that are ready.
     pub ready: Option<f64>,
     start_time: Option<f64>,
     unknown: UnknownFields,
 }
 
-/// Throughput and lag at the moment of the response (metrics endpoint).
+/// Throughput and lag at the time of the response (metrics endpoint).
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct PipelineMetrics {
     /// Source records read since the worker started.
@@ -27,7 +26,7 @@ pub struct PipelineMetrics {
     pub last_offset: Option<f64>,
     /// Newest block processed.
     pub last_block_height: Option<f64>,
-    /// Buffered records, not yet written.
+    /// Records buffered and not yet written.
     pub pending_records: Option<f64>,
     /// End-to-end delay, from source to destination.
     pub processing_delay_seconds: Option<f64>,
@@ -42,12 +41,11 @@ pub struct PipelineMetrics {
 /// The platform's last connectivity check of the destination (destination-health endpoint).
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct DestinationHealth {
-    /// Whether the destination could be reached.
     pub healthy: Option<bool>,
     last_checked_at: Option<f64>,
     /// Duration of the check.
     pub latency_seconds: Option<f64>,
-    /// Why it is unhealthy, as far as that may be kept.
+    /// Why it is unhealthy, redacted.
     pub last_error: Option<DestinationError>,
     unknown: UnknownFields,
 }
@@ -55,12 +53,11 @@ pub struct DestinationHealth {
 deserialize_record!(Status, PipelineMetrics, DestinationHealth);
 
 impl Status {
-    /// Start of the worker, in Unix seconds.
+    /// In Unix seconds.
     pub fn start_time(&self) -> Option<f64> {
         self.start_time
     }
 
-    /// The fields that could not be used.
     pub fn unknown_fields(&self) -> impl Iterator<Item = UnknownField> {
         self.unknown.iter()
     }
@@ -87,7 +84,6 @@ impl Record for Status {
 }
 
 impl PipelineMetrics {
-    /// The fields that could not be used.
     pub fn unknown_fields(&self) -> impl Iterator<Item = UnknownField> {
         self.unknown.iter()
     }
@@ -114,18 +110,17 @@ impl Record for PipelineMetrics {
 }
 
 impl DestinationHealth {
-    /// Time of the check, in Unix seconds.
+    /// In Unix seconds.
     pub fn last_checked_at(&self) -> Option<f64> {
         self.last_checked_at
     }
 
-    /// Why the destination is unhealthy, if it is.
+    /// `None` unless the destination is unhealthy.
     pub fn error_reason(&self) -> Option<DestinationErrorReason> {
         let reason = self.last_error.as_ref().map_or(DestinationErrorReason::Other, |error| error.reason);
         (self.healthy == Some(false)).then_some(reason)
     }
 
-    /// The fields that could not be used.
     pub fn unknown_fields(&self) -> impl Iterator<Item = UnknownField> {
         self.unknown.iter()
     }

@@ -1,16 +1,16 @@
-//! Makes free text of the API fit to be shown: keeps the vocabulary of errors, hides all other words.
+//! Makes free text from the API safe to show: keeps the vocabulary of errors, hides all other words.
 //!
-//! A deny-list of secrets is never complete: a `last_error` can hold a connection string, a host, a user, a
-//! person's name, a query. What is left is enough to tell "password authentication failed" from "connection refused".
+//! A deny-list of secrets is never complete: a `last_error` can contain a connection string, a host, a user, a person's
+//! name or a query. What remains is enough to tell "password authentication failed" from "connection refused".
 
 use std::collections::HashSet;
 use std::sync::LazyLock;
 
 const HIDDEN: &str = "[redacted]";
-/// Longer texts are cut: a log line is no place for a stack trace.
+/// Longer texts are truncated: a log line is not the place for a stack trace.
 const LONGEST: usize = 200;
 
-/// The words that are shown, in any case. Names and secrets are not among them; a new word must not be one either.
+/// The words that are shown, in any case. None is a name or a secret; a new word must not be one either.
 const VOCABULARY: &str = "
     a access account action active after again all already an and another answer answered any api argument as at
     attempt auth authenticate authentication authorization authorized auto bad bandwidth be because been before
@@ -40,7 +40,7 @@ const VOCABULARY: &str = "
 
 static WORDS: LazyLock<HashSet<&str>> = LazyLock::new(|| VOCABULARY.split_ascii_whitespace().collect());
 
-/// The words of `text` that tell what is wrong, with everything else replaced by `[redacted]`.
+/// Keeps the words of `text` that say what is wrong and replaces everything else with `[redacted]`.
 pub fn redact(text: &str) -> String {
     let mut shown = String::new();
     for token in tokens(text) {
@@ -60,7 +60,7 @@ pub fn redact(text: &str) -> String {
     shown
 }
 
-/// Splits at white space, but leaves a quoted span whole (and so hidden), also one that never ends.
+/// Splits at white space, but keeps a quoted span whole (and so hidden), even one that never ends.
 fn tokens(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = text;
     std::iter::from_fn(move || {
@@ -85,7 +85,7 @@ fn tokens(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// A known word, or an HTTP status, with the punctuation of a sentence around it.
+/// A known word or an HTTP status, with punctuation around it.
 fn is_plain(token: &str) -> bool {
     let word = token.trim_matches(|c| ".,;:!?()[]".contains(c));
     let status = word.len() == 3 && word.bytes().all(|byte| byte.is_ascii_digit());
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_vocabulary_of_errors_stays_and_everything_else_goes() {
+    fn only_the_vocabulary_of_errors_is_shown() {
         for (text, shown) in [
             ("connection refused", "connection refused"),
             ("dial tcp 10.0.0.5:5432: connect: connection refused", "dial tcp [redacted] connect: connection refused"),
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_text_is_cut() {
+    fn a_long_text_is_truncated() {
         let shown = redact(&"timeout ".repeat(1000));
         assert!(shown.chars().count() <= LONGEST + 1 && shown.ends_with('…'));
     }

@@ -1,12 +1,12 @@
-//! Mends a body that is almost JSON, so that a byte in one value does not cost all the others.
+//! Repairs a body that is almost JSON, so that one bad byte in a value does not cost all other values.
 //!
-//! Only for a body that could not be parsed: a clean one never comes here.
+//! Called only for a body that could not be parsed.
 
 use super::text::breaks_lines;
 
-/// The body with what no JSON parser accepts replaced; `None` if there was nothing to replace. Inside texts: control
-/// characters become spaces, and broken escapes U+FFFD. Outside: numbers that JSON lacks (`NaN`, `-Infinity`, `+7`, `.5`)
-/// become texts, which a reader of numbers understands or refuses.
+/// Replaces what no JSON parser accepts; `None` if there was nothing to replace. Inside texts, control characters
+/// become spaces and broken escapes become U+FFFD. Outside, numbers that JSON lacks (`NaN`, `-Infinity`, `+7`, `.5`)
+/// become texts, which the reader of numbers then accepts or rejects.
 pub(super) fn repair(body: &str) -> Option<String> {
     let body_without_mark = body.strip_prefix('\u{FEFF}').unwrap_or(body);
     let mut repaired = String::with_capacity(body.len() + 16);
@@ -24,7 +24,7 @@ pub(super) fn repair(body: &str) -> Option<String> {
     (repaired != body).then_some(repaired)
 }
 
-/// Copies what follows an opening quote, up to the closing one.
+/// Copies the text after an opening quote, up to and including the closing one.
 fn text<'a>(inside: &'a str, repaired: &mut String) -> &'a str {
     repaired.push('"');
     let mut rest = inside;
@@ -62,7 +62,7 @@ fn valid_escape(text: &str) -> Option<&str> {
     }
 }
 
-/// Copies a word outside of any text, in quotes if it is meant as a number and is not one of JSON's.
+/// Copies a word outside any text, and quotes it if it is meant as a number but is not a JSON number.
 fn word<'a>(rest: &'a str, repaired: &mut String) -> &'a str {
     let end = rest.find(|c: char| c.is_ascii_whitespace() || ",:{}[]\"".contains(c)).unwrap_or(rest.len());
     let (word, rest) = rest.split_at(end);
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_no_parser_accepts_is_replaced_and_nothing_else() {
+    fn only_what_no_parser_accepts_is_replaced() {
         for (body, repaired) in [
             (
                 "{\"a\": NaN, \"b\": [-Infinity,+7,.5,01]}",

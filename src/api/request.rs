@@ -1,4 +1,4 @@
-//! What is asked, and what came of it. A response carries what was asked, so that no pair of them can disagree.
+//! Requests and their responses. A response contains its request's parameters, so that the two cannot disagree.
 
 use super::error::{Error, KeyVerdict};
 use super::list::ListPage;
@@ -15,34 +15,25 @@ pub enum Request {
     Page(u32),
     /// A probe of one pipeline.
     Probe(PipelineId, Probe),
-    /// The account's usage of credits.
+    /// The account's use of credits.
     Usage,
 }
 
-/// What came of a [`Request`].
 #[derive(Debug)]
 pub enum Response {
-    /// Of [`Request::Page`].
     Page(u32, Result<ListPage, Error>),
-    /// Of [`Request::Probe`].
     Probe(PipelineId, ProbeResponse),
-    /// Of [`Request::Usage`].
     Usage(Result<Usage, Error>),
 }
 
-/// What came of a probe.
 #[derive(Debug, Clone)]
 pub enum ProbeResponse {
-    /// Of [`Probe::Status`].
     Status(Result<Status, Error>),
-    /// Of [`Probe::Metrics`].
     Metrics(Result<PipelineMetrics, Error>),
-    /// Of [`Probe::DestinationHealth`].
     DestinationHealth(Result<DestinationHealth, Error>),
 }
 
 impl Request {
-    /// The kind of request.
     pub fn operation(&self) -> Operation {
         match self {
             Self::Page(_) => Operation::List,
@@ -53,7 +44,7 @@ impl Request {
 }
 
 impl Response {
-    /// What was asked.
+    /// The request that this responds to.
     pub fn request(&self) -> Request {
         match self {
             Self::Page(number, _) => Request::Page(*number),
@@ -62,7 +53,7 @@ impl Response {
         }
     }
 
-    /// Why there is no reading, if there is none.
+    /// Why there is no reading; `None` on success.
     pub fn error(&self) -> Option<&Error> {
         match self {
             Self::Page(_, result) => result.as_ref().err(),
@@ -71,8 +62,8 @@ impl Response {
         }
     }
 
-    /// What it proves about the key that the request was sent with. Usage belongs to another API: that it is refused, or
-    /// not, says nothing about the pipelines that the key may read.
+    /// What the response proves about the key that was sent. Usage belongs to another API: whether that refuses a key
+    /// says nothing about the pipelines that the key may read.
     pub fn verdict(&self) -> KeyVerdict {
         match self.error() {
             _ if matches!(self, Self::Usage(_)) => KeyVerdict::Nothing,
@@ -83,7 +74,6 @@ impl Response {
 }
 
 impl ProbeResponse {
-    /// A probe that failed.
     pub fn failed(probe: Probe, error: Error) -> Self {
         match probe {
             Probe::Status => Self::Status(Err(error)),
@@ -92,7 +82,6 @@ impl ProbeResponse {
         }
     }
 
-    /// What was asked.
     pub fn probe(&self) -> Probe {
         match self {
             Self::Status(_) => Probe::Status,
@@ -101,7 +90,7 @@ impl ProbeResponse {
         }
     }
 
-    /// Why there is no reading, if there is none.
+    /// Why there is no reading; `None` on success.
     pub fn error(&self) -> Option<&Error> {
         match self {
             Self::Status(result) => result.as_ref().err(),
@@ -110,7 +99,7 @@ impl ProbeResponse {
         }
     }
 
-    /// The fields of the reading that could not be used.
+    /// The unusable fields of the reading.
     pub fn unknown_fields(&self) -> Vec<UnknownField> {
         match self {
             Self::Status(Ok(status)) => status.unknown_fields().collect(),

@@ -1,16 +1,16 @@
-//! Reading `Retry-After`: seconds or an HTTP date (RFC 9110, section 10.2.3).
+//! Parses `Retry-After`: seconds or an HTTP date (RFC 9110, section 10.2.3).
 
 use std::time::{Duration, SystemTime};
 
-/// A longer wait than a day is a mistake of the server's, not a rate limit: it would blind the account.
+/// A wait of more than a day is a server's mistake, not a rate limit: it would blind the account.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How long the server asks to wait. A date is measured against the answer's own `Date` where there is
-/// one, so that a wrong clock on either side does not matter. Nonsense is `None`; a date in the past is zero.
+/// How long the server asks to wait. A date is compared with the response's own `Date` if present, so that a wrong
+/// clock on either side does not matter. Nonsense is `None`; a date in the past is zero.
 pub(super) fn parse(retry_after: &str, date: Option<&str>, now: SystemTime) -> Option<Duration> {
     let text = retry_after.trim();
     let wait = if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        // More digits than fit are still "very long".
+        // More digits than fit still mean "very long".
         Duration::from_secs(text.parse().unwrap_or(u64::MAX))
     } else {
         let until = httpdate::parse_http_date(text).ok()?;

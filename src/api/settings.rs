@@ -10,34 +10,34 @@ use super::base_url::BaseUrl;
 pub struct Settings {
     /// Every request goes to a path below it.
     pub base_url: BaseUrl,
-    /// For one whole response, connecting included.
+    /// For a whole response, connecting included.
     pub timeout: Duration,
-    /// For one body, unpacked.
+    /// For one body, decompressed.
     pub max_response_bytes: u64,
-    /// Connections worth keeping: one for each request that may be in flight.
+    /// Idle connections to keep: one for each request that may be in flight.
     pub max_connections: usize,
-    /// When connections are given up.
     pub connections: ConnectionLimits,
 }
 
-/// When connections are given up. The defaults bring readings back within a minute of any fault that new connections heal.
+/// When connections are replaced. With the defaults, readings are back within a minute of any fault that new
+/// connections cure.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ConnectionLimits {
     /// The age at which all are replaced: the host may have another address by then.
     pub max_age: Duration,
-    /// Requests that time out one after another, without a response in between, before all are replaced.
+    /// How many requests in a row may time out, without a response in between, before all connections are replaced.
     pub timeouts_in_a_row: u32,
-    /// The age from which two responses in a row that are not the API's have all replaced: the host may have another address
-    /// by now. Between foreign responses to one endpoint alone there are others.
+    /// After two foreign responses in a row, all connections of at least this age are replaced: the host may have
+    /// another address by now. If only one endpoint gets foreign responses, other responses come in between.
     pub foreign_age: Duration,
-    /// Silence on an HTTP/2 connection with requests under way before it is sent a ping.
+    /// How long an HTTP/2 connection with requests in flight may be silent before it is pinged.
     pub ping_interval: Duration,
-    /// How long a ping may stay without its echo before the connection is closed.
+    /// How long a ping may stay unacknowledged before the connection is closed.
     pub ping_timeout: Duration,
-    /// How long after they were read the trusted certificates are read again, if a TLS handshake fails.
+    /// If a TLS handshake fails, trusted certificates of at least this age are read again.
     pub trust_age: Duration,
-    /// A PEM file with the only certificates to trust. `None` is the system's store, or what `SSL_CERT_FILE` and
-    /// `SSL_CERT_DIR` say.
+    /// A PEM file with the only trusted certificates. `None` means the system's store, or `SSL_CERT_FILE` and
+    /// `SSL_CERT_DIR`.
     pub trusted: Option<PathBuf>,
 }
 

@@ -1,16 +1,16 @@
-//! Texts that other people write, made fit for labels.
+//! Makes text from users fit for labels.
 
 use std::sync::Arc;
 
-/// Labels of this many characters are truncated.
+/// Longer labels are truncated to this many characters.
 pub(super) const LONGEST_LABEL: usize = 200;
 
-/// Control characters and Unicode's line separators: readers of expositions split lines at them, or fail.
+/// Control characters and Unicode line separators: parsers of expositions split lines at them, or fail.
 pub(super) fn breaks_lines(character: char) -> bool {
     character.is_control() || matches!(character, '\u{2028}' | '\u{2029}')
 }
 
-/// A text as a label: each character that would break a line becomes a space.
+/// A text as a label: characters that would break a line become spaces.
 pub(super) fn label(text: &str) -> Arc<str> {
     let end = text.char_indices().nth(LONGEST_LABEL).map_or(text.len(), |(end, _)| end);
     let text = &text[..end];

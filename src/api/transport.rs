@@ -1,4 +1,4 @@
-//! Sorts the errors of connections by what they tell an operator.
+//! Classifies connection errors by what they tell an operator.
 
 use std::error::Error as StdError;
 use std::time::Duration;
@@ -7,10 +7,10 @@ use super::error::{Error, Waiting};
 use super::lookup::LookUpError;
 use super::trust;
 
-/// A host that takes longer than this to accept a connection is as good as down.
+/// A host that takes longer to accept a connection is as good as down.
 pub(super) const LONGEST_CONNECT: Duration = Duration::from_secs(5);
 
-/// What an error of reqwest's means, after a request that had `timeout` and was `waiting`.
+/// The meaning of a reqwest error of a request that had this `timeout` and was `waiting`.
 pub(super) fn sort(error: &reqwest::Error, waiting: Waiting, timeout: Duration) -> Error {
     if error.is_timeout() {
         return if error.is_connect() {
@@ -33,8 +33,8 @@ pub(super) fn sort(error: &reqwest::Error, waiting: Waiting, timeout: Duration) 
     if is_unprocessed(error) {
         return Error::Unsent(text);
     }
-    // reqwest calls both a "decode" error: a body that cannot be unpacked, and one that ends too early. What is not HTTP
-    // at all is not its kind of "decode", but it is not what anyone documents either.
+    // reqwest calls two things a "decode" error: a body that cannot be decompressed, and one that ends too early. A
+    // response that is not HTTP is not a "decode" error to reqwest, but it is not what the API documents either.
     match find::<hyper::Error>(error) {
         Some(hyper) if hyper.is_parse() => Error::Decode(text),
         None if error.is_decode() => Error::Decode(text),
@@ -42,8 +42,8 @@ pub(super) fn sort(error: &reqwest::Error, waiting: Waiting, timeout: Duration) 
     }
 }
 
-/// Whether the server says that it has not looked at the request: it was shutting the connection down, or refused the
-/// stream (RFC 9113, sections 6.8 and 8.7), or the connection was closed before anything was written to it.
+/// Whether the server says that it did not process the request: it was closing the connection, or refused the stream
+/// (RFC 9113, sections 6.8 and 8.7), or the connection was closed before anything was written to it.
 fn is_unprocessed(error: &reqwest::Error) -> bool {
     let refused = find::<h2::Error>(error).is_some_and(|h2| {
         h2.is_remote()
@@ -61,13 +61,13 @@ fn find<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Optio
     causes(error).find_map(|cause| cause.downcast_ref::<E>())
 }
 
-/// io::Error hides what it wraps from `source`, so it has to be opened: there is one within another.
+/// `io::Error` hides the error that it wraps from `source`, and wraps another `io::Error` here.
 fn is_tls(error: &(dyn StdError + 'static)) -> bool {
     let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
     error.is::<rustls::Error>() || wrapped.is_some_and(|inner| is_tls(inner))
 }
 
-/// The causes without reqwest's own first sentence, which holds the URL and says nothing else.
+/// The causes without reqwest's own first sentence, which contains only the URL.
 pub(super) fn chain(error: &reqwest::Error) -> String {
     let texts: Vec<String> = causes(error).skip(1).map(ToString::to_string).collect();
     if texts.is_empty() { "no cause given".to_owned() } else { texts.join(": ") }

@@ -1,11 +1,11 @@
 //! What is wrong with the variables that name the trusted certificates.
 //!
-//! A file that cannot be read is skipped in silence when there are certificates elsewhere, and the handshake fails later for
-//! another reason. So the variables are looked at when something about TLS has failed.
+//! An unreadable file is silently skipped if there are certificates elsewhere, and the handshake fails later for
+//! another reason. So the variables are checked after any TLS failure.
 
 use std::path::Path;
 
-/// A sentence about the first variable that cannot mean what it says.
+/// A sentence about the first variable that cannot be used.
 pub(super) fn complaint() -> Option<String> {
     ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().find_map(|name| {
         let path = std::env::var_os(name)?;
@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_wrong_with_the_variables_is_said_in_words() {
+    fn problems_with_the_variables_are_explained() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("trusted.pem");
         let said = |name: &str, path: &Path| problem(name, path).unwrap();

@@ -1,12 +1,12 @@
-//! What the API said that cannot be used: counted by field, and nothing else is lost.
+//! Values from the API that cannot be used: counted by field.
 
 use crate::labels::closed_set;
 
 closed_set! {
-    /// Where the API said something that this version cannot use: the `field` label of
-    /// `goldrush_api_unknown_values_total`. The names are the API's, except where two fields share one.
+    /// The fields that can hold a value that this version cannot use: the `field` label of
+    /// `goldrush_api_unknown_values_total`. The names are the API's, except if two fields share one.
     pub enum UnknownField {
-        /// A pipeline in the list without an id that a request could name.
+        /// A listed pipeline without an id that a request can name.
         Id = "id",
         /// `name` of a listed pipeline.
         Name = "name",
@@ -83,7 +83,7 @@ closed_set! {
     }
 }
 
-/// The fields of one record that could not be used. A word, because ten thousand pipelines carry one each.
+/// The unusable fields of one record. One word, because each of ten thousand pipelines has one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct UnknownFields(u64);
 
@@ -98,7 +98,7 @@ impl UnknownFields {
         self.0 |= others.0;
     }
 
-    /// The value that was read, or nothing and a note of the field.
+    /// Returns the value that was read; notes the field if it was unusable.
     pub(super) fn note<T>(&mut self, field: UnknownField, read: Result<Option<T>, Unusable>) -> Option<T> {
         read.unwrap_or_else(|Unusable| {
             self.insert(field);
@@ -111,6 +111,6 @@ impl UnknownFields {
     }
 }
 
-/// A value that does not mean anything where it was found.
+/// A value that has no meaning in its field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Unusable;

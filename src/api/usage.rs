@@ -1,7 +1,7 @@
-//! What is read of the account's usage of credits.
+//! Reads the account's use of credits.
 //!
-//! Only the sums of `aggregate` are read. `by_api_key` may hold API keys, so it is skipped without being looked at, and so
-//! are `by_day` and `period`, which nothing needs.
+//! Only the sums in `aggregate` are read. `by_api_key` may contain API keys, so it is skipped unparsed, and so are
+//! `by_day` and `period`, which nothing needs.
 
 use std::sync::Arc;
 
@@ -9,22 +9,22 @@ use super::error::Error;
 use super::lenient::{Kind, Mismatch, Raw, Record, deserialize_record};
 use super::unknown::{UnknownField, UnknownFields};
 
-/// Credits of the account since the month began.
+/// Credits of the account since the start of the month.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Usage {
     /// Credits used (`aggregate.credits_consumed`).
     pub credits_consumed: Option<f64>,
     /// Credits that the plan includes (`aggregate.max_credits`).
     pub credits_limit: Option<f64>,
-    /// Credits that may be bought beyond those (`aggregate.flex_credits.limit`).
+    /// Credits that may be bought beyond the plan's (`aggregate.flex_credits.limit`).
     pub flex_credits_limit: Option<f64>,
-    /// Of the used credits, those of premium requests.
+    /// Part of the used credits: those of premium requests.
     pub premium_credits: Option<f64>,
-    /// Of the used credits, those of free requests.
+    /// Part of the used credits: those of free requests.
     pub free_credits: Option<f64>,
     /// The name of the plan.
     pub plan: Option<Arc<str>>,
-    /// A field that is documented was there, whatever it held.
+    /// A documented field was present, whatever its value.
     is_documented: bool,
     unknown: UnknownFields,
 }
@@ -32,19 +32,18 @@ pub struct Usage {
 deserialize_record!(Usage);
 
 impl Usage {
-    /// All credits that there are before GoldRush stops serving the account: the plan's and the flex credits. A plan
-    /// without a limit, or with a limit of zero, says nothing about an end.
+    /// All credits that are available before GoldRush stops serving the account: the plan's and the flex credits.
+    /// `None` for a plan whose limit is missing or zero.
     pub fn ceiling(&self) -> Option<f64> {
         let limit = self.credits_limit.filter(|limit| *limit > 0.0)?;
         Some(limit + self.flex_credits_limit.unwrap_or_default())
     }
 
-    /// The fields that could not be used.
     pub fn unknown_fields(&self) -> impl Iterator<Item = UnknownField> {
         self.unknown.iter()
     }
 
-    /// The reading, if the response is about usage at all. It is not where another service responds in the API's envelope.
+    /// Fails if the response is not about usage, for example because another service responds in the API's envelope.
     pub(super) fn documented(usage: Option<Self>) -> Result<Self, Error> {
         let usage = usage.filter(|usage| usage.is_documented);
         usage.ok_or_else(|| Error::Decode("data.aggregate: none of the documented fields of the usage".to_owned()))
@@ -129,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_about_usage_is_no_reading() {
+    fn a_response_that_is_not_about_usage_is_not_a_reading() {
         for data in [json!({}), json!({"aggregate": {}}), json!({"aggregate": {"total": 7}}), json!({"items": []})] {
             assert!(matches!(usage(data.clone()), Err(Error::Decode(_))), "{data}");
         }

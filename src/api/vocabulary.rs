@@ -9,11 +9,10 @@ closed_set! {
     pub enum Phase {
         /// Being started.
         Deploying = "DEPLOYING",
-        /// At work.
         Running = "RUNNING",
         /// Paused by the user.
         Paused = "PAUSED",
-        /// Ended by an error that does not heal by itself.
+        /// Stopped by an error that does not heal by itself.
         Failed = "FAILED",
         /// Being stopped.
         Stopping = "STOPPING",
@@ -25,7 +24,7 @@ closed_set! {
 }
 
 impl Phase {
-    /// Whether it is expected to change within seconds, so that it is worth asking more often.
+    /// Whether the phase is expected to change within seconds, so that it is polled more often.
     pub fn is_transitional(self) -> bool {
         matches!(self, Self::Deploying | Self::Stopping)
     }
@@ -34,20 +33,18 @@ impl Phase {
 closed_set! {
     /// What the user wants (`status` of a pipeline object).
     pub enum DesiredStatus {
-        /// It shall run.
         Running = "running",
-        /// It shall rest.
         Paused = "paused",
     }
 }
 
 closed_set! {
-    /// How far a pipeline reads (`execution_mode` of a pipeline object).
+    /// Whether a pipeline ends (`execution_mode` of a pipeline object).
     #[derive(Default)]
     pub enum ExecutionMode {
         /// Ends by itself at `execution_stop_from`.
         Bounded = "bounded",
-        /// Follows its chain for ever.
+        /// Follows its chain forever.
         #[default]
         Unbounded = "unbounded",
         /// A mode that this version does not know.
@@ -56,7 +53,7 @@ closed_set! {
 }
 
 impl Phase {
-    /// Documented or not, a text is a phase.
+    /// An undocumented text is [`Phase::Unknown`].
     pub(super) fn of(text: &str) -> Self {
         find(Self::ALL, Self::as_str, text).unwrap_or(Self::Unknown)
     }
@@ -75,7 +72,7 @@ impl DesiredStatus {
     }
 }
 
-/// In any case, and whatever stands around it.
+/// Ignores case and surrounding white space.
 fn find<T: Copy>(all: &[T], name: fn(T) -> &'static str, text: &str) -> Option<T> {
     all.iter().copied().find(|value| name(*value).eq_ignore_ascii_case(text.trim()))
 }

@@ -1,4 +1,4 @@
-//! `check`: requests the list of each account once, and the usage if it is polled, and says what is wrong.
+//! `check`: requests the list of each account once, and the usage if it is polled, and reports what is wrong.
 
 use std::io;
 
@@ -31,7 +31,7 @@ impl From<&Error> for Status {
     }
 }
 
-/// Loads the configuration and that of the web server, and says what is probably a mistake.
+/// Loads the configuration and the web configuration, and prints their warnings.
 pub(super) async fn load(source: &ConfigSource, flags: &Flags) -> Result<Config, ConfigError> {
     let config = source.load().await?;
     let access = access(flags).await?;
@@ -63,7 +63,7 @@ async fn check(config: &Config, account: &Account) -> Result<(Status, String), C
     };
     let list = || client.list_page(&keys.current().key, 1);
     let page = match list().await {
-        // As when polling: the second request does not name a size.
+        // Like the poller: the second request names no size.
         Err(ApiError::PageSizeRefused(_)) => list().await,
         page => page,
     };
@@ -84,7 +84,7 @@ async fn check(config: &Config, account: &Account) -> Result<(Status, String), C
     })
 }
 
-/// What becomes of the usage says nothing about the key or the pipelines, and so changes no exit status.
+/// The outcome of the usage says nothing about the key or the pipelines, so it does not affect the exit status.
 async fn usage(client: &Client, keys: &KeyHolder) -> String {
     match client.usage(&keys.current().key).await {
         Ok(usage) => {

@@ -1,4 +1,4 @@
-//! `demo`: the simulator and the daemon in one process, with a fleet in which something is wrong.
+//! `demo`: the simulator and the daemon in one process, with a fleet that has troubles.
 
 use std::io;
 
@@ -38,11 +38,11 @@ impl From<&Error> for Status {
     }
 }
 
-/// The accounts of the demo and their keys. One key has been revoked, to show what that looks like.
+/// The demo's accounts and keys. One key is revoked, to show what that looks like.
 const ACCOUNTS: [(&str, &str); 3] =
     [("prod", DEMO_KEY_PROD), ("staging", DEMO_KEY_STAGING), ("legacy", DEMO_KEY_REVOKED)];
 
-/// Livelier than the defaults, so that there is something to see within seconds.
+/// Faster than the defaults, so that something happens within seconds.
 const SETTINGS: &[(&str, &str)] = &[
     ("POLL__DISCOVERY", "15s"),
     ("POLL__STATUS", "5s"),
@@ -56,7 +56,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("POLICIES__0__PROJECTS__INCLUDE__0", "analytics-.*"),
     ("POLICIES__1__TEAM", "trading"),
     ("POLICIES__1__PROJECTS__INCLUDE__0", "trading-.*"),
-    // Expected, but not there.
+    // Expected, but does not exist.
     ("ACCOUNTS__0__EXPECT__0", "pipe_000000000000000000000000000"),
 ];
 

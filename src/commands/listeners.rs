@@ -5,7 +5,6 @@ use tokio::net::TcpListener;
 use crate::cli::Flags;
 use crate::http::{self, ListenError};
 
-/// Listens where the flags say.
 pub(super) async fn listen(flags: &Flags) -> Result<Vec<TcpListener>, ListenError> {
     if flags.systemd_socket {
         return http::systemd_sockets();

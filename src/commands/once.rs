@@ -44,7 +44,7 @@ pub(super) async fn run(source: &ConfigSource, options: Once) -> Result<Status, 
     let fleet = Fleet::default();
     let pollers = daemon::pollers(&config, &fleet).await?;
     let polls = join_all(pollers.into_iter().map(|(name, poller)| async move { (name, poller.once().await) })).await;
-    // Without the exporter's own metrics: a textfile collector has its own of the same names.
+    // Without the exporter's own metrics: a textfile collector has its own with the same names.
     let text = exposition::fleet_text(&fleet, &selection, Moment::now(), Format::Classic);
     match options.output {
         Some(file) => file_system::replace(&file, text).await.map_err(|error| Error::Write { file, error })?,

@@ -29,7 +29,7 @@ impl From<&Error> for Status {
 }
 
 pub(super) async fn run(source: ConfigSource, flags: &Flags) -> Result<Status, Error> {
-    // What is wrong with the configuration is said before the port is taken.
+    // Report configuration errors before using the port.
     let config = source.load().await?;
     let options = daemon_options(source, flags).await?;
     let listeners = listeners::listen(flags).await?;
@@ -49,7 +49,7 @@ pub(super) async fn daemon_options(config: ConfigSource, flags: &Flags) -> Resul
     })
 }
 
-/// What `--web.config.file` asks for.
+/// The rules of `--web.config.file`.
 pub(super) async fn access(flags: &Flags) -> Result<Access, ConfigError> {
     match &flags.web_config_file {
         Some(file) => Access::load(file).await,

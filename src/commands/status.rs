@@ -4,12 +4,11 @@ use std::process::ExitCode;
 
 use crate::{api, daemon};
 
-/// How a command ended. The order is that of importance: of several failed accounts, the lowest counts.
+/// The result of a command. Ordered by importance: if several accounts fail, the lowest counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Status {
-    /// It did what it should.
     Success = 0,
-    /// It failed for a reason that no other status names.
+    /// A failure that no other status covers.
     Failure = 1,
     /// The command line, the configuration or a key's source is wrong.
     Configuration = 2,
@@ -17,7 +16,7 @@ pub enum Status {
     Unauthorized = 3,
     /// The API responded 403 to a key.
     Forbidden = 4,
-    /// No complete response came.
+    /// No complete response arrived.
     Unreachable = 5,
     /// The response was not a list.
     Unreadable = 6,

@@ -1,4 +1,4 @@
-//! `accounts`: one per ServiceKey, and which of its pipelines are polled.
+//! `accounts`: one per ServiceKey, with filters on its pipelines.
 
 use std::time::Duration;
 
@@ -12,27 +12,27 @@ use crate::api::PipelineId;
 use crate::service_key::{self, KeySource};
 use crate::settings::{ConfigError, Section, Text, list};
 
-/// Without a setting, it is worth a ticket when credits run out within this time.
+/// The default: credits that run out within this time deserve a ticket.
 const CREDITS_RUN_OUT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// One ServiceKey, and which of its pipelines are polled.
+/// One ServiceKey, with filters on its pipelines.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Account {
     /// The `account` label.
     pub name: String,
-    /// Where its key comes from; the key itself is not read here.
+    /// Where the key comes from; the key itself is not read here.
     #[serde(flatten, serialize_with = "show_key_source")]
     pub key: KeySource,
-    /// By name of the project.
+    /// By project name.
     pub projects: Filter,
-    /// By name of the pipeline.
+    /// By pipeline name.
     pub pipelines: Filter,
-    /// By id of the pipeline.
+    /// By pipeline id.
     pub pipeline_ids: Filter,
     /// Pipelines that must exist.
     #[serde(serialize_with = "show_ids")]
     pub expect: Vec<PipelineId>,
-    /// Credits that run out within this time are trouble; it takes `poll.usage`.
+    /// Credits that run out within this time are trouble; needs `poll.usage`.
     #[serde(serialize_with = "show_duration")]
     pub credits_run_out: Duration,
 }
@@ -42,7 +42,7 @@ fn show_key_source<S: Serializer>(key: &KeySource, serializer: S) -> Result<S::O
     match key {
         KeySource::File(path) => map.serialize_entry("service_key_file", &path.to_string_lossy())?,
         KeySource::Env(variable) => map.serialize_entry("service_key_env", variable)?,
-        // Only the demo has one, and no configuration can say so.
+        // Only the demo has one, and no configuration can express it.
         KeySource::BuiltIn(_) => {}
     }
     map.end()
@@ -52,7 +52,7 @@ fn show_ids<S: Serializer>(ids: &[PipelineId], serializer: S) -> Result<S::Ok, S
     serializer.collect_seq(ids.iter().map(PipelineId::as_str))
 }
 
-/// An account as it is written.
+/// An account section as written.
 #[derive(Default, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct AccountSection {
@@ -68,7 +68,7 @@ pub(super) struct AccountSection {
     credits_run_out: Option<Duration>,
 }
 
-/// The accounts of these sections; without any, one with the defaults.
+/// The accounts of these sections; if there are none, one with the defaults.
 pub(super) fn accounts_of(
     mut sections: Vec<Section<AccountSection>>,
     origins: &Origins<'_>,
@@ -91,7 +91,7 @@ pub(super) fn accounts_of(
 }
 
 impl AccountSection {
-    /// `alone`: whether it is the only account, which has a name and a key by default.
+    /// `alone`: whether it is the only account, which has a default name and key.
     fn check(self, alone: bool, path: &str, origins: &Origins<'_>) -> Result<Account, ConfigError> {
         let refused = |key: &str, problem: &str| {
             let path = format!("{path}{key}");
@@ -116,7 +116,7 @@ impl AccountSection {
                 return refused(".service_key_file", "expected the path of a file");
             }
             (Some(file), None) => KeySource::File(file.0.into()),
-            // Sources of keys are shown, so a key that was put here by mistake must not become one.
+            // Key sources are shown, so a key that was put here by mistake must not become one.
             (None, Some(variable)) if !is_variable_name(&variable) => {
                 let problem =
                     "expected the name of an environment variable (A-Z, 0-9 and _), not the ServiceKey itself";
@@ -134,7 +134,7 @@ impl AccountSection {
         for (index, id) in self.expect.iter().enumerate() {
             let key = format!(".expect[{index}]");
             match PipelineId::new(id) {
-                // Each is one series.
+                // Each id is one series.
                 Some(id) if expect.contains(&id) => {
                     return refused(&key, &format!("duplicate pipeline id {:?}", id.as_str()));
                 }
@@ -148,7 +148,7 @@ impl AccountSection {
     }
 }
 
-/// Whether a text can be the value of a label that people give.
+/// Whether a text from the configuration can be a label value.
 pub(super) fn check_label(text: &str) -> Result<(), &'static str> {
     if text.trim().is_empty() || text.chars().count() > 100 || text.contains(char::is_control) {
         return Err("expected 1 to 100 characters, not only spaces and without control characters");

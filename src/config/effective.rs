@@ -1,4 +1,4 @@
-//! Every setting in effect, as YAML that loads again. Of a key it shows where it comes from.
+//! Every setting in effect, as YAML that loads again. A key is shown only by its source.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -46,7 +46,7 @@ impl Config {
     /// Every setting, as YAML that loads again.
     pub fn to_yaml(&self) -> String {
         let mut yaml = String::new();
-        // Serializing into a tree fails for keys that are not texts only.
+        // Serializing into a tree fails only for keys that are not texts.
         if let Ok(Value::Object(settings)) = serde_json::to_value(self) {
             for (name, value) in &settings {
                 write_setting(&mut yaml, 0, name, value);
@@ -56,7 +56,7 @@ impl Config {
     }
 }
 
-/// Sections as blocks, and everything within a list or a filter on one line. JSON's scalars are YAML's.
+/// Writes sections as blocks, and lists and filters on one line. JSON scalars are valid YAML.
 fn write_setting(yaml: &mut String, indent: usize, name: &str, value: &Value) {
     let _ = write!(yaml, "{:indent$}{name}:", "");
     match value {

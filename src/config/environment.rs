@@ -1,4 +1,4 @@
-//! The settings of the environment, merged over those of the file.
+//! Merges the settings in the environment over those in the file.
 
 use std::collections::BTreeMap;
 
@@ -6,10 +6,10 @@ use ::config::{Map, Value, ValueKind};
 
 use crate::settings::ConfigError;
 
-/// With two underscores: Kubernetes sets variables with one for every service.
+/// With two underscores, because Kubernetes sets variables with one for every service.
 const PREFIX: &str = "GOLDRUSH_EXPORTER__";
 
-/// One step of a path; indices sort as numbers, not as texts.
+/// One step of a path; indexes sort as numbers, not as texts.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum Step {
     Index(usize),
@@ -24,9 +24,9 @@ struct Node<'a> {
     below: BTreeMap<Step, Node<'a>>,
 }
 
-/// Merges the variables over `value`; returns the variable behind every path that they have set.
+/// Merges the variables over `value`. Returns the variable behind every path that they set.
 ///
-/// An index within a list changes that element, one beyond its end appends, in the order of the indices.
+/// An index within a list changes that element; a higher one appends, in the order of the indexes.
 pub(super) fn merge(env: &[(String, String)], value: &mut Value) -> Result<BTreeMap<String, String>, ConfigError> {
     let mut root = Node::default();
     for (variable, text) in env {

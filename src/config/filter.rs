@@ -1,4 +1,4 @@
-//! Filters by name: regular expressions that have to match the whole of a name.
+//! Filters by name: regular expressions that must match a whole name.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use serde::ser::{Serialize, Serializer};
 
 use crate::settings::{Text, list};
 
-/// Matches a text that matches one of `include`, or any text if there are none, and none of `exclude`.
+/// Matches a text that matches one of `include` (or any text if that is empty) and none of `exclude`.
 #[derive(Debug, Clone, Default, PartialEq, serde::Serialize)]
 pub struct Filter {
     include: Vec<Pattern>,
@@ -23,7 +23,7 @@ impl Filter {
         (self.include.is_empty() || any(&self.include)) && !any(&self.exclude)
     }
 
-    /// Whether every text matches, because there is no pattern.
+    /// Whether there is no pattern, so that every text matches.
     pub fn is_empty(&self) -> bool {
         self.include.is_empty() && self.exclude.is_empty()
     }
@@ -83,24 +83,22 @@ impl PartialEq for Pattern {
 }
 
 impl Pattern {
-    /// Whether it matches the whole text.
     pub fn matches(&self, text: &str) -> bool {
         self.whole.is_match(text)
     }
 
-    /// As it is written.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
     fn new(text: String) -> Result<Self, String> {
-        // Before it is anchored: `a)|(b` is not a regular expression, but would become one between parentheses.
+        // Checked before it is anchored: `a)|(b` is not a regular expression, but would become one in parentheses.
         regex_syntax::parse(&text).map_err(|error| match error {
             regex_syntax::Error::Parse(error) => error.kind().to_string(),
             regex_syntax::Error::Translate(error) => error.kind().to_string(),
             _ => "unknown error".to_owned(),
         })?;
-        // All that is left to fail is its compiled size.
+        // Only its compiled size can still be wrong.
         let whole = Regex::new(&format!("^(?:{text})$")).map_err(|_| "it is too large".to_owned())?;
         Ok(Self { text, whole })
     }

@@ -8,7 +8,7 @@ use crate::labels::closed_set;
 use crate::settings::{ConfigError, list, value_of};
 
 closed_set! {
-    /// The metrics to begin with.
+    /// The metrics to start from.
     pub enum Profile {
         /// All of them.
         Full = "full",
@@ -18,17 +18,17 @@ closed_set! {
 }
 
 closed_set! {
-    /// Which series of a state are exposed: a state is a family with one series for each of its values.
+    /// Which series of a state are exposed. A state is a family with one series for each value.
     pub enum States {
-        /// Each value: 1 for the one that holds, 0 for the others.
+        /// Each value: 1 for the current one, 0 for the others.
         All = "all",
-        /// Only the value that holds.
+        /// Only the current value.
         Active = "active",
     }
 }
 
 impl Profile {
-    /// Unless `metrics.states` says otherwise.
+    /// The default of `metrics.states`.
     const fn states(self) -> States {
         match self {
             Self::Full => States::All,
@@ -37,20 +37,18 @@ impl Profile {
     }
 }
 
-/// Which metrics are exposed. Whether the names exist is known to the exposition.
+/// Which metrics are exposed. The exposition checks whether the names exist.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Metrics {
-    /// The metrics to begin with.
     pub profile: Profile,
     /// Metrics to add.
     pub include: Vec<Names>,
-    /// Metrics to leave out, whatever else asks for them.
+    /// Metrics to leave out, even if `profile` or `include` adds them.
     pub exclude: Vec<Names>,
-    /// Which series of states.
     pub states: States,
 }
 
-/// Names of metrics, as one setting gives them.
+/// A pattern for metric names, from one setting.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Names {
     pattern: Pattern,
@@ -59,17 +57,16 @@ pub struct Names {
 }
 
 impl Names {
-    /// Whether the name is among them.
     pub fn contain(&self, name: &str) -> bool {
         self.pattern.matches(name)
     }
 
-    /// As they are written.
+    /// The pattern as written.
     pub fn as_str(&self) -> &str {
         self.pattern.as_str()
     }
 
-    /// Refuses the setting.
+    /// An error about this setting.
     pub fn refused(&self, why: &str) -> ConfigError {
         ConfigError { origin: self.origin.clone(), problem: format!("{}: {why}", self.setting) }
     }
@@ -87,7 +84,7 @@ impl Default for Metrics {
     }
 }
 
-/// The same as it is written.
+/// The section as written.
 #[derive(serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct MetricsSection {
@@ -108,7 +105,7 @@ impl Default for MetricsSection {
 }
 
 impl MetricsSection {
-    /// `origin` says which file or variable sets the setting at a path.
+    /// `origin` returns the file or variable that sets the setting at a path.
     pub(super) fn settled(self, origin: impl Fn(&str) -> String) -> Metrics {
         let names = |list: &str, patterns: Vec<Pattern>| {
             let name = |(index, pattern)| {

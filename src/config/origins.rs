@@ -1,23 +1,23 @@
-//! Where a setting comes from, and what people try with ServiceKeys.
+//! Where a setting comes from, and what to say about misplaced ServiceKeys.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::settings::{ConfigError, Invalid, Problem};
 
-/// Which settings come from where.
+/// The file and the variables that settings come from.
 pub(super) struct Origins<'a> {
     pub file: Option<&'a Path>,
-    /// The variable behind every path that the environment has set.
+    /// The variable behind every path that the environment sets.
     pub variables: BTreeMap<String, String>,
 }
 
 impl Origins<'_> {
-    /// Refuses the setting at `path`.
+    /// An error about the setting at `path`.
     pub fn error(&self, path: &str, problem: String) -> ConfigError {
         let covers =
             |above: &str| path.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']));
-        // The deepest of the paths that cover this one sorts last.
+        // The deepest path that covers this one sorts last.
         let variable = self.variables.iter().rev().find(|(above, _)| covers(above));
         let origin = match (variable, self.file) {
             (Some((_, variable)), _) => variable.clone(),
@@ -27,7 +27,7 @@ impl Origins<'_> {
         ConfigError { origin, problem }
     }
 
-    /// Refuses a setting that cannot be deserialized.
+    /// An error about a setting that cannot be deserialized.
     pub fn explain(&self, problem: &Problem) -> ConfigError {
         let Problem { path, key, why } = problem;
         let text = match (why, key) {

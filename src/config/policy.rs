@@ -1,4 +1,4 @@
-//! `policies`: thresholds and owners of pipelines. The first policy that matches a pipeline applies to it.
+//! `policies`: thresholds and owners of pipelines. The first policy that matches a pipeline applies.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,18 +13,18 @@ use crate::api::PipelineId;
 use crate::settings::{Text, value_of};
 use crate::thresholds::{Threshold, Thresholds, Unit};
 
-/// Which pipelines, who owns them, and when they are in trouble.
+/// The owner and the thresholds of the pipelines that it matches.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Policy {
     /// The label `team` of every trouble of these pipelines.
     pub team: Option<String>,
-    /// By name of the project.
+    /// By project name.
     pub projects: Filter,
-    /// By name of the pipeline.
+    /// By pipeline name.
     pub pipelines: Filter,
-    /// By id of the pipeline.
+    /// By pipeline id.
     pub pipeline_ids: Filter,
-    /// The thresholds that differ from the defaults, in their units.
+    /// Thresholds that differ from the defaults, in their units.
     pub thresholds: BTreeMap<Threshold, f64>,
 }
 
@@ -39,13 +39,12 @@ impl Policy {
         Thresholds::default().with(self.thresholds.iter().map(|(threshold, value)| (*threshold, *value)))
     }
 
-    /// Whether it has no matcher, and so applies to every pipeline.
+    /// Whether it has no matcher, and so matches every pipeline.
     pub(super) fn is_default(&self) -> bool {
         [&self.projects, &self.pipelines, &self.pipeline_ids].into_iter().all(Filter::is_empty)
     }
 }
 
-/// The settings of a policy.
 enum Key {
     Team,
     Projects,
@@ -133,7 +132,6 @@ impl<'de> Deserialize<'de> for Team {
     }
 }
 
-/// Deserializes the value of a threshold.
 struct ValueOf(Threshold);
 
 impl<'de> DeserializeSeed<'de> for ValueOf {
@@ -174,7 +172,7 @@ impl Serialize for Policy {
     }
 }
 
-/// What is wrong with policies that are each fine.
+/// Checks a list of policies that are each valid.
 pub(super) fn check(policies: &[Policy]) -> Result<(), (usize, String)> {
     match policies.iter().position(Policy::is_default) {
         Some(default) if default + 1 < policies.len() => {
@@ -187,7 +185,7 @@ pub(super) fn check(policies: &[Policy]) -> Result<(), (usize, String)> {
     }
 }
 
-/// What is possible but probably a mistake; one sentence each.
+/// Settings that are valid but probably not intended; one sentence each.
 pub(super) fn warnings(policies: &[Policy]) -> Vec<String> {
     let critical_first = |(index, policy): (usize, &Policy)| {
         let thresholds = policy.effective_thresholds();

@@ -1,4 +1,4 @@
-//! `poll`: how often, and how fast.
+//! `poll`: intervals and the request budget.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::quantities::{duration, rate, show_duration, show_number, show_some_duration, some_duration};
 use crate::settings::whole;
 
-/// How often, and how fast. No duration is shorter than 10 ms.
+/// Intervals and the request budget. Every duration is at least 10 ms.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Poll {
@@ -27,16 +27,16 @@ pub struct Poll {
     /// Instead of `status`, while a pipeline is DEPLOYING or STOPPING.
     #[serde(deserialize_with = "duration", serialize_with = "show_duration")]
     pub transitional: Duration,
-    /// Instead of the three intervals of a pipeline that is paused or has ended, where they are shorter.
+    /// Instead of the three intervals of a pipeline that is paused or has ended, unless an interval is longer.
     #[serde(deserialize_with = "duration", serialize_with = "show_duration")]
     pub idle: Duration,
-    /// Between two requests for the account's usage of credits; without it, none is sent.
+    /// Between two requests for the account's use of credits; `None` sends none.
     #[serde(deserialize_with = "some_duration", serialize_with = "show_some_duration")]
     pub usage: Option<Duration>,
     /// An older reading is withdrawn.
     #[serde(deserialize_with = "duration", serialize_with = "show_duration")]
     pub stale_after: Duration,
-    /// Per account, never exceeded.
+    /// Per account; never exceeded.
     #[serde(deserialize_with = "rate", serialize_with = "show_number")]
     pub requests_per_second: f64,
     /// Concurrent requests per account.
@@ -62,12 +62,12 @@ impl Default for Poll {
 }
 
 impl Poll {
-    /// `idle`, but at most half of `stale_after`: what idle pipelines say must not come and go.
+    /// `idle`, but at most half of `stale_after`: readings of idle pipelines must not come and go.
     pub fn idle_pace(&self) -> Duration {
         self.idle.min(self.stale_after / 2)
     }
 
-    /// What is possible but probably a mistake; one sentence each.
+    /// Settings that are valid but probably not intended; one sentence each.
     pub(super) fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         let stale = format_duration(self.stale_after);

@@ -1,4 +1,4 @@
-//! Durations and rates as they are written in the configuration.
+//! Durations and rates in the configuration's notation.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -9,9 +9,9 @@ use serde::ser::{Serialize, Serializer};
 
 use crate::settings::{LONGEST, value_of};
 
-/// Nothing that is polled changes faster, and with an interval this short, stretching the others does not overflow clocks.
+/// Nothing that is polled changes faster, and with at least this interval, stretching does not overflow clocks.
 pub(super) const SHORTEST: Duration = Duration::from_millis(10);
-/// In requests per second. The lowest rate overflows no clock, the highest leaves a pause between requests.
+/// In requests per second. The lowest rate does not overflow clocks, the highest still leaves a pause between requests.
 pub(super) const RATES: RangeInclusive<f64> = 0.01..=1_000_000.0;
 
 const EXAMPLE: &str = "a duration such as 15s or 5m";
@@ -22,7 +22,7 @@ pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Dur
     parse_duration(value, &shown).map_err(D::Error::custom)
 }
 
-/// A duration of something that is off without one, and with nothing in its place: the effective configuration shows that.
+/// An optional duration; empty means off, because the effective configuration shows "off" as empty.
 pub(super) fn some_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     let (value, shown) = value_of(deserializer)?;
     if matches!(value, ValueKind::Nil) {
@@ -80,7 +80,7 @@ pub(super) fn show_number<S: Serializer>(number: &f64, serializer: S) -> Result<
     Shown::Number(*number).serialize(serializer)
 }
 
-/// A value as people write it.
+/// A value in the configuration's notation.
 pub(super) enum Shown {
     Seconds(f64),
     /// Without a fraction if it is whole.

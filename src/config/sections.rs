@@ -1,4 +1,4 @@
-//! The configuration as it is written: which sections there are.
+//! The sections of the configuration, as written.
 
 use std::time::Duration;
 

@@ -3,7 +3,7 @@
 use crate::api::PipelineId;
 use crate::settings::whole;
 
-/// This exporter's part of the pipelines: part `index`, counted from 0, of `total`.
+/// This exporter's part of the pipelines: number `index`, counted from 0, of `total`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Shard {
@@ -22,12 +22,11 @@ impl Default for Shard {
 }
 
 impl Shard {
-    /// Whether the pipeline is polled here.
+    /// Whether this exporter polls the pipeline.
     ///
-    /// Exporters of different versions must agree on this, so it is fixed here in full: FNV-1a (64 bits)
-    /// of the id, which is a few lines and cannot change underneath as std's hasher may; then jump
-    /// consistent hash (Lamping and Veach, 2014), with which one exporter more takes over only its share
-    /// of the pipelines, and none moves between the others.
+    /// Exporters of different versions must agree on this, so it is fully defined here. FNV-1a (64 bits) of the id is a
+    /// few lines and, unlike std's hasher, cannot change. With jump consistent hash (Lamping and Veach, 2014), an
+    /// additional exporter takes over only its share of the pipelines, and none moves between the others.
     pub fn owns(self, id: &PipelineId) -> bool {
         jump(fnv1a(id.as_str()), self.total) == u64::from(self.index)
     }
@@ -64,7 +63,7 @@ mod tests {
 
     #[test]
     fn the_hash_is_the_published_one() {
-        // The test vectors of FNV's authors.
+        // Test vectors by FNV's authors.
         assert_eq!(fnv1a(""), 0xcbf2_9ce4_8422_2325);
         assert_eq!(fnv1a("a"), 0xaf63_dc4c_8601_ec8c);
         assert_eq!(fnv1a("foobar"), 0x8594_4171_f739_67e8);

@@ -1,4 +1,4 @@
-//! Where the configuration comes from: read once at the start and once at each reload.
+//! Where the configuration comes from: read once at startup and once per reload.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -8,15 +8,15 @@ use tokio::task::{JoinError, spawn_blocking};
 use super::{Config, ConfigError};
 use crate::file_system;
 
-/// No configuration is larger.
+/// Larger than any configuration.
 const LARGEST_FILE: u64 = 16 * 1024 * 1024;
 
 /// Where the configuration comes from.
 #[derive(Debug, Clone)]
 pub enum ConfigSource {
-    /// A file, if there is one, and the environment.
+    /// An optional file, and the environment.
     FileAndEnvironment(Option<PathBuf>),
-    /// A configuration that the program made itself (the demo's).
+    /// A configuration that the program built itself (the demo's).
     Fixed(Box<Config>),
 }
 
@@ -24,14 +24,14 @@ impl ConfigSource {
     /// Reads the configuration.
     ///
     /// # Errors
-    /// [`ConfigError`] if it cannot be read or holds an invalid setting.
+    /// [`ConfigError`] if it cannot be read or contains an invalid setting.
     pub async fn load(&self) -> Result<Config, ConfigError> {
         let file = match self {
             Self::Fixed(config) => return Ok((**config).clone()),
             Self::FileAndEnvironment(Some(path)) => Some(ConfigFile::read(path).await?),
             Self::FileAndEnvironment(None) => None,
         };
-        // Beside the runtime: compiling thousands of filters takes a while.
+        // Off the runtime: compiling thousands of filters takes a while.
         let loaded = spawn_blocking(move || Config::load(file.as_ref(), &environment())).await;
         let failed =
             |error: JoinError| ConfigError { origin: "the configuration".to_owned(), problem: error.to_string() };
@@ -48,9 +48,8 @@ fn environment() -> Vec<(String, String)> {
 /// The text of a configuration file.
 #[derive(Debug)]
 pub struct ConfigFile {
-    /// Its extension says what it is: YAML or TOML.
+    /// Its extension says whether it is YAML or TOML.
     pub path: PathBuf,
-    /// What it holds.
     pub text: String,
 }
 

@@ -1,4 +1,4 @@
-//! Which configurations are valid, and what the messages say about those that are not.
+//! Which configurations are valid, and the messages for those that are not.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use crate::api::PipelineId;
 use crate::service_key::KeySource;
 use crate::thresholds::{Threshold, Thresholds};
 
-/// The example of the documentation.
+/// The example from the documentation.
 const YAML: &str = r#"
 api:
   base_url: https://api.covalenthq.com/platform/pipeline-api/   # plain http is refused
@@ -64,12 +64,12 @@ fn environment(env: &[(&str, &str)]) -> Vec<(String, String)> {
     env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
-/// Variables without the prefix; it is the same for all.
+/// Adds the prefix to the variables' names.
 fn prefixed(env: &[(&str, &str)]) -> Vec<(String, String)> {
     env.iter().map(|(name, value)| (format!("GOLDRUSH_EXPORTER__{name}"), (*value).to_owned())).collect()
 }
 
-/// Loads a file of that name.
+/// Loads a file with this name.
 fn load(name: &str, text: &str, env: &[(String, String)]) -> Result<Config, String> {
     let file = ConfigFile { path: name.into(), text: text.to_owned() };
     Config::load(Some(&file), env).map_err(|error| error.to_string())
@@ -199,7 +199,7 @@ fn other_variables_are_ignored() {
 }
 
 #[test]
-fn a_file_that_is_none_is_refused() {
+fn an_invalid_file_is_rejected() {
     const SECRET: &str = "sk_do_not_show";
     for (name, text, message) in [
         ("c.json", "{}", "c.json: expected a file name that ends in .yaml, .yml or .toml"),
@@ -447,7 +447,7 @@ fn what_is_wrong_in_a_file_is_named() {
 
 #[test]
 fn no_stretching_that_can_be_configured_overflows_a_clock() {
-    // More pipelines than fit into memory. They need three probes each, and at worst a list has as many pages.
+    // More pipelines than fit into memory. Each needs three probes, and in the worst case a page of the list.
     let pipelines = 5e6;
     let required = 3.0 * pipelines / quantities::SHORTEST.as_secs_f64() + pipelines / LONGEST.as_secs_f64();
     let stretch = required / quantities::RATES.start();
@@ -527,7 +527,7 @@ fn what_is_wrong_in_the_environment_is_named() {
     ] {
         assert_eq!(load("c.yaml", text, &prefixed(env)), Err(format!("GOLDRUSH_EXPORTER__{message}")), "{env:?}");
     }
-    // What the file says stays the file's, whatever stands beside it.
+    // The file stays the origin of its settings, whatever the environment sets next to them.
     let error = load("c.yaml", "poll: {status: 1}", &prefixed(&[("POLL__METRICS", "5s")])).unwrap_err();
     assert!(error.starts_with("c.yaml: poll.status: "), "{error}");
 }
@@ -595,7 +595,7 @@ max_pipelines: 20000
 }
 
 #[test]
-fn a_filter_looks_at_the_whole_text() {
+fn a_filter_must_match_the_whole_text() {
     let filter = |text: &str| yaml(&format!("accounts: [{{projects: {text}}}]")).accounts[0].projects.clone();
     for (lists, wanted, unwanted) in [
         ("{}", &["", "a"][..], &[][..]),
@@ -615,7 +615,7 @@ fn a_filter_looks_at_the_whole_text() {
 }
 
 #[test]
-fn odd_values_are_warned_of() {
+fn odd_values_cause_warnings() {
     let text = "
 api: {base_url: http://api.example/, allow_http: true}
 poll: {stale_after: 30s, status: 31s, transitional: 1m, discovery: 29s}";
@@ -639,7 +639,7 @@ policies:
   - {projects: [analytics-.*], team: data, delay: 10m, dropped_share: 0}
   - {pipelines: {exclude: [test .*]}, pipeline_ids: [pipe_1], backlog: 5}
   - {stalled: 1h, deployment: }";
-    // A setting that is left empty is not a value.
+    // An empty setting is not a value.
     assert!(load("c.yaml", text, &[]).unwrap_err().ends_with("found nothing"));
     let policies = yaml(&text.replace(", deployment: ", "")).policies;
     let first = |project: &str, pipeline: &str, id: &str| {
@@ -680,7 +680,7 @@ fn policies_can_be_set_by_variables() {
 }
 
 #[test]
-fn a_policy_whose_critical_delay_comes_first_is_warned_of() {
+fn a_critical_delay_below_the_delay_causes_a_warning() {
     assert_eq!(
         yaml("policies: [{delay: 1h}]").warnings(),
         ["policies[0]: delay_critical (1800s) is shorter than delay (3600s): a pipeline that lags is critical at once"]

@@ -1,5 +1,5 @@
-//! What systemd is told (`Type=notify`): ready, reloading, stopping, and by the watchdog that all is well.
-//! Without `NOTIFY_SOCKET` in the environment nothing is told to anyone.
+//! Notifies systemd (`Type=notify`): ready, reloading, stopping, and watchdog keep-alives. Does nothing without
+//! `NOTIFY_SOCKET` in the environment.
 
 use std::time::Duration;
 
@@ -7,62 +7,60 @@ use sd_notify::NotifyState;
 use tokio::time::{Instant, sleep_until};
 use tracing::{error, info, warn};
 
-/// It listens, or a reload is over. `status` is one line for `systemctl status`.
+/// The exporter listens, or a reload is over. `status` is one line for `systemctl status`.
 pub fn ready(status: &str) {
-    // One line is one assignment of the protocol.
+    // In the protocol, one line is one assignment.
     let status = status.replace(char::is_control, " ");
     tell(&[NotifyState::Ready, NotifyState::Status(&status)]);
 }
 
-/// The configuration is being loaded again.
 pub fn reloading() {
-    // `Type=notify-reload` tells by the time which of several reloads this is.
+    // `Type=notify-reload` identifies a reload by its time.
     match NotifyState::monotonic_usec_now() {
         Ok(now) => tell(&[NotifyState::Reloading, now]),
-        Err(error) => warn!("systemd is not told of the reload: {error}"),
+        Err(error) => warn!("cannot notify systemd of the reload: {error}"),
     }
 }
 
-/// It stops.
 pub fn stopping() {
     tell(&[NotifyState::Stopping]);
 }
 
 fn tell(state: &[NotifyState]) {
     if let Err(error) = sd_notify::notify(state) {
-        warn!("systemd cannot be told (NOTIFY_SOCKET): {error}");
+        warn!("cannot notify systemd (NOTIFY_SOCKET): {error}");
     }
 }
 
-/// How soon it is looked again at a poller that is stuck: after a pause of the whole machine or process, this loop may
-/// look before the pollers have had their turn.
+/// How soon to check a stuck poller again: after the whole machine or process was paused, this check may run before the
+/// pollers had their turn.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// The service manager's watchdog (`WatchdogSec=`): it kills the process when it is not fed in time.
+/// The service manager's watchdog (`WatchdogSec=`): it kills the process if it is not fed in time.
 pub struct Watchdog(Option<Feeding>);
 
 struct Feeding {
     period: Duration,
     next: Instant,
-    /// Whether the newest look found a poller stuck.
+    /// Whether the last check found a stuck poller.
     stuck: bool,
 }
 
 impl Watchdog {
-    /// The watchdog that the environment speaks of, if there is one.
+    /// The watchdog that the environment asks for, if any.
     pub fn of_environment() -> Self {
         Self::new(sd_notify::watchdog_enabled().filter(|limit| !limit.is_zero()))
     }
 
     fn new(limit: Option<Duration>) -> Self {
-        // Twice as often as it asks for, as sd_watchdog_enabled(3) advises.
+        // Twice as often as required, as sd_watchdog_enabled(3) advises.
         Self(limit.map(|limit| {
             let period = limit.div_f64(2.0).max(Duration::from_millis(1));
             Feeding { period, next: Instant::now(), stuck: false }
         }))
     }
 
-    /// Waits until it is to be fed again.
+    /// Waits until it must be fed.
     pub async fn hungry(&self) {
         match &self.0 {
             Some(feeding) => sleep_until(feeding.next).await,
@@ -70,25 +68,28 @@ impl Watchdog {
         }
     }
 
-    /// Feeds it, unless an account's poller is stuck. Then it is soon hungry again.
+    /// Feeds it, unless an account's poller is stuck: then it checks again soon.
     pub fn feed(&mut self, stuck: Option<&str>) {
         let Some(feeding) = &mut self.0 else { return };
         let news = feeding.look(stuck.is_some());
         match stuck {
             None => tell(&[NotifyState::Watchdog]),
             Some(account) if news => {
-                error!(account, "the poller is stuck: the watchdog is not fed, so that it restarts the exporter");
+                error!(
+                    account,
+                    "the poller is stuck: no longer notifying the watchdog, so that systemd restarts the exporter"
+                );
             }
             Some(_) => {}
         }
         if news && stuck.is_none() {
-            info!("no poller is stuck any more: the watchdog is fed again");
+            info!("no poller is stuck any more: notifying the watchdog again");
         }
     }
 }
 
 impl Feeding {
-    /// Notes whether a poller is stuck, and when to look again; answers whether that is news.
+    /// Notes whether a poller is stuck, and when to check again. Returns whether that is news.
     fn look(&mut self, stuck: bool) -> bool {
         let pause = if stuck { self.period.min(LOOK_AGAIN) } else { self.period };
         self.next = Instant::now() + pause;
@@ -100,7 +101,7 @@ impl Feeding {
 mod tests {
     use super::*;
 
-    /// How long it is until it is hungry again after a look that found this.
+    /// How long it waits after a check with this result.
     async fn pause(watchdog: &mut Watchdog, stuck: Option<&str>) -> Duration {
         let begin = Instant::now();
         watchdog.feed(stuck);
@@ -109,7 +110,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_poller_that_is_stuck_is_looked_at_again_soon() {
+    async fn a_stuck_poller_is_checked_again_soon() {
         let mut watchdog = Watchdog::new(Some(Duration::from_secs(30)));
         let begin = Instant::now();
         watchdog.hungry().await;
@@ -125,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_poller_that_is_stuck_is_told_of_once_a_spell() {
+    fn a_stuck_poller_is_reported_once_per_period() {
         let mut watchdog = Watchdog::new(Some(Duration::from_secs(30)));
         let feeding = watchdog.0.as_mut().unwrap();
         let looks = [false, true, true, false, false, true, true];

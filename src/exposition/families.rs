@@ -15,11 +15,9 @@ use super::writer::{Kind, Labels, Samples};
 
 /// One row of the table.
 pub struct Family {
-    /// As samples carry it.
     pub name: &'static str,
     /// One line for `# HELP`.
     pub help: &'static str,
-    /// The type.
     pub kind: Kind,
     /// Labels beyond those of the subject.
     pub labels: &'static [&'static str],
@@ -71,7 +69,6 @@ impl Subject {
 }
 
 impl Family {
-    /// What the family is about.
     pub const fn subject(&self) -> Subject {
         match self.read {
             Read::Exporter(_) => Subject::Exporter,
@@ -248,7 +245,7 @@ const fn exporter(
     }
 }
 
-/// A count as the API says it; a negative one would be no counter.
+/// A count from the API; counters cannot be negative.
 fn count(value: Option<f64>) -> Option<f64> {
     value.filter(|value| *value >= 0.0)
 }

@@ -3,8 +3,8 @@
 use super::writer::Format;
 use crate::http::quality;
 
-/// The format for an `Accept` header. Whoever names OpenMetrics 1.0 and does not prefer the classic format gets
-/// it; everyone else, also who accepts neither, gets the classic one, which every scraper can read.
+/// The format for an `Accept` header: OpenMetrics if the header accepts 1.0 and does not prefer the classic format.
+/// Otherwise, even if it accepts neither, the classic one, which every scraper can read.
 pub fn choose_format(accept: Option<&str>) -> Format {
     let accept = accept.unwrap_or("*/*");
     let openmetrics = quality(accept, |range| {

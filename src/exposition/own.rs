@@ -1,4 +1,4 @@
-//! What the exporter says of itself, kept by prometheus-client.
+//! The exporter's metrics about itself, held by prometheus-client.
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,11 +13,11 @@ use prometheus_client::registry::{Registry, Unit};
 use crate::logging;
 use crate::moment::unix_seconds;
 
-/// The exporter's own metrics. HELP gets its final dot from prometheus-client.
+/// The exporter's own metrics. prometheus-client adds the final dot of HELP texts.
 #[derive(Debug)]
 pub struct Own {
     registry: Registry,
-    /// What the exporter itself costs; `None` with `--web.disable-exporter-metrics`.
+    /// The exporter's own resource use; `None` with `--web.disable-exporter-metrics`.
     costs: Option<Registry>,
     render_duration: Gauge<f64, AtomicU64>,
     exposition_bytes: Gauge,
@@ -105,12 +105,12 @@ impl Own {
         }
     }
 
-    /// Leaves out what the exporter itself costs.
+    /// Leaves out the exporter's own resource use.
     pub(super) fn without_costs(self) -> Self {
         Self { costs: None, ..self }
     }
 
-    /// Notes that a configuration was loaded, or could not be.
+    /// Notes whether a configuration was loaded.
     pub fn note_reload(&self, successful: bool) {
         self.config_in_use.store(successful, Ordering::Relaxed);
         if successful {
@@ -119,13 +119,13 @@ impl Own {
         self.show_reload();
     }
 
-    /// Notes which part of the pipelines is polled from now on: that of `index`, from 0, of `total` parts.
+    /// Notes the part of the pipelines that is polled from now on: number `index`, from 0, of `total`.
     pub fn note_shard(&self, index: u32, total: u32) {
         self.shard_index.set(index.into());
         self.total_shards.set(total.into());
     }
 
-    /// Notes that what `--web.config.file` and the files that it names hold is in use, or could not be loaded.
+    /// Notes whether the contents of `--web.config.file` and of the files that it names are in use.
     pub fn note_web_config(&self, in_use: bool) {
         self.web_config_in_use.store(in_use, Ordering::Relaxed);
         self.show_reload();
@@ -149,7 +149,7 @@ impl Own {
     pub(super) fn encode(&self) -> String {
         self.log_lines_dropped.inner().fetch_max(logging::lines_dropped(), Ordering::Relaxed);
         let mut text = String::new();
-        // Writing into memory fails only if a metric is not encodable, which the tests would show.
+        // Writing into memory fails only if a metric cannot be encoded, which the tests would show.
         for registry in [Some(&self.registry), self.costs.as_ref()].into_iter().flatten() {
             if encode_registry(&mut text, registry).is_err() {
                 let _ = writeln!(text, "# the exporter's own metrics cannot be encoded");

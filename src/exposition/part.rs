@@ -1,35 +1,34 @@
 //! Parts of the exposition, so that a large one can be scraped as several targets.
 //!
-//! The law: each series is about the exporter, an account or a pipeline. `only=exporter` is what is about the exporter.
-//! `account=NAME` is what is about that account and its pipelines. `shard=I/N` is what is about the accounts whose name and
-//! the pipelines whose id hashes to I of N. So `only=exporter` and all accounts are the whole, and so are `only=exporter`
-//! and all N shards; no series is in two of them. Both parameters together select what both select.
+//! Each series is about the exporter, an account or a pipeline. `only=exporter` selects those about the exporter.
+//! `account=NAME` selects those about that account and its pipelines. `shard=I/N` selects those about accounts whose
+//! name, and pipelines whose id, hashes to I of N. So `only=exporter` and all accounts make up the whole, and so do
+//! `only=exporter` and all N shards; no series is in two of them. Both parameters together select the intersection.
 //!
-//! N is a power of two: a finer division then cuts the parts of a coarser one in two, and one order of the text serves all.
+//! N is a power of two: then a finer division cuts each part of a coarser one in two, and one order of the text fits
+//! all.
 
 use crate::config::fnv1a;
 
-/// A part is one or more of so many buckets.
+/// A part consists of one or more of these buckets.
 pub(super) const BUCKETS: usize = 256;
 
-/// Which series a response holds.
+/// Which series a response contains.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Part {
-    /// All of them.
     #[default]
     Whole,
     /// Those about the exporter.
     Exporter,
     /// Those about these accounts and pipelines.
     Subjects {
-        /// Of these accounts; of all if there are none.
+        /// Of these accounts; empty means all.
         accounts: Vec<String>,
-        /// Of this shard.
         shard: Shard,
     },
 }
 
-/// One of `total` divisions of accounts and pipelines. It has nothing to do with `shard` in the configuration.
+/// One of `total` divisions of accounts and pipelines. Not related to `shard` in the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shard {
     index: u32,
@@ -40,7 +39,7 @@ pub struct Shard {
 impl Shard {
     const ALL: Self = Self { index: 0, total: 1 };
 
-    /// All shards of so many; `total` is a power of two.
+    /// All shards of a division into `total`, a power of two.
     pub(super) fn all(total: u32) -> impl Iterator<Item = Self> {
         (0..total).map(move |index| Self { index, total })
     }
@@ -65,7 +64,7 @@ impl std::fmt::Display for Shard {
 }
 
 impl Part {
-    /// What the parameters of a request select.
+    /// The part that the parameters of a request select.
     ///
     /// # Errors
     /// A sentence that says what is expected.
@@ -96,7 +95,7 @@ impl Part {
         }
     }
 
-    /// Parts that make up the whole: the whole itself, or what is about the exporter and so many shards.
+    /// Parts that make up the whole: the whole itself, or the exporter and this many shards.
     pub(super) fn all(shards: u32) -> Vec<Self> {
         if shards == 1 {
             return vec![Self::Whole];
@@ -105,7 +104,7 @@ impl Part {
         [Self::Exporter].into_iter().chain(Shard::all(shards).map(subjects)).collect()
     }
 
-    /// The parameter that selects it, of those that `all` lists.
+    /// The parameter that selects it, if it is one that `all` returns.
     pub fn parameter(&self) -> Option<(&'static str, String)> {
         match self {
             Self::Whole => None,
@@ -122,7 +121,7 @@ impl Part {
         }
     }
 
-    /// How finely a text must be cut so that this part can be taken out of it.
+    /// How finely a text must be cut so that this part can be taken from it.
     pub(super) fn grain(&self) -> Grain {
         match self {
             Self::Whole => Grain::default(),
@@ -134,15 +133,15 @@ impl Part {
     }
 }
 
-/// What decides which shard something is in.
+/// Decides which shard a subject is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Bucket(u8);
 
 impl Bucket {
-    /// That of a pipeline's id, or of an account's name.
+    /// The bucket of a pipeline's id, or of an account's name.
     pub(super) fn of(text: &str) -> Self {
         // The finalizer of SplitMix64 (Steele, Lea, Flood, 2014) makes the result independent of `shard` in the
-        // configuration, which begins with the same hash: otherwise an exporter's own pipelines would fill some parts only.
+        // configuration, which uses the same hash: otherwise an exporter's own pipelines would fill only some parts.
         let mut hash = fnv1a(text).wrapping_add(0x9e37_79b9_7f4a_7c15);
         hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -153,20 +152,20 @@ impl Bucket {
         self.0.into()
     }
 
-    /// The index of its shard, of so many.
+    /// The index of its shard.
     fn shard(self, total: u32) -> u32 {
         u32::from(self.0) * total / BUCKETS as u32
     }
 }
 
-/// How finely a text is cut into pieces. Cutting costs a little compression, so it is done for those who ask for parts.
+/// How finely a text is cut into pieces. Cutting costs some compression, so it is only done if parts are requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Grain {
     /// Whether each piece belongs to one family and one owner.
     pub(super) is_cut: bool,
     /// Whether owners are single accounts.
     pub(super) by_account: bool,
-    /// Into how many shards; a power of two.
+    /// The number of shards; a power of two.
     pub(super) shards: u32,
 }
 
@@ -190,7 +189,7 @@ impl Grain {
         self.and(other) == self
     }
 
-    /// The owner of what is about an account or a pipeline.
+    /// The owner of text about an account or a pipeline.
     pub(super) fn owner(self, Place { account, bucket }: Place) -> Owner {
         if !self.is_cut {
             return Owner::Any;
@@ -201,10 +200,10 @@ impl Grain {
     }
 }
 
-/// Where an account or a pipeline belongs.
+/// The account and the bucket of a subject.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Place {
-    /// The number of the account.
+    /// The index of the account.
     pub(super) account: usize,
     pub(super) bucket: Bucket,
 }
@@ -214,20 +213,20 @@ pub(super) struct Place {
 pub(super) enum Owner {
     /// Anything: the text is not cut.
     Any,
-    /// It is the heading of a family.
+    /// The heading of a family.
     Heading,
     Exporter,
     Subjects {
         account: Option<usize>,
-        /// The first of its shard.
+        /// The first bucket of its shard.
         bucket: Bucket,
     },
 }
 
-/// Into how many shards to divide what has so many bytes, so that no part has more than `most`. Not into fewer than
-/// before if that would be undone soon. `buckets` are the bytes about accounts and pipelines, `whole` is everything.
+/// The number of shards needed so that no part exceeds `most` bytes. It does not shrink if it would soon grow again.
+/// `buckets` are the bytes about accounts and pipelines, `whole` is everything.
 pub(super) fn division(before: u32, most: usize, whole: usize, buckets: &[usize; BUCKETS]) -> u32 {
-    // Each part has headings of its own, and no more than these.
+    // Each part has its own headings, and at most these.
     let rest = whole.saturating_sub(buckets.iter().sum());
     let largest = |shards: u32| match shards {
         1 => whole,

@@ -1,4 +1,4 @@
-//! The standard `process_*` metrics, read from /proc when they are asked for.
+//! The standard `process_*` metrics, read from /proc for each scrape.
 
 use procfs::process::LimitValue;
 use prometheus_client::collector::Collector;
@@ -7,10 +7,10 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
 
-/// This process. What the kernel does not tell gives no sample.
+/// This process. Values that the kernel does not provide give no sample.
 #[derive(Debug)]
 pub(super) struct Process {
-    /// In Unix seconds. Read once: the kernel counts it back from the wall clock, and a clock that is set would look like a
+    /// In Unix seconds. Read once: the kernel derives it from the wall clock, so setting the clock would look like a
     /// restart.
     start_time: Option<f64>,
 }
@@ -26,7 +26,7 @@ fn start_time() -> procfs::ProcResult<f64> {
     Ok(procfs::boot_time_secs()? as f64 + started / procfs::ticks_per_second() as f64)
 }
 
-/// What is read at once, so that the parts fit together.
+/// Values that are read together, so that they are consistent.
 struct Reading {
     cpu_seconds: f64,
     virtual_bytes: u64,

@@ -1,9 +1,9 @@
-//! The fleet's part of a body: pieces that are shared by all who are sent them, and with the body that follows.
+//! The fleet's part of a body, in pieces that are shared between responses, and with the next body.
 //!
-//! The pieces of a new body that hold the same text as one of the old body are that piece. So what a change costs is
-//! what has changed, compression above all. Pieces are sent in chunks, since each that is sent costs a call of the system
-//! or two; a chunk whose pieces have not changed is shared as well, so of a body that a slow scraper holds, only what has
-//! changed is in memory twice.
+//! A new body reuses the pieces of the old one that have the same text. So the cost of a change is proportional to what
+//! has changed, above all for compression. Pieces are sent in chunks, because each send costs one or two system calls.
+//! A chunk whose pieces have not changed is shared, too, so if a slow scraper holds an old body, only the changed
+//! chunks are in memory twice.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, Hasher as _};
@@ -19,27 +19,26 @@ use super::selection::Selection;
 use super::writer::Sizes;
 use crate::moment::Moment;
 
-/// How a body is sent.
+/// How a body is encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Encoding {
-    /// As it is.
     Identity,
-    /// As one member of gzip (RFC 1952).
+    /// As one gzip member (RFC 1952).
     Gzip,
 }
 
-/// What a piece's text is known by. Seeded anew in each process, so no text can be made to look like another; that two
-/// of them happen to is less likely than an error of the memory that they lie in.
+/// Identifies a piece's text. The hash is seeded per process, so no text can be crafted to collide; an accidental
+/// collision is less likely than a memory error.
 type Fingerprint = (u64, usize);
 
-/// The families of accounts and pipelines, as they were at one moment.
+/// The families of accounts and pipelines at one moment.
 #[derive(Debug)]
 pub(super) struct Rendering {
     pub(super) chunks: Vec<Bytes>,
-    /// Parts of the chunks.
+    /// Slices of the chunks.
     pieces: Vec<Piece>,
     per_chunk: usize,
-    /// Of all chunks as they are sent.
+    /// Of all chunks as sent.
     pub(super) bytes: usize,
     /// Of the text.
     pub(super) crc: Crc,
@@ -47,18 +46,17 @@ pub(super) struct Rendering {
     pub(super) made: Made,
 }
 
-/// A piece of the text.
 #[derive(Debug)]
 struct Piece {
     owner: Owner,
     fingerprint: Fingerprint,
     /// Of its text, if it is compressed.
     crc: Crc,
-    /// As it is sent.
+    /// As sent.
     bytes: Bytes,
 }
 
-/// What is sent of a rendering.
+/// The part of a rendering that is sent.
 #[derive(Debug)]
 pub(super) struct Selected {
     pub(super) chunks: Vec<Bytes>,
@@ -66,14 +64,14 @@ pub(super) struct Selected {
 }
 
 impl Made {
-    /// Whether it shows these families and is cut finely enough.
+    /// Whether it contains these families and is cut finely enough.
     pub(super) fn serves(&self, selection: &Arc<Selection>, grain: Grain) -> bool {
         Arc::ptr_eq(&self.selection, selection) && self.grain.covers(grain)
     }
 }
 
 impl Rendering {
-    /// What is sent of the part; `None` if that is all.
+    /// What to send for the part; `None` means everything.
     pub(super) fn part(&self, part: &Part) -> Option<Selected> {
         match part {
             Part::Whole => None,
@@ -91,7 +89,7 @@ impl Rendering {
         }
     }
 
-    /// The pieces of these owners, with the headings that they need.
+    /// The pieces of these owners, with their headings.
     fn select(&self, is_selected: impl Fn(Owner) -> bool) -> Selected {
         let (mut chunks, mut crc) = (Vec::new(), Crc::new());
         let mut take = vec![false; self.pieces.len()];
@@ -103,7 +101,7 @@ impl Rendering {
                 heading.take().into_iter().chain([number]).for_each(|number| take[number] = true);
             }
         }
-        // Neighbours are sent together, since each chunk that is sent costs a call of the system or two.
+        // Adjacent pieces are sent together, because each send costs one or two system calls.
         let both = self.pieces.chunks(self.per_chunk).zip(take.chunks(self.per_chunk));
         for ((pieces, take), chunk) in both.zip(&self.chunks) {
             let (mut begin, mut end) = (0, 0);
@@ -124,26 +122,26 @@ impl Rendering {
     }
 }
 
-/// What a rendering shows.
+/// What a rendering contains.
 #[derive(Debug, Clone)]
 pub(super) struct Made {
-    /// When it was begun.
+    /// When rendering began.
     pub(super) at: Moment,
-    /// Of the fleet.
+    /// The version of the fleet.
     pub(super) version: u64,
     pub(super) selection: Arc<Selection>,
     pub(super) grain: Grain,
-    /// The names of the accounts, by their numbers.
+    /// The names of the accounts, by their indexes.
     pub(super) accounts: Vec<String>,
     pub(super) sizes: Sizes,
-    /// How long after `at` the fleet looks different although no response came.
+    /// How long after `at` the fleet looks different even without a response.
     pub(super) good_for: Option<Duration>,
 }
 
-/// Of gzip, which makes a piece a seventh of its text: a chunk has some 200 kB. Plain pieces are sent as they are.
+/// gzip reduces a piece to a seventh of its text, so a chunk has some 200 kB. Plain pieces are sent separately.
 const GZIP_PIECES_PER_CHUNK: usize = 32;
 
-/// Makes pieces of texts. Its buffers are used again and again.
+/// Turns texts into pieces. Its buffers are reused.
 pub(super) struct Packer {
     hasher: RandomState,
     deflate: Compress,
@@ -162,12 +160,12 @@ impl Default for Packer {
     }
 }
 
-/// Of 63 MB of 10,000 pipelines, level 1 makes 12.1 MB, level 2 makes 8.7 MB in a third more time, level 6 makes 7.5 MB in
-/// three times as much.
+/// For the 63 MB of 10,000 pipelines: level 1 yields 12.1 MB, level 2 yields 8.7 MB in a third more time, level 6
+/// yields 7.5 MB in three times the time.
 const LEVEL: Compression = Compression::new(2);
 
 impl Packer {
-    /// What was written with `write`, piece by piece; pieces of `old` that hold the same text are used again.
+    /// Renders what `write` writes, piece by piece; pieces of `old` with the same text are reused.
     pub(super) fn pack(
         &mut self,
         encoding: Encoding,
@@ -222,7 +220,7 @@ impl Packer {
         (hasher.finish(), text.len())
     }
 
-    /// The text as DEFLATE blocks that need nothing of what was before, and end at a whole byte.
+    /// The text as DEFLATE blocks that do not depend on earlier ones, and that end at a byte boundary.
     fn deflate(&mut self, text: &[u8]) -> &[u8] {
         self.packed.clear();
         self.deflate.reset();
@@ -231,7 +229,7 @@ impl Packer {
     }
 }
 
-/// One chunk of these pieces, which become parts of it.
+/// Joins these pieces into one chunk, of which they become slices.
 fn join(pieces: &mut [Piece]) -> Bytes {
     if let [piece] = pieces {
         return piece.bytes.clone();
@@ -249,13 +247,13 @@ fn join(pieces: &mut [Piece]) -> Bytes {
 }
 
 fn deflate(deflate: &mut Compress, text: &[u8], out: &mut Vec<u8>, flush: FlushCompress) {
-    // What cannot be compressed gets a little longer.
+    // Incompressible data grows slightly.
     out.reserve(text.len() + text.len() / 8 + 64);
     loop {
         let taken = deflate.total_in() as usize;
         let status = deflate.compress_vec(&text[taken..], out, flush);
-        // As zlib has it, all has been written when room is left. An error would be one of this loop; the scraper's
-        // check of the sum and the length would find it.
+        // According to zlib, everything has been written if there is room left. An error would be a bug in this loop;
+        // the scraper's check of the sum and the length would find it.
         if out.len() < out.capacity() || status.is_err() {
             return;
         }
@@ -263,10 +261,10 @@ fn deflate(deflate: &mut Compress, text: &[u8], out: &mut Vec<u8>, flush: FlushC
     }
 }
 
-/// What gzip puts before the blocks: nothing is said of a time, a name or a system.
+/// The gzip header, without a time, a name or a system.
 pub(super) const GZIP_HEADER: &[u8] = &[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
 
-/// The last blocks of a gzip member whose text has had this sum before, and what has to follow them.
+/// The last blocks and the trailer of a gzip member; `before` is the checksum of the preceding text.
 pub(super) fn gzip_end(before: &Crc, text: &[u8]) -> Bytes {
     let mut end = Vec::new();
     deflate(&mut Compress::new(LEVEL, false), text, &mut end, FlushCompress::Finish);

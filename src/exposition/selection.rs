@@ -1,9 +1,8 @@
-//! Which families of the table are exposed: what `metrics` in the configuration asks for.
+//! Which families of the table are exposed, according to `metrics` in the configuration.
 
 use super::families::{FAMILIES, Family};
 use crate::config::{ConfigError, Metrics, Names, Profile, States};
 
-/// The families that are exposed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Selection {
     /// For each row of the table.
@@ -12,10 +11,10 @@ pub struct Selection {
 }
 
 impl Selection {
-    /// What these settings ask for.
+    /// The families that these settings select.
     ///
     /// # Errors
-    /// If one of them names no family.
+    /// If a setting matches no family.
     pub fn of(metrics: &Metrics) -> Result<Self, ConfigError> {
         let exist = |names: &&Names| FAMILIES.iter().any(|family| names.contain(family.name));
         if let Some(unknown) = metrics.include.iter().chain(&metrics.exclude).find(|names| !exist(names)) {
@@ -29,12 +28,11 @@ impl Selection {
         Ok(Self { shown: FAMILIES.iter().map(is_shown).collect(), states: metrics.states })
     }
 
-    /// Everything.
     pub fn full() -> Self {
         Self { shown: vec![true; FAMILIES.len()], states: States::All }
     }
 
-    /// What is possible but probably a mistake; one sentence each.
+    /// Settings that are valid but probably not intended; one sentence each.
     pub fn warnings(&self) -> Vec<String> {
         let missing = |(family, shown): (&Family, &bool)| (family.in_lean && !shown).then_some(family.name);
         let missing: Vec<&str> = FAMILIES.iter().zip(&self.shown).filter_map(missing).collect();
@@ -50,7 +48,7 @@ impl Selection {
     }
 }
 
-/// Names that differ in a few letters only are probably meant.
+/// Names within this distance are probably meant.
 const CLOSE: usize = 4;
 
 fn unknown_name(text: &str) -> String {
@@ -65,7 +63,7 @@ fn unknown_name(text: &str) -> String {
     format!("no metric is named {text:?} (expected a regular expression that matches {names})")
 }
 
-/// How many letters to insert, remove or replace to make one text the other (Levenshtein).
+/// How many letters to insert, remove or replace to turn one text into the other (Levenshtein).
 fn distance(one: &str, other: &str) -> usize {
     let mut row: Vec<usize> = (0..=other.len()).collect();
     for (index, a) in one.bytes().enumerate() {

@@ -25,7 +25,7 @@ const METRICS: &str = r#"{"uid": "x", "records_consumed": 9007199254740993, "las
 const UNHEALTHY: &str = r#"{"healthy": false, "last_checked_at": "2023-11-07T05:31:56Z", "latency_ms": 12,
     "last_error": "dial tcp 10.0.0.5:5432: connection refused"}"#;
 
-/// Now by the monotonic clock, a fixed time by the wall clock.
+/// The current monotonic time, and a fixed wall-clock time.
 fn moment() -> Moment {
     Moment { wall: SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_250), ..Moment::now() }
 }
@@ -36,17 +36,15 @@ fn read<T: serde::de::DeserializeOwned>(json: &str) -> T {
 
 const TIMEOUT: Error = Error::Timeout { after: Duration::from_secs(10), waiting: Waiting::Headers };
 
-/// A reading of the status.
 fn status(json: &str) -> ProbeResponse {
     reading(Probe::Status, read(json))
 }
 
-/// A status probe that failed.
 fn failed(error: Error) -> ProbeResponse {
     ProbeResponse::failed(Probe::Status, error)
 }
 
-/// One pipeline in trouble, one of which only the list is known, one expected pipeline that is missing.
+/// One pipeline in trouble, one of which only the list entry is known, and a missing expected pipeline.
 fn small_fleet(at: Moment) -> (Fleet, AccountHandle) {
     let mut prod = account(&["pipe_1", "pipe_3"], at);
     let page = serde_json::json!({
@@ -78,7 +76,7 @@ fn bytes(body: Body) -> Vec<u8> {
     bytes
 }
 
-/// The text, however it is sent. Of gzip, exactly one member is read: scrapers do not read on.
+/// The text, in any encoding. Reads exactly one gzip member, like scrapers.
 fn text(body: Body) -> String {
     let bytes = bytes(body);
     if !bytes.starts_with(&[0x1f, 0x8b]) {
@@ -91,12 +89,12 @@ fn text(body: Body) -> String {
     text
 }
 
-/// Of the text, what is about the fleet.
+/// The part of the text that is about the fleet.
 fn about_the_fleet(text: &str) -> &str {
     text.split("# HELP goldrush_exporter_").next().unwrap()
 }
 
-/// Compares with a file beside this one; `UPDATE_EXPECTED=1` writes it, to be read before it is committed.
+/// Compares with a file next to this one; `UPDATE_EXPECTED=1` writes it. Read the diff before committing it.
 fn assert_expected(name: &str, text: &str) {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/exposition/expected").join(name);
     if std::env::var_os("UPDATE_EXPECTED").is_some() {
@@ -184,7 +182,7 @@ async fn gzip_is_one_member_that_holds_the_text() {
     }
 }
 
-/// A fleet whose exposition is a large one.
+/// A fleet whose exposition is larger than [`LARGE`].
 fn large_fleet() -> (Fleet, AccountHandle) {
     let mut prod = account(&[], Moment::now());
     let at = Moment::now();
@@ -238,7 +236,7 @@ async fn what_has_not_changed_is_not_written_again_and_what_has_changed_is() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn however_many_ask_one_writes() {
+async fn concurrent_scrapes_share_one_rendering() {
     let (fleet, _handle) = large_fleet();
     let exposition = Arc::new(Exposition::new(fleet));
     let scrapers = (0..20).map(|_| scrape(&exposition, Format::Classic, Encoding::Gzip));
@@ -247,7 +245,7 @@ async fn however_many_ask_one_writes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_waited_for_a_rendering_takes_it_however_long_it_took() {
+async fn a_scrape_uses_the_rendering_that_it_waited_for_however_long_that_took() {
     let (fleet, handle) = large_fleet();
     let exposition = Exposition::new(fleet);
     let mut renderer = Renderer::default();
@@ -274,7 +272,7 @@ async fn chunks_that_have_not_changed_are_shared() {
         let after = scrape(&exposition, Format::OpenMetrics, encoding).await;
         let (old, new) = (&before.fleet.chunks, &after.fleet.chunks);
         let shared = new.iter().filter(|new| old.iter().any(|old| old.as_ptr() == new.as_ptr())).count();
-        // The counts of requests and the time of the probe's success are all that differs.
+        // Only the request counters and the time of the probe's success differ.
         assert_eq!((old.len(), new.len(), shared), (old.len(), old.len(), old.len() - 2), "{encoding:?}");
         assert!(old.len() >= if encoding == Encoding::Gzip { 3 } else { 20 });
         assert!(
@@ -325,7 +323,7 @@ async fn a_kept_body_never_shows_a_reading_beyond_its_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_nobody_asks_for_any_more_is_forgotten() {
+async fn renderings_that_are_not_requested_any_more_are_dropped() {
     let (fleet, _handle) = small_fleet(Moment::now());
     let exposition = Arc::new(Exposition::new(fleet));
     let kept = || exposition.kept().iter().filter(|kept| kept.rendering.is_some()).count();
@@ -347,11 +345,11 @@ async fn a_stale_reading_is_withdrawn_when_it_is_older_than_stale_after_and_not_
     let (fleet, handle) = small_fleet(at);
     let later = |seconds| Moment {
         monotonic: at.monotonic + Duration::from_secs(seconds),
-        // A wall clock that steps back makes nothing fresh.
+        // A wall clock that steps back does not make anything fresh.
         wall: SystemTime::UNIX_EPOCH,
         ..at
     };
-    // The status alone is asked again.
+    // Only the status is requested again.
     handle.change(|prod| prod.probed("pipe_1", status(STATUS), later(200)));
     let has = |text: &str, family: &str| text.lines().any(|line| line.starts_with(&format!("{family}{{")));
     let readings = [
@@ -397,7 +395,7 @@ async fn progress_is_any_move_and_the_first_sight() {
     assert_eq!(progress(), "1700000040.25", "the worker started again");
 }
 
-/// Families about pipelines that repeat no field of the API.
+/// Families about pipelines that do not repeat a field of the API.
 const OF_THE_EXPORTER: &[&str] = &[
     "goldrush_pipeline_trouble",
     "goldrush_pipeline_off_duty",

@@ -1,4 +1,4 @@
-//! The two text formats: OpenMetrics 1.0 and Prometheus' classic 0.0.4. Both get the same samples.
+//! The two text formats: OpenMetrics 1.0 and Prometheus's classic 0.0.4. Both get the same samples.
 
 use std::io::Write as _;
 
@@ -12,12 +12,11 @@ use super::part::{BUCKETS, Bucket, Grain, Owner, Place};
 pub enum Format {
     /// OpenMetrics 1.0.0.
     OpenMetrics,
-    /// Prometheus' text format 0.0.4.
+    /// Prometheus's text format 0.0.4.
     Classic,
 }
 
 impl Format {
-    /// The `Content-Type` that names it.
     pub const fn content_type(self) -> &'static str {
         match self {
             Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=underscores",
@@ -25,7 +24,7 @@ impl Format {
         }
     }
 
-    /// What a text ends with.
+    /// The end of a text.
     pub(super) const fn end(self) -> &'static [u8] {
         match self {
             Self::OpenMetrics => b"# EOF\n",
@@ -39,14 +38,13 @@ impl Format {
 pub enum Kind {
     /// Goes up and down.
     Gauge,
-    /// Only grows, or starts again; its name ends in `_total`.
+    /// Only grows, or restarts; its name ends in `_total`.
     Counter,
-    /// Counts in buckets.
     Histogram,
 }
 
 impl Kind {
-    /// The word behind `# TYPE`.
+    /// The word after `# TYPE`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Gauge => "gauge",
@@ -59,13 +57,13 @@ impl Kind {
 /// Label pairs of many subjects, each escaped once and written many times: `a="1",b="2"`.
 #[derive(Debug, Default)]
 pub(super) struct Labels {
-    /// One text for all, which is one allocation instead of one for each.
+    /// One allocation for all texts.
     text: Vec<u8>,
     ends: Vec<usize>,
 }
 
 impl Labels {
-    /// Forgets all subjects and keeps the memory.
+    /// Drops all subjects but keeps the memory.
     pub(super) fn clear(&mut self) {
         self.text.clear();
         self.ends.clear();
@@ -82,7 +80,7 @@ impl Labels {
         self.ends.push(self.text.len());
     }
 
-    /// The subjects' pairs, in the order in which they came.
+    /// The subjects' pairs, in insertion order.
     pub(super) fn iter(&self) -> impl Iterator<Item = &[u8]> {
         let starts = std::iter::once(&0).chain(&self.ends);
         starts.zip(&self.ends).map(|(start, end)| &self.text[*start..*end])
@@ -107,10 +105,10 @@ fn write_pair(out: &mut Vec<u8>, name: &str, value: &str) {
     out.push(b'"');
 }
 
-/// As Rust writes numbers, which is how Prometheus reads them: whole numbers without a fraction, no exponent.
+/// Rust's notation, which Prometheus reads: whole numbers without a fraction, no exponent.
 fn write_number(out: &mut Vec<u8>, value: f64) {
     let whole = value as i64;
-    // Most are whole, which is quicker to find out than to write in general. A negative zero keeps its sign.
+    // A fast path, because most numbers are whole. A negative zero keeps its sign.
     if whole as f64 == value && whole.unsigned_abs() < 1 << 53 && (whole != 0 || value.is_sign_positive()) {
         out.extend_from_slice(itoa::Buffer::new().format(whole).as_bytes());
     } else {
@@ -119,8 +117,8 @@ fn write_number(out: &mut Vec<u8>, value: f64) {
     }
 }
 
-/// A text is handed on in pieces of about so many lines, and never in the middle of a subject: small enough to stay in
-/// the processor's cache, to change rarely and to leave no large buffer behind; large enough to compress well.
+/// A text is handed on in pieces of about this many lines, never split within a subject. Small enough to stay in the
+/// processor's cache, to change rarely and to need no large buffer; large enough to compress well.
 const LINES_PER_PIECE: usize = 256;
 
 /// Writes one exposition and hands it on piece by piece.
@@ -128,29 +126,29 @@ pub(super) struct Writer<'w> {
     format: Format,
     piece: Vec<u8>,
     lines: usize,
-    /// Whether the present family has filled a piece.
+    /// Whether the current family has filled a piece.
     filled: bool,
     states: States,
     grain: Grain,
-    /// Of the present piece.
+    /// Of the current piece.
     owner: Owner,
-    /// Bytes of pieces that have been handed on.
+    /// Bytes of the pieces that were handed on.
     handed_on: usize,
     sizes: Sizes,
     take: &'w mut dyn FnMut(Owner, &[u8]),
 }
 
-/// How many bytes are about what, without headings.
+/// How many bytes are about which subjects, without headings.
 #[derive(Debug, Clone)]
 pub(super) struct Sizes {
     /// Accounts and pipelines, by bucket.
     pub(super) buckets: Box<[usize; BUCKETS]>,
-    /// Since when and for which bucket it is counted.
+    /// The start of the current count, and its bucket.
     since: (usize, Option<Bucket>),
 }
 
 impl<'w> Writer<'w> {
-    /// `buffer` is used for the pieces; [`finish`](Self::finish) gives it back.
+    /// `buffer` is used for the pieces; [`finish`](Self::finish) returns it.
     pub(super) fn new(format: Format, mut buffer: Vec<u8>, take: &'w mut dyn FnMut(Owner, &[u8])) -> Self {
         buffer.clear();
         Self {
@@ -167,7 +165,7 @@ impl<'w> Writer<'w> {
         }
     }
 
-    /// How finely the text is cut from now on.
+    /// Sets how finely the text is cut.
     pub(super) fn cut(&mut self, grain: Grain) {
         self.grain = grain;
     }
@@ -176,7 +174,7 @@ impl<'w> Writer<'w> {
         self.grain
     }
 
-    /// Counts what has been written since the last call for its bucket, and what follows for this one.
+    /// Counts the bytes since the last call for that call's bucket; the following bytes count for this one.
     fn measure(&mut self, bucket: Option<Bucket>) {
         let written = self.handed_on + self.piece.len();
         let (since, before) = std::mem::replace(&mut self.sizes.since, (written, bucket));
@@ -185,14 +183,14 @@ impl<'w> Writer<'w> {
         }
     }
 
-    /// Which series of states are written from now on.
+    /// Sets which series of states are written.
     pub(super) fn show_states(&mut self, states: States) {
         self.states = states;
     }
 
     /// Begins a family. Its heading is written with its first sample: a family without samples is not shown.
     pub(super) fn family<'a>(&'a mut self, name: &'a str, kind: Kind, help: &'a str) -> Samples<'a, 'w> {
-        // A family that has filled a piece ends with one: what changes in it leaves the pieces of the next as they are.
+        // A family that filled a piece also ends one, so that its changes do not affect the pieces of the next family.
         if std::mem::take(&mut self.filled) || self.grain.is_cut {
             self.hand_on();
         }
@@ -233,7 +231,7 @@ impl<'w> Writer<'w> {
         let _ = writeln!(self.piece, "{text}");
     }
 
-    /// Adds what prometheus-client has encoded, which is always OpenMetrics, without its end mark.
+    /// Adds text from prometheus-client, which is always OpenMetrics, without its end mark.
     pub(super) fn append_openmetrics(&mut self, text: &str) {
         let mut lines = text.lines().peekable();
         while let Some(line) = lines.next() {
@@ -250,12 +248,11 @@ impl<'w> Writer<'w> {
         }
     }
 
-    /// Ends the text.
     pub(super) fn end(&mut self) {
         self.piece.extend_from_slice(self.format.end());
     }
 
-    /// Hands the last piece on and gives the buffer back.
+    /// Hands on the last piece and returns the buffer.
     pub(super) fn finish(mut self) -> (Vec<u8>, Sizes) {
         self.hand_on();
         self.measure(None);
@@ -263,7 +260,7 @@ impl<'w> Writer<'w> {
     }
 }
 
-/// Takes the samples of one family, subject by subject.
+/// Writes the samples of one family, subject by subject.
 pub(super) struct Samples<'a, 'w> {
     writer: &'a mut Writer<'w>,
     name: &'a str,
@@ -275,14 +272,14 @@ pub(super) struct Samples<'a, 'w> {
 }
 
 impl<'a> Samples<'a, '_> {
-    /// The samples that follow are about the exporter.
+    /// The following samples are about the exporter.
     pub(super) fn of_exporter(&mut self) {
         if self.writer.grain.is_cut {
             self.writer.owner = Owner::Exporter;
         }
     }
 
-    /// The samples that follow are about the subject with these [`Labels`].
+    /// The following samples are about the subject with these [`Labels`].
     pub(super) fn of(&mut self, subject: &'a [u8], place: Place) {
         self.subject = subject;
         self.writer.measure(Some(place.bucket));
@@ -305,7 +302,7 @@ impl<'a> Samples<'a, '_> {
         self.value(value.map(f64::from));
     }
 
-    /// A state: one sample for each value, 1 for the one that holds.
+    /// A state: one sample for each value, 1 for the current one.
     pub(super) fn state<'v>(&mut self, label: &str, values: impl Iterator<Item = (&'v str, bool)>) {
         let shown = self.writer.states;
         for (value, holds) in values.filter(|(_, holds)| *holds || shown == States::All) {
@@ -313,17 +310,16 @@ impl<'a> Samples<'a, '_> {
         }
     }
 
-    /// One sample with labels beyond the subject's.
+    /// One sample with additional labels.
     pub(super) fn labelled(&mut self, labels: &[(&str, &str)], value: Option<f64>) {
         self.write("", labels, value);
     }
 
-    /// One histogram.
     pub(super) fn histogram(&mut self, labels: &[(&str, &str)], histogram: &Histogram) {
         let mut count = 0;
         for (bound, in_bucket) in BOUNDS.iter().chain(&[f64::INFINITY]).zip(histogram.counts) {
             count += in_bucket;
-            // OpenMetrics' canonical form: 1.0, not 1.
+            // OpenMetrics's canonical form: 1.0, not 1.
             let bound = if bound.is_finite() { format!("{bound:?}") } else { "+Inf".to_owned() };
             let bucket = [labels, &[("le", bound.as_str())]].concat();
             self.write("_bucket", &bucket, Some(count as f64));

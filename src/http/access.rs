@@ -1,4 +1,4 @@
-//! The rules of `--web.config.file`: read at startup, and again when the file or one that it names changes.
+//! The rules of `--web.config.file`: read at startup, and again when the file or a file that it names changes.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -21,24 +21,24 @@ use crate::settings::ConfigError;
 /// How often the files are read.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// How connections and requests are treated, all from one reading of the file.
+/// The rules for connections and requests, all from one reading of the file.
 pub(super) struct Rules {
     /// `None` for plain HTTP.
     pub tls: Option<Arc<ServerConfig>>,
-    /// On client certificates.
+    /// For client certificates.
     demands: Demands,
-    /// Added to every response that does not set them itself.
+    /// Added to every response, unless a route has set them.
     pub headers: HeaderMap,
     pub users: Arc<Users>,
     rate: Option<Mutex<Bucket>>,
     warnings: Vec<String>,
 }
 
-/// The file and those that it names, at one moment.
+/// The file and the files that it names, at one moment.
 struct Snapshot {
     path: PathBuf,
     file: Result<WebFile, ConfigError>,
-    /// Covers all contents, and the errors of files that could not be read.
+    /// Of all contents, and of the errors of files that could not be read.
     fingerprint: Vec<u8>,
 }
 
@@ -85,7 +85,7 @@ impl Snapshot {
 /// The rules in effect.
 pub struct Access {
     path: Option<PathBuf>,
-    /// Fingerprint of the files at startup.
+    /// Of the files at startup.
     first: Vec<u8>,
     rules: RwLock<Arc<Rules>>,
 }
@@ -107,7 +107,7 @@ impl Rules {
 }
 
 impl Access {
-    /// Every client may read, over plain HTTP.
+    /// Admits every client, over plain HTTP.
     ///
     /// # Errors
     /// If the operating system has no random numbers.
@@ -125,7 +125,7 @@ impl Access {
         Ok(Self { path: None, first: Vec::new(), rules: RwLock::new(Arc::new(rules)) })
     }
 
-    /// The rules of this file.
+    /// Loads the rules from this file.
     ///
     /// # Errors
     /// A [`ConfigError`] that names the setting and what it expects, never a secret.
@@ -140,7 +140,6 @@ impl Access {
         self.rules().warnings.clone()
     }
 
-    /// Whether connections are encrypted.
     pub fn is_tls(&self) -> bool {
         self.rules().tls.is_some()
     }
@@ -168,7 +167,7 @@ impl Access {
             if fingerprint == in_use {
                 if refused.take().is_some() {
                     noted(true);
-                    info!(file = %path.display(), "the web configuration is again the one in use");
+                    info!(file = %path.display(), "the web configuration is the one in use again");
                 }
             } else if is_settled && refused.as_ref() != Some(&fingerprint) {
                 match snapshot.rules().and_then(|rules| self.replace(rules)) {

@@ -1,4 +1,4 @@
-//! What each connection is doing and since when: which is too slow, and which is closed when there are too many.
+//! What each connection is doing and since when, to find those that are too slow and the one to close at the limit.
 
 use std::collections::{HashMap, VecDeque};
 use std::pin::Pin;
@@ -19,7 +19,7 @@ const IDLE: Duration = Duration::from_secs(90);
 /// From a request to the end of its response, however slowly the client reads.
 const RESPONDING: Duration = Duration::from_secs(60);
 
-/// All connections, never more than a limit.
+/// All connections, up to a limit.
 pub(super) struct Connections {
     limit: usize,
     next: AtomicU64,
@@ -31,8 +31,8 @@ impl Connections {
         Self { limit, next: AtomicU64::new(0), all: Mutex::default() }
     }
 
-    /// Counts a new connection. At the limit it replaces another one: a client that opens many connections and sends
-    /// nothing cannot lock out those that come later.
+    /// Adds a connection. At the limit it replaces another one: a client that opens many connections and sends nothing
+    /// cannot lock out others.
     pub fn enter(self: &Arc<Self>) -> Connection {
         let activity = Arc::new(Activity::new());
         let id = self.next.fetch_add(1, Ordering::Relaxed);
@@ -44,7 +44,7 @@ impl Connections {
         Connection { id, activity, connections: self.clone() }
     }
 
-    /// Closes the connection that is least needed.
+    /// Closes the connection that is needed least.
     pub fn evict(&self) {
         evict_one(&mut self.all.lock().unwrap_or_else(PoisonError::into_inner));
     }
@@ -63,7 +63,7 @@ fn evict_one(all: &mut HashMap<u64, Arc<Activity>>) {
     }
 }
 
-/// One connection, counted until it is dropped.
+/// A connection, counted until it is dropped.
 pub(super) struct Connection {
     id: u64,
     pub activity: Arc<Activity>,
@@ -77,16 +77,15 @@ impl Drop for Connection {
 }
 
 struct State {
-    /// Arrival times of the requests whose responses have not been sent yet, the oldest first.
+    /// Arrival times of requests whose responses have not been sent yet, oldest first.
     responding: VecDeque<Instant>,
-    /// Whether there was a request.
     served: bool,
-    /// When the connection was opened, or last ended a response.
+    /// When the connection was opened, or its last response ended.
     idle_since: Instant,
 }
 
 impl State {
-    /// Since when it has been in its present state. Responses sent in time do not excuse an older one that is not.
+    /// When the present state began. A response sent in time does not excuse an older one that is late.
     fn since(&self) -> Instant {
         self.responding.front().copied().unwrap_or(self.idle_since)
     }
@@ -104,7 +103,6 @@ impl State {
     }
 }
 
-/// What one connection is doing.
 pub(super) struct Activity {
     state: watch::Sender<State>,
     evicted: Notify,
@@ -116,7 +114,7 @@ impl Activity {
         Self { state: watch::Sender::new(state), evicted: Notify::new() }
     }
 
-    /// Waits until the connection has to be closed; returns why.
+    /// Waits until the connection must be closed. Returns why.
     pub async fn is_over(&self) -> &'static str {
         let mut changes = self.state.subscribe();
         loop {
@@ -141,7 +139,7 @@ impl Activity {
     }
 }
 
-/// One request, until its response has been sent.
+/// A request, until its response has been sent.
 pub(super) struct Ticket {
     activity: Arc<Activity>,
     began: Instant,
@@ -150,7 +148,7 @@ pub(super) struct Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         self.activity.state.send_modify(|state| {
-            // Requests of the same moment are interchangeable.
+            // Requests that arrived at the same moment are interchangeable.
             if let Some(index) = state.responding.iter().position(|began| *began == self.began) {
                 state.responding.remove(index);
             }
@@ -159,10 +157,10 @@ impl Drop for Ticket {
     }
 }
 
-/// Held until a response has been sent: the request's ticket, and its permit if its path has a limit.
+/// Held until a response has been sent: the request's ticket, and its permit if its path is limited.
 type Held = (Ticket, Option<OwnedSemaphorePermit>);
 
-/// The body of a response that knows when it has been sent: each of its parts keeps [`Held`] alive.
+/// A response body that notices when it has been sent: each of its parts keeps [`Held`] alive.
 pub(super) struct Followed {
     body: Body,
     held: Arc<Held>,

@@ -1,4 +1,4 @@
-//! Basic authentication: which users are admitted, and what a check may cost.
+//! Basic authentication: which users are admitted, and how much the checks may cost.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -11,18 +11,18 @@ use base64::engine::general_purpose::STANDARD;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use zeroize::Zeroizing;
 
-/// bcrypt has no lower costs; with higher ones a check takes many seconds.
+/// bcrypt has no lower costs; a check with a higher one takes many seconds.
 const COSTS: std::ops::RangeInclusive<u32> = 4..=18;
 
-/// Checks that may wait, so that the last one still finishes within a usual scrape timeout.
+/// How many checks may wait, so that the last one still finishes within a usual scrape timeout.
 const MAX_WAITING: usize = 64;
-/// Checks that may wait for one client address, so that one flood does not fill the queue.
+/// How many checks may wait per client address, so that one client cannot fill the queue.
 const MAX_WAITING_OF_ONE: usize = 4;
 
-/// The users, and the password of each that was right before. Rebuilt when the file changes.
+/// The users, and each one's last correct password, as a tag. Rebuilt when the file changes.
 pub(super) struct Users {
     users: BTreeMap<String, User>,
-    /// Random per process, so that the remembered tags are of no use elsewhere.
+    /// Random per process, so that the stored tags are useless elsewhere.
     secret: hmac::Key,
 }
 
@@ -34,7 +34,7 @@ struct User {
 /// The outcome of checking a request's credentials.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Right, or not needed.
+    /// The credentials are correct or not needed.
     Admitted,
     /// Missing or wrong.
     Refused,
@@ -43,10 +43,10 @@ pub(super) enum Verdict {
 }
 
 impl Users {
-    /// Takes names and bcrypt hashes.
+    /// Expects names and bcrypt hashes.
     ///
     /// # Errors
-    /// Which user's hash is unusable and why, without the hash.
+    /// Says which user's hash is unusable and why, without the hash.
     pub fn new(users: BTreeMap<String, String>) -> Result<Self, String> {
         let secret = hmac::Key::generate(hmac::HMAC_SHA256, &rand::SystemRandom::new());
         let secret = secret.map_err(|_| "the operating system gives no random numbers".to_owned())?;
@@ -77,7 +77,7 @@ impl Users {
 
     /// Checks the `Authorization` header of a request.
     ///
-    /// A password that was right before costs one HMAC. Any other costs one bcrypt, whether or not the user exists.
+    /// A password that was correct before costs one HMAC. Any other costs one bcrypt, whether or not the user exists.
     pub async fn judge(self: &Arc<Self>, header: Option<&HeaderValue>, peer: IpAddr, checks: &Checks) -> Verdict {
         if self.is_empty() {
             return Verdict::Admitted;
@@ -94,7 +94,7 @@ impl Users {
         }
         let users = self.clone();
         let checked = tokio::task::spawn_blocking(move || {
-            // Held until the check is over, even if the client has gone away.
+            // Held until the check is over, even if the client has disconnected.
             let _permit = permit;
             users.check(&name, &password, tag)
         });
@@ -118,8 +118,8 @@ impl Users {
         true
     }
 
-    /// The user whose hash stands in for that of an unknown name, so that the check takes as long. It is always the same
-    /// for one name: otherwise hashes of different costs would reveal which names exist.
+    /// The user whose hash is used for an unknown name, so that the check takes as long. A name always gets the same
+    /// one: otherwise hashes of different costs would reveal which names exist.
     fn stand_in(&self, name: &str) -> Option<&User> {
         let tag = hmac::sign(&self.secret, name.as_bytes());
         let number = tag.as_ref().iter().take(4).fold(0, |number, byte| number << 8 | usize::from(*byte));
@@ -138,7 +138,7 @@ fn credentials(header: &HeaderValue) -> Option<(String, Zeroizing<Vec<u8>>)> {
     Some((name, Zeroizing::new(decoded[colon + 1..].to_vec())))
 }
 
-/// Running and waiting password checks: few at once, however many requests arrive.
+/// Running and waiting password checks: few are concurrent, however many requests arrive.
 pub(super) struct Checks {
     running: Arc<Semaphore>,
     waiting: Mutex<HashMap<IpAddr, usize>>,
@@ -146,7 +146,7 @@ pub(super) struct Checks {
 
 impl Default for Checks {
     fn default() -> Self {
-        // The other half of the CPUs keeps polling and responding.
+        // The other CPUs continue to poll and respond.
         let half = std::thread::available_parallelism().map_or(1, |all| (all.get() / 2).max(1));
         Self { running: Arc::new(Semaphore::new(half)), waiting: Mutex::default() }
     }
@@ -170,7 +170,7 @@ impl Checks {
     }
 }
 
-/// One waiting check, counted until it is dropped.
+/// A waiting check, counted until it is dropped.
 struct Waiting<'a> {
     checks: &'a Checks,
     peer: IpAddr,
@@ -213,7 +213,7 @@ mod tests {
             ("alice:", Verdict::Refused),
             (":", Verdict::Refused),
             ("alice", Verdict::Refused),
-            // Compared with a hash that it fits, but there is no such user.
+            // The password fits a stored hash, but there is no such user.
             ("carol:alice", Verdict::Refused),
             ("carol:bob", Verdict::Refused),
             ("bob:bob", Verdict::Admitted),

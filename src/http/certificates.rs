@@ -1,4 +1,4 @@
-//! Certificates and keys from PEM, with messages that say what to do about what rustls refuses.
+//! Reads certificates and keys from PEM, and says what to do if rustls refuses them.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -14,7 +14,7 @@ use x509_cert::ext::pkix::{BasicConstraints, ExtendedKeyUsage, SubjectAltName};
 
 use super::config::Pem;
 
-/// What makes a certificate of version 3.
+/// How to create a certificate of version 3.
 pub(super) const MAKE_V3: &str = "create one of version 3, with `openssl req -x509 -addext subjectAltName=DNS:NAME …` or \
                                   `openssl x509 -req -extfile FILE …`";
 
@@ -22,13 +22,13 @@ pub(super) const MAKE_V3: &str = "create one of version 3, with `openssl req -x5
 const FOR_CLIENTS: [ObjectIdentifier; 2] =
     [ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.2"), ObjectIdentifier::new_unwrap("2.5.29.37.0")];
 
-/// The parts of a certificate that decide whether rustls accepts it.
+/// The properties of a certificate that decide whether rustls accepts it.
 pub(super) struct Facts {
-    /// Older ones have no extensions.
+    /// Older versions have no extensions.
     pub is_v3: bool,
-    /// Whether it may sign others.
+    /// Whether it may sign other certificates.
     pub is_ca: bool,
-    /// Whether it may prove who a client is.
+    /// Whether it may identify a client.
     pub is_for_clients: bool,
     not_before: Duration,
     not_after: Duration,
@@ -54,7 +54,7 @@ impl Facts {
         })
     }
 
-    /// Subject alternative names: DNS names, e-mail addresses, IP addresses and URIs, as Go writes them.
+    /// Subject alternative names: DNS names, e-mail addresses, IP addresses and URIs, in Go's notation.
     pub fn names(&self) -> &[String] {
         &self.names
     }
@@ -67,7 +67,7 @@ impl Facts {
         now < self.not_before
     }
 
-    /// Why clients and servers refuse it at this time, if they do.
+    /// Why clients and servers refuse it now because of its dates, if they do.
     fn bad_date(&self) -> Option<String> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let date = |at: Duration| format_rfc3339_seconds(UNIX_EPOCH + at);
@@ -92,7 +92,7 @@ fn name_text(name: &GeneralName) -> Option<String> {
     }
 }
 
-/// All certificates of a file, at least one.
+/// All certificates in a file, at least one.
 ///
 /// # Errors
 /// What is wrong, without the file's text.
@@ -106,7 +106,7 @@ pub(super) fn certificates(pem: &Pem) -> Result<Vec<CertificateDer<'static>>, St
     certificates.map_err(|error| format!("{} {}", pem.origin, flaw(&error, bytes, "certificate", "x509")))
 }
 
-/// The chain that the server shows.
+/// The certificate chain that the server presents.
 ///
 /// # Errors
 /// What is wrong, without the file's text.
@@ -123,7 +123,7 @@ pub(super) fn server_chain(pem: &Pem, warnings: &mut Vec<String>) -> Result<Vec<
     Ok(chain)
 }
 
-/// The certificates that clients' certificates are verified with.
+/// The certificates that verify clients' certificates.
 ///
 /// # Errors
 /// What is wrong, without the file's text.
@@ -147,7 +147,6 @@ pub(super) fn client_authorities(
     Ok(authorities)
 }
 
-/// The private key.
 ///
 /// # Errors
 /// What is wrong, without the file's text.
@@ -164,9 +163,9 @@ pub(super) fn private_key(pem: &Pem) -> Result<PrivateKeyDer<'static>, String> {
         .map_err(|error| format!("{} {}", pem.origin, flaw(&error, bytes, "private key", "pkey")))
 }
 
-/// What is wrong with a file. rustls' own message could quote it.
+/// What is wrong with a file. rustls's own message might quote it.
 fn flaw(error: &pem::Error, bytes: &[u8], what: &str, command: &str) -> String {
-    /// What DER begins with: a sequence of more than 127 bytes.
+    /// DER begins with this: a sequence. The next byte shows that it is longer than 127 bytes.
     const SEQUENCE: u8 = 0x30;
     match error {
         _ if bytes.iter().all(u8::is_ascii_whitespace) => format!("is empty: expected a {what} in PEM"),

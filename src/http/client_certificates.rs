@@ -1,4 +1,4 @@
-//! Clients' certificates, checked as Go's policies for them do.
+//! Checks clients' certificates like Go's policies.
 
 use std::sync::Arc;
 
@@ -12,19 +12,18 @@ use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, OtherEr
 use super::certificates::{Facts, MAKE_V3, client_authorities};
 use super::config::Tls;
 
-/// What a client has to show, as `client_auth_type` and `client_allowed_sans` ask for it.
+/// What a client must present, according to `client_auth_type` and `client_allowed_sans`.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Demands {
-    /// A certificate, any.
+    /// Any certificate.
     pub certificate: bool,
-    /// If there is a certificate, one of the client CA.
+    /// If the client presents a certificate: one that the client CA has signed.
     pub verified: bool,
-    /// If there is a certificate, one with a name of the list.
+    /// If the client presents a certificate: one with a name from the list.
     pub name: bool,
 }
 
 impl Demands {
-    /// What the settings demand.
     pub fn of(tls: &Tls) -> Self {
         let (certificate, verified) = policy(tls).unwrap_or_default();
         Self { certificate, verified, name: tls.client_allowed_sans.is_some() }
@@ -42,12 +41,12 @@ fn policy(tls: &Tls) -> Option<(bool, bool)> {
     }
 }
 
-/// A certificate that rustls refuses without a name for the reason.
+/// A certificate that rustls refuses without an error of its own for the reason.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unusable {
     #[error("it is an X.509 version 1 certificate, which rustls refuses: {MAKE_V3}")]
     Version1,
-    /// A CA is accepted only if the client CA file holds it itself.
+    /// A CA is accepted only if the client CA file contains that very certificate.
     #[error(
         "it is a CA (CA:TRUE), which rustls refuses from a client: sign a certificate with it that is not one \
          (basicConstraints CA:FALSE), or put this certificate itself into the client CA file"
@@ -61,7 +60,7 @@ impl From<Unusable> for rustls::Error {
     }
 }
 
-/// How clients' certificates are checked; `None` if none is requested.
+/// The verifier of clients' certificates; `None` if none is requested.
 pub(super) fn verifier(
     tls: &Tls,
     provider: &Arc<CryptoProvider>,
@@ -133,7 +132,7 @@ fn of_the_system(name: &str, provider: &Arc<CryptoProvider>, warnings: &mut Vec<
         "tls_server_config.client_auth_type: {name} without client_ca_file: client certificates of all public \
          authorities that this system trusts are accepted"
     ));
-    // Their names would make each handshake some ten kilobytes longer.
+    // Sending their names would make each handshake some ten kilobytes longer.
     Ok(Trust::Roots { verifier: web_pki(roots, provider, false)?, authorities: Vec::new() })
 }
 
@@ -154,12 +153,12 @@ enum Trust {
     Nothing,
     Roots {
         verifier: Arc<dyn ClientCertVerifier>,
-        /// Accepted from a client as they are, as Go does: a self-signed certificate is its own authority.
+        /// Accepted from a client directly, as in Go: a self-signed certificate is its own authority.
         authorities: Vec<CertificateDer<'static>>,
     },
 }
 
-/// Checks clients' certificates, and their names.
+/// Checks clients' certificates and their names.
 #[derive(Debug)]
 pub(super) struct ClientCertificates {
     mandatory: bool,

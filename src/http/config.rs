@@ -14,10 +14,10 @@ use crate::file_system;
 use crate::rate::Bucket;
 use crate::settings::{ConfigError, LONGEST, Section, Text, parse_yaml, value_of, whole};
 
-/// Larger than any such file or certificate chain; reading stops there.
+/// Larger than any such file or certificate chain; reading stops here.
 const LARGEST_FILE: u64 = 1024 * 1024;
 
-/// The headers that exporter-toolkit allows to set, and the values that each allows (none listed: any value).
+/// The headers that exporter-toolkit allows, and the allowed values of each (empty: any value).
 const HEADERS: [(&str, &[&str]); 5] = [
     ("Content-Security-Policy", &[]),
     ("Strict-Transport-Security", &[]),
@@ -31,19 +31,19 @@ const HEADERS: [(&str, &[&str]); 5] = [
 pub(super) struct WebFile {
     /// `None` for plain HTTP.
     pub tls: Option<Tls>,
-    /// Whether HTTP/2 is offered over TLS.
+    /// Whether to offer HTTP/2 over TLS.
     pub http2: bool,
     /// Added to every response.
     pub headers: HeaderMap,
     /// Names and bcrypt hashes. If there are any, requests need a password.
     pub users: BTreeMap<String, String>,
-    /// On all requests together.
+    /// For all requests together.
     pub rate_limit: Option<RateLimit>,
     /// Settings that are valid but probably not intended; a sentence each.
     pub warnings: Vec<String>,
 }
 
-/// `tls_server_config`. Names are those of the file; `tls` resolves them.
+/// `tls_server_config`, with the file's names for suites and curves; `tls` resolves them.
 pub(super) struct Tls {
     pub cert: Pem,
     pub key: Pem,
@@ -65,21 +65,20 @@ pub(super) struct RateLimit {
 }
 
 impl RateLimit {
-    /// A bucket that is full.
     pub fn bucket(self) -> Bucket {
         Bucket::new(1.0 / self.interval.as_secs_f64(), f64::from(self.burst), Instant::now().into_std())
     }
 }
 
-/// Text in PEM, inline or from a file of its own.
+/// PEM text, inline or from a file.
 pub(super) struct Pem {
-    /// How messages begin: the setting, and the path if there is one.
+    /// The prefix of messages: the setting, and the path if there is one.
     pub origin: String,
     pub text: Result<Zeroizing<Vec<u8>>, String>,
 }
 
 impl Pem {
-    /// The text, or why there is none.
+    /// The text, or why it cannot be read.
     pub fn bytes(&self) -> Result<&[u8], String> {
         self.text.as_ref().map(|text| text.as_slice()).map_err(|why| format!("{} cannot be read: {why}", self.origin))
     }
@@ -155,7 +154,7 @@ struct RateLimitSection {
     burst: u32,
 }
 
-/// Text that Go also accepts as a number without quotes: `X-XSS-Protection: 0`, `interval: 0`.
+/// Text that Go also accepts as an unquoted number: `X-XSS-Protection: 0`, `interval: 0`.
 #[derive(serde::Deserialize)]
 #[serde(untagged)]
 enum Scalar {
@@ -188,12 +187,12 @@ fn boolean<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error>
 }
 
 impl WebFile {
-    /// Parses the text of the file at `path`, and reads the files that it names, relative to its folder.
+    /// Parses the text of the file at `path`, and reads the files that it names, relative to its directory.
     ///
-    /// A named file that cannot be read is an error of the [`Pem`] in question, not of this.
+    /// A named file that cannot be read is an error of its [`Pem`], not of this function.
     ///
     /// # Errors
-    /// A [`ConfigError`] for the first setting found wrong.
+    /// A [`ConfigError`] for the first invalid setting.
     pub async fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
         let refused = |problem: String| ConfigError { origin: path.display().to_string(), problem };
         let Section(written) = parse_yaml::<Section<Written>>(path, text)?;
@@ -220,7 +219,7 @@ impl WebFile {
 /// Reads a whole file of at most [`LARGEST_FILE`] bytes.
 ///
 /// # Errors
-/// Why it cannot be read, in words.
+/// Why it cannot be read.
 pub(super) async fn read_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
     file_system::read(path, LARGEST_FILE).await.map_err(|error| error.to_string())
 }
@@ -240,7 +239,7 @@ async fn tls(section: TlsSection, folder: &Path, warnings: &mut Vec<String>) -> 
     let client_auth_type = given(section.client_auth_type);
     let (min_version, max_version) = (given(section.min_version), given(section.max_version));
     let (cipher_suites, curve_preferences) = (texts(section.cipher_suites), texts(section.curve_preferences));
-    // As in exporter-toolkit, these turn TLS on.
+    // As in exporter-toolkit, any of these turns TLS on.
     let is_on = cert.is_some() || key.is_some() || client_ca.is_some() || client_auth_type.is_some();
     let has_details = section.client_allowed_sans.is_some()
         || min_version.is_some()
@@ -303,7 +302,7 @@ fn headers_of(written: BTreeMap<String, Scalar>) -> Result<HeaderMap, String> {
             let known: Vec<&str> = HEADERS.iter().map(|(known, _)| *known).collect();
             return Err(format!("{path}: unknown header; expected one of {}", known.join(", ")));
         };
-        // An empty value does not set the header.
+        // As in exporter-toolkit, an empty value does not set the header.
         if value.is_empty() {
             continue;
         }
@@ -331,7 +330,7 @@ fn rate_limit(section: RateLimitSection, warnings: &mut Vec<String>) -> Result<O
     if interval.is_zero() {
         return Ok(None);
     }
-    // With more, clocks would overflow.
+    // Longer intervals would overflow clocks.
     if interval > LONGEST {
         return Err("rate_limit.interval: must be at most 365 days".to_owned());
     }

@@ -1,4 +1,4 @@
-//! Checks that every request passes before it reaches the routes.
+//! The checks that every request must pass before it reaches the routes.
 
 use std::net::IpAddr;
 
@@ -11,7 +11,7 @@ use super::access::Rules;
 use super::auth::{Checks, Verdict};
 use super::permits::{Limit, Permits};
 
-/// Checks requests against the rules in force and the limits of the site.
+/// Checks requests against the current rules and the limits of the site.
 pub(super) struct Gate {
     open: &'static [&'static str],
     challenge: HeaderValue,
@@ -20,7 +20,7 @@ pub(super) struct Gate {
 }
 
 impl Gate {
-    /// `realm` has no quotes and no control characters.
+    /// `realm` contains no quotes and no control characters.
     pub fn new(realm: &str, open: &'static [&'static str], limits: Vec<Limit>) -> Self {
         let challenge = HeaderValue::from_str(&format!("Basic realm=\"{realm}\", charset=\"UTF-8\""));
         Self {
@@ -31,7 +31,7 @@ impl Gate {
         }
     }
 
-    /// Lets a request in, with a permit if its path has a limit, or returns the response that refuses it.
+    /// Admits a request, with a permit if its path is limited, or returns the response that refuses it.
     pub async fn admit<B: hyper::body::Body>(
         &self,
         rules: &Rules,

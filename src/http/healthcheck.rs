@@ -1,4 +1,4 @@
-//! `healthcheck`: asks the exporter on this machine whether it is healthy, for images without a shell.
+//! `healthcheck`: asks the exporter on this machine whether it is healthy. For images without a shell.
 
 use std::io;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use super::site::Health;
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// The expected response is smaller.
 const LARGEST_RESPONSE: u64 = 16 * 1024;
-/// The first byte of the response to a request without TLS, where TLS is spoken: an alert.
+/// The first byte of a TLS server's response to a plain request: an alert.
 const TLS_ALERT: u8 = 21;
 
 /// Why the exporter is not known to be healthy.
@@ -33,8 +33,8 @@ pub struct Unhealthy {
     problem: String,
 }
 
-/// Requests the health of what listens on this address (in the notation of `--web.listen-address`), over TLS where the
-/// server speaks it. Returns the address that responded.
+/// Requests the health of the exporter that listens on this address (in the notation of `--web.listen-address`), over
+/// TLS if the server uses it. Returns the address that responded.
 ///
 /// # Errors
 /// [`Unhealthy`] if no response arrives within a few seconds, or an unexpected one.
@@ -45,7 +45,7 @@ pub async fn healthcheck(address: &str, health: Health) -> Result<String, Unheal
     asked.unwrap_or_else(late).map_err(unhealthy)
 }
 
-/// Tries the addresses until one responds as a healthy exporter does; returns that one.
+/// Tries the addresses until one responds like a healthy exporter; returns that one.
 async fn ask_one_of(addresses: Vec<String>, health: Health) -> Result<String, String> {
     let several = addresses.len() > 1;
     let mut problems = Vec::new();
@@ -69,7 +69,7 @@ async fn ask(address: &str, health: Health) -> Result<(), String> {
     let asked_for_certificate = Arc::new(NoCertificate::default());
     let config = client_config(asked_for_certificate.clone()).map_err(|error| format!("cannot set up TLS: {error}"))?;
     let connector = TlsConnector::from(Arc::new(config));
-    // The name is not sent, as it is an address.
+    // TLS does not send this name, because it is an address.
     let name = ServerName::from(std::net::IpAddr::from([127, 0, 0, 1]));
     let response = match connector.connect(name, connect().await?).await {
         Ok(stream) => exchange(stream, address, health.path).await,
@@ -77,7 +77,7 @@ async fn ask(address: &str, health: Health) -> Result<(), String> {
     };
     match response {
         Ok(response) => judge(&response, health),
-        // The server has spoken TLS up to the point where it needs a client certificate.
+        // The server has completed the handshake up to the point where it needs a client certificate.
         Err(_) if asked_for_certificate.0.load(Ordering::Relaxed) => Ok(()),
         Err(error) => Err(format!("no response over TLS: {error}")),
     }
@@ -88,7 +88,7 @@ async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, address: &str
     stream.write_all(request.as_bytes()).await?;
     let mut response = Vec::new();
     match stream.take(LARGEST_RESPONSE).read_to_end(&mut response).await {
-        // A server that cuts the connection has sent all it wanted to.
+        // A server that closes the connection abruptly has sent everything it wanted to.
         Err(error) if response.is_empty() => Err(error),
         _ => Ok(response),
     }
@@ -112,8 +112,8 @@ fn client_config(certificate: Arc<NoCertificate>) -> Result<ClientConfig, rustls
     Ok(config.with_client_cert_resolver(certificate))
 }
 
-/// Accepts any certificate. The request holds no secret, and a certificate that has expired or is being replaced must not
-/// make a healthy exporter look unhealthy.
+/// Accepts any certificate. The request contains no secret, and a certificate that has expired or is being replaced
+/// must not make a healthy exporter look unhealthy.
 #[derive(Debug)]
 struct AnyServer(Arc<CryptoProvider>);
 
@@ -154,7 +154,7 @@ impl ServerCertVerifier for AnyServer {
     }
 }
 
-/// Presents no certificate, and remembers whether one was requested.
+/// Presents no certificate, and notes whether the server requested one.
 #[derive(Debug, Default)]
 struct NoCertificate(AtomicBool);
 

@@ -1,4 +1,4 @@
-//! Sockets to serve on: our own, or passed on by systemd.
+//! Listening sockets: our own, or passed by systemd.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -7,22 +7,21 @@ use listenfd::ListenFd;
 use rustix::net::sockopt::set_ipv6_v6only;
 use tokio::net::{TcpListener, TcpSocket};
 
-/// Connections that wait to be accepted.
+/// Connections that may wait to be accepted.
 const BACKLOG: u32 = 1024;
 
-/// Why there is nothing to listen on.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
-    /// An address is taken, foreign or not allowed.
+    /// The address is in use, not on this machine, or not allowed.
     #[error("cannot listen on {0} (--web.listen-address): {1}")]
     Address(String, io::Error),
-    /// Not started by systemd, or not through a socket unit.
+    /// systemd did not start this process, or not through a socket unit.
     #[error(
         "there is no socket of systemd (--web.systemd-socket): LISTEN_FDS and LISTEN_PID do not name this process; \
          start it through a .socket unit"
     )]
     NoSystemdSocket,
-    /// A socket of another kind.
+    /// The socket has another type.
     #[error(
         "socket {0} of systemd (--web.systemd-socket) cannot be served: {1}; expected ListenStream= with an address and a \
          port"
@@ -30,14 +29,14 @@ pub enum ListenError {
     SystemdSocket(usize, io::Error),
 }
 
-/// Listens on an address as exporter-toolkit writes it: `host:port`, or `:port` for all addresses, of IPv6 and IPv4.
+/// Listens on an address in exporter-toolkit's notation: `host:port`, or `:port` for all IPv6 and IPv4 addresses.
 ///
 /// # Errors
 /// [`ListenError::Address`].
 pub async fn listen(address: &str) -> Result<TcpListener, ListenError> {
     let listener = match port(address) {
         Some(port) => match listen_on_both(port) {
-            // There may be no IPv6 here. A port that is taken is not free for IPv4 either.
+            // This machine may have no IPv6. A port in use is not free for IPv4 either.
             Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
                 TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await
             }
@@ -53,17 +52,17 @@ fn port(address: &str) -> Option<u16> {
     address.strip_prefix(':')?.parse().ok()
 }
 
-/// One socket for IPv6 and IPv4, also where net.ipv6.bindv6only makes that the exception.
+/// One socket for IPv6 and IPv4, even if net.ipv6.bindv6only is set.
 fn listen_on_both(port: u16) -> io::Result<TcpListener> {
     let socket = TcpSocket::new_v6()?;
     set_ipv6_v6only(&socket, false)?;
-    // As `TcpListener::bind` does: connections of an earlier process do not keep the port.
+    // Like `TcpListener::bind`: connections of an earlier process do not block the port.
     socket.set_reuseaddr(true)?;
     socket.bind((Ipv6Addr::UNSPECIFIED, port).into())?;
     socket.listen(BACKLOG)
 }
 
-/// The addresses at which a program on this machine reaches what listens on `address`, the likeliest first.
+/// The addresses at which a program on this machine reaches the listener on `address`, the likeliest first.
 pub(super) fn local(address: &str) -> Vec<String> {
     let (v4, v6) = (Ipv4Addr::LOCALHOST, Ipv6Addr::LOCALHOST);
     let both = |port| vec![SocketAddr::from((v4, port)).to_string(), SocketAddr::from((v6, port)).to_string()];
@@ -74,7 +73,7 @@ pub(super) fn local(address: &str) -> Vec<String> {
     }
 }
 
-/// All sockets that systemd has passed on.
+/// All sockets that systemd has passed.
 ///
 /// # Errors
 /// [`ListenError::NoSystemdSocket`] or [`ListenError::SystemdSocket`].
@@ -104,7 +103,7 @@ mod tests {
         let listener = listen(":0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-        // There may be no IPv6 here.
+        // This machine may have no IPv6.
         if TcpListener::bind("[::1]:0").await.is_ok() {
             TcpStream::connect(("::1", port)).await.unwrap();
         }

@@ -17,11 +17,11 @@ pub fn accepts_gzip(accept_encoding: Option<&str>) -> bool {
 pub struct Range<'a> {
     /// In lower case, such as `text/*` or `gzip`.
     pub name: &'a str,
-    /// The parameter of this name.
+    /// The parameter `version`.
     pub version: Option<&'a str>,
 }
 
-/// The q-value of the most specific element that fits, the highest of several; 0 where none fits.
+/// The q-value of the most specific element that matches, the highest if there are several; 0 if none matches.
 pub fn quality(header: &str, specificity: impl Fn(&Range<'_>) -> Option<u8>) -> f64 {
     let header = header.to_ascii_lowercase();
     let fitting = header.split(',').filter_map(|element| {
@@ -40,7 +40,7 @@ pub fn quality(header: &str, specificity: impl Fn(&Range<'_>) -> Option<u8>) -> 
     fitting.max_by(|a, b| a.0.cmp(&b.0).then(f64::total_cmp(&a.1, &b.1))).map_or(0.0, |(_, q)| q)
 }
 
-/// Several headers of one name are one list (RFC 9110, section 5.3).
+/// Several headers with the same name form one list (RFC 9110, section 5.3).
 pub fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
     let values: Vec<&str> = headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
     (!values.is_empty()).then(|| values.join(","))

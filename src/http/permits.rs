@@ -1,4 +1,4 @@
-//! How many requests of a kind are served at once.
+//! Limits on concurrent requests.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,22 +6,21 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-/// A limit on the concurrent requests for some paths, until their responses have been sent.
+/// A limit on concurrent requests for some paths; a request counts until its response has been sent.
 #[derive(Debug, Clone)]
 pub struct Limit {
-    /// The limit is on all of these together.
+    /// All of these share the limit.
     pub paths: Vec<String>,
-    /// Requests that are served at once.
+    /// Maximum concurrent requests.
     pub concurrent: usize,
-    /// Further requests that wait for a permit.
+    /// How many further requests may wait for a permit.
     pub waiting: usize,
     /// How long they wait.
     pub patience: Duration,
-    /// The body of the 503 for all others.
+    /// The body of the 503 that refuses other requests.
     pub refusal: &'static str,
 }
 
-/// The permits of one [`Limit`].
 pub(super) struct Permits {
     pub limit: Limit,
     permits: Arc<Semaphore>,
@@ -35,7 +34,7 @@ impl Permits {
         Self { limit, permits, waiting }
     }
 
-    /// Waits for a permit; `None` if too many wait, or if none is returned in time.
+    /// Waits for a permit; `None` if too many requests wait, or if no permit is returned in time.
     pub async fn acquire(&self) -> Option<OwnedSemaphorePermit> {
         if let Ok(permit) = self.permits.clone().try_acquire_owned() {
             return Some(permit);

@@ -1,4 +1,4 @@
-//! Handshakes that fail for a reason that an operator can remove: logged in words, a few at once and then one a minute.
+//! Logs handshakes that fail for a reason that an operator can fix: a few at once, and then one per minute.
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ use crate::rate::Bucket;
 
 /// Warnings per second.
 const RATE: f64 = 1.0 / 60.0;
-/// Warnings at once: clients may be refused for different reasons.
+/// Clients may be refused for different reasons.
 const BURST: f64 = 5.0;
 
 /// Failed handshakes, and when the log last mentioned them.
@@ -28,7 +28,6 @@ impl Refusals {
         Self { bucket: Mutex::new(Bucket::new(RATE, BURST, Instant::now().into_std())), unmentioned: AtomicU64::new(0) }
     }
 
-    /// Logs a handshake that failed.
     pub fn note(&self, peer: SocketAddr, error: &io::Error) {
         let Some(reason) = reason(error) else {
             return debug!(%peer, "the TLS handshake failed: {error}");
@@ -44,7 +43,7 @@ impl Refusals {
     }
 }
 
-/// Why client and server did not agree; `None` if one of them just went away.
+/// Why client and server did not agree; `None` if one of them just disconnected.
 fn reason(error: &io::Error) -> Option<String> {
     Some(match error.get_ref()?.downcast_ref::<rustls::Error>()? {
         rustls::Error::NoCertificatesPresented => "the client presented no certificate".to_owned(),

@@ -1,4 +1,4 @@
-//! Key exchange on the curve that exporter-toolkit calls CurveP521, which rustls leaves to others.
+//! Key exchange on the curve that exporter-toolkit calls CurveP521, which rustls does not implement.
 
 use aws_lc_rs::agreement::{ECDH_P521, EphemeralPrivateKey, PublicKey, UnparsedPublicKey, agree_ephemeral};
 use aws_lc_rs::rand::SystemRandom;

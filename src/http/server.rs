@@ -33,7 +33,7 @@ use super::refusals::Refusals;
 use super::site::Site;
 use super::tls::HTTP2;
 
-/// For all listeners together, if the process may open twice as many files.
+/// For all listeners together, if the process may open at least twice as many files.
 const MAX_CONNECTIONS: usize = 512;
 /// Of a request's line and headers together.
 const MAX_HEADER_BYTES: usize = 16 * 1024;
@@ -41,12 +41,12 @@ const MAX_HEADER_BYTES: usize = 16 * 1024;
 const MAX_HEADERS: usize = 64;
 /// Concurrent requests on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 32;
-/// After an error of the listener that no client caused.
+/// The pause after an error of the listener that no client caused.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Between two warnings about such errors.
+/// The minimum time between two warnings about such errors.
 const WARNING_PAUSE: Duration = Duration::from_secs(60);
 
-/// All that connections share.
+/// What all connections share.
 pub struct Server {
     router: TowerToHyperService<Router>,
     access: Arc<Access>,
@@ -56,7 +56,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Serves `site` to those whom `access` lets in.
+    /// Serves `site` to the clients that `access` admits.
     pub fn new(site: Site, access: Arc<Access>) -> Self {
         Self {
             router: TowerToHyperService::new(site.router),
@@ -67,8 +67,8 @@ impl Server {
         }
     }
 
-    /// Serves one listener until the sender of `stopped` is dropped, then finishes the requests in flight. No error of the
-    /// listener ends it: each is temporary, or concerns one client.
+    /// Serves one listener until the sender of `stopped` is dropped, then finishes the requests in flight. No error of
+    /// the listener stops it: each is temporary, or concerns one client.
     pub async fn serve(self: Arc<Self>, listener: TcpListener, mut stopped: watch::Receiver<()>) {
         let mut tasks = JoinSet::new();
         let mut warned: Option<Instant> = None;
@@ -80,7 +80,7 @@ impl Server {
             };
             match accepted {
                 Ok((stream, peer)) => {
-                    // One socket for both families has IPv4 addresses in IPv6 notation.
+                    // On a socket for both families, IPv4 addresses appear in IPv6 notation.
                     let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
                     tasks.spawn(self.clone().connection(stream, peer, stopped.clone()));
                 }
@@ -131,10 +131,10 @@ impl Server {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let mut builder = auto::Builder::new(TokioExecutor::new());
-        // The timeouts are in `Activity`, which also covers the handshake and slow readers.
+        // `Activity` has the timeouts, because it also covers the handshake and slow readers.
         builder.http1().header_read_timeout(None).max_buf_size(MAX_HEADER_BYTES).max_headers(MAX_HEADERS);
         builder.http2().max_header_list_size(MAX_HEADER_BYTES as u32).max_concurrent_streams(MAX_STREAMS);
-        // Only the agreed protocol: a slow client could drag out the detection of HTTP/2 on a plain connection.
+        // Only the negotiated protocol: on a plain connection, a slow client could drag out the detection of HTTP/2.
         let builder = if http2 { builder.http2_only() } else { builder.http1_only() };
         let activity = connection.activity.clone();
         let service = service_fn(|request| self.clone().respond(request, peer, activity.clone()));
@@ -169,19 +169,19 @@ impl Server {
         let (mut response, permit) = match self.gate.admit(&rules, &request, peer.ip()).await {
             Ok(None) => (self.router.call(request).await?, None),
             Ok(Some(permit)) => {
-                // Rendering finishes even if the client goes away: it keeps its permit until then.
+                // Rendering finishes and keeps its permit even if the client disconnects.
                 let response = self.router.call(request);
                 match tokio::spawn(async move { (response.await, permit) }).await {
                     Ok((response, permit)) => (response?, Some(permit)),
                     Err(_) => (StatusCode::INTERNAL_SERVER_ERROR.into_response(), None),
                 }
             }
-            // HTTP/2 clients treat a body after HEAD as a protocol error. The router omits it by itself.
+            // HTTP/2 clients treat a body after HEAD as a protocol error. The router omits it itself.
             Err(refusal) if head => (refusal.map(|_| Body::empty()), None),
             Err(refusal) => (refusal, None),
         };
         for (name, value) in &rules.headers {
-            // A header that a route has set stands: a page's policy lets its own script run.
+            // A header that a route has set stays: a page's policy allows its own script.
             response.headers_mut().entry(name).or_insert_with(|| value.clone());
         }
         Ok(response.map(|body| Followed::new(body, ticket, permit)))
@@ -194,7 +194,7 @@ fn max_connections() -> usize {
     files.and_then(Result::ok).map_or(MAX_CONNECTIONS, |half| half.clamp(8, MAX_CONNECTIONS))
 }
 
-/// Whether the client went away before it was accepted.
+/// Whether the client disconnected before it was accepted.
 fn is_of_a_client(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)

@@ -1,23 +1,21 @@
-//! What is served: everything that one exporter has and another has not.
+//! What the server serves: everything that differs between exporters.
 
 use axum::Router;
 
 use super::permits::Limit;
 
-/// An exporter behind the server.
 #[derive(Debug)]
 pub struct Site {
-    /// The routes.
     pub router: Router,
-    /// Names the exporter where a password is asked for.
+    /// Names the exporter when a browser asks for a password.
     pub realm: &'static str,
     /// Paths that need no password, such as those that kubelet and load balancers request.
     pub open: &'static [&'static str],
-    /// Which paths serve only so many requests at once. Paths that no limit names are unlimited.
+    /// Limits on concurrent requests, by path. Paths without a limit are unlimited.
     pub limits: Vec<Limit>,
 }
 
-/// How a healthy exporter is recognized.
+/// How to recognize a healthy exporter.
 #[derive(Debug, Clone, Copy)]
 pub struct Health {
     /// Needs no password.

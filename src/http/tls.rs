@@ -1,4 +1,4 @@
-//! TLS as `tls_server_config` asks for it, by rustls.
+//! TLS according to `tls_server_config`, with rustls.
 
 use std::sync::Arc;
 
@@ -11,10 +11,10 @@ use super::client_certificates::verifier;
 use super::config::Tls;
 use super::secp521r1::Secp521r1;
 
-/// The protocol that a client chose by ALPN, if it is HTTP/2.
+/// The ALPN name of HTTP/2.
 pub(super) const HTTP2: &[u8] = b"h2";
 
-/// Suites that Go knows and rustls does not implement.
+/// Suites that Go has and rustls does not implement.
 const UNSUPPORTED_SUITES: [&str; 8] = [
     "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA",
     "TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA",
@@ -26,14 +26,14 @@ const UNSUPPORTED_SUITES: [&str; 8] = [
     "TLS_RSA_WITH_AES_256_GCM_SHA384",
 ];
 
-/// Of which HTTP/2 requires one in TLS 1.2 (RFC 9113, section 9.2.2, and Go for servers that have no RSA key).
+/// HTTP/2 requires one of these in TLS 1.2 (RFC 9113, section 9.2.2, and Go for servers that have no RSA key).
 const HTTP2_SUITES: [CipherSuite; 2] =
     [CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256];
 
-/// The server's side of TLS. Valid but probably unintended settings are added to `warnings`.
+/// The TLS configuration of the server. Adds valid but probably unintended settings to `warnings`.
 ///
 /// # Errors
-/// What is wrong with which setting, in one sentence without anything secret.
+/// Says what is wrong with which setting, in one sentence without secrets.
 pub(super) fn server_config(tls: &Tls, http2: bool, warnings: &mut Vec<String>) -> Result<Arc<ServerConfig>, String> {
     let versions = versions(tls.min_version.as_deref(), tls.max_version.as_deref(), warnings)?;
     let provider = Arc::new(provider(tls, &versions, http2, warnings)?);
@@ -57,7 +57,7 @@ pub(super) fn server_config(tls: &Tls, http2: bool, warnings: &mut Vec<String>) 
     config.ignore_client_order = tls.prefer_server_cipher_suites;
     config.alpn_protocols = if http2 { vec![HTTP2.to_vec()] } else { Vec::new() };
     config.alpn_protocols.push(b"http/1.1".to_vec());
-    // A resumed session would not present its client certificate again, even after it has expired.
+    // A resumed session would not present its client certificate again, even after that has expired.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     Ok(Arc::new(config))
@@ -96,7 +96,7 @@ fn versions(
     Ok(known[min..=max].to_vec())
 }
 
-/// The cryptography that is offered.
+/// The cryptography that the server offers.
 fn provider(
     tls: &Tls,
     versions: &[&'static SupportedProtocolVersion],
@@ -123,12 +123,12 @@ fn provider(
     Ok(provider)
 }
 
-/// Go's name of a suite.
+/// The name that Go has for a suite.
 fn suite_name(suite: &SupportedCipherSuite) -> String {
     suite.suite().as_str().unwrap_or_default().replace("TLS13_", "TLS_")
 }
 
-/// The suites of TLS 1.2 that are named, in that order; those of TLS 1.3 are always there, as in Go.
+/// The named TLS 1.2 suites, in that order; those of TLS 1.3 are always included, as in Go.
 fn cipher_suites(names: &[String], warnings: &mut Vec<String>) -> Result<Vec<SupportedCipherSuite>, String> {
     let (mut suites, old): (Vec<_>, Vec<_>) =
         aws_lc_rs::ALL_CIPHER_SUITES.iter().copied().partition(|suite| suite.tls13().is_some());

@@ -1,4 +1,5 @@
-//! Lines on their way to standard error. A thread writes them, so that a pipe that nothing reads blocks that thread only.
+//! The queue of lines for standard error. A thread writes them, so that a pipe without a reader blocks only that
+//! thread.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
-/// Bytes that wait at most: some thousand lines.
+/// Maximum bytes that wait: some thousand lines.
 const CAPACITY: usize = 256 * 1024;
 
 /// A bounded queue of lines. When it is full, lines are dropped and counted.
@@ -21,7 +22,7 @@ pub(super) struct Queue {
 
 struct State {
     waiting: Vec<u8>,
-    /// Whether lines that no longer wait are not yet written.
+    /// Whether lines that were taken from the queue are being written.
     writing: bool,
 }
 
@@ -42,18 +43,17 @@ impl Queue {
         }
     }
 
-    /// How many lines were dropped.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
 
-    /// Waits until every line is written, but no longer than `patience`.
+    /// Waits until every line is written, but at most for `patience`.
     pub fn flush(&self, patience: Duration) {
         let unfinished = |state: &mut State| state.writing || !state.waiting.is_empty();
         let _ = self.changed.wait_timeout_while(self.state(), patience, unfinished);
     }
 
-    /// Writes lines as they come, for ever.
+    /// Writes lines as they arrive, forever.
     pub fn drain(&self, stream: impl AsFd) -> ! {
         let mut lines = Vec::new();
         loop {
@@ -79,7 +79,7 @@ impl Queue {
     }
 }
 
-/// Writes all bytes, or returns those that cannot be written.
+/// Writes all bytes. Returns those that cannot be written.
 fn write(stream: impl AsFd, mut bytes: &[u8]) -> Result<(), &[u8]> {
     while !bytes.is_empty() {
         match rustix::io::write(&stream, bytes) {
@@ -95,7 +95,7 @@ fn write(stream: impl AsFd, mut bytes: &[u8]) -> Result<(), &[u8]> {
     Ok(())
 }
 
-/// `tracing_subscriber` makes one call of `write_all` for each line.
+/// `tracing_subscriber` calls `write_all` once per line.
 pub(super) struct Line(pub &'static Queue);
 
 impl io::Write for Line {

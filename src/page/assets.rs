@@ -1,4 +1,4 @@
-//! The page's own files. Their links change with their content, so that a browser may keep them for good.
+//! The page's own files. Their links change with their content, so that browsers may cache them forever.
 
 use std::hash::{DefaultHasher, Hasher as _};
 use std::sync::LazyLock;
@@ -26,7 +26,7 @@ pub(super) static STYLE: Asset =
 pub(super) static ICON: Asset =
     Asset { path: ICON_PATH, content_type: "image/svg+xml", content: include_str!("page.svg") };
 
-/// Of all of them, so that one hash is enough.
+/// Covers all files, so that one hash is enough.
 static VERSION: LazyLock<String> = LazyLock::new(|| {
     let mut hasher = DefaultHasher::new();
     [&SCRIPT, &STYLE, &ICON].iter().for_each(|asset| hasher.write(asset.content.as_bytes()));
@@ -34,12 +34,12 @@ static VERSION: LazyLock<String> = LazyLock::new(|| {
 });
 
 impl Asset {
-    /// Where the page finds it, below whatever path a proxy serves the page at.
+    /// The link from the page; relative, so that it also works below a path of a proxy.
     pub(super) fn link(&self) -> String {
         format!(".{}?{}", self.path, *VERSION)
     }
 
-    /// For another version's page (two may stand behind one address) this is the wrong file: nobody shall keep it.
+    /// The wrong file for the page of another version, if two versions share an address: caches must not keep it.
     pub(super) fn answer(&self, RawQuery(version): RawQuery) -> Response {
         let own = version.as_deref() == Some(VERSION.as_str());
         let headers = [

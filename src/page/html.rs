@@ -1,7 +1,7 @@
-//! The page as HTML. maud escapes every value that it puts into the text.
+//! The page as HTML. maud escapes every value.
 //!
-//! Regions with an id and the class `live` are what `page.js` brings up to date. Rows carry a `data-key`, so that a row
-//! that moves stays the same row.
+//! `page.js` updates the elements with an id and the class `live`. Rows have a `data-key`, so that a row that moves
+//! stays the same element.
 
 use maud::{DOCTYPE, Markup, html};
 
@@ -52,8 +52,7 @@ pub(super) fn page(report: &Report, query: &Query, telemetry_path: &str) -> Stri
                 }
                 footer {
                     p {
-                        "Version " (report.version) ". What is wrong is judged by the limits of the alerts, but at once: "
-                        "an alert waits until it has lasted. Read-only. "
+                        "Version " (report.version) ". A trouble shows here at once; its alert waits until it has lasted. Read-only. "
                         kbd { "/" } " searches."
                     }
                 }
@@ -63,10 +62,10 @@ pub(super) fn page(report: &Report, query: &Query, telemetry_path: &str) -> Stri
     markup.into_string()
 }
 
-/// How bad it is over all.
+/// The worst severity, and how many accounts and pipelines are in trouble.
 struct Summary {
     class: &'static str,
-    /// Accounts and pipelines with something wrong.
+    /// Accounts and pipelines with trouble.
     wrong: usize,
     accounts: usize,
 }
@@ -131,7 +130,7 @@ fn plural(count: usize, what: &str) -> String {
     format!("{} {what}{}", words::separated(count as f64), if count == 1 { "" } else { "s" })
 }
 
-/// A sign that does not need colour to be told from the others.
+/// A symbol that is distinct from the others without colour.
 fn mark(class: &str) -> Markup {
     let (sign, name) = match class {
         "critical" => ("✖", "critical"),
@@ -143,7 +142,7 @@ fn mark(class: &str) -> Markup {
     html! { span.mark.(class) { span aria-hidden="true" { (sign) } span.hidden { (name) ": " } } }
 }
 
-/// A time that tells how long ago it is, and when, to whoever asks.
+/// How long ago a time is; the time itself is in the tooltip.
 fn age(time: Time) -> Markup {
     let shown = words::duration(time.age);
     match words::utc(time.unix) {
@@ -156,7 +155,7 @@ fn ago(time: Option<Time>) -> Markup {
     html! { @match time { Some(time) => { (age(time)) " ago" }, None => { (nothing()) } } }
 }
 
-/// The same with the time itself, for where there is room: a finger cannot hover.
+/// As [`ago`], with the time itself as text: a touch screen shows no tooltip.
 fn when(time: Option<Time>) -> Markup {
     let utc = time.and_then(|time| words::utc(time.unix));
     html! { (ago(time)) @if let Some(utc) = utc { span.at { (words::for_people(&utc)) } } }
@@ -178,7 +177,7 @@ fn lasting_from(since: Option<SinceReport>) -> Markup {
     }
 }
 
-/// What is not known, or not fresh.
+/// Stands for a value that is unknown or not fresh.
 fn nothing() -> Markup {
     html! { span.nothing title="not known, or no fresh reading" { "—" } }
 }
@@ -187,7 +186,7 @@ fn or_nothing(text: Option<impl AsRef<str>>) -> Markup {
     html! { @match text { Some(text) => bdi { (text.as_ref()) }, None => { (nothing()) } } }
 }
 
-/// A number shown short, with all its digits for whoever asks.
+/// A number in short form; all its digits are in the tooltip.
 fn number(value: Option<Number>, short: fn(Number) -> String) -> Markup {
     match value {
         Some(value) => {
@@ -221,7 +220,7 @@ fn account(account: &AccountReport) -> Markup {
             h2 { bdi { (account.account) } }
             p.key {
                 (mark(key_class)) (key) " "
-                // What a trouble says below is not said twice.
+                // A trouble below already says it.
                 @if key_class != "critical" { (lasting(account.key.since)) }
             }
             @for trouble in &account.troubles { (self::trouble(trouble, true)) }
@@ -242,7 +241,7 @@ fn account(account: &AccountReport) -> Markup {
                 }
                 @if let Some(usage) = &account.usage { li { (self::usage(usage)) } }
                 @if let Some(wait) = budget.paused_for {
-                    li { "waits another " (words::duration(wait)) " (429)" }
+                    li { "paused for another " (words::duration(wait)) }
                 }
             }
         }
@@ -273,7 +272,7 @@ fn usage(usage: &UsageReport) -> Markup {
     }
 }
 
-/// One line on what is wrong. A link has no place inside a summary, which is a button itself; nor has a paragraph.
+/// One line about a trouble. HTML allows neither links nor paragraphs inside a `summary`, which is a button itself.
 fn trouble(trouble: &TroubleReport, link: bool) -> Markup {
     html! {
         span.trouble.(trouble.severity.as_str()) {
@@ -339,7 +338,7 @@ fn list(report: &Report, query: &Query) -> Markup {
                 @if report.pipelines_total == 0 {
                     "There are no pipelines."
                 } @else if report.pipelines_matching == 0 {
-                    "None of " (plural(report.pipelines_total, "pipeline")) " fits. "
+                    "None of " (plural(report.pipelines_total, "pipeline")) " matches. "
                     a href="./" { "Show all" }
                 } @else if shown == 0 {
                     "There are " (plural(report.pipelines_matching, "pipeline")) ", but none from here on. "
@@ -348,10 +347,10 @@ fn list(report: &Report, query: &Query) -> Markup {
                     @let first = query.offset + 1;
                     "Showing " (words::separated(first as f64)) " to " (words::separated((query.offset + shown) as f64))
                     " of " (plural(report.pipelines_matching, "pipeline"))
-                    @if query.is_filter() { " that fit" }
+                    @if query.is_filter() { " that match" }
                     ", the worst first"
                 } @else {
-                    (plural(shown, "pipeline")) @if query.is_filter() { " that fit" } ", the worst first"
+                    (plural(shown, "pipeline")) @if query.is_filter() { " that match" } ", the worst first"
                 }
             }
             @if shown > 0 {
@@ -393,6 +392,7 @@ fn pipeline(pipeline: &PipelineReport) -> Markup {
                         span.where {
                             bdi { (pipeline.account) }
                             @if let Some(project) = pipeline.project { " / " bdi { (project) } }
+                            @if let Some(team) = pipeline.team { " · team " bdi { (team) } }
                         }
                     }
                     (cell("", "phase", phase(pipeline)))
@@ -410,19 +410,19 @@ fn pipeline(pipeline: &PipelineReport) -> Markup {
     }
 }
 
-/// A pipeline without a name is known by its id.
+/// The name of a pipeline, or its id if it has none.
 fn title<'a>(pipeline: &PipelineReport<'a>) -> &'a str {
     pipeline.pipeline.filter(|name| !name.trim().is_empty()).unwrap_or(pipeline.pipeline_id)
 }
 
-/// A value with its label, which the wide layout shows once above the column.
+/// A value with its label, which the wide layout shows above the column instead.
 fn cell(label: &str, class: &str, value: Markup) -> Markup {
     html! { span.cell.(class) { @if !label.is_empty() { span.label { (label) " " } } (value) } }
 }
 
 fn phase(pipeline: &PipelineReport) -> Markup {
     let as_wanted = |wanted: &&str| pipeline.phase.is_some_and(|phase| phase.eq_ignore_ascii_case(wanted));
-    // Without a fresh list nobody knows whether it is paused.
+    // Without a fresh list it is unknown whether it is paused.
     let ended = pipeline.off_duty && pipeline.desired_status.is_some_and(|wanted| wanted != "paused");
     html! {
         (or_nothing(pipeline.phase))
@@ -432,36 +432,36 @@ fn phase(pipeline: &PipelineReport) -> Markup {
                 None => span.wanted { "at its end" },
             }
         } @else if let Some(wanted) = pipeline.desired_status.filter(|wanted| !as_wanted(wanted)) {
-            span.wanted { "wanted " (wanted) }
+            span.wanted { "should be " (wanted) }
         } @else if let Some(backfill) = &pipeline.backfill {
             span.wanted { (progress(backfill)) }
         }
     }
 }
 
-/// The part that is done and the time that is left, as far as they are known.
+/// The part that is done and the time that is left, if known.
 fn progress(backfill: &BackfillReport) -> String {
     let done = backfill.ratio.map(percent);
     let left = backfill.ends_in.map(|left| format!("{} left", words::duration(left)));
     [done, left].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
-/// Rounded down: what is not done is not 100 %.
+/// Rounded down: an incomplete backfill is not at 100 %.
 fn percent(Number(ratio): Number) -> String {
     format!("{} %", words::separated((ratio * 1000.0).floor() / 10.0))
 }
 
-/// The whole of it, for where there is room.
+/// The full description of a backfill, for the details.
 fn backfill(backfill: Option<&BackfillReport>) -> Markup {
     let Some(backfill) = backfill else { return nothing() };
     let end = backfill.ends.and_then(|Number(unix)| words::utc(unix));
     html! {
-        @match backfill.ratio { Some(ratio) => { (percent(ratio)) " done, " }, None => "where it started is not known, " }
+        @match backfill.ratio { Some(ratio) => { (percent(ratio)) " done, " }, None => "start unknown, " }
         (words::separated(backfill.blocks_left.0)) " blocks left"
         @if let Some(pace) = backfill.blocks_per_second { ", " (words::rate(pace)) }
         @match (backfill.ends_in, end) {
             (Some(left), Some(end)) => { ", ends in about " (words::duration(left)) span.at { (words::for_people(&end)) } },
-            _ if backfill.blocks_left.0 > 0.0 => ", when it ends is not known",
+            _ if backfill.blocks_left.0 > 0.0 => ", end unknown",
             _ => {},
         }
         @if let (Some(fell_back), Some(block)) = (backfill.fell_back, backfill.fell_back_from_block) {
@@ -480,7 +480,7 @@ fn destination(pipeline: &PipelineReport) -> Markup {
     }
 }
 
-/// The age of the oldest reading that is shown in the row.
+/// The age of the oldest reading in the row.
 fn read(pipeline: &PipelineReport) -> Markup {
     let times = pipeline.probes.named().filter_map(|(_, probe)| probe.read);
     ago(times.max_by_key(|time| time.age))
@@ -517,7 +517,7 @@ fn details(pipeline: &PipelineReport) -> Markup {
                         None => "none matches: the defaults",
                     }
                 }))
-                (row("Wanted", or_nothing(pipeline.desired_status)))
+                (row("Desired status", or_nothing(pipeline.desired_status)))
                 (row("Last progress", when(pipeline.progress)))
                 (row("Phase", html! { (or_nothing(pipeline.phase)) " " (lasting_from(pipeline.phase_since)) }))
                 (row("Replicas ready", html! { (digits(pipeline.replicas_ready)) " of " (digits(pipeline.replicas)) }))

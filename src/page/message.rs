@@ -1,4 +1,4 @@
-//! What is wrong, in one sentence or two for people: the kind's own sentence, with the numbers that are known.
+//! What is wrong, in one or two sentences for people: the kind's own sentence, with the known numbers.
 
 use crate::account::{Pipeline, ProbeState, View};
 use crate::api::{DestinationHealth, PipelineMetrics, Probe, Reason};
@@ -41,7 +41,7 @@ pub(super) fn of_account(trouble: &Trouble, view: &View, now: Moment) -> String 
         }
         Kind::RateLimited => {
             let wait = view.budget.paused_until.map(|until| duration(until.since(now))).unwrap_or_default();
-            format!("A response asked for a pause: polling waits for another {wait}.")
+            format!("Polling is paused for another {wait}, because a response demanded it.")
         }
         Kind::BudgetTooSmall => {
             let [required, allowed] = [view.budget.required, view.budget.allowed].map(|value| rate(Number(value)));
@@ -57,8 +57,7 @@ pub(super) fn of_pipeline(trouble: &Trouble, pipeline: &Pipeline, view: &View, n
     match trouble.kind {
         Kind::DestinationUnhealthy => {
             let Some(reason) = pipeline.destination().and_then(DestinationHealth::error_reason) else {
-                return "The destination was unhealthy when it was last known, and now nothing says how it is."
-                    .to_owned();
+                return "The destination was unhealthy in the newest reading, which is no longer fresh.".to_owned();
             };
             let reason = plain(reason.as_str());
             let said = pipeline.destination_error().map(|error| &*error.redacted).filter(|said| !said.is_empty());
@@ -70,8 +69,8 @@ pub(super) fn of_pipeline(trouble: &Trouble, pipeline: &Pipeline, view: &View, n
             format!("The pipeline should run, but it is {phase}.")
         }
         Kind::Stalled => match pipeline.backlog().latest().filter(|pending| *pending > 0.0) {
-            Some(pending) => format!("Nothing moves, although {} records are waiting.", count(Number(pending))),
-            None => "Nothing moves, although another pipeline reads on from the same topic.".to_owned(),
+            Some(pending) => format!("No progress, although {} records are waiting.", count(Number(pending))),
+            None => "No progress, although another pipeline continues to read the same topic.".to_owned(),
         },
         Kind::DelayHigh | Kind::DelayCritical => {
             let delay = pipeline.delay().latest().map(|delay| seconds(Number(delay)));
@@ -103,7 +102,7 @@ pub(super) fn of_pipeline(trouble: &Trouble, pipeline: &Pipeline, view: &View, n
         Kind::ReadingsStale => {
             let stale = |state: &ProbeState| !state.is_fresh(now, view.stale_after);
             match failing(pipeline, stale) {
-                stale if stale.is_empty() => "The status says nothing about the worker.".to_owned(),
+                stale if stale.is_empty() => "The status names no phase of the worker.".to_owned(),
                 stale => format!("There is no fresh reading of {stale}."),
             }
         }
@@ -112,7 +111,7 @@ pub(super) fn of_pipeline(trouble: &Trouble, pipeline: &Pipeline, view: &View, n
     }
 }
 
-/// Why most probes of the account fail, in words.
+/// The most common reason why probes of the account fail, in words.
 fn commonest_failure(view: &View) -> Option<String> {
     let probes = view.pipelines.values().flat_map(|pipeline| pipeline.probes());
     let mut counts = [0; Reason::COUNT];
@@ -121,7 +120,7 @@ fn commonest_failure(view: &View) -> Option<String> {
     (counts[*commonest as usize] > 0).then(|| plain(commonest.as_str()))
 }
 
-/// The probes that fail while others of the account succeed, with the reason of each.
+/// The probes that fail while others of the account succeed, with their reasons.
 fn failing(pipeline: &Pipeline, which: impl Fn(&ProbeState) -> bool) -> String {
     let failing = pipeline.probes().filter(|(_, state)| state.fails_alone_since().is_some() && which(state));
     let shown = |(probe, state): (Probe, &ProbeState)| {

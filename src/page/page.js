@@ -1,13 +1,13 @@
-// Brings the page up to date while somebody looks at it, and filters while somebody types.
-// The page does all that without this script too: by its form and by loading it again.
+// Refreshes the page while it is visible, and filters while the user types.
+// Without this script, the form and a reload do the same.
 "use strict";
 
 (() => {
-  /** Milliseconds between two refreshes, at least. */
+  /** Minimum milliseconds between two refreshes. */
   const PERIOD = 5000;
-  /** A refresh that takes long is followed by a pause of so many times as long: a slow phone stays usable. */
+  /** The pause after a slow refresh is this many times its duration, so that a slow phone stays usable. */
   const PAUSE = 10;
-  /** Milliseconds after which no answer is a failure. */
+  /** Timeout of a refresh in milliseconds. */
   const TIMEOUT = 15000;
   /** Milliseconds without a keystroke after which the filter applies. */
   const TYPING = 150;
@@ -19,7 +19,7 @@
   const state = document.getElementById("state");
 
   let paused = false;
-  /** What is wrong with the newest refresh, if anything is: pausing makes an old page no newer. */
+  /** Why the newest refresh failed, if it did. Stays while paused, because the page is still old. */
   let problem = "";
   let wait = PERIOD;
   let running = null;
@@ -32,7 +32,7 @@
     }
   }
 
-  /** Asks for the page at the present address; `filtered` if that has just changed. */
+  /** Requests the page at the current address; `filtered` if the address has just changed. */
   async function refresh(filtered) {
     clearTimeout(timer);
     const began = performance.now();
@@ -43,20 +43,20 @@
     let fresh = null;
     let found = "No answer";
     try {
-      // Not location.href: it may hold a user name, which fetch refuses.
+      // Not location.href: it may contain a user name, which fetch rejects.
       const address = location.origin + location.pathname + location.search;
       const response = await fetch(address, { cache: "no-store", signal: mine.signal });
       const text = await response.text();
       found = response.ok ? "Another page" : `HTTP ${response.status}`;
       fresh = response.ok ? new DOMParser().parseFromString(text, "text/html") : null;
     } catch {
-      // None, or not in time: said below.
+      // No response, or a timeout: reported below.
     }
     clearTimeout(timeout);
     if (mine !== running) {
       return;
     }
-    // A sign-in page of a proxy is an answer, but not one of ours.
+    // A proxy's sign-in page is a response, but not our page.
     if (fresh?.getElementById("verdict")) {
       update(fresh, filtered === true);
       wait = Math.max(PERIOD, PAUSE * (performance.now() - began));
@@ -98,7 +98,7 @@
     if (place?.element.isConnected) {
       window.scrollBy(0, place.element.getBoundingClientRect().top - place.top);
     } else if (filtered) {
-      // The first that fits is what was asked for.
+      // Show the first match.
       const top = list.offsetTop - form.offsetHeight;
       if (window.scrollY > top) {
         window.scrollTo(0, top);
@@ -106,7 +106,7 @@
     }
   }
 
-  /** The row that must stay where it is: the one with the focus, or else the first one in sight. */
+  /** The row that must not move on the screen: the focused one, or else the first visible one. */
   function findPlace() {
     const edge = form.getBoundingClientRect().bottom;
     const inSight = (row) => {
@@ -121,7 +121,7 @@
     return element && { element, top: element.getBoundingClientRect().top };
   }
 
-  /** Makes `old` like `fresh` and keeps every node that can stay: selection, focus and opened rows live in them. */
+  /** Makes `old` equal to `fresh`, but keeps nodes where possible: they hold selection, focus and opened rows. */
   function morph(old, fresh) {
     for (const { name } of [...old.attributes]) {
       if (!fresh.hasAttribute(name) && name !== "open") {
@@ -169,7 +169,7 @@
     return old !== null && old.nodeName === fresh.nodeName && old.dataset?.key === undefined;
   }
 
-  /** Puts the form into the address, so that a reload and a link show the same. */
+  /** Writes the form's values into the address, so that a reload or a link shows the same. */
   function filter() {
     const given = [...new FormData(form)].filter(([, value]) => value !== "");
     const query = new URLSearchParams(given).toString();
@@ -198,7 +198,7 @@
     say();
     if (paused) {
       clearTimeout(timer);
-      // An answer that is still on its way would change the page after all.
+      // A response in flight would still change the page.
       running?.abort();
       running = null;
     } else {
@@ -212,7 +212,7 @@
       search.select();
     }
   });
-  // Nobody looks at a hidden page; whoever comes back to it sees it as it is now.
+  // A hidden page is not refreshed; it is refreshed at once when it becomes visible again.
   document.addEventListener("visibilitychange", () => (document.hidden ? clearTimeout(timer) : schedule(0)));
   window.addEventListener("pageshow", (event) => event.persisted && schedule(0));
 

@@ -1,10 +1,10 @@
-//! Which pipelines are asked for: the same query parameters for the page and the JSON form.
+//! Which pipelines a request selects: the page and the JSON form have the same query parameters.
 
 use serde::Deserialize;
 
 use crate::trouble::{Kind, Severity, Trouble};
 
-/// The query string as it comes. An empty parameter is one that is not there, as an HTML form sends it.
+/// The query string before validation. An empty parameter counts as absent, because HTML forms send empty ones.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Parameters {
     #[serde(default)]
@@ -19,37 +19,36 @@ pub(super) struct Parameters {
     offset: String,
 }
 
-/// What is asked for.
+/// The validated query.
 #[derive(Debug, Default)]
 pub(super) struct Query {
-    /// As it was typed.
+    /// The text of the search field.
     pub(super) text: String,
     words: Vec<String>,
     pub(super) trouble: TroubleFilter,
-    /// The only account to show, if it is not empty.
+    /// The only account to show; empty for all.
     pub(super) account: String,
-    /// How many pipelines to show at most.
+    /// Maximum number of pipelines.
     pub(super) limit: usize,
-    /// How many to skip before.
+    /// How many matching pipelines to skip.
     pub(super) offset: usize,
 }
 
-/// Of which trouble.
+/// The condition on the troubles of a pipeline.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum TroubleFilter {
-    /// Of any or none.
+    /// No condition.
     #[default]
     All,
-    /// Of at least one.
+    /// It has at least one.
     Any,
-    /// Of at least one that bad.
+    /// It has at least one of this severity.
     Severity(Severity),
-    /// Of that kind.
+    /// It has one of this kind.
     Kind(Kind),
 }
 
 impl TroubleFilter {
-    /// The value of the query parameter.
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::All => "",
@@ -65,11 +64,11 @@ impl TroubleFilter {
         let mut all = [Self::All, Self::Any].into_iter().chain(severities).chain(kinds);
         all.find(|filter| filter.as_str() == text).ok_or_else(|| {
             let kinds: Vec<&str> = Kind::ALL.iter().map(|kind| kind.row().name).collect();
-            format!("The parameter trouble takes any, critical, warning or one of {}.\n", kinds.join(", "))
+            format!("The parameter trouble expects any, critical, warning or one of {}.\n", kinds.join(", "))
         })
     }
 
-    /// Whether a pipeline with these troubles is asked for.
+    /// Whether a pipeline with these troubles matches.
     pub(super) fn matches(self, troubles: &[Trouble]) -> bool {
         match self {
             Self::All => true,
@@ -81,15 +80,15 @@ impl TroubleFilter {
 }
 
 impl Query {
-    /// Reads the parameters. Without a limit of their own there are `limit` pipelines, and never more than `most`.
+    /// Reads the parameters. The default limit is `limit`, the highest is `most`.
     ///
     /// # Errors
-    /// One line that names the parameter and what it takes.
+    /// One line that names the parameter and what it expects.
     pub(super) fn new(parameters: Parameters, limit: usize, most: usize) -> Result<Self, String> {
         let number = |name: &str, text: &str| match text {
             "" => Ok(None),
             text => {
-                text.parse().map(Some).map_err(|_| format!("The parameter {name} takes a whole number from 0 on.\n"))
+                text.parse().map(Some).map_err(|_| format!("The parameter {name} expects a whole number, 0 or more.\n"))
             }
         };
         Ok(Self {
@@ -102,12 +101,12 @@ impl Query {
         })
     }
 
-    /// Whether there is a condition at all.
+    /// Whether it has any condition.
     pub(super) fn is_filter(&self) -> bool {
         !self.words.is_empty() || self.trouble != TroubleFilter::All || !self.account.is_empty()
     }
 
-    /// Whether each word that is searched for stands in one of the texts, in any case.
+    /// Whether each word of the search is in one of the texts, ignoring case.
     pub(super) fn finds(&self, texts: &[&str]) -> bool {
         if self.words.is_empty() {
             return true;
@@ -116,7 +115,7 @@ impl Query {
         self.words.iter().all(|word| texts.iter().any(|text| text.contains(word)))
     }
 
-    /// The query string that asks for the same from another pipeline on.
+    /// The query string of the same query from another offset.
     pub(super) fn from(&self, offset: usize, limit: usize) -> String {
         let (offset, limit) = (offset.to_string(), limit.to_string());
         let parameters = [
@@ -131,7 +130,7 @@ impl Query {
     }
 }
 
-/// Percent-encodes all but the characters that mean themselves everywhere (RFC 3986, section 2.3).
+/// Percent-encodes all but the unreserved characters (RFC 3986, section 2.3).
 fn encode(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
@@ -155,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn trouble_takes_what_there_is() {
+    fn only_existing_troubles_are_accepted() {
         for known in ["", "any", "critical", "warning", "destination_unhealthy"] {
             assert_eq!(query("", known).unwrap().trouble.as_str(), known);
         }

@@ -1,6 +1,6 @@
-//! What is shown of the fleet at one moment: one structure for the page and the JSON form, so that both say the same.
+//! The fleet at one moment: one structure for the page and the JSON form, so that both show the same.
 //!
-//! Fields are named as the gauges, without their prefix, in the same units. What is not fresh is not here, as on
+//! Fields have the names of the gauges without their prefix, and their units. Values that are not fresh are left out, as on
 //! `/metrics`.
 
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::labels::closed_set;
 use crate::moment::{Moment, unix_seconds};
 use crate::trouble::{Judge, Kind, Severity, Trouble};
 
-/// The picture at one moment.
+/// All accounts at one moment.
 pub(super) struct Snapshot {
     now: Moment,
     accounts: Vec<(String, View)>,
@@ -37,19 +37,18 @@ pub(super) struct Report<'a> {
     pub(super) now: Moment,
     pub(super) version: &'static str,
     pub(super) accounts: Vec<AccountReport<'a>>,
-    /// All pipelines there are.
+    /// Of all accounts, whatever the query.
     pub(super) pipelines_total: usize,
-    /// Of them, those with at least one trouble.
+    /// Those with at least one trouble.
     pub(super) pipelines_in_trouble: usize,
-    /// Of them, those with at least one that is critical.
+    /// Those with at least one critical trouble.
     pub(super) pipelines_critical: usize,
-    /// Those that fit the query.
+    /// Those that match the query.
     pub(super) pipelines_matching: usize,
-    /// A part of those, the troubled ones first.
+    /// The matching pipelines between offset and limit, the worst first.
     pub(super) pipelines: Vec<PipelineReport<'a>>,
 }
 
-/// An account.
 #[derive(Serialize)]
 pub(super) struct AccountReport<'a> {
     pub(super) account: &'a str,
@@ -62,30 +61,30 @@ pub(super) struct AccountReport<'a> {
     pub(super) pipelines_unowned: Option<usize>,
     #[serde(rename = "discovery_last_success_timestamp_seconds")]
     pub(super) listed: Option<Time>,
-    /// Of the pipelines that are neither paused nor at their end nor forbidden.
+    /// Counts only pipelines that are neither paused nor at their end nor forbidden.
     pub(super) oldest_reading_age_seconds: Option<Number>,
     pub(super) budget: BudgetReport,
     pub(super) groups: Vec<GroupReport<'a>>,
-    /// Only with `poll.usage`.
+    /// `None` without `poll.usage`.
     pub(super) usage: Option<UsageReport<'a>>,
     pub(super) troubles: Vec<TroubleReport>,
 }
 
 closed_set! {
-    /// What the API makes of a key.
+    /// Whether the API accepts a key.
     pub(super) enum KeyStanding {
-        /// It has not said yet.
+        /// There is no response yet.
         Unknown = "unknown",
-        /// It takes it.
+        /// The newest response accepted it.
         Accepted = "accepted",
-        /// It responds 401.
+        /// The API responds 401.
         Unauthorized = "unauthorized",
-        /// It responds 403 to the list.
+        /// The API responds 403 to the list.
         NotServiceKey = "not_a_service_key",
     }
 }
 
-/// The ServiceKey of an account, of which nothing is shown but how it fares.
+/// The state of an account's ServiceKey; never the key itself.
 #[derive(Serialize)]
 pub(super) struct KeyReport {
     #[serde(serialize_with = "as_text")]
@@ -95,7 +94,7 @@ pub(super) struct KeyReport {
     pub(super) loaded: Time,
 }
 
-/// Whether the requests suffice.
+/// Whether the budget of requests suffices.
 #[derive(Serialize)]
 pub(super) struct BudgetReport {
     pub(super) required_requests_per_second: Number,
@@ -115,10 +114,10 @@ pub(super) struct GroupReport<'a> {
     free_trial_expired: Option<bool>,
 }
 
-/// The account's usage of credits this month.
+/// The account's use of credits this month.
 #[derive(Serialize)]
 pub(super) struct UsageReport<'a> {
-    /// Whether this key may read it; not known before the first response.
+    /// Whether this key may read it; unknown before the first response.
     pub(super) offered: Option<bool>,
     /// Why the newest request failed.
     pub(super) failure: Option<&'static str>,
@@ -130,14 +129,13 @@ pub(super) struct UsageReport<'a> {
     pub(super) premium_credits: Option<Number>,
     pub(super) free_credits: Option<Number>,
     pub(super) plan: Option<&'a str>,
-    /// At the pace of the last day or two, and only if the month does not end first.
+    /// At the pace of the last day or two; only if the month does not end first.
     pub(super) credits_run_out_in_seconds: Option<Number>,
-    /// The limits of plan and flex credits together.
+    /// The limits of the plan and the flex credits together.
     #[serde(skip)]
     pub(super) ceiling: Option<Number>,
 }
 
-/// A pipeline.
 #[derive(Serialize)]
 pub(super) struct PipelineReport<'a> {
     pub(super) account: &'a str,
@@ -183,7 +181,7 @@ pub(super) struct PipelineReport<'a> {
     pub(super) troubles: Vec<TroubleReport>,
 }
 
-/// How far a bounded pipeline has come. What cannot be known is not there.
+/// The progress of a bounded pipeline. Unknown values are `None`.
 #[derive(Clone, Copy, Serialize)]
 pub(super) struct BackfillReport {
     /// From 0 to 1.
@@ -209,7 +207,7 @@ pub(super) struct DestinationReport<'a> {
     pub(super) checked: Option<Time>,
     /// Only while it is unhealthy.
     pub(super) error_reason: Option<&'static str>,
-    /// The API's own words, redacted.
+    /// The API's text, redacted.
     pub(super) error: Option<&'a str>,
 }
 
@@ -228,7 +226,6 @@ impl Serialize for Probes {
     }
 }
 
-/// One of a pipeline's probes.
 #[derive(Serialize)]
 pub(super) struct ProbeReport {
     pub(super) success: Option<bool>,
@@ -241,7 +238,6 @@ pub(super) struct ProbeReport {
     pub(super) stale: bool,
 }
 
-/// One thing that is wrong.
 #[derive(Serialize)]
 pub(super) struct TroubleReport {
     #[serde(serialize_with = "as_text")]
@@ -254,7 +250,6 @@ pub(super) struct TroubleReport {
     pub(super) alert: &'static str,
 }
 
-/// When something began.
 #[derive(Clone, Copy, Serialize)]
 pub(super) struct SinceReport {
     #[serde(rename = "timestamp_seconds")]
@@ -266,7 +261,7 @@ fn as_text<T: std::fmt::Display, S: Serializer>(value: &T, serializer: S) -> Res
     serializer.collect_str(value)
 }
 
-/// An account at one moment.
+/// An account at one moment, with its judge.
 struct Judged<'a> {
     /// In the order of the configuration.
     index: usize,
@@ -276,16 +271,16 @@ struct Judged<'a> {
     now: Moment,
 }
 
-/// A pipeline and what is wrong with it.
+/// A pipeline and its troubles.
 struct JudgedPipeline<'a> {
-    /// Of its account.
+    /// The index of its account.
     account: usize,
     pipeline: &'a Pipeline,
     troubles: Vec<Trouble>,
 }
 
 impl<'a> Report<'a> {
-    /// Judges all pipelines, and shows those that are asked for.
+    /// Judges all pipelines, and keeps those that match the query.
     pub(super) fn new(snapshot: &'a Snapshot, query: &Query) -> Self {
         let now = snapshot.now;
         let accounts = snapshot.accounts.iter().enumerate();
@@ -330,7 +325,7 @@ impl JudgedPipeline<'_> {
         self.troubles.iter().any(|trouble| trouble.kind.row().severity == Severity::Critical)
     }
 
-    /// The worst first, like beside like; then the well ones, and at the end those that have nothing to do.
+    /// The worst first, grouped by kind; then healthy ones, and last those that have nothing to do.
     fn rank(&self) -> impl Ord + use<> {
         let worst = self.troubles.first().map(|trouble| (trouble.kind.row().severity, trouble.kind));
         let name = self.pipeline.listed().name.as_deref().unwrap_or_default().to_lowercase();
@@ -348,7 +343,7 @@ impl<'a> Judged<'a> {
         self.view.pipelines.values().map(judged).collect()
     }
 
-    /// What a search looks at.
+    /// The texts that a search compares.
     fn texts(&self, pipeline: &'a Pipeline) -> [&'a str; 8] {
         let listed = pipeline.listed();
         let phase = self.status(pipeline).and_then(|status| status.phase);

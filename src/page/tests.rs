@@ -1,4 +1,4 @@
-//! A small fleet in, literal JSON out; and what the page makes of it.
+//! A small fleet in, literal JSON out; and what the page shows of it.
 
 use std::time::{Duration, SystemTime};
 
@@ -17,14 +17,14 @@ fn read<T: serde::de::DeserializeOwned>(json: serde_json::Value) -> T {
 
 const TIMEOUT: Error = Error::Timeout { after: Duration::from_secs(10), waiting: Waiting::Headers };
 
-/// Moments at fixed wall times, some seconds after the fleet was first seen.
+/// Moments at fixed wall-clock times, some seconds after the fleet was first seen.
 fn clock() -> impl Fn(u64) -> Moment {
     let wall = SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_250);
     let start = Moment { wall, ..Moment::now() };
     move |seconds| start.after(Duration::from_secs(seconds))
 }
 
-/// One pipeline in trouble, one that is paused; an account whose key is refused.
+/// A pipeline in trouble and a paused one; and an account whose key is refused.
 fn small_fleet(at: &impl Fn(u64) -> Moment) -> Fleet {
     let mut prod = account(&["pipe_3"], at(0));
     let group = json!({"id": "group_1", "name": "Data <b>", "is_paid": true, "is_over_limit": false});
@@ -61,7 +61,7 @@ fn query(q: &str, trouble: &str) -> Query {
     Query::new(read::<Parameters>(parameters), 100, 500).unwrap()
 }
 
-/// Compares with a file beside this one; `UPDATE_EXPECTED=1` writes it, to be read before it is committed.
+/// Compares with a file next to this one; `UPDATE_EXPECTED=1` writes it. Read the diff before committing it.
 #[test]
 fn the_json_form_is_as_expected_to_the_letter() {
     let at = clock();
@@ -99,7 +99,7 @@ fn the_page_says_what_is_wrong_and_since_when() {
          <time datetime=\"2023-11-14T22:13:54Z\" title=\"2023-11-14T22:13:54Z\">60 s</time></span>",
         "<bdi class=\"title\">Base &quot;Swap&quot; &lt;/script&gt; 🚀</bdi>",
         "<bdi>Data &lt;b&gt;</bdi>",
-        // A pipeline without a name is known by its id.
+        // A pipeline without a name is shown by its id.
         "<bdi class=\"title\">pipe_2</bdi>",
     ] {
         assert!(page.contains(text), "{text} in {page}");
@@ -110,7 +110,7 @@ fn the_page_says_what_is_wrong_and_since_when() {
 }
 
 #[test]
-fn what_is_not_fresh_is_not_shown_and_what_is_wrong_has_not_healed() {
+fn stale_values_are_not_shown_but_troubles_stay() {
     let at = clock();
     let snapshot = Snapshot::of(&small_fleet(&at), at(400));
     let page = page_at(&snapshot, &query("", ""));
@@ -155,7 +155,7 @@ fn the_usage_of_credits_is_one_line_of_its_account() {
         let snapshot = Snapshot::of(&fleet, at(seconds));
         let report = Report::new(&snapshot, &query("", ""));
         let json = serde_json::to_value(&report).unwrap()["accounts"][0].clone();
-        // Without its tags.
+        // Without tags.
         let html = html::page(&report, &query("", ""), "/metrics");
         let text: String = html.split('<').map(|part| part.split_once('>').map_or("", |(_, text)| text)).collect();
         (text, json)
@@ -223,7 +223,7 @@ fn an_empty_fleet_waits_and_a_well_one_says_so() {
 }
 
 #[test]
-fn the_worst_come_first_and_what_has_nothing_to_do_comes_last() {
+fn the_worst_come_first_and_pipelines_off_duty_last() {
     let at = clock();
     let fleet = Fleet::default();
     let pipelines = [
@@ -255,7 +255,7 @@ fn the_worst_come_first_and_what_has_nothing_to_do_comes_last() {
     assert_eq!(shown("running PAUSED", ""), Vec::<String>::new());
 }
 
-/// A fleet of backfills: so many seconds from start to end, each with what it says of its blocks.
+/// A fleet of backfills; each runs from start to end in this many seconds, with its own readings of blocks.
 fn backfills(at: &impl Fn(u64) -> Moment) -> Fleet {
     let mut settings = crate::account::testing::settings(&[]);
     let team = |team: &str, pipeline: &str| crate::config::Policy {
@@ -312,7 +312,7 @@ fn backfills_show_how_far_they_have_come_as_far_as_that_is_known() {
         ["ratio", "blocks_left", "estimated_end_timestamp_seconds"]
             .map(|field| backfill.get(field).cloned().unwrap_or(json!("-")))
     };
-    // 500,001 blocks at 9.99 in a second, from the reading at 1,700,000,100.25 on.
+    // 500,001 blocks at 9.99 per second, from the reading at 1,700,000,100.25 on.
     assert_eq!(backfill("a-moves"), [json!(0.5), json!(500_001), json!(1_700_050_150.4)]);
     assert_eq!(backfill("b-no-start"), [none.clone(), json!(500_001), json!(1_700_050_150.4)]);
     assert_eq!(backfill("c-stands-still"), [json!(0.5), json!(500_000), none.clone()]);
@@ -335,8 +335,8 @@ fn backfills_show_how_far_they_have_come_as_far_as_that_is_known() {
     for text in [
         "<span class=\"wanted\">49.9 %, 13 h left</span>",
         "49.9 % done, 500,001 blocks left, 10/s, ends in about 13 h<span class=\"at\">2023-11-15 12:09:10 UTC</span>",
-        "where it started is not known, 500,001 blocks left",
-        "50 % done, 500,000 blocks left, when it ends is not known",
+        "start unknown, 500,001 blocks left",
+        "50 % done, 500,000 blocks left, end unknown",
         "It began again <time datetime=\"2023-11-14T22:15:00Z\" title=\"2023-11-14T22:15:00Z\">10 s</time> ago, after block 1,999,000",
         "<span class=\"wanted\">ended, 50 %</span>",
         "The backfill has ended at block 1,500,000, 500,000 blocks before its stop block 2,000,000.",

@@ -1,4 +1,4 @@
-//! Numbers and times as the JSON form writes them.
+//! Numbers and times in the JSON form's format.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer};
 
 use crate::moment::{Moment, unix_seconds};
 
-/// A point in time: written as Unix seconds, and how long ago it was by the monotonic clock where that was there.
+/// A point in time as Unix seconds, with its age by the monotonic clock if that is known.
 #[derive(Clone, Copy)]
 pub(super) struct Time {
     pub(super) unix: f64,
@@ -18,7 +18,7 @@ impl Time {
         Self { unix: unix_seconds(at.wall), age: now.since(at) }
     }
 
-    /// A time of which only the wall clock is known; one in the future is now.
+    /// A time that only the wall clock knows; the future counts as now.
     pub(super) fn of_wall(unix: f64, now: Moment) -> Self {
         let age = Duration::try_from_secs_f64(unix_seconds(now.wall) - unix).unwrap_or_default();
         Self { unix, age }
@@ -35,13 +35,13 @@ impl Serialize for Time {
     }
 }
 
-/// A number, to three digits after the point; whole numbers have none.
+/// A number with at most three decimals; whole numbers have none.
 #[derive(Clone, Copy)]
 pub(super) struct Number(pub(super) f64);
 
 impl Serialize for Number {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        /// 2^53: a whole number beyond may have been rounded.
+        /// 2^53: larger whole numbers may have been rounded.
         const EXACT: f64 = 9_007_199_254_740_992.0;
         let rounded = (self.0 * 1000.0).round() / 1000.0;
         if rounded.fract() == 0.0 && rounded.abs() <= EXACT {

@@ -1,4 +1,4 @@
-//! How times and numbers are shown to people.
+//! Times and numbers for people.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ pub(super) fn duration(duration: Duration) -> String {
     }
 }
 
-/// Seconds as they are measured: short ones to a tenth, long ones as a duration.
+/// Measured seconds: short ones to a tenth, long ones as a duration.
 pub(super) fn seconds(Number(seconds): Number) -> String {
     match seconds {
         ..0.05 => "0 s".to_owned(),
@@ -26,7 +26,7 @@ pub(super) fn seconds(Number(seconds): Number) -> String {
     }
 }
 
-/// A count with separators, and from a million on in millions or billions.
+/// A count with separators; from a million on in millions or billions.
 pub(super) fn count(Number(value): Number) -> String {
     match value.abs() {
         ..1e6 => separated(value),
@@ -35,7 +35,7 @@ pub(super) fn count(Number(value): Number) -> String {
     }
 }
 
-/// A count to the last digit, with separators; up to three digits after the point where there are any.
+/// All digits of a number, with separators and up to three decimals.
 pub(super) fn separated(value: f64) -> String {
     let text = format!("{:.3}", value.abs());
     let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
@@ -52,7 +52,7 @@ pub(super) fn separated(value: f64) -> String {
     format!("{sign}{shown}{point}{fraction}")
 }
 
-/// A rate, to three digits or so.
+/// A rate, to about three digits.
 pub(super) fn rate(Number(value): Number) -> String {
     if value.abs() < 100.0 {
         format!("{}/s", separated((value * 10.0).round() / 10.0))
@@ -61,17 +61,17 @@ pub(super) fn rate(Number(value): Number) -> String {
     }
 }
 
-/// An instant in UTC, as RFC 3339 writes it, to the second. Nothing for a time that no calendar knows.
+/// An instant in UTC, as RFC 3339 writes it, to the second. `None` for a time outside of the calendar.
 pub(super) fn utc(unix: f64) -> Option<String> {
     jiff::Timestamp::from_second(unix.floor() as i64).ok().map(|time| time.to_string())
 }
 
-/// A time as [`utc`] writes it, a little easier to read.
+/// A time from [`utc`] in a more readable format.
 pub(super) fn for_people(utc: &str) -> String {
     utc.replace('T', " ").replace('Z', " UTC")
 }
 
-/// A label value for people: `connection_refused` is `connection refused`.
+/// A label value for people: `connection_refused` becomes `connection refused`.
 pub(super) fn plain(label: &str) -> String {
     label.replace('_', " ")
 }

@@ -1,4 +1,4 @@
-//! `/metrics`, or a part of it: in the format and with the compression that the scraper accepts.
+//! `/metrics`, or a part of it, in the format and with the compression that the scraper accepts.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -44,7 +44,7 @@ pub(super) async fn respond(
     response
 }
 
-/// A body of known length, sent piece by piece without copying it together.
+/// A body of known length, sent in pieces that are not copied together.
 struct Pieces {
     body: exposition::Body,
     left: u64,

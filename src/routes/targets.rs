@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::App;
 use crate::exposition::Part;
 
-/// Tells the parts of one exporter apart, which have the same address.
+/// Distinguishes the parts of one exporter, which have the same address.
 const LABEL: &str = "part";
 
 pub(super) async fn respond(State(app): State<App>, uri: Uri, headers: HeaderMap) -> Response {
@@ -36,9 +36,9 @@ fn target(address: &str, path: &str, part: &Part) -> Value {
     json!({ "targets": [address], "labels": labels })
 }
 
-/// The address to which the request was sent: where service discovery reaches this exporter, scrapes do as well.
+/// The address in the request: if service discovery reaches the exporter there, scrapes do, too.
 fn address(uri: &Uri, headers: &HeaderMap) -> Option<String> {
-    // HTTP/2 has it in the request's target.
+    // HTTP/2 has it in the request target.
     let authority = match uri.authority() {
         Some(authority) => authority.clone(),
         None => {

@@ -1,47 +1,47 @@
-//! What people put in the place of a ServiceKey, recognized by its shape, so that it is not sent and then looks like a revoked
-//! key. What a ServiceKey looks like is not documented: only what certainly is not one is refused.
+//! Recognizes by its shape what people mistake for a ServiceKey, so that it is not sent and then looks like a revoked
+//! key. The format of ServiceKeys is not documented, so only what certainly is not one is rejected.
 
 use base64::Engine as _;
 use base64::alphabet::{STANDARD, URL_SAFE};
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use zeroize::Zeroizing;
 
-/// How regular API keys of GoldRush begin, today's and older ones.
+/// How regular API keys of GoldRush begin, current and older ones.
 const API_KEYS: [&str; 2] = ["cqt_", "ckey_"];
 
-/// Shorter texts may be base64 of a text by chance.
+/// A shorter text may be valid base64 by chance.
 const SHORTEST_ENCODED: usize = 16;
 
-/// Why a text is not a ServiceKey.
+/// Why a text is certainly not a ServiceKey.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Flaw {
-    /// Nothing, or only white space.
+    /// Empty, or only white space.
     #[error("is empty")]
     Empty,
     /// A header instead of the key.
     #[error("begins like a header: write the key alone, the exporter adds \"Bearer\"")]
     Bearer,
-    /// A line of a shell script or of an env file.
+    /// A line from a shell script or an env file.
     #[error("has the form NAME=value: write the value alone, without the name and the equals sign")]
     Assignment,
     /// Quotes that a shell would have removed.
     #[error("begins or ends with a quotation mark: write the key without quotes")]
     Quoted,
-    /// A line break as a programming language writes it.
+    /// A line break in a programming language's notation.
     #[error("ends with a literal \\n (a backslash and a letter): write the key without it")]
     EscapedNewline,
-    /// A variable or template that nothing has filled in.
+    /// A variable or template that was not filled in.
     #[error("is a placeholder that has not been filled in: write the key itself")]
     Placeholder,
-    /// A document that holds the key.
+    /// A document that contains the key.
     #[error("is JSON: write the key alone")]
     Json,
     /// The content of a Kubernetes secret, encoded once too often.
     #[error(
-        "is a key in base64: write the key itself (in a Kubernetes Secret, stringData expects it as it is, data in base64 once)"
+        "is a key in base64: write the key itself (in a Kubernetes Secret, stringData expects the key itself, data expects it in base64 once)"
     )]
     Base64,
-    /// Two keys, a sentence, a wrapped line.
+    /// Two keys, a sentence, or a wrapped line.
     #[error("contains white space: write the key alone, on one line")]
     InnerWhitespace,
     /// A wrong encoding, or a binary file.
@@ -58,12 +58,12 @@ pub enum Suspicion {
     /// Base64 of a text that is not known to be a key.
     #[error("looks like base64 of a text: if it is an encoded key, write the key itself")]
     Base64,
-    /// The path of a file where its content is expected.
+    /// The path of a file instead of its content.
     #[error("looks like the path of a file: if the key is in that file, use service_key_file")]
     Path,
 }
 
-/// Checks a text without white space around it.
+/// Checks a text without surrounding white space.
 pub(super) fn check(key: &str) -> Result<Option<Suspicion>, Flaw> {
     match flaw(key) {
         Some(flaw) => Err(flaw),
@@ -71,7 +71,7 @@ pub(super) fn check(key: &str) -> Result<Option<Suspicion>, Flaw> {
     }
 }
 
-/// The most telling one first.
+/// Checks the most informative ones first.
 fn flaw(key: &str) -> Option<Flaw> {
     let quotes = ['"', '\'', '`', '“', '”', '‘', '’'];
     let escaped = ["\\n", "\\r"];
@@ -126,7 +126,7 @@ fn is_header(key: &str) -> bool {
     name.len() < key.len() && ["bearer", "authorization"].iter().any(|known| name.eq_ignore_ascii_case(known))
 }
 
-/// `NAME=value` or `export NAME=value`, but not base64, which ends with equals signs.
+/// `NAME=value` or `export NAME=value`, but not base64, which ends in equals signs.
 fn is_assignment(key: &str) -> bool {
     let key = key.strip_prefix("export").filter(|rest| rest.starts_with([' ', '\t'])).map_or(key, str::trim_start);
     let Some((name, value)) = key.split_once('=') else { return false };
@@ -136,7 +136,7 @@ fn is_assignment(key: &str) -> bool {
         && !value.trim_matches('=').is_empty()
 }
 
-/// The text behind base64, if it is one that could be a key.
+/// The decoded text, if this is base64 of something that could be a key.
 fn decoded(key: &str) -> Option<Zeroizing<String>> {
     let config = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
     let bytes =
@@ -155,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_certainly_not_a_key_is_refused() {
+    fn texts_that_are_certainly_not_keys_are_rejected() {
         for (text, flaw) in [
             ("", Flaw::Empty),
             ("\"sk_prod\"", Flaw::Quoted),
@@ -182,7 +182,7 @@ mod tests {
             ("<your-service-key>", Flaw::Placeholder),
             ("{{ .Values.serviceKey }}", Flaw::Placeholder),
             ("{\"key\": \"sk_prod\"}", Flaw::Json),
-            // sk_prod, also with a line break, without padding and in the alphabet for URLs.
+            // sk_prod, also with a line break, without padding, and in the URL-safe alphabet.
             ("c2tfcHJvZA==", Flaw::Base64),
             ("c2tfcHJvZA", Flaw::Base64),
             ("c2tfcHJvZAo=", Flaw::Base64),
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_be_a_key_is_not_refused() {
+    fn texts_that_may_be_keys_are_accepted() {
         for (text, suspicion) in [
             ("sk_test_canary_8c1f0d2b7a6e4935", None),
             ("k", None),

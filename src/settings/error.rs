@@ -1,4 +1,4 @@
-//! What is wrong with a file of settings, in one sentence: where, which setting, what it expects.
+//! What is wrong with a settings file, in one sentence: where, which setting, what it expects.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use serde_path_to_error::Segment;
 
 use super::tree::Invalid;
 
-/// Why a configuration is refused. It names the file or variable and the setting, never a secret.
+/// Why a configuration is invalid. Names the file or variable and the setting, never a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{origin}: {problem}")]
 pub struct ConfigError {

@@ -1,14 +1,14 @@
-//! The text of a YAML or TOML file as a tree of values.
+//! Parses the text of a YAML or TOML file into a tree of values.
 //!
-//! The config crate hands on its parsers' messages, which quote the file, and so perhaps a key that does not belong there.
-//! When it refuses a text, the same parser reads the text once more and says what is wrong as a type.
+//! The config crate passes on its parsers' messages, which quote the file, and so possibly a misplaced key. If it
+//! rejects a text, the same parser parses it again here, with errors as types.
 
 use ::config::{File, FileFormat, Map, Source, Value};
 use yaml_rust2::{Yaml, YamlLoader};
 
-/// The tree of a text; an empty one if the text holds nothing.
+/// The tree of a text; empty if the text has no content.
 pub(crate) fn parse(text: &str, format: FileFormat) -> Result<Value, String> {
-    // Not through config's builder, which interprets the outermost keys as path expressions.
+    // Bypasses config's builder, which interprets the top-level keys as path expressions.
     if let Ok(settings) = File::from_str(text, format).collect() {
         return Ok(settings.into());
     }
@@ -21,7 +21,7 @@ pub(crate) fn parse(text: &str, format: FileFormat) -> Result<Value, String> {
     }
 }
 
-/// Why the text is not YAML of settings; `None` if it only holds nothing.
+/// Why the text is not a YAML map of settings; `None` if it is just empty.
 fn yaml_problem(text: &str) -> Option<String> {
     match YamlLoader::load_from_str(text).as_deref() {
         Ok([Yaml::Null]) => None,
@@ -35,7 +35,7 @@ fn yaml_problem(text: &str) -> Option<String> {
     }
 }
 
-/// The YAML parser's words. It has no type for a duplicate key, and shows the key as Rust's `Debug` does.
+/// The YAML parser's words. It has no type for a duplicate key, and formats the key with Rust's `Debug`.
 fn describe(info: &str) -> String {
     let duplicate = info.strip_prefix("String(").and_then(|info| info.strip_suffix("): duplicated key in mapping"));
     duplicate.map_or_else(|| info.to_owned(), |key| format!("duplicate key {key}"))

@@ -1,6 +1,6 @@
-//! Deserializes a tree of values with errors as types.
+//! Deserializes a tree of values, with errors as types.
 //!
-//! The config crate could deserialize its [`Value`] itself, but its errors are texts, which quote values.
+//! The config crate could deserialize its [`Value`], but its errors are texts that quote values.
 
 use std::fmt;
 
@@ -9,17 +9,17 @@ use serde::de::value::{MapDeserializer, SeqDeserializer};
 use serde::de::{self, DeserializeOwned, Deserializer, Expected, IntoDeserializer, Unexpected, Visitor};
 use serde::forward_to_deserialize_any;
 
-/// Why a value cannot be deserialized. It never repeats the value, unless a validation of ours put it into its text.
+/// Why a value cannot be deserialized. Never repeats the value, unless one of our own validations does.
 #[derive(Debug)]
 pub(crate) enum Invalid {
     UnknownSetting {
         known: &'static [&'static str],
     },
-    /// A value of another type.
+    /// The value has another type.
     Type {
         expected: String,
     },
-    /// What a validation says of the value.
+    /// The message of a validation.
     Value(String),
 }
 
@@ -49,7 +49,7 @@ impl de::Error for Invalid {
     }
 }
 
-/// Deserializes the tree; an error knows the path of the value.
+/// Deserializes the tree; errors contain the path of the value.
 pub(crate) fn deserialize<T: DeserializeOwned>(value: Value) -> Result<T, serde_path_to_error::Error<Invalid>> {
     serde_path_to_error::deserialize(Tree(value))
 }

@@ -1,7 +1,7 @@
-//! Values taken as they are written.
+//! Strictly typed values.
 //!
-//! The config crate turns `2.7` into 3 and `on` into 1 where a whole number is wanted. So every value is taken from the
-//! tree and checked here.
+//! The config crate turns `2.7` into 3 and `on` into 1 if a whole number is expected. So values are taken from the tree
+//! and checked here.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -15,8 +15,8 @@ use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor}
 /// Longer durations would overflow clocks.
 pub(crate) const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// A map of settings. An empty one, as YAML has it when all are commented out, leaves the defaults; a list, which serde
-/// would take for the settings in order, is refused.
+/// A map of settings. An empty one (in YAML, if all settings are commented out) leaves the defaults. A list is
+/// rejected: serde would interpret it as the settings in order.
 #[derive(Default)]
 pub(crate) struct Section<T>(pub T);
 
@@ -44,7 +44,7 @@ impl<'de, T: Deserialize<'de> + Default> Visitor<'de> for SectionVisitor<T> {
     }
 }
 
-/// A text that was written as text: `1.10` without quotes is a number and would lose its zero.
+/// A text written as text: an unquoted `1.10` is a number and would lose its zero.
 pub(crate) struct Text(pub String);
 
 impl Deref for Text {
@@ -64,7 +64,7 @@ impl<'de> Deserialize<'de> for Text {
     }
 }
 
-/// A list; one without elements may be left empty.
+/// A list; may be left empty.
 pub(crate) fn list<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
     deserializer.deserialize_any(ListVisitor(PhantomData))
 }
@@ -91,7 +91,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ListVisitor<T> {
     }
 }
 
-/// A whole number; nothing that is counted here needs more than 32 bits.
+/// A whole number; no count here needs more than 32 bits.
 pub(crate) fn whole<'de, const LEAST: u32, N: TryFrom<u32>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<N, D::Error> {
@@ -116,7 +116,7 @@ pub(crate) fn boolean<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool
     boolean.ok_or_else(|| D::Error::custom(format!("expected true or false, found {shown}")))
 }
 
-/// A value, and how a message shows it.
+/// A value, and how messages show it.
 pub(crate) fn value_of<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(ValueKind, String), D::Error> {
     let value = Value::deserialize(deserializer)?.kind;
     let shown = match &value {

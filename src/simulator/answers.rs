@@ -1,5 +1,5 @@
-//! How the model looks as JSON (Pipeline REST API reference). Each answer has a few fields that the reference does not
-//! know, because a client has to put up with them.
+//! The model as JSON (Pipeline REST API reference). Each response has some undocumented fields, because clients must
+//! tolerate them.
 
 use std::time::Duration;
 
@@ -17,15 +17,15 @@ const CHECK_INTERVAL: i64 = 5;
 
 const PLAN_CREDITS: f64 = 300_000.0;
 const FLEX_CREDITS: f64 = 50_000.0;
-/// What an account may use before it is not served any more.
+/// What an account may use before GoldRush stops serving it.
 pub(super) const ALL_CREDITS: f64 = PLAN_CREDITS + FLEX_CREDITS;
 
-/// Which part of the list is asked for.
+/// The requested page of the list.
 #[derive(Clone, Copy)]
 pub(super) struct Page {
     pub(super) number: usize,
     pub(super) size: usize,
-    /// Whether the order is another one each time.
+    /// Whether the order changes with each request.
     pub(super) shuffled: bool,
 }
 
@@ -63,7 +63,7 @@ pub(super) fn page(items: Vec<Value>, page: Page, total: usize, has_more: bool) 
     })
 }
 
-/// `data` of the usage: the account has used so many credits this month.
+/// `data` of the usage, if the account has used this many credits this month.
 pub(super) fn usage(group: &SimulatedGroup, consumed: f64, now: i64) -> Value {
     let free = (consumed / 5.0).floor();
     json!({
@@ -198,7 +198,7 @@ fn uid(pipeline: &SimulatedPipeline) -> String {
     format!("covalent-{}-{}", pipeline.destination_type, pipeline.id().replace('_', "-"))
 }
 
-/// `null` for a time that cannot be written.
+/// `None` (`null`) for a time that cannot be formatted.
 fn rfc3339(seconds: i64) -> Option<String> {
     Timestamp::from_second(seconds).ok().map(|time| time.to_string())
 }

@@ -1,10 +1,10 @@
 //! Realistic chains, feeds, destinations and names for the simulated pipelines.
 
-/// An API key of the account, of which its usage tells.
+/// An API key of the account, which its usage contains.
 pub(super) const API_KEY: &str = "cqt_canary_api_key";
 
-/// Values that occur in the private fields of pipelines, in `last_error` texts and in the account's usage.
-/// None of them may ever appear in what the exporter writes.
+/// Values in the private fields of pipelines, in `last_error` texts and in the account's usage. None of them may ever
+/// appear in the exporter's output.
 pub const PRIVATE_STRINGS: &[&str] = &[
     "canary-user@private.example",
     "Canary Person",
@@ -16,15 +16,14 @@ pub const PRIVATE_STRINGS: &[&str] = &[
     API_KEY,
 ];
 
-/// A chain that topics come from.
 pub(super) struct Chain {
-    /// The first segments of its topics.
+    /// The first two segments of its topics.
     pub(super) prefix: &'static str,
     pub(super) label: &'static str,
     pub(super) block_seconds: f64,
     /// The newest block when the simulator starts.
     pub(super) height: f64,
-    /// A typical feed's records per second.
+    /// Of a typical feed.
     pub(super) records_per_second: f64,
 }
 
@@ -49,7 +48,7 @@ const CHAINS: &[Chain] = &[
     chain("hypercore.mainnet", "HyperCore", 0.08, 810_000_000.0, 1_200.0),
 ];
 
-/// The rest of a topic and what a name calls it.
+/// The rest of a topic, and its name in a pipeline's name.
 const FEEDS: &[(&str, &str)] = &[
     ("ref.block.swaps", "Swaps"),
     ("ref.block.transfers", "Transfers"),
@@ -60,12 +59,12 @@ const FEEDS: &[(&str, &str)] = &[
     ("ref.block.blocks", "Blocks"),
 ];
 
-/// A kind of destination: the documented six. Which object store it is, only the private configuration says.
+/// A documented destination type (there are six). Only the private configuration tells the object stores apart.
 struct Destination {
     kind: &'static str,
     label: &'static str,
     url: &'static str,
-    /// What its connectivity check says when it fails.
+    /// Error texts of its connectivity check.
     errors: &'static [&'static str],
 }
 
@@ -135,7 +134,7 @@ const DESTINATIONS: &[Destination] = &[
     },
 ];
 
-/// Names as users write them, that break a careless writer of labels.
+/// User-written names that break a careless writer of labels.
 const ODD_NAMES: &[(usize, &str)] = &[
     (3, "Swaps \"v3\" → Postgres 🚀"),
     (7, "Zürich wallets\nsecond line"),
@@ -143,7 +142,7 @@ const ODD_NAMES: &[(usize, &str)] = &[
     (17, "転送 🦀 #1, 'quoted' = 100%"),
 ];
 
-/// What the name of an environment (a group) and its projects end in.
+/// The suffix of a group's name and of its projects' names.
 pub(super) fn environment(group: usize) -> String {
     match group {
         0 => "prod".to_owned(),
@@ -158,7 +157,7 @@ pub(super) fn project(group: usize, index: usize) -> String {
     format!("{area}-{}", environment(group))
 }
 
-/// The topic, destination type and name of the `index`th generated pipeline of a group.
+/// The topic, destination type and name of a group's generated pipeline number `index`.
 pub(super) fn outline(index: usize) -> (String, &'static str, String) {
     let chain = &CHAINS[index % CHAINS.len()];
     let (feed, what) = FEEDS[(index / CHAINS.len() + index) % FEEDS.len()];
@@ -178,20 +177,21 @@ pub(super) fn outline(index: usize) -> (String, &'static str, String) {
     )
 }
 
-/// The chain of a topic; an unknown one behaves like the first.
+/// The chain of a topic; an unknown one is treated like the first.
 pub(super) fn chain_of(topic: &str) -> &'static Chain {
     CHAINS.iter().find(|chain| topic.starts_with(chain.prefix)).unwrap_or(&CHAINS[0])
 }
 
-/// Where a destination of this type is: a private text.
+/// The address of a destination of this type: a private text.
 pub(super) fn url(destination_type: &str) -> &'static str {
     destination(destination_type).url
 }
 
-/// What the connectivity check of a destination of this type says when it fails; `pick` chooses among several.
+/// The error text of a destination of this type; `pick` chooses among several.
 pub(super) fn last_error(destination_type: &str, pick: usize) -> &'static str {
     let errors = destination(destination_type).errors;
-    // Generated pipelines repeat their destination type every DESTINATIONS.len(): divide, or they would share one text.
+    // Destination types repeat every DESTINATIONS.len() pipelines: without the division, all of a type would share one
+    // text.
     errors[pick / DESTINATIONS.len() % errors.len()]
 }
 

@@ -1,4 +1,4 @@
-//! Steering a running simulator over HTTP, outside the API's own path. No key is ever shown.
+//! Controls a running simulator over HTTP, outside the API's own path. Never shows a key.
 
 use axum::Router;
 use axum::extract::{Path, State};

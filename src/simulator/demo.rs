@@ -1,4 +1,4 @@
-//! The fleet of the scenario `demo`: small, varied, and with several things wrong at once.
+//! The fleet of the scenario `demo`: small, varied, with several things wrong at once.
 
 use std::time::Duration;
 
@@ -10,14 +10,13 @@ use super::pipeline::SimulatedPipeline;
 pub const DEMO_KEY_PROD: &str = "sk_demo_prod_0000000000000001";
 /// The ServiceKey of the demo's staging group, which is over its limit.
 pub const DEMO_KEY_STAGING: &str = "sk_demo_staging_0000000000000002";
-/// A ServiceKey of the demo's production group that has been revoked.
+/// A ServiceKey of the demo's production group that is revoked.
 pub const DEMO_KEY_REVOKED: &str = "sk_demo_revoked_0000000000000003";
 
 /// The indexes of the demo's groups.
 pub(super) const PROD: usize = 0;
 pub(super) const STAGING: usize = 1;
 
-/// One row of the fleet.
 struct Row {
     group: usize,
     name: &'static str,
@@ -33,7 +32,7 @@ enum Trouble {
     ConnectionRefused,
     PausedByUser,
     FinishedBounded,
-    /// Two thirds of a backfill are done, and the rest takes two hours.
+    /// Two thirds of a backfill are done; the rest takes two hours.
     Backfilling,
     Other(Condition),
 }
@@ -66,7 +65,7 @@ const FLEET: &[Row] = &[
     row(STAGING, "Zürich wallets\nsecond line", "wallets-staging", "eth.mainnet.ref.block.transactions", "clickhouse", Trouble::None),
 ];
 
-/// The first and the last block of the backfill that runs.
+/// The first and last block of the running backfill.
 const BACKFILL: (u64, u64) = (8_640_000, 24_480_000);
 
 fn rows(group: usize) -> impl Iterator<Item = &'static Row> {
@@ -103,8 +102,8 @@ pub(super) fn pipelines(seed: u64, group: usize) -> Vec<SimulatedPipeline> {
         .collect()
 }
 
-/// What ails the `index`th pipeline of a group while the scenario is `demo`. That one was paused and another one reached
-/// its end is no trouble to heal: it stays so in every scenario.
+/// The condition of a group's pipeline number `index` while the scenario is `demo`. A paused pipeline and a finished
+/// one are not troubles to repair: they stay so in every scenario.
 pub(super) fn condition(group: usize, index: usize) -> Condition {
     match rows(group).nth(index).map(|row| &row.trouble) {
         Some(Trouble::ConnectionRefused) => Condition::DestinationDown(catalogue::last_error("postgres", 0)),

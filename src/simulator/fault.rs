@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::api::Operation;
 
-/// Which requests a fault applies to; what is `None` matches everything.
+/// Which requests a fault applies to; `None` matches everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FaultMatcher {
     /// Only requests to this endpoint.
@@ -22,56 +22,56 @@ impl FaultMatcher {
     }
 }
 
-/// What happens to a matching request, before its key is looked at.
+/// What happens to a matching request, before its key is checked.
 #[derive(Clone, Debug)]
 pub enum Fault {
-    /// Answered with just this.
+    /// Gets exactly this response.
     Answer {
-        /// HTTP status; an impossible one becomes 500.
+        /// An invalid status becomes 500.
         status: u16,
-        /// Headers; an impossible one is left out.
+        /// Invalid headers are left out.
         headers: Vec<(String, String)>,
-        /// The bytes of the body.
         body: Vec<u8>,
     },
-    /// Never answered.
+    /// Never gets a response.
     Hang,
-    /// Answered as usual, but later.
+    /// Gets its usual response, but later.
     Delay(Duration),
-    /// Answered 429.
+    /// Gets 429.
     RateLimited {
-        /// The `Retry-After` header, as it is: seconds, an HTTP date or nonsense.
+        /// The `Retry-After` header, unchanged: seconds, an HTTP date or nonsense.
         retry_after: Option<String>,
     },
-    /// Answered with status 200 and an envelope that says `error: true`.
+    /// Gets status 200 and an envelope with `error: true`.
     EnvelopeError {
         /// `error_code`: a number or a string.
         code: Value,
         /// `error_message`.
         message: String,
     },
-    /// Something in front of the API responds with an HTML page and this status; an impossible one becomes 500.
+    /// Something in front of the API responds with an HTML page and this status; an invalid one becomes 500.
     Foreign(u16),
-    /// A page whose size is asked for meets this fault. Everything else is answered as usual.
+    /// A page request with `page_size` gets this fault. Other requests are not affected.
     PageSizeRefused(Box<Fault>),
-    /// The headers and the beginning of a body arrive, the rest never does.
+    /// The headers and the beginning of the body arrive, the rest never does.
     StalledBody,
-    /// The headers and the beginning of a body arrive, then the connection breaks.
+    /// The headers and the beginning of the body arrive, then the connection breaks.
     BrokenBody,
     /// The body never ends.
     EndlessBody,
-    /// Every page of the list is the first one and says that there are more. Other endpoints answer as usual.
+    /// Every page of the list is the first one and says that there are more. Other endpoints are not affected.
     RepeatedPage,
-    /// The list comes in another order each time: its pages repeat pipelines and skip others. Other endpoints answer as usual.
+    /// The list comes in a different order each time: its pages repeat pipelines and skip others. Other endpoints are
+    /// not affected.
     ShuffledPages,
 }
 
-/// The faults in force.
+/// The active faults.
 #[derive(Default)]
 pub(super) struct Faults(Vec<(FaultMatcher, Fault)>);
 
 impl Faults {
-    /// Replaces the fault of a matcher, or takes it away.
+    /// Sets or removes the fault for a matcher.
     pub(super) fn set(&mut self, matcher: FaultMatcher, fault: Option<Fault>) {
         self.0.retain(|(existing, _)| *existing != matcher);
         if let Some(fault) = fault {
@@ -79,7 +79,7 @@ impl Faults {
         }
     }
 
-    /// The fault for a request: of several that match, the one set last.
+    /// The fault for a request: if several match, the last one set.
     pub(super) fn find(&self, endpoint: Option<Operation>, pipeline: Option<&str>) -> Option<Fault> {
         self.0.iter().rev().find(|(matcher, _)| matcher.matches(endpoint, pipeline)).map(|(_, fault)| fault.clone())
     }

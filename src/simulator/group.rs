@@ -1,9 +1,8 @@
-//! One simulated group: who owns pipelines and ServiceKeys, and who is billed for them.
+//! A simulated group: it owns pipelines and ServiceKeys, and pays for them.
 
 use super::catalogue;
 use super::identity;
 
-/// One simulated group: the owner of pipelines and ServiceKeys.
 #[derive(Clone, Debug)]
 pub struct SimulatedGroup {
     /// `id`
@@ -14,17 +13,17 @@ pub struct SimulatedGroup {
     pub slug: String,
     /// `is_paid`
     pub is_paid: bool,
-    /// `is_over_limit`; a scenario can set it as well.
+    /// `is_over_limit`; a scenario can set it, too.
     pub is_over_limit: bool,
     /// `is_free_trial_expired`
     pub is_free_trial_expired: bool,
     /// Whether its keys may read the account's usage; otherwise they get 404.
     pub offers_usage: bool,
-    /// Ids of its pipelines, in the order of the list.
+    /// Ids of its pipelines, in list order.
     pub(super) order: Vec<String>,
-    /// How many pipelines it started with: what "the first third" of a scenario refers to.
+    /// How many pipelines it started with: "the first third" of a scenario refers to this.
     pub(super) initial_size: usize,
-    /// How many pipelines it ever had.
+    /// How many pipelines it has ever had.
     pub(super) ever: usize,
 }
 

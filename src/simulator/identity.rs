@@ -1,6 +1,6 @@
-//! Ids and per-pipeline variation that depend on nothing but the seed.
+//! Ids and per-pipeline variation that depend only on the seed.
 
-/// The id of the `index`th generated pipeline of a group: `pipe_` and 27 hexadecimal digits.
+/// The id of a group's generated pipeline number `index`: `pipe_` and 27 hexadecimal digits.
 pub(super) fn pipeline_id(seed: u64, group: usize, index: usize) -> String {
     format!("pipe_{}", digits(seed, group as u64 + 1, index as u64, 27))
 }
@@ -10,7 +10,7 @@ pub(super) fn group_id(seed: u64, group: usize) -> String {
     format!("group_{}", digits(seed, 0, group as u64, 24))
 }
 
-/// A number that looks random and is always the same for a text.
+/// A number that looks random, but is always the same for a text.
 pub(super) fn hash(text: &str) -> u64 {
     text.bytes().fold(0, |state, byte| mix(state ^ u64::from(byte)))
 }

@@ -1,4 +1,4 @@
-//! What the simulated API was asked, in bounded memory.
+//! The requests that the simulated API received, in bounded memory.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -7,9 +7,9 @@ use serde::Serialize;
 
 use crate::api::Operation;
 
-/// How many requests are remembered in full.
+/// How many requests are kept in full.
 const REMEMBERED_REQUESTS: usize = 10_000;
-/// How many violations are remembered in words; beyond them only the count grows.
+/// How many violations are kept as text; further ones are only counted.
 const REMEMBERED_VIOLATIONS: usize = 1_000;
 
 /// One request to the API.
@@ -17,21 +17,20 @@ const REMEMBERED_VIOLATIONS: usize = 1_000;
 pub struct RequestRecord {
     /// When it arrived, since the simulator's start.
     pub at: Duration,
-    /// Its verb.
     pub method: String,
-    /// Its path with its query.
+    /// With the query.
     pub path: String,
-    /// The endpoint, or `None` for a path that is none of them.
+    /// `None` for a path that is not an endpoint.
     pub endpoint: Option<Operation>,
-    /// The pipeline asked about.
+    /// The pipeline in the path.
     pub pipeline: Option<String>,
-    /// The index of the key it carried, in the order in which keys were added; `None` for a missing or unknown one.
+    /// The index of its key, in the order in which keys were added; `None` for a missing or unknown one.
     pub key: Option<usize>,
-    /// The status answered; `None` while it is not answered.
+    /// The response's status; `None` before the response.
     pub status: Option<u16>,
 }
 
-/// How many requests arrived since the start.
+/// How many requests have arrived since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct RequestCounts {
     /// To [`Operation::List`].
@@ -44,14 +43,14 @@ pub struct RequestCounts {
     pub destination_health: u64,
     /// To [`Operation::Usage`].
     pub usage: u64,
-    /// To API paths that are none of them.
+    /// To other paths of the API.
     pub other: u64,
     /// Things that an exporter must never do; see [`Simulator::violations`](super::Simulator::violations).
     pub violations: u64,
 }
 
 impl RequestCounts {
-    /// All requests to API paths.
+    /// All requests to paths of the API.
     pub const fn total(&self) -> u64 {
         self.list + self.status + self.metrics + self.destination_health + self.usage + self.other
     }
@@ -68,18 +67,18 @@ impl RequestCounts {
     }
 }
 
-/// The memory of what was asked.
+/// The requests and violations so far.
 #[derive(Default)]
 pub(super) struct Journal {
     records: VecDeque<RequestRecord>,
-    /// How many records were forgotten, so that a record's number gives its place.
+    /// How many records were dropped, to find a record by its number.
     forgotten: u64,
     counts: RequestCounts,
     violations: Vec<String>,
 }
 
 impl Journal {
-    /// Notes a request and returns its number, from 0.
+    /// Notes a request. Returns its number, from 0.
     pub(super) fn arrived(&mut self, record: RequestRecord) -> u64 {
         self.counts.count(record.endpoint);
         if self.records.len() == REMEMBERED_REQUESTS {
@@ -90,7 +89,7 @@ impl Journal {
         self.counts.total() - 1
     }
 
-    /// Notes how request `number` was answered.
+    /// Notes the response's status for request `number`.
     pub(super) fn answered(&mut self, number: u64, status: u16) {
         let place = number.checked_sub(self.forgotten).and_then(|place| usize::try_from(place).ok());
         if let Some(record) = place.and_then(|place| self.records.get_mut(place)) {

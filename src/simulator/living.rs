@@ -1,24 +1,24 @@
-//! How the numbers of one pipeline move with time.
+//! How the numbers of one pipeline change over time.
 //!
-//! A chain produces records; the worker reads them into a buffer and writes them to the destination. The three positions
-//! (produced, read, written) are straight lines between events, so they are computed only when somebody asks, and the
-//! answer does not depend on how often anybody asked before.
+//! A chain produces records; the worker reads them into a buffer and writes them to the destination. The three
+//! positions (produced, read, written) are straight lines between events, so they are computed only when a request asks
+//! for them, and do not depend on earlier requests.
 
 use std::time::Duration;
 
 use super::catalogue::Chain;
 use crate::api::Phase;
 
-/// Reading speed, as a multiple of the chain's, of a worker that has something to catch up with.
+/// Reading speed of a worker that has to catch up, as a multiple of the chain's speed.
 const CATCH_UP: f64 = 3.0;
-/// Writing speed, likewise. It exceeds the reading speed, so that the buffer of a well pipeline stays empty.
+/// Writing speed, likewise. It exceeds the reading speed, so that the buffer of a healthy pipeline stays empty.
 const DRAIN: f64 = 4.0;
-/// Writing speed, likewise, of a pipeline that lags.
+/// Writing speed of a pipeline that lags, likewise.
 const LAGGING: f64 = 0.4;
 /// The part of the records that [`Condition::DroppingRecords`] drops.
 const DROPPED: f64 = 0.02;
 
-/// What is the matter with a pipeline.
+/// What is wrong with a pipeline.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Condition {
     /// Nothing.
@@ -28,11 +28,11 @@ pub enum Condition {
     DestinationDown(&'static str),
     /// The worker died of a permanent error: phase `FAILED`.
     Failed,
-    /// The user paused it: phase `PAUSED`. A pipeline whose `intent` is `paused` gets it by itself.
+    /// The user paused it: phase `PAUSED`. Set automatically if the `intent` is `paused`.
     Paused,
-    /// A bounded pipeline that reached its end: phase `STOPPED`.
+    /// A bounded pipeline that has reached its end: phase `STOPPED`.
     Finished,
-    /// A bounded pipeline on its way through history; at its last block it is `STOPPED`.
+    /// A bounded pipeline that processes history; at its last block it is `STOPPED`.
     Backfilling {
         /// The block at which the condition begins.
         from: u64,
@@ -42,7 +42,7 @@ pub enum Condition {
     },
     /// `RUNNING` and ready, but every number stands still.
     Stalled,
-    /// Writes more slowly than the chain grows.
+    /// It writes more slowly than the chain grows.
     Lagging,
     /// A new worker starts every `period`, and is `DEPLOYING` at first.
     Restarting {
@@ -55,7 +55,7 @@ pub enum Condition {
     DroppingRecords,
     /// It works, but every field of its metrics is `null`.
     NullMetrics,
-    /// It is listed, but belongs to another group: its own endpoints answer 403.
+    /// It is listed, but belongs to another group: its own endpoints return 403.
     Foreign,
 }
 
@@ -65,7 +65,7 @@ impl Condition {
         !matches!(self, Self::Failed | Self::Paused | Self::Finished)
     }
 
-    /// Reading and writing speed of its worker, or `None` if it does not work.
+    /// Reading and writing speed of its worker; `None` if it does not work.
     const fn speeds(self) -> Option<(f64, f64)> {
         match self {
             Self::Failed | Self::Paused | Self::Finished | Self::Stalled => None,
@@ -88,7 +88,7 @@ pub(super) struct Reading {
     pub(super) normalization_errors: u64,
 }
 
-/// The state of a pipeline at the last moment somebody asked or something happened. Times are since the simulator's start.
+/// The state of a pipeline at the last request or event. Times count from the simulator's start.
 pub(super) struct Life {
     condition: Condition,
     /// When the condition began.
@@ -102,16 +102,16 @@ pub(super) struct Life {
     /// The block at position `origin`.
     height: f64,
     origin: f64,
-    /// How far the chain has got, in records.
+    /// How far the chain has come, in records.
     produced: f64,
-    /// How far the worker has seen the chain get: it measures its delay against that.
+    /// How far the chain had come when the worker last looked: its delay is relative to this.
     seen: f64,
     read: f64,
     written: f64,
     /// The position at which the worker started.
     read_at_start: f64,
     dropped: f64,
-    /// Where in its wobble this pipeline is.
+    /// The phase of this pipeline's wobble.
     wobble: f64,
 }
 
@@ -149,12 +149,12 @@ impl Life {
         self.condition
     }
 
-    /// Seconds since the simulator's start at which the worker started.
+    /// When the worker started, in seconds since the simulator's start.
     pub(super) const fn worker_started(&self) -> f64 {
         self.worker_started
     }
 
-    /// Something happened at `now`: from here on the pipeline is in this condition.
+    /// Changes the pipeline's condition at `now`.
     pub(super) fn change(&mut self, now: Duration, condition: Condition) {
         self.advance(now);
         if condition == self.condition {
@@ -165,7 +165,7 @@ impl Life {
         self.condition = condition;
         self.since = self.at;
         if was_backfilling {
-            // What it has processed stays processed.
+            // Processed blocks stay processed.
             self.height += block - self.block();
         }
         if revived || matches!(condition, Condition::Restarting { .. }) {
@@ -179,7 +179,7 @@ impl Life {
         self.start_worker();
     }
 
-    /// Lets the time pass until `now`.
+    /// Advances the time to `now`.
     pub(super) fn advance(&mut self, now: Duration) {
         if let Condition::Restarting { period, deploying } = self.condition {
             let period = period.max(Duration::from_secs(1)); // a shorter one would be no simulation
@@ -198,7 +198,7 @@ impl Life {
         }
     }
 
-    /// The newest block processed at the moment advanced to.
+    /// The newest processed block at the current time.
     fn block(&self) -> f64 {
         match self.condition {
             Condition::Backfilling { from, to, blocks_per_second } => {
@@ -209,7 +209,7 @@ impl Life {
         }
     }
 
-    /// The phase at the moment advanced to.
+    /// The phase at the current time.
     pub(super) fn phase(&self) -> Phase {
         match self.condition {
             Condition::Failed => Phase::Failed,
@@ -225,7 +225,7 @@ impl Life {
         }
     }
 
-    /// The numbers at the moment advanced to.
+    /// The numbers at the current time.
     pub(super) fn reading(&self) -> Reading {
         let at = self.at.as_secs_f64();
         let wobble = 0.06 * (at * 0.37 + self.wobble).sin() + 0.04 * (at * 0.11 + 2.0 * self.wobble).sin();
@@ -244,13 +244,13 @@ impl Life {
         }
     }
 
-    /// How long ago the present period of [`Condition::Restarting`] began.
+    /// The time since the current period of [`Condition::Restarting`] began.
     fn time_in_period(&self, period: Duration) -> Duration {
         let nanos = self.at.saturating_sub(self.since).as_nanos() % period.as_nanos();
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 
-    /// The multiple of the chain's speed at which records are written at this moment.
+    /// The current writing speed, as a multiple of the chain's speed.
     fn writing_speed(&self) -> f64 {
         let (read, write) = self.condition.speeds().unwrap_or((0.0, 0.0));
         if self.written < self.read {
@@ -262,7 +262,7 @@ impl Life {
         }
     }
 
-    /// What is buffered is lost with the old worker, and read again by the new one.
+    /// Buffered records are lost with the old worker; the new one reads them again.
     fn start_worker(&mut self) {
         self.worker_started = self.at.as_secs_f64();
         self.read = self.written;
@@ -287,7 +287,7 @@ impl Life {
     }
 }
 
-/// One digit after the point, as an answer shows it.
+/// Rounds to one decimal, as in a response.
 fn round(value: f64) -> f64 {
     (value * 10.0).round() / 10.0
 }

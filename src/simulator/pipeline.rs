@@ -1,4 +1,4 @@
-//! One simulated pipeline: what its owner configured, and what tests override.
+//! A simulated pipeline: its configuration, and overrides by tests.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::identity;
 use super::living::Condition;
 use crate::api::Operation;
 
-/// One simulated pipeline, as its owner configured it.
+/// A simulated pipeline, as its owner configured it.
 #[derive(Clone, Debug)]
 pub struct SimulatedPipeline {
     id: String,
@@ -22,7 +22,8 @@ pub struct SimulatedPipeline {
     pub project: Cow<'static, str>,
     /// `description`
     pub description: Cow<'static, str>,
-    /// `topic`: `<chain>.<network>.<rest>`. Its chain when the pipeline is added decides how fast the numbers move.
+    /// `topic`: `<chain>.<network>.<rest>`. When the pipeline is added, its chain determines how fast the numbers
+    /// change.
     pub topic: Cow<'static, str>,
     /// `destination_type`
     pub destination_type: Cow<'static, str>,
@@ -32,25 +33,25 @@ pub struct SimulatedPipeline {
     pub execution_start_from: Cow<'static, str>,
     /// `execution_stop_from`
     pub execution_stop_from: Cow<'static, str>,
-    /// `status` of the pipeline object: what the user wants, `running` or `paused`.
+    /// `status` of the pipeline object: `running` or `paused`, as the user wants.
     pub intent: Cow<'static, str>,
     /// `created_at`
     pub created_at: Timestamp,
     /// `updated_at`
     pub updated_at: Timestamp,
-    /// How many workers it should have.
+    /// Desired workers.
     pub replicas: u32,
-    /// What is the matter with it in every scenario; if nothing is, the scenario decides.
+    /// Its condition in every scenario; if it is `Well`, the scenario decides.
     pub condition: Condition,
     overrides: Vec<Override>,
 }
 
-/// A field that is answered differently from what the model says.
+/// A field whose value in responses differs from the model's.
 #[derive(Clone, Debug)]
 struct Override {
     operation: Operation,
     field: String,
-    /// `None` leaves the field out.
+    /// `None` omits the field.
     value: Option<Value>,
 }
 
@@ -60,7 +61,7 @@ impl SimulatedPipeline {
         Self::described(id.into(), group, 0)
     }
 
-    /// The `index`th pipeline of a group of a generated fleet.
+    /// A generated fleet's pipeline number `index` of a group.
     pub(super) fn generated(seed: u64, group: usize, index: usize) -> Self {
         Self::described(identity::pipeline_id(seed, group, index), group, index)
     }
@@ -68,7 +69,7 @@ impl SimulatedPipeline {
     fn described(id: String, group: usize, index: usize) -> Self {
         let (topic, destination_type, name) = catalogue::outline(index);
         let bounded = index % 10 == 9;
-        // 14 November 2023 and later: any time in the past does.
+        // From 14 November 2023 on: any past time works.
         let created_at = Timestamp::UNIX_EPOCH + Duration::from_secs(1_700_000_000 + index as u64 % 1_000 * 3_600);
         Self {
             id,
@@ -90,27 +91,28 @@ impl SimulatedPipeline {
         }
     }
 
-    /// Its id, which never changes.
+    /// Never changes.
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// The index of its group, which never changes.
+    /// The index of its group. Never changes.
     pub const fn group(&self) -> usize {
         self.group
     }
 
-    /// From now on an operation answers this value for a field of this pipeline: null, a wrong type, an unknown phase …
+    /// From now on, responses of an operation have this value in a field of this pipeline: null, a wrong type, an
+    /// unknown phase …
     pub fn answer_with(&mut self, operation: Operation, field: &str, value: Value) {
         self.set_override(operation, field, Some(value));
     }
 
-    /// From now on an operation leaves a field of this pipeline out.
+    /// From now on, responses of an operation omit a field of this pipeline.
     pub fn omit(&mut self, operation: Operation, field: &str) {
         self.set_override(operation, field, None);
     }
 
-    /// Takes back every [`answer_with`](Self::answer_with) and [`omit`](Self::omit).
+    /// Reverts every [`answer_with`](Self::answer_with) and [`omit`](Self::omit).
     pub fn answer_as_usual(&mut self) {
         self.overrides.clear();
     }

@@ -1,13 +1,13 @@
-//! Why the API refuses a request, and what it says then.
+//! Why the API refuses a request, and the message for it.
 
-/// One way to be refused (Pipeline REST API overview: error handling).
+/// A reason for a refusal (Pipeline REST API overview: error handling).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
     /// The key is missing, malformed, unknown or revoked.
     Unauthorized,
     /// The key is a regular API key, not a ServiceKey.
     ReadOnlyKey,
-    /// The pipeline belongs to another group than the key.
+    /// The pipeline belongs to a group other than the key's.
     ForeignPipeline,
     /// The pipeline does not exist, or no longer.
     UnknownPipeline,
@@ -17,7 +17,7 @@ pub(super) enum Refusal {
     Method,
     /// `page_number` or `page_size` is not a positive integer.
     Page,
-    /// Asked too often.
+    /// Too many requests.
     RateLimited { retry_after: u128 },
     /// The simulator is stopping.
     Stopping,

@@ -1,4 +1,4 @@
-//! The simulated API over HTTP: which request gets which answer.
+//! The simulated API over HTTP: chooses the response to each request.
 
 use std::io;
 use std::net::SocketAddr;
@@ -21,26 +21,25 @@ use super::scenario::Scenario;
 use super::{App, BASE_PATH, Simulator, Stop, USAGE_PATH};
 use crate::api::Operation;
 
-/// `page_size` if the request does not say.
+/// The default of `page_size`.
 const DEFAULT_PAGE_SIZE: usize = 100;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 
-/// Answers one request to a path of the API.
 pub(super) async fn api(State(app): State<App>, request: Request) -> Response {
     app.simulator.answer(request, &app).await
 }
 
-/// Notes a request that is about nothing here: an exporter has no business there.
+/// Notes a request outside of the API: an exporter must not send any.
 pub(super) async fn elsewhere(State(app): State<App>, request: Request) -> StatusCode {
     app.simulator.journal().violated(format!("{} {}: is outside of the API", request.method(), request.uri().path()));
     StatusCode::NOT_FOUND
 }
 
-/// What a request is about.
+/// The endpoint and pipeline that a request names.
 struct Target<'a> {
-    /// `None` for a path that is none of them.
+    /// `None` for a path that is not an endpoint.
     endpoint: Option<Operation>,
     pipeline: Option<&'a str>,
 }
@@ -52,7 +51,7 @@ impl<'a> Target<'a> {
         }
         let rest = path.strip_prefix(BASE_PATH).map(|rest| rest.split('/'));
         let segments: Vec<_> = rest.into_iter().flatten().collect();
-        // A path ends in a slash, so an empty segment comes last.
+        // A path ends in a slash, so the last segment is empty.
         let (endpoint, pipeline) = match segments[..] {
             [""] => (Some(Operation::List), None),
             [id, "status", ""] => (Some(Operation::Status), Some(id)),
@@ -63,7 +62,8 @@ impl<'a> Target<'a> {
         Self { endpoint, pipeline }
     }
 
-    /// Whether the query holds nothing but a page of the list, or the month of the usage; of a pipeline there is none.
+    /// Whether the query has only the endpoint's parameters: a page of the list, or the month of the usage; probes have
+    /// none.
     fn asks_properly(&self, query: Option<&str>) -> bool {
         if self.endpoint == Some(Operation::Usage) {
             return query == Some("duration=1");
@@ -81,7 +81,7 @@ struct PageQuery {
 }
 
 impl Simulator {
-    /// Notes a request, waits as long as it has to, and answers it.
+    /// Notes a request, applies its delay, and returns its response.
     pub(super) async fn answer(&self, request: Request, app: &App) -> Response {
         let (parts, body) = request.into_parts();
         let target = Target::of(parts.uri.path());
@@ -95,7 +95,7 @@ impl Simulator {
         response
     }
 
-    /// Whether a request names the host that it has reached.
+    /// Whether a request names the host that it reached.
     fn is_for(&self, parts: &Parts, address: SocketAddr) -> bool {
         let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok());
         let host = host.or(parts.uri.authority().map(|authority| authority.as_str())).unwrap_or_default();
@@ -105,7 +105,7 @@ impl Simulator {
             || (name.is_some() && name == self.0.front.as_deref())
     }
 
-    /// Writes a request and what is wrong with it into the journal, and returns its number.
+    /// Notes a request and its violations in the journal. Returns its number.
     fn note(&self, parts: &Parts, body: &Body, target: &Target<'_>, address: Option<SocketAddr>) -> u64 {
         let path = parts.uri.path_and_query().map_or_else(|| parts.uri.path(), |path| path.as_str()).to_owned();
         let key = self.key_index(&parts.headers);
@@ -113,11 +113,11 @@ impl Simulator {
         let bearer = |value: &HeaderValue| value.as_bytes().starts_with(b"Bearer ");
         let wrongs = [
             (parts.method != Method::GET, "is not a GET"),
-            (target.endpoint.is_none(), "is not a path that an exporter asks"),
-            (!target.asks_properly(parts.uri.query()), "asks for something else than a page or a month"),
+            (target.endpoint.is_none(), "is not a path that an exporter requests"),
+            (!target.asks_properly(parts.uri.query()), "has a query other than a page or a month"),
             (authorizations.len() > 1, "carries more than one Authorization header"),
             (authorizations.is_empty(), "carries no Authorization header"),
-            (authorizations.iter().any(|value| !bearer(value)), "carries something else than a bearer"),
+            (authorizations.iter().any(|value| !bearer(value)), "carries something other than a bearer token"),
             (address.is_some_and(|address| !self.is_for(parts, address)), "is for another host"),
             (!body.is_end_stream(), "has a body"),
         ];
@@ -151,7 +151,7 @@ impl Simulator {
             Some(fault) => return faulty(fault, stop).await,
             None => {}
         }
-        // The key is looked at only now: one revoked during a delay is refused.
+        // The key is checked after the delay: one that was revoked meanwhile is refused.
         let key = self.key_index(&parts.headers);
         let caller = self.world(|world, now| world.admit(now, key))?;
         match self.scenario() {
@@ -182,7 +182,7 @@ impl Simulator {
         Ok(json_answer(StatusCode::OK, &answers::success(data)))
     }
 
-    /// The page that a list request asks for, of a size that the server is willing to give.
+    /// The page that a list request asks for, with its size clamped.
     fn page(&self, uri: &Uri) -> Result<Page, Refusal> {
         let Query(query) = Query::<PageQuery>::try_from_uri(uri).map_err(|_| Refusal::Page)?;
         let number = query.page_number.unwrap_or(1);
@@ -193,7 +193,7 @@ impl Simulator {
         Ok(Page { number, size: size.min(self.max_page_size()), shuffled: false })
     }
 
-    /// The index of the key that a request carries.
+    /// The index of the key in a request.
     fn key_index(&self, headers: &HeaderMap) -> Option<usize> {
         let mut values = headers.get_all(header::AUTHORIZATION).iter();
         let (value, None) = (values.next()?, values.next()) else {
@@ -204,7 +204,7 @@ impl Simulator {
     }
 }
 
-/// Waits, but not beyond the end of the server.
+/// Sleeps, but not beyond the end of the server.
 async fn sleep(duration: Duration, stop: &Stop) -> Result<(), Refusal> {
     tokio::select! {
         () = tokio::time::sleep(duration) => Ok(()),
@@ -213,7 +213,7 @@ async fn sleep(duration: Duration, stop: &Stop) -> Result<(), Refusal> {
 }
 
 async fn faulty(fault: Fault, stop: Stop) -> Result<Response, Refusal> {
-    /// The beginning of an envelope, and a stretch of white space that may go on in it for ever.
+    /// The beginning of an envelope, and white space that can be repeated in it forever.
     const BEGINNING: Bytes = Bytes::from_static(b"{\"data\": ");
     const SPACE: Bytes = Bytes::from_static(&[b' '; 64 * 1024]);
 
@@ -234,7 +234,7 @@ async fn faulty(fault: Fault, stop: Stop) -> Result<Response, Refusal> {
         Fault::EnvelopeError { code, message } => json_answer(StatusCode::OK, &answers::failure(code, &message)),
         Fault::StalledBody => streamed(Body::from_stream(beginning.chain(stream::pending()).take_until(stop))),
         Fault::BrokenBody => {
-            // Without the pause the connection may break before the beginning has been sent.
+            // Without the pause, the connection may break before the beginning has been sent.
             let broken = stream::once(async {
                 tokio::time::sleep(Duration::from_millis(20)).await;
                 Err(io::Error::from(io::ErrorKind::ConnectionReset))
@@ -277,7 +277,7 @@ fn rate_limited(code: Value, retry_after: Option<String>) -> Response {
     response
 }
 
-/// The `number`th failure of [`Scenario::ServerErrors`].
+/// The failure number `number` of [`Scenario::ServerErrors`].
 fn server_error(number: u64) -> Response {
     match number % 3 {
         0 => json_answer(
@@ -294,7 +294,7 @@ fn html(status: StatusCode, title: &str) -> Response {
     with_type(status, HTML, Body::from(body))
 }
 
-/// A JSON answer with this status.
+/// A JSON response with this status.
 pub(super) fn json_answer(status: StatusCode, value: &Value) -> Response {
     with_type(status, JSON, Body::from(value.to_string()))
 }

@@ -1,4 +1,4 @@
-//! The named situations that the simulated API can be put into.
+//! The named scenarios of the simulated API.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,16 +11,16 @@ use super::living::Condition;
 use super::pipeline::SimulatedPipeline;
 use crate::labels::closed_set;
 
-/// One row for each scenario: its variant, its name, and a line for help texts.
+/// One row per scenario: its variant, its name, and a line for help texts.
 macro_rules! scenarios {
     ($($variant:ident = $name:literal: $description:literal,)+) => {
         closed_set! {
-            /// What goes on in the simulated platform; it can be switched while the simulator runs.
+            /// What is wrong on the simulated platform; can be switched while the simulator runs.
             pub enum Scenario { $(#[doc = $description] $variant = $name,)+ }
         }
 
         impl Scenario {
-            /// One line on what it does, for a help text.
+            /// One line for a help text.
             pub const fn description(self) -> &'static str {
                 match self { $(Self::$variant => $description,)+ }
             }
@@ -29,7 +29,7 @@ macro_rules! scenarios {
 }
 
 scenarios! {
-    Demo = "demo": "a small lively fleet of its own in two groups, many things wrong at once",
+    Demo = "demo": "a small lively fleet in two groups, with many things wrong at once",
     Healthy = "healthy": "everything works",
     Empty = "empty": "the list is empty",
     RevokedKey = "revoked-key": "every key in use gets 401; a key added later is accepted",
@@ -50,12 +50,12 @@ scenarios! {
 }
 
 impl Scenario {
-    /// The name by which a user asks for it.
+    /// The name on the command line.
     pub const fn name(self) -> &'static str {
         self.as_str()
     }
 
-    /// How long each response takes beyond the configured latency.
+    /// The latency of each response, in addition to the configured one.
     pub(super) const fn latency(self) -> Duration {
         match self {
             Self::Slow => Duration::from_secs(3),
@@ -63,7 +63,7 @@ impl Scenario {
         }
     }
 
-    /// The condition that the scenario puts a pipeline into: the `index`th of a group that started with `size`.
+    /// The scenario's condition for a pipeline with this index in a group that started with `size` pipelines.
     pub(super) fn condition(self, pipeline: &SimulatedPipeline, index: usize, size: usize) -> Condition {
         let first = index == 0;
         let first_third = index * 3 < size;
@@ -84,7 +84,7 @@ impl Scenario {
         }
     }
 
-    /// Credits that each account has used when the scenario has gone on for so long.
+    /// Credits that each account has used when the scenario has lasted this long.
     pub(super) fn credits_consumed(self, lasted: Duration) -> f64 {
         let seconds = lasted.as_secs() as f64;
         match self {
@@ -103,7 +103,6 @@ impl Scenario {
     }
 }
 
-/// No scenario has that name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownScenario(String);
 

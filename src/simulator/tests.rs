@@ -1,4 +1,4 @@
-//! The promises of the simulator as a whole: over HTTP, or by asking the handler directly where the clock is paused.
+//! What the simulator promises as a whole: over HTTP, or by direct calls of the handler if the clock is paused.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -20,7 +20,7 @@ fn simulator(scenario: Scenario) -> Simulator {
     Simulator::new(Options { scenario, ..Options::default() })
 }
 
-/// Asks without a connection, so that it works while the clock is paused. Returns status, headers and text.
+/// Sends a request without a connection, so that it works with a paused clock. Returns status, headers and text.
 async fn ask_raw(simulator: &Simulator, key: &str, path: &str) -> (u16, axum::http::HeaderMap, String) {
     ask_path(simulator, key, &format!("{BASE_PATH}{path}")).await
 }
@@ -388,12 +388,12 @@ async fn violations_are_recorded_and_refused() {
     let wrongs: Vec<&str> = violations.iter().map(|violation| violation.split_once(": ").unwrap().1).collect();
     let expected = [
         "is not a GET",
-        "is not a path that an exporter asks",
+        "is not a path that an exporter requests",
         "has a body",
         "carries more than one Authorization header",
         "carries no Authorization header",
-        "carries something else than a bearer",
-        "asks for something else than a page or a month",
+        "carries something other than a bearer token",
+        "has a query other than a page or a month",
         "is for another host",
         "is outside of the API",
     ];

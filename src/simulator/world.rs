@@ -1,4 +1,4 @@
-//! The model of the platform: groups, keys and pipelines, and who may ask for what.
+//! The model of the platform: groups, keys and pipelines, and who may read what.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -19,14 +19,14 @@ use super::scenario::Scenario;
 use crate::api::Operation;
 use crate::rate::Bucket;
 
-/// Requests per second, and the burst, that [`Scenario::RateLimited`] allows a key.
+/// The requests per second (also the burst) that [`Scenario::RateLimited`] allows per key.
 const ALLOWED_PER_SECOND: f64 = 2.0;
-/// How long a key is refused once it asked for more.
+/// How long a key is refused after it exceeded the limit.
 const REFUSED_FOR: Duration = Duration::from_secs(2);
 
 struct Entry {
     pipeline: SimulatedPipeline,
-    /// Its place among all pipelines that its group ever had.
+    /// Its index among all pipelines that its group has ever had.
     index: usize,
     life: Life,
 }
@@ -43,9 +43,9 @@ struct Key {
     limiter: Limiter,
 }
 
-/// Refuses a key that asks too often, for [`REFUSED_FOR`].
+/// Refuses a key that exceeds the limit, for [`REFUSED_FOR`].
 struct Limiter {
-    /// The world's time counts from here.
+    /// The instant of the world's time zero.
     epoch: Instant,
     bucket: Bucket,
     refused_until: Duration,
@@ -72,16 +72,16 @@ impl Limiter {
     }
 }
 
-/// Who asks, once the key has been accepted.
+/// The sender of a request whose key was accepted.
 #[derive(Clone, Copy)]
 pub(super) struct Caller {
     group: usize,
 }
 
-/// Everything there is on the simulated platform.
+/// The whole simulated platform.
 pub(super) struct World {
     seed: u64,
-    /// The wall clock at the simulator's start, in seconds.
+    /// The wall-clock time of the simulator's start, in Unix seconds.
     epoch: i64,
     scenario: Scenario,
     /// When it began.
@@ -90,13 +90,13 @@ pub(super) struct World {
     pipelines: HashMap<String, Entry>,
     keys: Vec<Key>,
     key_by_text: HashMap<String, usize>,
-    /// While the scenario is [`Scenario::RevokedKey`], the keys before this one are revoked.
+    /// In [`Scenario::RevokedKey`], keys with a lower index are revoked.
     revoked_before: usize,
     demo: bool,
 }
 
 impl World {
-    /// A healthy world of so many groups with so many pipelines each, and no keys.
+    /// A healthy world with this many groups, this many pipelines in each, and no keys.
     pub(super) fn new(seed: u64, groups: usize, pipelines: usize) -> Self {
         let mut world = Self {
             seed,
@@ -137,7 +137,7 @@ impl World {
         }
     }
 
-    /// Replaces the fleet by the demo's, and adds the demo's keys.
+    /// Replaces the fleet with the demo's, and adds the demo's keys.
     fn install_demo(&mut self, now: Duration) {
         self.demo = true;
         self.pipelines.clear();
@@ -238,7 +238,7 @@ impl World {
         }
     }
 
-    /// Whether there is such a key.
+    /// Returns whether the key exists.
     pub(super) fn revoke_key_at(&mut self, index: usize) -> bool {
         match self.keys.get_mut(index) {
             Some(key) => {
@@ -253,7 +253,7 @@ impl World {
         self.key_by_text.get(text).copied()
     }
 
-    /// Whether each key is revoked, by its index.
+    /// By the index of the key.
     pub(super) fn revoked_keys(&self) -> Vec<bool> {
         (0..self.keys.len()).map(|index| self.is_revoked(index)).collect()
     }
@@ -263,7 +263,7 @@ impl World {
             || (self.scenario == Scenario::RevokedKey && index < self.revoked_before)
     }
 
-    /// Who asks with the key of this index (Pipeline REST API overview: authentication).
+    /// Checks the key with this index (Pipeline REST API overview: authentication).
     pub(super) fn admit(&mut self, now: Duration, key: Option<usize>) -> Result<Caller, Refusal> {
         let index = key.filter(|index| !self.is_revoked(*index)).ok_or(Refusal::Unauthorized)?;
         let scenario = self.scenario;
@@ -277,7 +277,7 @@ impl World {
         }
     }
 
-    /// `data` of a list's page.
+    /// `data` of a page of the list.
     pub(super) fn list(&self, caller: Caller, page: Page) -> Value {
         let group = self.groups.get(caller.group).filter(|_| self.scenario != Scenario::Empty);
         let mut order: Vec<&String> = group.iter().flat_map(|group| &group.order).collect();
@@ -305,7 +305,7 @@ impl World {
         Ok(answers::usage(group, consumed, self.epoch + now.as_secs() as i64))
     }
 
-    /// `data` of an answer about one pipeline.
+    /// `data` of a response about one pipeline.
     pub(super) fn probe(
         &mut self,
         now: Duration,
@@ -324,7 +324,7 @@ impl World {
             Operation::Status => answers::status(pipeline, life, self.epoch),
             Operation::Metrics => answers::metrics(pipeline, life),
             Operation::DestinationHealth => answers::destination_health(life.condition(), now, self.epoch),
-            // They are not about one pipeline.
+            // These are not about one pipeline.
             Operation::List | Operation::Usage => return Err(Refusal::UnknownPath),
         };
         Ok(pipeline.apply_overrides(operation, answer))
@@ -335,7 +335,7 @@ fn initial_size(groups: &[SimulatedGroup], index: usize) -> usize {
     groups.get(index).map_or(0, |group| group.initial_size)
 }
 
-/// The condition of a pipeline: its own, or else the pause its user wants, or else what the scenario does to it.
+/// The condition of a pipeline: its own; else paused, if its user wants that; else the scenario's.
 fn condition(scenario: Scenario, pipeline: &SimulatedPipeline, index: usize, size: usize) -> Condition {
     match pipeline.condition {
         Condition::Well if pipeline.intent == "paused" => Condition::Paused,

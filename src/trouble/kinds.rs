@@ -441,7 +441,7 @@ kinds! {
         }),
     }
 
-    Stalled = "stalled", "Nothing moves, although there is something to do." {
+    Stalled = "stalled", "The pipeline makes no progress, although there is work." {
         severity: Severity::Critical,
         scope: Scope::Pipeline,
         threshold: Some(Setting::Policy(Threshold::Stalled)),
@@ -562,7 +562,7 @@ kinds! {
     }
 
     RateLimited = "rate_limited",
-    "Polling is paused: a response asked for it (429, or another with Retry-After)." {
+    "Polling is paused, because a response demanded it (429, or another with Retry-After)." {
         severity: Severity::Warning,
         scope: Scope::Account,
         threshold: None,
@@ -721,7 +721,7 @@ kinds! {
         }),
     }
 
-    NoProgress = "no_progress", "Nothing moves. The chain may be quiet." {
+    NoProgress = "no_progress", "The pipeline makes no progress. The chain may be quiet." {
         severity: Severity::Warning,
         scope: Scope::Pipeline,
         threshold: Some(Setting::Policy(Threshold::NoProgress)),

@@ -1,4 +1,4 @@
-//! Each kind where it must be, and the nearest harmless case where it must not.
+//! Each kind in a case where it must be reported, and in the nearest harmless case.
 
 mod backfills;
 mod buffers;
@@ -16,11 +16,11 @@ use crate::account::testing::{account, reading};
 use crate::api::{Error, PipelineId, Probe, ProbeResponse, Response, Waiting};
 use crate::moment::Moment;
 
-/// An account that is told what the API responds, at seconds since the test's start.
+/// An account that gets responses from the test, at seconds since the test's start.
 struct Scene {
     account: Account,
     start: Moment,
-    /// What the list shows, by id.
+    /// The pipelines that the list shows, by id.
     listed: BTreeMap<String, Value>,
 }
 
@@ -34,7 +34,7 @@ impl Scene {
         self.start.after(Duration::from_secs(seconds))
     }
 
-    /// From now on, lists show this pipeline as well.
+    /// From now on, lists also show this pipeline.
     fn lists(&mut self, seconds: u64, id: &str, fields: Value) {
         let mut listed = json!({"id": id, "status": "running", "execution_mode": "unbounded", "topic": "base.mainnet"});
         listed.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
@@ -43,7 +43,7 @@ impl Scene {
     }
 
     fn lists_again(&mut self, seconds: u64) {
-        // The expected one is there, and has nothing to do.
+        // The expected pipeline exists and has nothing to do.
         let expected = json!({"id": "pipe_1", "status": "paused"});
         let items: Vec<Value> = self.listed.values().cloned().chain([expected]).collect();
         self.account.lists(&items, self.at(seconds));
@@ -73,7 +73,7 @@ impl Scene {
         self.reads(seconds, id, Probe::DestinationHealth, health);
     }
 
-    /// Kind and second of the beginning of each trouble of a pipeline; a beginning that may be earlier has a minus.
+    /// Kind and start (in seconds) of each trouble of a pipeline; negative if it may have begun earlier.
     fn troubles(&mut self, seconds: u64, id: &str) -> Vec<(&'static str, Option<i64>)> {
         self.troubles_at(self.at(seconds), id)
     }
@@ -226,7 +226,7 @@ fn no_progress_is_a_stall_when_there_is_something_to_do() {
     assert_eq!(scene.troubles(1_900, "quiet"), []);
     scene.metrics(1_801, "quiet", still(0));
     assert_eq!(scene.troubles(1_900, "quiet"), [("no_progress", Some(0))]);
-    // Another pipeline reads on, from another topic and then from the same one.
+    // Another pipeline makes progress, first on another topic and then on the same one.
     scene.metrics(1_801, "other", json!({"last_offset": 8}));
     assert_eq!(scene.troubles(1_900, "quiet"), [("no_progress", Some(0))]);
     scene.lists(1_802, "other", json!({}));
@@ -269,7 +269,7 @@ fn a_delay_above_the_limit_that_does_not_shrink() {
     assert_eq!(scene.troubles(90, "a"), [("delay_high", Some(60))]);
     scene.metrics(120, "a", delay(1_801));
     assert_eq!(scene.troubles(120, "a"), [("delay_critical", Some(60))]);
-    // A minute of catching up is not yet seen in the slope; five are.
+    // The slope does not yet show a minute of catching up; it shows five.
     for at in (150..900).step_by(30) {
         scene.metrics(at, "a", delay(1_900 - at));
         scene.status(at, "a", "RUNNING", 2);

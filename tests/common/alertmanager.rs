@@ -1,4 +1,4 @@
-//! A real Alertmanager, and what it sends its messages to.
+//! A real Alertmanager, and a receiver of its messages.
 
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Instant;
@@ -11,11 +11,10 @@ use serde_json::{Value, json};
 use super::daemon::Daemon;
 use super::{PATIENCE, request, send};
 
-/// An Alertmanager of its own. Dropping it kills it.
+/// An Alertmanager process. Dropping it kills it.
 pub struct Alertmanager(Daemon);
 
 impl Alertmanager {
-    /// With this configuration.
     pub fn start(config: &str) -> Self {
         Self(Daemon::start("prometheus-alertmanager", &[("alertmanager.yml", config)], |folder, address| {
             vec![
@@ -32,18 +31,18 @@ impl Alertmanager {
         &self.0.address
     }
 
-    /// The alerts that it has of that name.
+    /// Its alerts with this name.
     pub fn alerts(&self, name: &str) -> Vec<Value> {
         let path = format!("/api/v2/alerts?filter=alertname%3D%22{name}%22");
         serde_json::from_str(&request(self.address(), "GET", &path, &[]).text()).unwrap()
     }
 
-    /// All alerts that it has.
+    /// All its alerts.
     pub fn all_alerts(&self) -> Vec<Value> {
         serde_json::from_str(&request(self.address(), "GET", "/api/v2/alerts", &[]).text()).unwrap()
     }
 
-    /// Takes an alert with these labels, which ends at that time, or is not over.
+    /// Sends it an alert with these labels, which ends at this time, or not yet.
     pub fn take(&self, labels: Value, ends_at: Option<jiff::Timestamp>) {
         let mut alert = json!({"labels": labels, "annotations": {"summary": "from the test"}});
         if let Some(ends_at) = ends_at {
@@ -55,18 +54,16 @@ impl Alertmanager {
     }
 }
 
-/// One message, as it arrived.
+/// A message as it arrived.
 #[derive(Debug, Clone)]
 pub struct Message {
-    /// Where it was sent to.
     pub path: String,
-    /// Its `Authorization`.
+    /// The `Authorization` header.
     pub authorization: Option<String>,
-    /// What it says.
     pub body: Value,
 }
 
-/// An HTTP server that accepts every message and keeps it.
+/// An HTTP server that accepts and keeps every message.
 pub struct Receiver {
     /// `127.0.0.1:port`
     pub address: String,
@@ -92,7 +89,7 @@ impl Receiver {
         self.messages.0.lock().unwrap().clone()
     }
 
-    /// Waits for a message that fits, and answers it.
+    /// Waits for a matching message, and returns it.
     #[track_caller]
     pub fn until(&self, what: &str, fits: impl Fn(&Message) -> bool) -> Message {
         let deadline = Instant::now() + PATIENCE;
@@ -119,6 +116,6 @@ async fn keep(
     let body = serde_json::from_str(&body).unwrap_or(Value::Null);
     messages.0.lock().unwrap().push(Message { path: uri.path().to_owned(), authorization, body });
     messages.1.notify_all();
-    // PagerDuty answers 202 and Slack "ok". Alertmanager takes any 2xx from a webhook.
+    // Like PagerDuty's 202 and Slack's "ok". For Alertmanager, any 2xx from a webhook is a success.
     (StatusCode::ACCEPTED, "ok")
 }

@@ -1,4 +1,4 @@
-//! A program with an HTTP port and a folder of files, as a test starts it.
+//! A program with an HTTP port and a directory of files, started by a test.
 
 use std::path::Path;
 use std::process::{Child, Stdio};
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::tools::tool;
 use super::{PATIENCE, request};
 
-/// Answers at `/-/ready`. Dropping it kills it.
+/// Ready once it responds at `/-/ready`. Dropping it kills it.
 pub struct Daemon {
     child: Child,
     /// `127.0.0.1:port`
@@ -16,10 +16,10 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Starts a program that `tests/run` installs. `arguments` are made of the folder, into which `files` have been written,
-    /// and of the address to listen on.
+    /// Starts a program that `tests/run` installs. `arguments` gets the directory, into which `files` have been
+    /// written, and the address to listen on.
     pub fn start(program: &str, files: &[(&str, &str)], arguments: impl Fn(&Path, &str) -> Vec<String>) -> Self {
-        // These programs do not tell which port they got, so each is given one that was free a moment ago.
+        // These programs do not report the port they got, so each gets one that was free a moment ago.
         let mut started = (0..10).map(|_| {
             let folder = tempfile::tempdir().unwrap();
             for (name, content) in files {
@@ -39,7 +39,7 @@ impl Daemon {
             .unwrap_or_else(|| panic!("{program} does not become ready"))
     }
 
-    /// Writes one of its files anew.
+    /// Overwrites one of its files.
     pub fn write(&self, name: &str, content: &str) {
         std::fs::write(self.folder.path().join(name), content).unwrap();
     }

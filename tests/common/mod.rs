@@ -1,4 +1,4 @@
-//! What the tests share: the exporter as a process, the simulator as its API, and patience without sleeps.
+//! What the tests share: the exporter as a process, the simulator as its API, and waiting without fixed sleeps.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 pub mod alertmanager;
@@ -16,13 +16,13 @@ use goldrush_exporter::exposition::FAMILIES;
 use goldrush_exporter::simulator::{BASE_PATH, DEMO_KEY_PROD, Options, Scenario, Simulator};
 pub use rustix::process::Signal;
 
-/// How long a test waits for what must happen. Only a failing test ever waits that long.
+/// How long a test waits for an event. Only a failing test waits that long.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The ServiceKey that the simulator accepts unless a test says otherwise.
+/// The ServiceKey that the simulator accepts by default.
 pub const KEY: &str = "sk_test_canary_8c1f0d2b7a6e4935";
 
-/// A configuration that polls as fast as tests need it.
+/// Intervals short enough for tests.
 pub const FAST: &[(&str, &str)] = &[
     ("GOLDRUSH_EXPORTER__POLL__DISCOVERY", "500ms"),
     ("GOLDRUSH_EXPORTER__POLL__STATUS", "200ms"),
@@ -32,7 +32,7 @@ pub const FAST: &[(&str, &str)] = &[
     ("GOLDRUSH_EXPORTER__POLL__REQUESTS_PER_SECOND", "1000"),
 ];
 
-/// A simulator that is being served, in a runtime of its own. Dropping it checks that it was only read from.
+/// A simulator that is being served, on its own runtime. Dropping it checks that it was only read.
 pub struct Api {
     pub simulator: Simulator,
     pub address: std::net::SocketAddr,
@@ -51,7 +51,7 @@ impl Api {
         Self { simulator, address, _runtime: runtime }
     }
 
-    /// A healthy fleet of that many pipelines, one group, with the test's key.
+    /// A healthy fleet of this many pipelines in one group, with the test's key.
     pub fn healthy(pipelines: usize) -> Self {
         Self::start(Options { pipelines, groups: 1, service_key: KEY.to_owned(), ..Options::default() })
     }
@@ -60,7 +60,7 @@ impl Api {
         format!("http://{}{BASE_PATH}", self.address)
     }
 
-    /// The environment that points an exporter at this API.
+    /// The environment of an exporter that polls this API.
     pub fn environment(&self) -> Vec<(String, String)> {
         let mut environment = environment(FAST);
         environment.push(("GOLDRUSH_EXPORTER__API__BASE_URL".to_owned(), self.base_url()));
@@ -81,7 +81,7 @@ pub fn environment(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
-/// A command of the exporter with nothing of this machine's environment.
+/// A command of the exporter, without this machine's environment.
 pub fn command(arguments: &[&str], environment: &[(String, String)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_goldrush-exporter"));
     command.args(arguments).env_clear().envs(environment.iter().cloned()).env("RUST_BACKTRACE", "1");
@@ -89,7 +89,7 @@ pub fn command(arguments: &[&str], environment: &[(String, String)]) -> Command 
     command
 }
 
-/// What a command that ends by itself has said.
+/// The result of a command that has exited.
 pub struct Ended {
     pub status: Option<i32>,
     pub stdout: String,
@@ -105,7 +105,7 @@ pub fn run(arguments: &[&str], environment: &[(String, String)]) -> Ended {
     }
 }
 
-/// Lines that a process writes, as they come.
+/// Lines that a process writes, collected as they arrive.
 #[derive(Clone, Default)]
 pub struct Output(Arc<(Mutex<(String, bool)>, Condvar)>);
 
@@ -133,7 +133,7 @@ impl Output {
         self.0.0.lock().unwrap().0.clone()
     }
 
-    /// Waits for a line that holds `needle`, and returns it.
+    /// Waits for a line that contains `needle`, and returns it.
     #[track_caller]
     pub fn line(&self, needle: &str) -> String {
         self.line_or_end(needle).unwrap_or_else(|| panic!("no line with `{needle}` in:\n{}", self.text()))
@@ -173,7 +173,7 @@ impl Exporter {
         Self::spawn(command(arguments, environment))
     }
 
-    /// Starts that command, which is an exporter's however it comes about, on a free port.
+    /// Starts this command, which must run an exporter, on a free port.
     pub fn spawn(mut command: Command) -> Self {
         command.args(["--web.listen-address", "127.0.0.1:0"]).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
@@ -185,12 +185,12 @@ impl Exporter {
         Self { child, stdout, stderr, address: format!("127.0.0.1:{port}") }
     }
 
-    /// Polls that API with the fast intervals and the key in the environment.
+    /// Polls this API with the fast intervals and the key in the environment.
     pub fn of(api: &Api) -> Self {
         Self::start(&[], &api.environment())
     }
 
-    /// Polls that API with further settings.
+    /// Polls this API with additional settings.
     pub fn with(api: &Api, settings: &[(&str, &str)]) -> Self {
         let mut all = api.environment();
         all.extend(environment(settings));
@@ -208,7 +208,7 @@ impl Exporter {
         Exposition(answer.text())
     }
 
-    /// Scrapes until that holds.
+    /// Scrapes until the condition holds.
     #[track_caller]
     pub fn until(&self, what: &str, holds: impl Fn(&Exposition) -> bool) -> Exposition {
         let deadline = Instant::now() + PATIENCE;
@@ -218,12 +218,12 @@ impl Exporter {
                 return exposition;
             }
             assert!(Instant::now() < deadline, "{what}: not seen in\n{}\n{}", exposition.0, self.stderr.text());
-            // The pace of asking, not a guess at how long something takes.
+            // The interval between scrapes, not a guess at how long something takes.
             std::thread::sleep(Duration::from_millis(20));
         }
     }
 
-    /// Waits until a sample has that value.
+    /// Waits until a sample has this value.
     #[track_caller]
     pub fn until_value(&self, sample: &str, value: f64) -> Exposition {
         self.until(&format!("{sample} {value}"), |exposition| exposition.value(sample) == Some(value))
@@ -241,7 +241,7 @@ impl Exporter {
         self.child.try_wait().unwrap().is_none()
     }
 
-    /// Waits until the process has ended by itself.
+    /// Waits until the process exits by itself.
     pub fn ended(&mut self) -> ExitStatus {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -271,7 +271,6 @@ pub fn make_pipe(path: &Path) {
     mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
 }
 
-/// One HTTP answer.
 pub struct Answer {
     pub status: u16,
     pub headers: Vec<(String, String)>,
@@ -288,12 +287,12 @@ impl Answer {
     }
 }
 
-/// One HTTP request on a connection of its own, as bytes: no client's habits in between.
+/// Sends one HTTP request on a new connection, as raw bytes, without a client library.
 pub fn request(address: &str, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
     send(address, method, path, headers, b"")
 }
 
-/// One HTTP request with a body.
+/// Sends one HTTP request with a body.
 pub fn send(address: &str, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
     use std::io::Write as _;
     let mut stream = std::net::TcpStream::connect(address).unwrap();
@@ -340,7 +339,7 @@ impl Exposition {
         lines.map(|line| line.rsplit_once(' ').unwrap()).map(|(name, value)| (name, value.parse().unwrap()))
     }
 
-    /// The value of the sample that stands there to the letter.
+    /// The value of the sample with exactly this name and these labels.
     pub fn value(&self, sample: &str) -> Option<f64> {
         self.samples().find(|(name, _)| *name == sample).map(|(_, value)| value)
     }
@@ -354,7 +353,7 @@ impl Exposition {
         fitting.map(|(_, value)| value).collect()
     }
 
-    /// The one value of `family` with these label pairs, if there is a sample.
+    /// The single value of `family` with these label pairs, if there is one.
     #[track_caller]
     pub fn one(&self, family: &str, labels: &[&str]) -> Option<f64> {
         let values = self.values(family, labels);
@@ -382,7 +381,7 @@ pub fn demo() -> (Api, Exporter) {
     (api, exporter)
 }
 
-/// Waits until that holds: for what no scrape shows, such as what the API was asked.
+/// Waits until the condition holds: for what no scrape shows, such as the requests that the API received.
 #[track_caller]
 pub fn eventually(what: &str, holds: impl Fn() -> bool) {
     let deadline = Instant::now() + PATIENCE;
@@ -397,30 +396,30 @@ pub fn of(id: &str) -> String {
     format!("pipeline_id=\"{id}\"")
 }
 
-/// The label that says what kind of request a sample is about.
+/// The label for the kind of request.
 pub const OPERATION: &str = "operation";
 
-/// The sample of the default account that counts the failures of an operation for a reason.
+/// The sample of the default account that counts an operation's failures for a reason.
 pub fn failures(operation: &str, reason: &str) -> String {
     format!(
         "goldrush_api_request_failures_total{{account=\"default\",{OPERATION}=\"{operation}\",reason=\"{reason}\"}}"
     )
 }
 
-/// Whether each of that many pipelines has all three probes, and the newest of each has succeeded.
+/// Whether each of this many pipelines has all three probes, and the newest attempt of each succeeded.
 pub fn all_succeed(exposition: &Exposition, pipelines: usize) -> bool {
     let successes = exposition.values("goldrush_pipeline_probe_success", &[]);
     successes.len() == 3 * pipelines && successes.iter().all(|success| *success == 1.0)
 }
 
-/// An exporter that has every reading of that many pipelines.
+/// An exporter that has every reading of this many pipelines.
 pub fn settled(api: &Api, pipelines: usize, settings: &[(&str, &str)]) -> Exporter {
     let exporter = Exporter::with(api, settings);
     exporter.until("all probes succeed", |exposition| all_succeed(exposition, pipelines));
     exporter
 }
 
-/// An API that is down: nobody listens at its address, which is taken so that nobody else can.
+/// An API that is down: nothing listens at its address, which is reserved so that nothing else can.
 pub struct Down {
     socket: tokio::net::TcpSocket,
     pub address: std::net::SocketAddr,
@@ -434,7 +433,7 @@ impl Down {
         Self { socket, address }
     }
 
-    /// The environment that points an exporter at this API.
+    /// The environment of an exporter that polls this API.
     pub fn environment(&self) -> Vec<(String, String)> {
         let base_url = format!("http://{}{BASE_PATH}", self.address);
         let mut all = environment(FAST);
@@ -442,7 +441,7 @@ impl Down {
         all
     }
 
-    /// From now on it is up.
+    /// Starts serving the API.
     pub fn serve(self, options: Options) -> Api {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let simulator = Simulator::new(options);

@@ -1,4 +1,4 @@
-//! A real Prometheus, as the tests start it.
+//! A real Prometheus, started by tests.
 
 use std::time::{Duration, Instant};
 
@@ -7,29 +7,30 @@ use serde_json::Value;
 use super::daemon::Daemon;
 use super::{PATIENCE, request};
 
-/// A Prometheus of its own. Dropping it kills it.
+/// A Prometheus process. Dropping it kills it.
 pub struct Prometheus(Daemon);
 
 impl Prometheus {
-    /// Scrapes one target, each second.
+    /// Scrapes one target every second.
     pub fn scraping(target: &str) -> Self {
         Self::start(&[("goldrush", target)], "groups: []")
     }
 
-    /// Scrapes targets, each in the job of that name, and evaluates rules, both each second. Targets have the labels that the
-    /// Prometheus operator gives them: a label of ours with the same name would become `exported_…`.
+    /// Scrapes targets, each in the job with this name, and evaluates rules, both every second. Targets have the labels that the
+    /// Prometheus operator adds: a label of ours with the same name would become `exported_…`.
     pub fn start(targets: &[(&str, &str)], rules: &str) -> Self {
         let mut config = "global: {scrape_interval: 1s, evaluation_interval: 1s}\nrule_files: [rules.yml]\n".to_owned();
         config.push_str("scrape_configs:\n");
         for (job, target) in targets {
             config.push_str(&format!("  - job_name: {job}\n    static_configs:\n      - targets: ['{target}']\n"));
-            let operators = "namespace: goldrush, service: goldrush, pod: goldrush-0, container: exporter, endpoint: metrics";
+            let operators =
+                "namespace: goldrush, service: goldrush, pod: goldrush-0, container: exporter, endpoint: metrics";
             config.push_str(&format!("        labels: {{{operators}}}\n"));
         }
         Self::configured(&config, &[("rules.yml", rules)])
     }
 
-    /// With a configuration of its own, and the files that this names.
+    /// With its own configuration, and the files that this names.
     pub fn configured(config: &str, files: &[(&str, &str)]) -> Self {
         let files = [&[("prometheus.yml", config)], files].concat();
         Self(Daemon::start("prometheus", &files, |folder, address| {
@@ -38,25 +39,24 @@ impl Prometheus {
                 format!("--storage.tsdb.path={}", folder.join("data").display()),
                 format!("--web.listen-address={address}"),
                 "--web.enable-lifecycle".to_owned(),
-                // What is sent while Alertmanager is being looked for is lost until then.
+                // Alerts that are sent before Alertmanager is discovered are lost until then.
                 "--rules.alert.resend-delay=10s".to_owned(),
             ]
         }))
     }
 
-    /// Where it listens.
     pub fn address(&self) -> &str {
         &self.0.address
     }
 
-    /// Takes up a file with new content.
+    /// Overwrites a file and reloads.
     pub fn reload(&self, name: &str, content: &str) {
         self.0.write(name, content);
         let answer = request(&self.0.address, "POST", "/-/reload", &[]);
         assert_eq!(answer.status, 200, "{}", answer.text());
     }
 
-    /// The data of an answer of the HTTP API; `query` is what follows the question mark.
+    /// The data of a response of the HTTP API; `query` is the query string.
     #[track_caller]
     pub fn api(&self, path: &str, query: &[(&str, &str)]) -> Value {
         let encode = |text: &str| text.bytes().map(|byte| format!("%{byte:02X}")).collect::<String>();

@@ -17,6 +17,10 @@ fn the_schemas_accept_them() {
         say("check-jsonschema", &[&["--builtin-schema", schema], &WORKFLOWS[..]].concat());
     }
     say("check-jsonschema", &["--builtin-schema", "vendor.dependabot", ".github/dependabot.yml"]);
+    let forms = [".github/ISSUE_TEMPLATE/bug.yml", ".github/ISSUE_TEMPLATE/feature.yml"];
+    say("check-jsonschema", &[&["--builtin-schema", "vendor.github-issue-forms"], &forms[..]].concat());
+    let config = ".github/ISSUE_TEMPLATE/config.yml";
+    say("check-jsonschema", &["--builtin-schema", "vendor.github-issue-config", config]);
 }
 
 #[test]

@@ -60,7 +60,8 @@ fn a_prometheus_federates_those_of_the_shards_as_documented() {
     let api = Api::healthy(PIPELINES);
     let shards = [0, 1].map(|index| shard(&api, index, 2));
     let own = shards.each_ref().map(|exporter| Prometheus::scraping(&exporter.address));
-    let blocks = include_str!("../../docs/operations.md").split("```yaml\n").map(|rest| rest.split("```").next().unwrap());
+    let blocks =
+        include_str!("../../docs/operations.md").split("```yaml\n").map(|rest| rest.split("```").next().unwrap());
     let mut config = blocks.into_iter().find(|block| block.contains("/federate")).unwrap().replace("15s", "1s");
     for (named, prometheus) in ["prometheus-0:9090", "prometheus-1:9090"].iter().zip(&own) {
         config = config.replace(named, prometheus.address());

@@ -1,4 +1,4 @@
-//! One cause, whoever is asked: `check` and the page name what the metrics count.
+//! `check` and the page must name the same cause that the metrics count.
 
 use serde_json::Value;
 
@@ -7,14 +7,14 @@ use crate::faults::Expected;
 use crate::judge::PIPELINES;
 use crate::{Cell, Endpoint};
 
-/// Whether a sentence leads to the component that a failure of this reason is about.
+/// Whether a message leads to the component that failures with this reason are about.
 pub fn is_told(said: &str, reason: &str) -> bool {
-    // The end of a connection can come before the request or after it.
+    // A connection can end before the request or after it.
     let unsent = "the connection was closed before the request was processed";
     said.contains(phrase(reason)) || (reason == "disconnected" && said.contains(unsent))
 }
 
-/// What the sentence about a failure of this reason must say.
+/// What the message for a failure with this reason must contain.
 fn phrase(reason: &str) -> &'static str {
     match reason {
         "unauthorized" => "the API returned 401",
@@ -38,7 +38,7 @@ fn phrase(reason: &str) -> &'static str {
     }
 }
 
-/// The trouble of the account, if its list fails for this reason.
+/// The account's trouble if its list fails for this reason.
 fn kind(reason: &str) -> &'static str {
     match reason {
         "unauthorized" => "key_unauthorized",
@@ -49,7 +49,7 @@ fn kind(reason: &str) -> &'static str {
     }
 }
 
-/// The exit status of `check`, if the list fails for this reason.
+/// The exit status of `check` if the list fails for this reason.
 fn status(reason: &str) -> i32 {
     match reason {
         "unauthorized" => 3,
@@ -59,7 +59,7 @@ fn status(reason: &str) -> i32 {
     }
 }
 
-/// Whoever reads only `check` is led to the same component: its sentence and its exit status.
+/// `check` leads to the same component, by its message and its exit status.
 #[track_caller]
 pub fn is_said_by_check(name: &str, reason: &str, settings: &[(String, String)]) {
     let ended = run(&["check"], settings);
@@ -68,7 +68,7 @@ pub fn is_said_by_check(name: &str, reason: &str, settings: &[(String, String)])
     crate::no_canary(&[ended.stdout, ended.stderr]);
 }
 
-/// What the page, for people and as JSON, says of an account whose list fails for this reason.
+/// Checks what the JSON form of the page says about an account whose list fails for this reason.
 #[track_caller]
 pub fn is_told_of_the_account(exporter: &Exporter, name: &str, account: &str, reason: &str) {
     let report: Value = serde_json::from_slice(&exporter.get("/api/v1/pipelines").body).unwrap();
@@ -80,7 +80,7 @@ pub fn is_told_of_the_account(exporter: &Exporter, name: &str, account: &str, re
     assert!(if is_about_the_key { said.contains("ServiceKey") } else { is_told(said, reason) }, "{name}: {said}");
 }
 
-/// What the page's JSON form says of faults that last. Those that come and go are left out.
+/// Checks what the JSON form of the page says about lasting faults. Intermittent ones are left out.
 pub fn is_on_the_page(exporter: &Exporter, cells: &[Cell]) {
     let report: Value = serde_json::from_slice(&exporter.get("/api/v1/pipelines").body).unwrap();
     let lasting = cells.iter().filter(|cell| match cell.expected() {

@@ -1,4 +1,4 @@
-//! THE table: one row is one fault, tried on all endpoints. A new fault is a new row.
+//! THE table: each row is one fault, tried on all endpoints. A new fault is a new row.
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -9,26 +9,27 @@ use goldrush_exporter::simulator::Endpoint;
 
 use crate::raw_api::{Play, Question};
 
-/// Of one answer, in the exporter's configuration: every body that is larger is too large.
+/// `api.max_response_bytes` in the exporter's configuration: larger bodies are too large.
 pub const MAX_RESPONSE_BYTES: usize = 256 * 1024;
 
-/// What must never come out of the exporter: in every private field of the answers, and in what the faults say.
+/// Texts that must never appear in the exporter's output. They are in every private field of the responses, and in the
+/// faults' texts.
 pub const CANARIES: [&str; 4] = ["canary-secret", "canary@private.example", "canary.private.example", "Canary Person"];
 
-/// What a fault leads to.
+/// The expected effect of a fault.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Expected {
-    /// Counted for this reason; the reading grows stale; nothing else is touched.
+    /// Counted with this reason; the reading becomes stale; nothing else is affected.
     Failure(&'static str),
-    /// The key is refused: of the account, only the list is asked, until an answer is accepted.
+    /// The key is refused: only the account's list is requested until a response accepts the key.
     KeyRefused,
-    /// Counted for this reason, and of the account, nothing is asked until the pause is over.
+    /// Counted with this reason, and the account sends no request until the pause is over.
     Pause(&'static str),
-    /// As `Pause`, for longer than any test.
+    /// Like `Pause`, but longer than any test.
     LongPause(&'static str),
-    /// A pipeline without anything to say is a reading without samples; a list that says nothing is a failure.
+    /// For a probe, a reading without samples; for the list, a failure.
     Nothing,
-    /// No fault at all: a reading, whose number (see `number`) is shown as this, if at all.
+    /// Not a fault: a reading, whose number (see `number`) has this value, if it is shown.
     Reading(Option<f64>),
 }
 
@@ -38,17 +39,16 @@ const LIMITED: Expected = Pause("rate_limited");
 const BUSY: Expected = Pause("server_error");
 const FOREIGN: Expected = Failure("foreign_response");
 
-/// One row.
 pub struct Fault {
     pub name: &'static str,
     pub expected: Expected,
     pub play: fn(&Scene) -> Play,
 }
 
-/// Where a fault is played.
+/// Where a fault is tried.
 pub struct Scene {
     pub question: Question,
-    /// Nobody may ever come here.
+    /// No request may ever arrive here.
     pub elsewhere: SocketAddr,
 }
 
@@ -93,7 +93,7 @@ pub const FAULTS: &[Fault] = &[
         Play::Endless(b"HTTP/1.1 200 OK\r\n".into(), b"X-Canary: canary-secret\r\n".repeat(100))
     }),
     row("no HTTP at all", Failure("decode"), |_| Play::Close(b"SSH-2.0-canary-secret\r\n\r\n".into())),
-    // The packing.
+    // The encoding.
     row("gzip", Reading(Some(7.0)), |scene| gzipped(&gzip(well(&scene.question).as_bytes()))),
     row("gzip bomb", Failure("too_large"), |_| gzipped(&gzip(&vec![b' '; 64 * 1024 * 1024]))),
     row("invalid gzip", Failure("decode"), |_| gzipped(b"canary-secret")),
@@ -242,7 +242,7 @@ pub const FAULTS: &[Fault] = &[
     row("500 with a body that hangs", Failure("server_error"), |_| Play::Hang(head(500, &["Content-Length: 100"]))),
 ];
 
-/// What the API answers when all is well. Its number is 7; all that is private is a canary.
+/// The API's normal response. Its number is 7; all private values are canaries.
 pub fn well(question: &Question) -> String {
     let private = r#""uid":"canary-secret""#;
     let data = match question.endpoint {
@@ -276,7 +276,7 @@ pub fn well(question: &Question) -> String {
     format!(r#"{{"data":{data},"error":false,"error_message":null,"error_code":null}}"#)
 }
 
-/// A well-formed answer with another number in it.
+/// A well-formed response with another number.
 fn number(scene: &Scene, literal: &str) -> Play {
     let well = well(&scene.question);
     body(
@@ -318,7 +318,7 @@ fn refusal(code: &str) -> Play {
     body(&refused(code))
 }
 
-/// What a firewall or a portal says.
+/// The response of a firewall or a portal.
 fn html(status: u16) -> Play {
     let page = "<html>Attention Required! canary-secret</html>";
     let headers =
@@ -326,14 +326,14 @@ fn html(status: u16) -> Play {
     Play::Close([head(status, &headers), page.into()].concat())
 }
 
-/// An answer with these bytes in the place of a text.
+/// A response with these bytes instead of a text.
 fn raw(body: &str, text: &str, bytes: &[u8]) -> Play {
     let parts: Vec<&[u8]> = body.split(text).map(str::as_bytes).collect();
     let body = parts.join(bytes);
     Play::Close([head(200, &[&format!("Content-Length: {}", body.len())]), body].concat())
 }
 
-/// A well-formed answer with `TEXT` in a value that is read and that no label of the tests depends on.
+/// A well-formed response with `TEXT` in values that are read, but that no label in the tests depends on.
 fn described(scene: &Scene) -> String {
     well(&scene.question)
         .replace("base.mainnet.ref.block.logs", "TEXT")
@@ -343,7 +343,7 @@ fn described(scene: &Scene) -> String {
         .replace("\"plan\":null", "\"plan\":\"TEXT\"")
 }
 
-/// A well-formed answer with other types wherever no label of the tests depends on them.
+/// A well-formed response with other types, except where labels in the tests depend on them.
 fn of_other_types(scene: &Scene) -> String {
     let mut body = well(&scene.question);
     for (field, value) in [

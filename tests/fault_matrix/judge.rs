@@ -1,4 +1,4 @@
-//! Looks at one scrape after another and says what must not be.
+//! Checks a series of scrapes and reports violations.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant, SystemTime};
@@ -11,15 +11,15 @@ use crate::raw_api::Question;
 /// The pipelines of every account.
 pub const PIPELINES: [&str; 2] = ["victim", "bystander"];
 
-/// What is asked about pipelines, and so about each of them.
+/// The operations that concern pipelines.
 pub const ABOUT_PIPELINES: [Endpoint; 4] =
     [Endpoint::List, Endpoint::Status, Endpoint::Metrics, Endpoint::DestinationHealth];
 
-/// An exposition that can be asked quickly, and between which moments it was written.
+/// An exposition with fast lookup, and the moments between which it was rendered.
 pub struct Scrape {
     begun: Instant,
     ended: Instant,
-    /// The end by the wall clock, as the exporter stamps its readings.
+    /// The end by the wall clock, which the exporter uses for the times of readings.
     ended_at: f64,
     values: HashMap<String, f64>,
 }
@@ -53,7 +53,7 @@ impl Scrape {
         self.value(&format!("goldrush_api_request_failures_total{{{labels}}}")).unwrap()
     }
 
-    /// The failures of each account, by endpoint and reason.
+    /// The failures of each account, by operation and reason.
     pub fn all_failures(&self) -> HashMap<&str, Vec<(&str, f64)>> {
         let mut failures = HashMap::<_, Vec<_>>::new();
         for (sample, value) in self.values.iter().filter(|(_, value)| **value > 0.0) {
@@ -65,7 +65,7 @@ impl Scrape {
         failures
     }
 
-    /// The sample that stands for what an endpoint says of a pipeline.
+    /// A sample that represents an endpoint's reading of a pipeline.
     pub fn reading(&self, account: &str, pipeline: &str, endpoint: Endpoint) -> Option<f64> {
         let (family, more) = match endpoint {
             Endpoint::List => ("desired_status", ",status=\"running\""),
@@ -102,11 +102,11 @@ impl Scrape {
         }
     }
 
-    /// Whether everything of an account succeeds and has its reading.
+    /// Whether everything of an account succeeds and has a reading.
     pub fn is_well(&self, account: &str) -> bool {
         self.of_account("goldrush_auth_unauthorized", account) == Some(0.0)
             && self.of_account("goldrush_auth_forbidden", account) == Some(0.0)
-            // Where it is polled.
+            // Only if it is polled.
             && self.success(account, "", Endpoint::Usage)
                 .is_none_or(|success| success && self.reading(account, "", Endpoint::Usage).is_some())
             && PIPELINES.iter().all(|pipeline| {
@@ -122,15 +122,15 @@ pub fn labels(account: &str, pipeline: &str) -> String {
     format!("account=\"{account}\",project=\"project\",pipeline_id=\"{pipeline}\",pipeline=\"name of {pipeline}\"")
 }
 
-/// When a reading came: after one scrape began, before another one ended.
+/// When a reading arrived: after one scrape began, before another one ended.
 struct Came {
-    /// As the exporter says it.
+    /// According to the exporter.
     stamp: f64,
     after: Instant,
     before: Instant,
 }
 
-/// Follows every reading of every account through time.
+/// Follows every reading of every account over time.
 pub struct Judge {
     stale_after: Duration,
     came: HashMap<(String, &'static str, Endpoint), Came>,
@@ -142,9 +142,10 @@ impl Judge {
         Self { stale_after, came: HashMap::new(), before: None }
     }
 
-    /// A reading is there until it is as old as `stale_after`, and not a moment longer. `lax` are those that may be
-    /// gone earlier. Moments are compared by the order of what this process saw, so that a slow machine makes nothing
-    /// wrong; too early is only what both clocks call so, so that a step of the wall clock makes nothing wrong either.
+    /// A reading is shown until it is as old as `stale_after`, and no longer. Those that `lax` names may disappear
+    /// earlier. Moments are compared in the order that this process observed, so that a slow machine causes no false
+    /// alarm. A reading is withdrawn too early only if both clocks say so, so that a step of the wall clock causes no
+    /// false alarm either.
     pub fn look(&mut self, scrape: &Scrape, accounts: &[String], lax: impl Fn(&str, &str, Endpoint) -> bool) {
         for account in accounts {
             for pipeline in PIPELINES {
@@ -184,7 +185,7 @@ impl Judge {
     }
 }
 
-/// The questions that an account asks about its pipelines; the list and the usage for each of them.
+/// The requests of an account for the first pipeline; the list and the usage are not about a pipeline.
 pub fn question(key: &str, endpoint: Endpoint) -> Question {
     let pipeline = if matches!(endpoint, Endpoint::List | Endpoint::Usage) { "" } else { PIPELINES[0] };
     Question { key: key.to_owned(), endpoint, pipeline: pipeline.to_owned() }

@@ -1,6 +1,6 @@
-//! The fault matrix: every fault on every endpoint. The process lives; the right reason counts, once for each request; the
-//! other probes, pipelines and accounts are untouched; the old reading is withdrawn on time; the next turn recovers;
-//! nothing private comes out. `faults.rs` holds the faults of an answer, `LINES` those of a whole connection.
+//! The fault matrix: every fault on every endpoint. The process survives; the right reason is counted, once per
+//! request; other probes, pipelines and accounts are not affected; the old reading is withdrawn on time; the next turn
+//! recovers; nothing private is shown. `faults.rs` has the faults of a response, `LINES` those of a whole connection.
 
 mod cause;
 #[path = "../common/mod.rs"]
@@ -27,7 +27,7 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
 const STALE_AFTER: Duration = Duration::from_secs(8);
-/// Only those who wait for it have a short time-out: a machine that is busy with everything else needs time to answer.
+/// Only tests that wait for it have a short timeout: a busy machine needs time to respond.
 const SHORT: &str = "2s";
 const LONG: &str = "20s";
 
@@ -42,14 +42,14 @@ const SETTINGS: &[(&str, &str)] = &[
     ("GOLDRUSH_EXPORTER__API__ALLOW_HTTP", "true"),
 ];
 
-/// Only where it matters: it is one request more for each account.
+/// Only if it matters: it costs one more request per account.
 const USAGE: &[(&str, &str)] = &[("GOLDRUSH_EXPORTER__POLL__USAGE", "2s")];
 
 fn key(account: &str) -> String {
     format!("sk_canary-secret_{account}")
 }
 
-/// The settings that poll this API with these accounts.
+/// The settings to poll this API with these accounts.
 fn settings(base_url: &str, accounts: &[String], timeout: &str, certificate: Option<&str>) -> Vec<(String, String)> {
     let mut all = environment(SETTINGS);
     let mut set = |name: String, value: String| all.push((name, value));
@@ -61,7 +61,7 @@ fn settings(base_url: &str, accounts: &[String], timeout: &str, certificate: Opt
         set(format!("GOLDRUSH_EXPORTER__ACCOUNTS__{index}__SERVICE_KEY_ENV"), format!("KEY_{index}"));
         set(format!("KEY_{index}"), key(account));
     }
-    // Nobody listens there: whoever asks a proxy gets nowhere.
+    // Nothing listens there: requests through a proxy would fail.
     for variable in ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"] {
         set(variable.into(), "http://127.0.0.1:9".into());
     }
@@ -73,12 +73,12 @@ fn settings(base_url: &str, accounts: &[String], timeout: &str, certificate: Opt
 
 const TALKATIVE: &[&str] = &["--log.level", "trace"];
 
-/// An exporter at its most talkative.
+/// An exporter with the most verbose logs.
 fn exporter(base_url: &str, accounts: &[String], timeout: &str, certificate: Option<&str>) -> Exporter {
     Exporter::start(TALKATIVE, &settings(base_url, accounts, timeout, certificate))
 }
 
-/// Scrapes again and again until that holds; `look` sees every scrape.
+/// Scrapes repeatedly until `holds` returns nothing; `look` gets every scrape.
 #[track_caller]
 fn until(exporter: &Exporter, what: &str, look: impl FnMut(&Scrape), holds: impl Fn(&Scrape) -> Vec<String>) {
     within(PATIENCE, exporter, what, look, holds);
@@ -105,7 +105,7 @@ fn within(
     }
 }
 
-/// All that can be seen of an exporter from outside.
+/// Checks everything that an exporter shows to the outside.
 #[track_caller]
 fn nothing_private(exporter: &Exporter) {
     let openmetrics = [("Accept", "application/openmetrics-text; version=1.0.0")];
@@ -129,7 +129,7 @@ fn no_canary(shown: &[String]) {
     }
 }
 
-/// One fault on one endpoint, in an account of its own.
+/// One fault on one endpoint, with its own account.
 struct Cell {
     account: String,
     fault: &'static Fault,
@@ -137,18 +137,18 @@ struct Cell {
 }
 
 impl Cell {
-    /// What is asked in vain.
+    /// The request that meets the fault.
     fn question(&self) -> Question {
         question(&key(&self.account), self.endpoint)
     }
 
-    /// What it leads to on this endpoint.
+    /// The expected effect on this endpoint.
     fn expected(&self) -> Expected {
         match self.fault.expected {
             Expected::Nothing if matches!(self.endpoint, Endpoint::List | Endpoint::Usage) => {
                 Expected::Failure("decode")
             }
-            // It says nothing about the key, and that it is out of service keeps nothing else waiting.
+            // A 401 there says nothing about the key, and an outage of the usage delays nothing else.
             Expected::KeyRefused if self.endpoint == Endpoint::Usage => Expected::Failure("unauthorized"),
             Expected::Pause("server_error") if self.endpoint == Endpoint::Usage => Expected::Failure("server_error"),
             // Credits are never negative.
@@ -167,7 +167,7 @@ impl Cell {
         }
     }
 
-    /// Whether the fault concerns nothing but its own probe.
+    /// Whether the fault only affects its own probe.
     fn is_confined(&self) -> bool {
         matches!(self.expected(), Expected::Failure(_) | Expected::Reading(_))
     }
@@ -180,7 +180,7 @@ impl Cell {
         }
     }
 
-    /// Whether the fault has had all its effect.
+    /// Whether all effects of the fault have been seen.
     fn has_struck(&self, scrape: &Scrape, api: &RawApi) -> bool {
         let account = &self.account;
         let count = |least| self.reason().is_none_or(|reason| scrape.failures(account, self.endpoint, reason) >= least);
@@ -194,7 +194,7 @@ impl Cell {
         match self.expected() {
             Expected::Failure(_) => count(1.0) && success == Some(false) && reading.is_none(),
             Expected::Pause(_) => count(1.0) && success != Some(true) && reading.is_none(),
-            // Where the list is answered all the same, the key is accepted again and again.
+            // If the list still gets a response, the key is accepted again each time.
             Expected::KeyRefused if self.endpoint != Endpoint::List => count(2.0) && reading.is_none(),
             Expected::KeyRefused => {
                 count(1.0) && scrape.of_account("goldrush_auth_unauthorized", account) == Some(1.0) && all_gone()
@@ -206,7 +206,7 @@ impl Cell {
             Expected::Nothing => false,
             Expected::Reading(expected) => {
                 let expected = match self.endpoint {
-                    // Its number is the count of pipelines, which is no sample.
+                    // Its number is the count of pipelines, which is not a sample.
                     Endpoint::List => Some(1.0),
                     Endpoint::DestinationHealth => expected.map(|number| number / 1000.0),
                     _ => expected,
@@ -217,7 +217,7 @@ impl Cell {
         }
     }
 
-    /// What must hold at every moment of the fault, and does not.
+    /// Collects violations of what must hold at every moment of the fault.
     fn check(&self, scrape: &Scrape, wrong: &mut Vec<String>) {
         let account = &self.account;
         let name = format!("{} on {}", self.fault.name, self.endpoint);
@@ -240,7 +240,7 @@ impl Cell {
     }
 }
 
-/// These faults on these endpoints, all at the same time.
+/// Tries these faults on these endpoints, all concurrently.
 fn matrix(endpoints: &[Endpoint], timeout: &str, tried: fn(&Fault) -> bool) {
     let elsewhere = TcpListener::bind("127.0.0.1:0").unwrap();
     let api = RawApi::start(&Line::Served(None), well);
@@ -317,7 +317,7 @@ fn matrix(endpoints: &[Endpoint], timeout: &str, tried: fn(&Fault) -> bool) {
         for ((cell, before), had_its_turn) in recovering.iter().zip(&asked_before).zip(&mut had_its_turn) {
             let last = |scrape: &Scrape| scrape.last_success(&cell.account, PIPELINES[0], cell.endpoint);
             assert!(!*had_its_turn || last(scrape) > last(&during), "{}: the next turn recovers", cell.fault.name);
-            // Who asks a second time has read the first answer.
+            // A second request implies that the first response was processed.
             *had_its_turn = asked(cell) >= before + 2;
         }
     };
@@ -334,7 +334,7 @@ fn matrix(endpoints: &[Endpoint], timeout: &str, tried: fn(&Fault) -> bool) {
     assert_eq!(elsewhere.accept().unwrap_err().kind(), ErrorKind::WouldBlock, "a redirect was followed");
 }
 
-/// Each request that met a fault has counted exactly once, and a key that may not ask did not.
+/// Each request that met a fault was counted exactly once, and a key that must not be used was not used.
 fn check_counts(cells: &[Cell], api: &RawApi, after: &Scrape) {
     for cell in cells {
         let asked = api.count(&cell.question());
@@ -348,7 +348,7 @@ fn check_counts(cells: &[Cell], api: &RawApi, after: &Scrape) {
     }
 }
 
-/// Each failure has been said, with its reason.
+/// Each failure was logged with its reason.
 fn check_log(cells: &[Cell], log: &str) {
     for cell in cells {
         let Expected::Failure(reason) = cell.expected() else { continue };
@@ -375,7 +375,7 @@ impl Certificates {
         Self { authority }
     }
 
-    /// A server whose certificate of this authority is for `host`.
+    /// A server with a certificate for `host`, signed by this authority.
     fn server(&self, host: &str, change: impl FnOnce(&mut CertificateParams), alpn: &[&str]) -> Arc<ServerConfig> {
         let key = KeyPair::generate().unwrap();
         let mut parameters = CertificateParams::new(vec![host.to_owned()]).unwrap();
@@ -397,13 +397,13 @@ impl Certificates {
     }
 }
 
-/// HTTP/2: settings, and then that the connection is over, for a reason of RFC 9113, section 7.
+/// HTTP/2: SETTINGS, and then GOAWAY with an error code of RFC 9113, section 7.
 fn goaway(error: u8) -> Vec<u8> {
     let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
     [&settings[..], &[0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, error]].concat()
 }
 
-/// What befalls whole connections, and so all endpoints: name, reason, what a connection meets.
+/// Faults of whole connections, and so of all endpoints: name, reason, and what happens to a connection.
 type LineRow = (&'static str, &'static str, fn(&Certificates) -> Line);
 
 const LINES: &[LineRow] = &[
@@ -430,7 +430,7 @@ const LINES: &[LineRow] = &[
     }),
 ];
 
-/// One fault of the connection, on all endpoints at the same time.
+/// Tries one fault of the connection, on all endpoints concurrently.
 fn line(name: &str, reason: &str, line: fn(&Certificates) -> Line) {
     let certificates = Certificates::new();
     let folder = tempfile::tempdir().unwrap();
@@ -463,7 +463,7 @@ fn line(name: &str, reason: &str, line: fn(&Certificates) -> Line) {
 
     let during = Scrape::of(&exporter);
     let failures = during.all_failures().remove(account.as_str()).unwrap();
-    // Requests that were under way when the line changed fail for a reason of this test's own, once.
+    // Requests in flight when the line changed fail once, for a reason that this test itself caused.
     let is_ours = |labels: &str| labels.ends_with(&format!("reason=\"{reason}\"}}"));
     let count =
         |ours: bool| failures.iter().filter(|(labels, _)| is_ours(labels) == ours).map(|(_, count)| count).sum();
@@ -471,7 +471,7 @@ fn line(name: &str, reason: &str, line: fn(&Certificates) -> Line) {
     assert!(ours > others, "{name}: {failures:?}");
     cause::is_told_of_the_account(&exporter, name, &account, reason);
 
-    // Those that were opened for the recovery do not count.
+    // Connections that were opened for the recovery do not count.
     let connections = api.set_line(&well_line) - before;
     until(&exporter, "recovery", |scrape| judge.look(scrape, &accounts, |_, _, _| false), well);
     let counted: f64 = Scrape::of(&exporter).all_failures()[account.as_str()].iter().map(|(_, count)| count).sum();
@@ -494,7 +494,7 @@ fn connections() {
     });
 }
 
-/// What nobody can look up, so that nobody is asked either: a label of a host's name has at most 63 characters.
+/// A name that cannot be looked up, so no name server is queried: a label of a host name has at most 63 characters.
 #[tokio::test]
 async fn names() {
     let base_url = format!("http://{}.invalid{BASE}", "x".repeat(64));
@@ -513,7 +513,7 @@ async fn names() {
     cause::is_told_of_the_account(&exporter, "a name without an address", "a0", "dns");
     cause::is_said_by_check("a name without an address", "dns", &settings(&base_url, &["a0".to_owned()], LONG, None));
     nothing_private(&exporter);
-    // Without a list, the daemon asks for nothing else; its client may be asked to.
+    // Without a list, the daemon sends no other requests, but its client can.
     let client = Client::new(Settings {
         base_url: BaseUrl::parse(&base_url, true).unwrap(),
         timeout: PATIENCE,
@@ -531,7 +531,7 @@ async fn names() {
     }
 }
 
-/// The commands that ask once tell of every fault as well, and of nothing else.
+/// The commands that poll once also report every fault, and nothing else.
 fn command(name: &str, endpoint: Endpoint, timeout: &str, status: i32, tried: fn(&Fault) -> bool) -> Ended {
     let elsewhere = TcpListener::bind("127.0.0.1:0").unwrap();
     let api = RawApi::start(&Line::Served(None), well);
@@ -561,8 +561,8 @@ fn check() {
     }
 }
 
-/// Without pauses, which it would wait for, and without a key that is refused for one of its questions only: what is
-/// answered last says whether that is a refusal.
+/// Without pauses, which it would wait for, and without keys that are refused for only one operation: there, the last
+/// response decides whether the key counts as refused.
 #[test]
 fn once() {
     let tried =
@@ -596,8 +596,8 @@ fn metrics() {
     matrix(&[Endpoint::Metrics], LONG, is_answered);
 }
 
-/// Of what the client does with connections and bodies, the others tell. A pause that never ends is that of the usage alone:
-/// there is no recovery to wait for.
+/// The other tests cover what the client does with connections and bodies. A pause that never ends is tried for the
+/// usage alone: there is no recovery to wait for.
 #[test]
 fn usage() {
     matrix(&[Endpoint::Usage], LONG, |fault| match fault.expected {

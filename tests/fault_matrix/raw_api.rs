@@ -1,5 +1,5 @@
-//! A Pipeline API down to its bytes: it says what it is told to say, also what no HTTP library would, and it is strict
-//! about what it is asked. Dropping it checks that it was only read from.
+//! A Pipeline API at the byte level: it sends exactly what a test chooses, even what no HTTP library would send, and it
+//! is strict about requests. Dropping it checks that it was only read.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -15,47 +15,48 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 
-/// Below which the API lives.
+/// The path of the API.
 pub const BASE: &str = "/raw/pipeline-api/";
 const USAGE: &str = "/raw/usage/?duration=1";
 
-/// What a request meets instead of its answer. The connection is over after each of them.
+/// What a request meets instead of its response. The connection ends after each of them.
 #[derive(Clone)]
 pub enum Play {
     /// These bytes, then the end of the connection.
     Close(Vec<u8>),
     /// These bytes, then a reset.
     Reset(Vec<u8>),
-    /// These bytes, then nothing for as long as the other side waits.
+    /// These bytes, then nothing until the client gives up.
     Hang(Vec<u8>),
-    /// The first bytes at once, the second one by one, again and again.
+    /// The first bytes at once, then the second ones one by one, repeatedly.
     Drip(Vec<u8>, Vec<u8>),
-    /// The first bytes, then the second again and again, as fast as they are read.
+    /// The first bytes, then the second ones repeatedly, as fast as they are read.
     Endless(Vec<u8>, Vec<u8>),
 }
 
 /// What a connection meets.
 #[derive(Clone)]
 pub enum Line {
-    /// It is served; over TLS, if there is a certificate.
+    /// It is served; over TLS if there is a certificate.
     Served(Option<Arc<ServerConfig>>),
-    /// Nobody listens.
+    /// Nothing listens.
     Refused,
-    /// Nobody accepts it.
+    /// Nothing accepts it.
     Unanswered,
-    /// It is accepted, and nothing is ever said.
+    /// It is accepted, but nothing is ever sent.
     Mute,
     /// It is accepted and reset.
     Slammed,
-    /// It is greeted with these bytes and closed.
+    /// These bytes are sent, and it is closed.
     Greeted(&'static [u8]),
-    /// After the TLS handshake nothing is ever said.
+    /// After the TLS handshake, nothing is ever sent.
     TlsMute(Arc<ServerConfig>),
-    /// After the TLS handshake it is closed, or, with bytes to say, answered with these once something has been asked.
+    /// After the TLS handshake it is closed; if there are bytes, they are sent after the first request, then it is
+    /// closed.
     TlsGreeted(Arc<ServerConfig>, Vec<u8>),
 }
 
-/// What is asked for, and by whom.
+/// A request, and its key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Question {
     pub key: String,
@@ -64,14 +65,14 @@ pub struct Question {
     pub pipeline: String,
 }
 
-/// How often a question came, and how often it met a fault.
+/// How often a request came, and how often it met a fault.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Count {
     pub asked: u64,
     pub faulted: u64,
 }
 
-/// A body for a question that meets no fault.
+/// The body of a response without a fault.
 pub type WellBody = fn(&Question) -> String;
 
 struct Shared {
@@ -86,7 +87,7 @@ struct Shared {
 pub struct RawApi {
     shared: Arc<Shared>,
     accepting: Option<JoinHandle<()>>,
-    /// Keeps the port while nobody listens.
+    /// Reserves the port while nothing listens.
     _held: TcpSocket,
     runtime: Runtime,
 }
@@ -113,7 +114,7 @@ impl RawApi {
         self.shared.address
     }
 
-    /// Cuts all connections; new ones meet this. Returns how many connections there were so far, none of which met it.
+    /// Closes all connections; new ones meet this. Returns the number of connections so far, none of which met it.
     pub fn set_line(&mut self, line: &Line) -> u64 {
         if let Some(accepting) = self.accepting.take() {
             accepting.abort();
@@ -135,7 +136,7 @@ impl RawApi {
         connections
     }
 
-    /// From now on a question meets this, or with `None` its answer.
+    /// From now on, this request meets `play`, or its normal response if that is `None`.
     pub fn set_fault(&self, question: &Question, play: Option<Play>) {
         let mut faults = self.shared.faults.lock().unwrap();
         match play {
@@ -161,7 +162,7 @@ impl Drop for RawApi {
     }
 }
 
-/// Several sockets can be bound to one port, as long as at most one of them listens.
+/// Several sockets can be bound to one port if at most one of them listens.
 fn socket() -> TcpSocket {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_reuseport(true).unwrap();
@@ -172,7 +173,7 @@ fn socket() -> TcpSocket {
 async fn accept(listener: TcpListener, line: Line, shared: Arc<Shared>) {
     let mut connections = JoinSet::new();
     if matches!(line, Line::Unanswered) {
-        // A full queue: the kernel drops what comes then.
+        // A full queue: the kernel drops further connections.
         let mut waiting = Vec::new();
         while let Ok(Ok(stream)) =
             tokio::time::timeout(Duration::from_millis(200), TcpStream::connect(shared.address)).await
@@ -190,7 +191,7 @@ async fn accept(listener: TcpListener, line: Line, shared: Arc<Shared>) {
     }
 }
 
-/// A client that goes away in between is no failure of the server.
+/// A client that disconnects early is not a failure of the server.
 async fn meet(mut stream: TcpStream, line: Line, shared: Arc<Shared>) {
     match line {
         Line::Served(None) => {
@@ -220,7 +221,7 @@ async fn meet(mut stream: TcpStream, line: Line, shared: Arc<Shared>) {
         Line::TlsGreeted(tls, bytes) => {
             if let Ok(mut stream) = TlsAcceptor::from(tls).accept(stream).await {
                 if !bytes.is_empty() {
-                    // Said before, it would answer nothing.
+                    // Sent earlier, the bytes would not be a response.
                     let _ = stream.read(&mut [0; 1024]).await;
                 }
                 let _ = stream.write_all(&bytes).await;
@@ -240,7 +241,7 @@ async fn wait_for_the_end(stream: &mut (impl AsyncRead + Unpin)) {
     while stream.read(&mut sink).await.is_ok_and(|read| read > 0) {}
 }
 
-/// Serves one connection; whether it is to end with a reset.
+/// Serves one connection. Returns whether it must end with a reset.
 async fn answer(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), shared: &Shared) -> std::io::Result<bool> {
     let mut bytes = Vec::new();
     loop {
@@ -273,7 +274,7 @@ async fn answer(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), shared: &Sha
             Some(Play::Close(bytes)) => {
                 stream.write_all(&bytes).await?;
                 stream.shutdown().await?;
-                // Closing with unread bytes would be a reset.
+                // Closing with unread bytes would reset the connection.
                 wait_for_the_end(stream).await;
                 return Ok(false);
             }
@@ -304,12 +305,12 @@ async fn answer(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), shared: &Sha
     }
 }
 
-/// A well-formed answer with this body.
+/// A well-formed response with this body.
 fn well(body: &str) -> Vec<u8> {
     format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into()
 }
 
-/// What an exporter may ask, and how: anything else is a violation.
+/// The requests that an exporter may send; anything else is a violation.
 fn read_question(head: &str, address: SocketAddr) -> Result<Question, String> {
     let violation = |what: &str| Err(format!("{what}:\n{head}"));
     let mut lines = head.split("\r\n");
@@ -335,7 +336,7 @@ fn read_question(head: &str, address: SocketAddr) -> Result<Question, String> {
     }
     let Some(path) = path.strip_prefix(BASE) else { return violation("outside of the API") };
     let page = path.strip_prefix("?page_number=");
-    // The size is left out once it has been refused.
+    // The size is omitted after it was refused.
     let page = page.map(|page| page.strip_suffix("&page_size=100").unwrap_or(page));
     match path.split('/').collect::<Vec<_>>()[..] {
         [_] if page.is_some_and(|page| page.parse::<u32>().is_ok()) => Ok(question(Endpoint::List, "")),

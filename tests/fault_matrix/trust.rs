@@ -1,6 +1,6 @@
-//! Trusted certificates that change while the exporter runs: `SSL_CERT_FILE` and `SSL_CERT_DIR`, then SIGHUP. The settings
-//! stay as they are, so nothing but the connections begins anew. What happens without a signal is in
-//! `src/api/connections/tests.rs`.
+//! Trusted certificates that change while the exporter runs: `SSL_CERT_FILE` and `SSL_CERT_DIR`, then SIGHUP. The
+//! settings do not change, so only the connections start over. `src/api/connections/tests.rs` tests what happens
+//! without a signal.
 
 use std::path::Path;
 
@@ -19,7 +19,7 @@ struct Scene {
 }
 
 impl Scene {
-    /// An exporter to which all is well, whose trusted certificates the variable names.
+    /// A healthy exporter, whose trusted certificates this variable names.
     fn new(certificates: &Certificates, variable: &str, value: &Path) -> Self {
         let api = RawApi::start(&Line::Served(Some(certificates.well())), well);
         let mut settings = settings(&format!("https://{}{BASE}", api.address()), &[ACCOUNT.to_owned()], LONG, None);
@@ -45,7 +45,7 @@ impl Scene {
     }
 }
 
-/// The picture outlives everything that is tried here.
+/// The list stays known throughout the test.
 fn shows_the_pipelines(scrape: &Scrape) {
     let pipelines = scrape.of_account("goldrush_pipelines", ACCOUNT);
     assert!(matches!(pipelines, None | Some(2.0)), "{pipelines:?}");
@@ -56,7 +56,7 @@ fn a_new_authority_is_trusted_from_a_signal_on() {
     for variable in ["SSL_CERT_FILE", "SSL_CERT_DIR"] {
         let (old, new) = (Certificates::new(), Certificates::new());
         let folder = tempfile::tempdir().unwrap();
-        // A folder of certificates holds them under hashed names.
+        // A directory of certificates contains them under hashed names.
         let put = |name: &str, certificates: &Certificates| {
             std::fs::write(folder.path().join(name), certificates.authority.pem()).unwrap();
         };

@@ -3,11 +3,11 @@
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 use goldrush_exporter::cli::Cli;
 
 use super::links::{exists, is_made, is_path};
-use super::pages;
+use super::{Page, pages};
 
 /// The exporter, as commands call it.
 const PROGRAMS: &[&str] =
@@ -33,6 +33,14 @@ fn arguments(words: &[String]) -> Vec<&str> {
     words.iter().take_while(|word| !ends(word)).map(String::as_str).collect()
 }
 
+/// The commands in the text itself, such as `tests/run --test web`.
+fn spans(page: &Page) -> Vec<String> {
+    let prose = page.prose();
+    let spans = prose.split('`').skip(1).step_by(2).map(|span| span.split_whitespace().collect::<Vec<_>>().join(" "));
+    let begins = ["cargo ", "tests/run ", "goldrush-exporter ", "UPDATE_EXPECTED=1 "];
+    spans.filter(|span| begins.iter().any(|begin| span.starts_with(begin))).collect()
+}
+
 /// What is wrong with a command.
 fn problem(command: &str) -> Option<String> {
     let words = words(command);
@@ -48,11 +56,13 @@ fn problem(command: &str) -> Option<String> {
         } else {
             Vec::new()
         };
-        if let Err(error) = Cli::try_parse_from(std::iter::once("goldrush-exporter").chain(own.iter().copied())) {
+        let parsed = Cli::try_parse_from(std::iter::once("goldrush-exporter").chain(own.iter().copied()));
+        // `--help` and `--version` are errors that print to standard output.
+        if let Some(error) = parsed.err().filter(|error| error.use_stderr()) {
             return Some(error.to_string());
         }
         for (flag, files) in [("--test", ["tests/*.rs", "tests/*/main.rs"]), ("--bench", ["benches/*.rs", "-"])] {
-            if word == flag && words.first().is_some_and(|program| program == "cargo" || program.contains("UPDATE")) {
+            if word == flag {
                 let name = words.get(at + 1).map_or("", String::as_str);
                 if name != "NAME" && !files.iter().any(|file| exists(&file.replace('*', name))) {
                     return Some(format!("there is no {flag} {name}"));
@@ -84,6 +94,9 @@ fn syntax(block: &str) -> Result<(), String> {
 fn every_command_is_one() {
     let mut seen = 0;
     for page in pages() {
+        for command in spans(&page) {
+            assert_eq!(problem(&command), None, "{}: {command}", page.name());
+        }
         for block in page.blocks("sh") {
             assert_eq!(syntax(&block), Ok(()), "{}:\n{block}", page.name());
             for command in commands(&block) {
@@ -105,5 +118,23 @@ fn every_command_is_one() {
         "curl -s 'localhost:9877/api/v2/pipelines?q=1' | jq",
     ] {
         assert!(problem(wrong).is_some(), "{wrong}");
+    }
+}
+
+#[test]
+fn every_command_and_flag_is_documented() {
+    let configuration = Page::read("docs/configuration.md").text;
+    let cli = Cli::command();
+    let commands = cli.get_subcommands().map(|command| format!("| `{}` |", command.get_name()));
+    let flags = cli.get_arguments().filter_map(|argument| argument.get_long()).map(|flag| format!("`--{flag}"));
+    let flags: Vec<String> = flags.filter(|flag| !["`--help", "`--version"].contains(&flag.as_str())).collect();
+    assert!(flags.len() >= 12, "{flags:?}");
+    for named in commands.chain(flags) {
+        assert!(configuration.contains(&named), "docs/configuration.md: {named} is missing");
+    }
+    // No flag is documented that does not exist.
+    let rows = configuration.lines().filter_map(|line| line.strip_prefix("| `--")?.split(['`', ' ']).next());
+    for flag in rows {
+        assert!(cli.get_arguments().any(|argument| argument.get_long() == Some(flag)), "there is no --{flag}");
     }
 }

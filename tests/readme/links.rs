@@ -98,6 +98,32 @@ pub fn is_made(path: &str) -> bool {
     MADE.iter().any(|made| path.starts_with(made))
 }
 
+/// Forms, owners and workflows of the host, by path.
+fn host_files() -> Vec<(PathBuf, String)> {
+    let folders = ["", "workflows", "ISSUE_TEMPLATE"].map(|folder| Path::new(ROOT).join(".github").join(folder));
+    let entries = folders.iter().flat_map(|folder| std::fs::read_dir(folder).unwrap());
+    let files = entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_file());
+    files.map(|path| (path.clone(), std::fs::read_to_string(path).unwrap())).collect()
+}
+
+#[test]
+fn every_path_of_the_hosts_files_exists() {
+    let mut seen = 0;
+    for (file, text) in host_files() {
+        let is_owners = file.ends_with("CODEOWNERS");
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        for word in lines.flat_map(|line| line.split([' ', '"', '\'', '`', '=', '(', ')'])) {
+            let path = if is_owners { word.strip_prefix('/').unwrap_or_default() } else { word };
+            let path = path.trim_end_matches(['/', '.', ',']);
+            if is_path(path) || (is_owners && !path.is_empty()) {
+                assert!(exists(path) || is_made(path), "{}: {word}", file.display());
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 20, "{seen}");
+}
+
 /// The paths in code spans that do not exist.
 fn missing(pages: &[Page]) -> Vec<String> {
     let mut missing = Vec::new();

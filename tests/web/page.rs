@@ -147,7 +147,7 @@ fn troubles_come_and_go_with_what_causes_them() {
     expected.sort_unstable();
     assert_eq!(down, expected);
     let page = exporter.get("/?trouble=critical").text();
-    assert!(page.contains("2 of 6 pipelines in trouble, 2 critical") && page.contains("2 pipelines that fit"));
+    assert!(page.contains("2 of 6 pipelines in trouble, 2 critical") && page.contains("2 pipelines that match"));
     assert!(page.contains("dial tcp [redacted] connect: connection refused"), "{page}");
 
     api.simulator.set_scenario(Scenario::FailedPipeline);
@@ -192,13 +192,13 @@ fn both_forms_filter_by_the_same_parameters() {
     let part = json(&exporter, "?limit=5&offset=10");
     assert_eq!((ids(&part), &part["pipelines_matching"]), (all[10..].to_vec(), &json!(13)));
     let page = exporter.get("/?q=kafka&limit=1").text();
-    assert!(page.contains("Showing 1 to 1 of 2 pipelines that fit"), "{page}");
+    assert!(page.contains("Showing 1 to 1 of 2 pipelines that match"), "{page}");
     assert!(page.contains("href=\"./?q=kafka&amp;limit=1&amp;offset=1\""), "{page}");
     assert!(page.contains("name=\"q\" value=\"kafka\""));
-    assert!(exporter.get("/?q=nothing").text().contains("None of 13 pipelines fits."));
+    assert!(exporter.get("/?q=nothing").text().contains("None of 13 pipelines matches."));
     for (query, problem) in [
-        ("?trouble=nonsense", "The parameter trouble takes any, critical, warning or one of key_unauthorized,"),
-        ("?limit=-1", "The parameter limit takes a whole number from 0 on."),
+        ("?trouble=nonsense", "The parameter trouble expects any, critical, warning or one of key_unauthorized,"),
+        ("?limit=-1", "The parameter limit expects a whole number, 0 or more."),
     ] {
         for path in ["/", "/api/v1/pipelines"] {
             let answer = exporter.get(&format!("{path}{query}"));
@@ -443,7 +443,7 @@ fn a_browser_filters_as_one_types_and_needs_no_mouse() {
     browser.until(&rows(13));
     browser.press("/zuri");
     browser.until(&rows(0));
-    assert!(browser.text("return document.querySelector('#list').innerText").contains("None of 13 pipelines fits."));
+    assert!(browser.text("return document.querySelector('#list').innerText").contains("None of 13 pipelines matches."));
     browser.press(&ESCAPE.to_string());
     browser.until(&rows(13));
     browser.press("Zürich");

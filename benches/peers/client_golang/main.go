@@ -1,5 +1,5 @@
-// Serves the series of a classic exposition with client_golang, as an exporter written with it would: one vector per
-// family, set from the values of the file, gathered and encoded at each scrape.
+// Serves the series of a classic exposition with client_golang, like an exporter that uses it: one vector per family, set
+// from the values in the file, gathered and encoded at each scrape.
 //
 //	client_golang ADDRESS FILE
 package main

@@ -21,8 +21,8 @@ fn key() -> ServiceKey {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_does_not_come_about_is_blamed_on_the_limit_that_passed() {
-    // Connections wait there to be accepted; nobody shakes hands.
+async fn a_connect_timeout_names_the_limit_that_passed() {
+    // The listener queues connections, but nothing completes a TLS handshake.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let client = client(&format!("https://{}/", listener.local_addr().unwrap()));
     let error = client.list_page(&key(), 1).await.unwrap_err();
@@ -33,7 +33,7 @@ async fn a_connection_that_does_not_come_about_is_blamed_on_the_limit_that_passe
     assert_eq!(error.reason(), Reason::Timeout);
 }
 
-/// A server that refuses a page_size and counts connections.
+/// A server that refuses a `page_size` and counts connections.
 async fn without_page_size(axum_request: axum::extract::Request) -> axum::response::Response {
     let query = axum_request.uri().query().unwrap_or_default();
     let (status, body) = if query.contains("page_number=9") {
@@ -62,7 +62,7 @@ async fn a_page_size_that_is_refused_is_omitted_from_then_on() {
     for page in 1..3 {
         client.list_page(&key(), page).await.unwrap();
     }
-    // What is refused without a size was not refused for its size.
+    // A refusal without a size cannot be about the size.
     let error = client.list_page(&key(), 9).await.unwrap_err();
     assert_eq!(error, Error::UnexpectedStatus { status: 422, said: Said::in_envelope("invalid [redacted]") });
     assert_eq!(client.list_page(&key(), 1).await, Err(refused.clone()));

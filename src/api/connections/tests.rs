@@ -1,4 +1,5 @@
-//! Connections that lie: a TCP relay on loopback in front of an HTTP/2 server, with everything that a connection can do.
+//! Connections that lie: a TCP relay on loopback in front of an HTTP/2 server, with every way in which a connection can
+//! fail.
 
 use std::time::Duration;
 
@@ -24,22 +25,22 @@ use crate::service_key::ServiceKey;
 const HOST: &str = "api.example";
 const EMPTY_LIST: &str = r#"{"data":{"items":[],"pagination":{"has_more":false,"total_count":0}},"error":false}"#;
 
-/// What becomes of the connections that are open at a moment.
+/// What happens to the connections that are open at a moment.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Lie {
-    /// None, yet.
+    /// Not at all, yet.
     Honest,
-    /// Every packet is acknowledged, nothing is ever said.
+    /// Every packet is acknowledged, and nothing is ever sent back.
     Silent,
-    /// Nothing is read any more either, as if packets were dropped.
+    /// Nothing is read either, as if packets were dropped.
     Stuck,
-    /// HTTP/2 is well, its pings have their echo, and no request has a response.
+    /// HTTP/2 works and pings are acknowledged, but no request gets a response.
     NeverResponds,
-    /// Requests are told that there is an error.
+    /// Every request gets an error response.
     WrongBackend,
     /// Streams are refused before they are processed.
     RefusesStreams,
-    /// The server goes away before it has processed anything.
+    /// The server sends GOAWAY before it has processed anything.
     GoesAway,
 }
 
@@ -67,7 +68,7 @@ impl Authority {
 struct Server {
     address: SocketAddr,
     accepted: Arc<AtomicUsize>,
-    /// For the connections that are open, and for those that come.
+    /// For open connections and for new ones.
     lies: Arc<Mutex<watch::Sender<Lie>>>,
     tls: Arc<Mutex<Arc<ServerConfig>>>,
 }
@@ -95,7 +96,7 @@ impl Server {
         server
     }
 
-    /// The connections that are open lie from now on; new ones are honest.
+    /// Open connections lie from now on; new ones are honest.
     fn lie(&self, lie: Lie) {
         self.lies.lock().unwrap().send_replace(lie);
         self.honest();
@@ -105,7 +106,7 @@ impl Server {
         *self.lies.lock().unwrap() = watch::Sender::new(Lie::Honest);
     }
 
-    /// New connections lie from their beginning.
+    /// New connections lie from the start.
     fn always(&self, lie: Lie) {
         *self.lies.lock().unwrap() = watch::Sender::new(lie);
     }
@@ -114,7 +115,7 @@ impl Server {
 async fn relay(mut client: TcpStream, mut server: DuplexStream, mut lie: watch::Receiver<Lie>) {
     let struck = tokio::select! {
         _ = tokio::io::copy_bidirectional(&mut client, &mut server) => return,
-        // The sender goes when the next lie is told; then this one stays.
+        // The sender is dropped when the next lie is told; this connection then keeps its own.
         Ok(lie) = lie.wait_for(|lie| matches!(lie, Lie::Silent | Lie::Stuck)) => *lie,
     };
     if struck == Lie::Stuck {
@@ -147,7 +148,7 @@ async fn serve(stream: DuplexStream, tls: Arc<ServerConfig>, lie: watch::Receive
     }
 }
 
-/// Settings, and once something has been asked: GOAWAY without an error, and with no stream processed.
+/// Sends SETTINGS and, after the first request, GOAWAY without an error and with no stream processed.
 async fn go_away(stream: &mut TlsStream<DuplexStream>) {
     let _ = stream.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await;
     let _ = stream.read(&mut [0; 1024]).await;
@@ -164,7 +165,7 @@ struct Scene {
 }
 
 impl Scene {
-    /// A client that has had a response.
+    /// A client that has received a response.
     async fn new(timeout: Duration, limits: ConnectionLimits) -> Self {
         let authority = Authority::new();
         let server = Server::start("127.0.0.1:0", authority.server()).await;
@@ -191,7 +192,7 @@ impl Scene {
         self.client.list_page(&ServiceKey::new("sk_1").unwrap(), 1).await.map(|_| ())
     }
 
-    /// How long it is until a request succeeds, one being sent after another.
+    /// How long it takes until a request succeeds; requests are sent one after another.
     async fn recovery(&self) -> Duration {
         let start = Instant::now();
         let recovers = async {
@@ -204,7 +205,7 @@ impl Scene {
     }
 }
 
-/// Limits of which none is ever reached.
+/// Limits that are never reached.
 fn patient() -> ConnectionLimits {
     ConnectionLimits {
         max_age: NEVER,
@@ -239,7 +240,7 @@ async fn connections_on_which_requests_time_out_in_a_row_are_given_up() {
         for _ in 0..2 {
             assert_eq!(scene.request().await.unwrap_err().reason(), Reason::Timeout, "{lie:?}");
         }
-        // On a machine that is busy, a new connection may take more than the short time.
+        // On a busy machine, a new connection may take longer than the short timeout.
         scene.recovery().await;
         assert!(scene.server.accepted.load(Ordering::SeqCst) >= 2, "{lie:?}");
     }
@@ -264,7 +265,7 @@ async fn one_timeout_between_responses_gives_nothing_up() {
         connections.note(0, error.as_ref());
         assert_eq!(connections.current().await.0, generation, "{error:?}");
     }
-    // What else was under way in the old pool says nothing about the new one.
+    // Requests still in flight in the old pool say nothing about the new one.
     connections.note(0, timeout().as_ref());
     connections.note(0, timeout().as_ref());
     assert_eq!(connections.current().await.0, 1);
@@ -275,7 +276,7 @@ async fn many_requests_share_one_replacement_and_block_no_thread_for_it() {
     let scene = Scene::new(Duration::from_secs(30), patient()).await;
     let connections = Connections::new(scene.client.settings(), LookUp::default()).unwrap();
     connections.lock().is_given_up = true;
-    // On the only thread of this runtime: none of them is ready before the others have begun.
+    // On this runtime's only thread: none completes before all have started.
     let requests = (0..8).map(|_| async {
         let mut current = std::pin::pin!(connections.current());
         assert!(futures_util::poll!(current.as_mut()).is_pending());
@@ -298,7 +299,7 @@ async fn follows_the_address(limits: ConnectionLimits) {
     let other: IpAddr = "127.0.0.2".parse().unwrap();
     let address = SocketAddr::new(other, scene.server.address.port()).to_string();
     let moved = Server::start(&address, scene.authority.server()).await;
-    // The old address still responds, and is not the API any more.
+    // The old address still responds, but it is no longer the API.
     scene.server.lie(Lie::WrongBackend);
     scene.server.always(Lie::WrongBackend);
     std::fs::write(scene.folder.path().join("hosts"), format!("127.0.0.2 {HOST}")).unwrap();
@@ -327,7 +328,7 @@ async fn a_new_certificate_authority_is_trusted_without_a_restart() {
 }
 
 #[tokio::test]
-async fn a_trust_store_that_is_gone_leaves_the_connections_as_they_are() {
+async fn a_missing_trust_store_keeps_the_old_connections() {
     let scene = Scene::new(Duration::from_secs(30), ConnectionLimits { max_age: Duration::ZERO, ..patient() }).await;
     std::fs::remove_file(scene.folder.path().join("trusted.pem")).unwrap();
     let error = scene.client.renew().unwrap_err().to_string();
@@ -337,7 +338,7 @@ async fn a_trust_store_that_is_gone_leaves_the_connections_as_they_are() {
 }
 
 #[tokio::test]
-async fn a_request_that_was_not_processed_is_said_to_be_so_and_is_not_sent_twice() {
+async fn an_unprocessed_request_is_reported_as_unsent_and_is_not_sent_twice() {
     for lie in [Lie::GoesAway, Lie::RefusesStreams] {
         let scene = Scene::new(Duration::from_secs(30), patient()).await;
         scene.server.always(lie);
@@ -356,7 +357,7 @@ async fn requests_in_flight_survive_a_renewal() {
     scene.request().await.unwrap();
 }
 
-/// Any fault that new connections heal is over within a minute, polling included: `status` is polled every 15 s.
+/// Any fault that new connections cure is over within a minute, polling included: `status` is polled every 15 s.
 #[test]
 fn the_defaults_bring_readings_back_within_a_minute() {
     let limits = ConnectionLimits::default();

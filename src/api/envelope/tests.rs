@@ -41,7 +41,7 @@ fn numbers_are_integers_or_fractions_and_null_missing_and_unknown_fields_are_fin
 }
 
 #[test]
-fn a_value_that_is_unusable_costs_itself_and_is_counted() {
+fn an_unusable_value_costs_only_itself_and_is_counted() {
     for value in ["true", "\"postgres://u:p@h, expected x\"", "1e400", "NaN", "-Infinity", "{\"a\":[]}", "[[[[7]]]]"] {
         let read = metrics(format!(r#"{{"data":{{"pending_records":{value},"last_offset":1}}}}"#)).unwrap().unwrap();
         assert_eq!((read.pending_records, read.last_offset), (None, Some(1.0)), "{value}");
@@ -50,7 +50,7 @@ fn a_value_that_is_unusable_costs_itself_and_is_counted() {
 }
 
 #[test]
-fn what_is_private_is_skipped_whatever_it_holds() {
+fn private_fields_are_skipped_whatever_they_contain() {
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
     let bodies: [Vec<u8>; 4] = [
         b"{\"data\":{\"description\":\"caf\xe9\",\"last_offset\":1}}".to_vec(),
@@ -80,20 +80,20 @@ fn the_envelope_and_ids_are_strict() {
 }
 
 #[test]
-fn names_that_are_not_documented_are_not_shown() {
+fn undocumented_names_are_not_shown() {
     for body in [r#"{"canary@x":n}"#, r#"{"data":{"canary@x":n}}"#, r#"{"data":{"canary@x":"#] {
         assert!(!decode(body).contains("canary"), "{}", decode(body));
     }
 }
 
-/// What an envelope with `error: true` means.
+/// The error that an envelope with `error: true` means.
 fn refused(status: u16, code: &str) -> Error {
     let body = format!(r#"{{"data":"?","error":true,"error_message":"no host db7","error_code":{code}}}"#);
     open::<PipelineMetrics>(&head(status, &[]), body.as_bytes()).unwrap_err()
 }
 
 #[test]
-fn error_codes_count_beside_any_status_and_the_message_is_kept_as_far_as_it_can_be_shown() {
+fn error_codes_override_any_status_and_the_message_is_kept_redacted() {
     let said = || Said::in_envelope("no host [redacted]");
     for status in [200, 400, 418, 500] {
         for code in ["401", "\"401\""] {
@@ -147,7 +147,7 @@ fn a_status_is_the_apis_only_in_its_envelope_or_without_a_body() {
 }
 
 #[test]
-fn a_pause_is_asked_for_by_429_503_and_whatever_is_in_between() {
+fn a_429_a_503_or_a_foreign_response_can_ask_for_a_pause() {
     let wait = |status, body: &str| {
         let head = head(status, &[("retry-after", "20")]);
         open::<PipelineMetrics>(&head, body.as_bytes()).unwrap_err().retry_after().map(|wait| wait.as_secs())

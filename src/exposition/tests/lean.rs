@@ -1,4 +1,4 @@
-//! The profile `lean` is what the expressions of the shipped alerts and the dashboards need: no more, no less.
+//! The profile `lean` is exactly what the expressions of the shipped alerts and the dashboards need.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -8,14 +8,14 @@ use regex::Regex;
 
 use super::*;
 
-/// Panels below this row of a dashboard show what only `full` has.
+/// Panels below this row of a dashboard show families that only `full` has.
 const DETAILS: &str = "Details (metrics.profile: full)";
 
 fn read(path: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
 }
 
-/// Every text with this key.
+/// All texts with this key.
 fn texts_of(value: &Value, key: &str, texts: &mut Vec<String>) {
     match &value.kind {
         ValueKind::Table(table) => {
@@ -49,7 +49,7 @@ fn expressions_of_dashboard(name: &str) -> Vec<String> {
     expressions
 }
 
-/// Which family is needed by what.
+/// The families that are needed, and by what.
 fn needs() -> BTreeMap<&'static str, String> {
     let mut of_rules = Vec::new();
     for file in ["alerts/goldrush.rules.yml", "alerts/goldrush-slo.rules.yml"] {
@@ -89,7 +89,7 @@ fn lean_is_what_the_alerts_and_dashboards_need() {
     let mut lean: BTreeSet<&str> = FAMILIES.iter().filter(|family| family.in_lean).map(|family| family.name).collect();
     assert_eq!(faults(&needs, &lean), Vec::<String>::new());
 
-    // The check itself can fail.
+    // Proves that the check itself can fail.
     lean.remove("goldrush_up");
     lean.insert("goldrush_pipeline_replicas");
     let found = faults(&needs, &lean);
@@ -97,7 +97,7 @@ fn lean_is_what_the_alerts_and_dashboards_need() {
     assert!(found[0].starts_with("goldrush_up is not in lean, but needed by "), "{found:?}");
 }
 
-/// Samples and bytes of one pipeline of which everything is known and nothing is wrong.
+/// Samples and bytes of one healthy pipeline with complete readings.
 fn per_pipeline(selection: &Selection) -> (usize, usize) {
     let at = moment();
     let mut prod = account(&[], at);

@@ -1,10 +1,10 @@
-//! Parts: together they are the whole, no series is in two of them, and all are taken out of one rendering.
+//! Parts: together they are the whole, no series is in two of them, and all come from one rendering.
 
 use std::collections::BTreeMap;
 
 use super::*;
 
-/// Accounts of different sizes, one of them without pipelines and one with a name that needs escaping.
+/// Accounts of different sizes, one without pipelines and one with a name that needs escaping.
 fn accounts() -> Fleet {
     let at = Moment::now();
     let fleet = Fleet::default();
@@ -21,7 +21,7 @@ fn accounts() -> Fleet {
         account.takes_all_turns(at);
         for number in 0..pipelines {
             let id = format!("pipe_{name}_{number}");
-            // Not all of the same, so that some families are missing from some parts.
+            // They differ, so that some families are missing from some parts.
             let status = if number % 50 == 0 { failed(TIMEOUT) } else { status(STATUS) };
             account.probed(&id, status, Moment::now());
             if number % 3 == 0 {
@@ -33,7 +33,7 @@ fn accounts() -> Fleet {
     fleet
 }
 
-/// Each series and its line. Checks that the text is one that parsers accept.
+/// Each series and its line. Checks that parsers accept the text.
 fn series(text: &str, format: Format) -> BTreeMap<String, String> {
     let mut series = BTreeMap::new();
     let mut headings = Vec::new();
@@ -65,7 +65,7 @@ async fn of(exposition: &Arc<Exposition>, format: Format, encoding: Encoding, pa
     series(&text(exposition.scrape(format, encoding, part).await.unwrap()), format)
 }
 
-/// The parts are the whole, and disjoint.
+/// Checks that the parts are disjoint and make up the whole.
 async fn assert_divides(
     exposition: &Arc<Exposition>,
     format: Format,
@@ -92,7 +92,7 @@ async fn the_parts_together_are_the_whole_and_no_series_is_in_two() {
             (Format::Classic, Encoding::Gzip),
             (Format::OpenMetrics, Encoding::Identity),
         ] {
-            // From coarse to fine, and back while the text is still cut finely.
+            // From coarse to fine, and back while the text is still finely cut.
             for shards in [1, 2, 32, 4] {
                 assert_divides(&exposition, format, encoding, &Part::Whole, &Part::all(shards)).await;
             }
@@ -150,7 +150,7 @@ async fn all_parts_are_taken_out_of_one_rendering() {
     assert!(bodies.iter().all(|body| same(body, &first)), "coarser ones and the whole as well");
     assert!(bodies[1].part.as_ref().unwrap().len() < 2 * FAMILIES.len(), "few chunks");
 
-    // One that needs finer pieces has the text cut anew, once; and a change is rendered once for all.
+    // A part that needs finer pieces renders again, once; and a change is rendered once for all parts.
     let finer = scrape(&part("shard=0/16")).await;
     assert!(!same(&finer, &first) && same(&finer, &scrape(&part("shard=0/8")).await));
     handle.change(|prod| prod.probed("pipe_1", failed(TIMEOUT), Moment::now()));
@@ -158,7 +158,7 @@ async fn all_parts_are_taken_out_of_one_rendering() {
     let after = futures_util::future::join_all(parts.iter().map(scrape)).await;
     assert!(!same(&after[0], &finer) && after.iter().all(|body| same(body, &after[0])));
 
-    // Unless parts are asked for, the text is not cut.
+    // The text is only cut if parts are requested.
     let is_cut = || exposition.cut().grain.is_cut;
     assert!(is_cut());
     time::advance(KEEP_PACKED + Duration::from_secs(1)).await;

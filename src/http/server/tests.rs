@@ -52,7 +52,7 @@ const LARGE: &[u8] = b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n";
 
 const REPORT: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
 
-/// Reads the beginning of a response; returns its status.
+/// Reads the beginning of a response. Returns its status.
 async fn begin_of_response(client: &mut DuplexStream) -> String {
     let mut begin = [0; 15];
     client.read_exact(&mut begin).await.unwrap();
@@ -65,7 +65,7 @@ async fn a_connection_without_a_whole_request_is_cut_after_ten_seconds() {
     for (http2, request) in [(false, SMALL), (true, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")] {
         let mut client = rig.connect(http2);
         let begin = Instant::now();
-        // One byte a second looks busy all the time, and is not done in time.
+        // One byte per second always looks busy, but does not finish in time.
         for byte in request.iter().take(9) {
             client.write_all(&[*byte]).await.unwrap();
             sleep(Duration::from_secs(1)).await;
@@ -91,7 +91,7 @@ async fn an_idle_connection_is_kept_for_the_next_scrape_but_not_for_ever() {
     client.write_all(&SMALL[..5]).await.unwrap();
     let begin = Instant::now();
     client.read_to_end(&mut Vec::new()).await.unwrap();
-    // It has been idle for 60 s; a request that has only begun makes no difference.
+    // It has been idle for 60 s; an incomplete request makes no difference.
     assert_eq!(begin.elapsed().as_secs(), 30);
 }
 
@@ -112,7 +112,7 @@ async fn a_slow_reader_takes_up_a_scrape_until_it_is_cut() {
         read += 1;
         sleep(Duration::from_millis(100)).await;
     }
-    // What was in between when it was cut came a little later.
+    // What was buffered when the connection was closed arrived a little later.
     assert!((60..=170).contains(&begin.elapsed().as_secs()), "{:?}", begin.elapsed());
     assert!(read < 2000, "{read}");
 
@@ -161,7 +161,7 @@ async fn a_report_waits_for_a_permit_but_neither_for_long_nor_with_many() {
     assert_eq!(begin_of_response(&mut scrape).await, "200");
     assert_eq!(begin.elapsed().as_secs(), 0, "nothing else waits");
 
-    // A client that goes away makes room for the one that has waited longest.
+    // When a client disconnects, the request that has waited longest gets its permit.
     drop(slow.pop());
     assert_eq!(begin_of_response(&mut waiting[0]).await, "200");
     assert_eq!(begin_of_response(&mut waiting[1]).await, "503");

@@ -1,4 +1,4 @@
-//! Bounded pipelines: how they end is not documented, so every way must be harmless, but for an end that comes early.
+//! Bounded pipelines: how they end is not documented, so every way must be harmless, except an early end.
 
 use super::*;
 
@@ -11,14 +11,14 @@ fn at_block(block: u64) -> Value {
     json!({"last_block_height": block, "last_offset": block, "pending_records": 0})
 }
 
-/// What is wrong with it, and whether it has nothing to do.
+/// Its troubles, and whether it has nothing to do.
 fn outcome(scene: &mut Scene, seconds: u64, id: &str) -> (Vec<(&'static str, Option<i64>)>, bool) {
     let view = scene.account.view(scene.at(seconds));
     let off_duty = view.pipelines[&PipelineId::new(id).unwrap()].is_off_duty();
     (scene.troubles(seconds, id), off_duty)
 }
 
-/// A backfill that has come to this block and is in this phase ever after, while a live pipeline of its topic moves.
+/// A backfill that reaches this block and stays in this phase, while a live pipeline of its topic makes progress.
 fn ends(scene: &mut Scene, id: &str, phase: &str, block: u64) {
     scene.lists(0, id, backfill());
     scene.lists(0, "live", json!({}));

@@ -1,10 +1,10 @@
-//! Healthy pipelines buffer: object storage up to 10,000 rows or 60 s, ClickHouse up to 10,000 rows or 5 s. Their backlog and
-//! delay are a saw-tooth, which the defaults must not take for trouble, whenever it is read.
+//! Healthy pipelines buffer: object storage up to 10,000 rows or 60 s, ClickHouse up to 10,000 rows or 5 s. Their
+//! backlog and delay follow a sawtooth, which the defaults must not mistake for trouble, whenever it is read.
 
 use super::*;
 
-/// A buffer that is written when it is full or old. Records come in blocks, so that it may be a little more than full; while it
-/// is written, the next one fills.
+/// A buffer that is written when it is full or old. Records arrive in blocks, so it may exceed its size slightly; while
+/// it is written, the next one fills.
 struct Buffer {
     records_per_second: f64,
     block_seconds: f64,
@@ -14,18 +14,18 @@ struct Buffer {
 }
 
 impl Buffer {
-    /// How long it fills.
+    /// How long it takes to fill.
     fn period(&self) -> f64 {
         let block = self.records_per_second * self.block_seconds;
         ((self.rows / block).ceil() * self.block_seconds).min(self.age)
     }
 
-    /// Whether it is written faster than it fills, and a block is small beside it.
+    /// Whether it is written faster than it fills, and blocks are small compared with it.
     fn is_healthy(&self) -> bool {
         self.write_seconds < self.period() && self.records_per_second * self.block_seconds <= self.rows / 4.0
     }
 
-    /// Backlog and delay in seconds, so long after the start.
+    /// Backlog and delay (in seconds) at this time after the start.
     fn at(&self, seconds: f64) -> (f64, f64) {
         let blocks =
             |seconds: f64| (seconds / self.block_seconds).floor() * self.records_per_second * self.block_seconds;
@@ -34,7 +34,7 @@ impl Buffer {
         (blocks(into) + blocks(being_written), into + being_written)
     }
 
-    /// What is wrong with a pipeline that buffers so and is read in this interval, in two hours.
+    /// The troubles within two hours of a pipeline that buffers this way and is read at this interval.
     fn troubles(&self, interval: f64) -> Vec<&'static str> {
         let mut scene = Scene::new();
         scene.lists(0, "a", json!({}));
@@ -60,7 +60,7 @@ fn a_healthy_buffer_is_no_trouble() {
         for records_per_second in [3.0, 60.0, 166.0, 240.0, 700.0, 1_900.0, 2_500.0] {
             for block_seconds in [0.4, 2.0, 12.0_f64] {
                 let buffer = Buffer { records_per_second, block_seconds, rows: 10_000.0, age, write_seconds };
-                // The default interval, and drifting through the saw-tooth.
+                // The default interval, and drifting through the sawtooth.
                 for interval in [29.7, 30.0, 30.4].into_iter().filter(|_| buffer.is_healthy()) {
                     let what =
                         format!("{records_per_second}/s, {age} s, {write_seconds} s, {block_seconds} s, {interval} s");

@@ -34,7 +34,7 @@ impl Scene {
 
 #[test]
 fn running_out_within_the_threshold_after_a_day_of_readings() {
-    // 1,000 credits an hour: of 300,000, there are 180,000 left after five days, which last for another 7.5.
+    // 1,000 credits per hour: after five days, 180,000 of 300,000 are left, which last for another 7.5 days.
     let mut scene = Scene::with_usage();
     for hour in 0..=5 * 24 {
         scene.used(hour * HOUR, 1_000.0 * hour as f64);
@@ -47,7 +47,7 @@ fn running_out_within_the_threshold_after_a_day_of_readings() {
     let hour = 5 * 24 + 12;
     scene.used(hour * HOUR, 1_000.0 * hour as f64);
     assert_eq!(scene.account(hour * HOUR), [("credits_running_out", None)]);
-    // What cannot be read has not healed, and what is not offered any more says nothing.
+    // An unreadable value has not healed, and a usage that is no longer offered says nothing.
     scene.usage_fails((hour + 1) * HOUR, 500);
     scene.usage_fails((hour + 2) * HOUR, 403);
     assert_eq!(scene.account((hour + 48) * HOUR), [("credits_running_out", None)]);

@@ -1,4 +1,5 @@
-//! What stays while it cannot be read, and what ends: refused keys, outages, and pipelines whose intent changes meanwhile.
+//! Which troubles stay while they cannot be read, and which end: refused keys, outages, and pipelines whose intent
+//! changes meanwhile.
 
 use super::*;
 
@@ -11,7 +12,7 @@ fn unhealthy() -> Value {
 }
 
 impl Scene {
-    /// A running pipeline whose destination was unhealthy twice.
+    /// A running pipeline whose destination was read as unhealthy twice.
     fn lists_unhealthy(&mut self, id: &str) {
         self.lists(0, id, json!({}));
         self.status(0, id, "RUNNING", 2);
@@ -175,7 +176,7 @@ fn a_response_without_the_field_ends_no_trouble_and_begins_none() {
     let (unknown_health, unknown_worker) = (without(&["healthy", "last_checked_at"]), json!({"status": null}));
     let unknown_replicas = json!({"status": "RUNNING", "replicas": null});
     let backlog = |records: u64| json!({"last_offset": records, "pending_records": records});
-    // Two readings, the second of which is trouble or is none yet; and what says nothing of it, an hour later.
+    // Two readings, the second of which is trouble or not yet; an hour later, a response without the field.
     for (probe, first, second, silent, kind) in [
         (
             Probe::DestinationHealth,
