@@ -96,10 +96,17 @@ fn scrape_durations(pipelines: usize, scrapes: u32) {
         let program = option("--prometheus", "prometheus".to_owned());
         let target = format!("static_configs: [{{targets: ['{}']}}]", exporter.address);
         let prometheus = Prometheus::start(&program, &configuration(&target));
+        let wait_for = |scrapes: u32| {
+            while prometheus.value("sum(sum_over_time(up[1d])) or vector(0)") < f64::from(scrapes) {
+                std::thread::sleep(Duration::from_secs(1));
+            }
+        };
         // The first scrape creates all series.
-        while prometheus.value("sum(sum_over_time(up[1d])) or vector(0)") < f64::from(1 + scrapes) {
-            std::thread::sleep(Duration::from_secs(1));
-        }
+        wait_for(1);
+        let before = prometheus.cpu();
+        wait_for(1 + scrapes);
+        let cpu = (prometheus.cpu() - before).as_secs_f64() / f64::from(scrapes);
+        println!("{profile}: {cpu:.2} s of Prometheus' CPU for each scrape");
         prometheus.value("quantile_over_time(0.5, scrape_duration_seconds[1d])")
     });
     println!("scrape_duration_seconds of {pipelines} pipelines: full {full:.3}, lean {lean:.3}");
@@ -109,7 +116,7 @@ fn scrape_durations(pipelines: usize, scrapes: u32) {
 /// For a Prometheus or a vmagent.
 fn configuration(discovery: &str) -> String {
     format!(
-        "global: {{scrape_interval: 15s, scrape_timeout: 15s}}\nscrape_configs:\n  - job_name: goldrush\n    {discovery}\n"
+        "global: {{scrape_interval: 30s, scrape_timeout: 30s}}\nscrape_configs:\n  - job_name: goldrush\n    {discovery}\n"
     )
 }
 
