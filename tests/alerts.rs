@@ -23,8 +23,6 @@ const BY_HAND: &[&str] = &[
     "GoldRushShardMissing",
     "GoldRushConfigReloadFailed",
     "GoldRushPipelineCountDropped",
-    "GoldRushDestinationFlapping",
-    "GoldRushPipelineRestarting",
 ];
 
 fn folder() -> PathBuf {
