@@ -7,6 +7,7 @@
 mod backfill;
 mod backoff;
 mod budget;
+mod changes;
 mod credential;
 mod event;
 mod histogram;
@@ -31,6 +32,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 pub use backfill::{Backfill, FellBack};
 pub use budget::Budget;
+pub use changes::Changes;
 pub use credential::{Credential, KeyState};
 pub use event::{Event, PipelineName};
 pub use histogram::{BOUNDS, Histogram};
