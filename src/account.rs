@@ -220,6 +220,7 @@ impl Account {
         self.refused = None;
         self.lost.clear();
         self.settings = settings;
+        self.keep_missed();
     }
 
     /// What readers see.
@@ -432,10 +433,11 @@ impl Account {
     }
 
     /// Whether the server has not processed the request, which is then worth sending once more, within the budget. Twice in
-    /// a row is a failure.
+    /// a row is a failure. Of a pipeline that is gone, nothing is sent any more.
     fn is_lost(&mut self, request: &Request, error: Option<&Error>) -> bool {
         let was_lost = self.lost.remove(request);
-        let is_lost = !was_lost && error.is_some_and(Error::is_unsent);
+        let is_gone = matches!(request, Request::Probe(id, _) if !self.pipelines.contains_key(id));
+        let is_lost = !was_lost && !is_gone && error.is_some_and(Error::is_unsent);
         if is_lost {
             self.lost.insert(request.clone());
         }
@@ -560,6 +562,7 @@ impl Account {
         let settings = &self.settings;
         let expect = settings.account.expect.iter().filter(|id| settings.shard.owns(id));
         let expected = self.roster.expected(whole, truncated, expect, |id| self.pipelines.contains_key(id));
+        self.keep_missed();
         let completed = self.roster.complete(expected, truncated, self.supply(), now);
         if self.credential.is_refused() {
             // Its pages were sent before the refusal: the next list shows whether the key is accepted again.
@@ -577,6 +580,12 @@ impl Account {
             events.push(Event::Overloaded { required, allowed });
         }
         self.overloaded = required > allowed;
+    }
+
+    /// Of pipelines that are neither known nor expected, nothing is kept.
+    fn keep_missed(&mut self) {
+        let (pipelines, expect) = (&self.pipelines, &self.settings.account.expect);
+        self.roster.keep_missed(|id| pipelines.contains_key(id) || expect.contains(id));
     }
 
     fn list_failed(&mut self, error: Error, now: Moment, events: &mut Vec<Event>) {

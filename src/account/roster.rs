@@ -301,6 +301,16 @@ impl Roster {
         self.listing.concerns.retain(|concern, _| !matches!(concern, Concern::Missing(id) if !expect.contains(id)));
     }
 
+    /// Forgets which others were missing.
+    pub(super) fn keep_missed(&mut self, is_wanted: impl Fn(&PipelineId) -> bool) {
+        self.missed.retain(is_wanted);
+    }
+
+    #[cfg(test)]
+    pub(super) fn missed(&self) -> impl Iterator<Item = &PipelineId> {
+        self.missed.iter()
+    }
+
     /// Takes a page of the walk that is under way; `None` if none is.
     ///
     /// # Errors
