@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use common::tools::tool;
-use goldrush_exporter::trouble::kinds::{Kind, Rule, Scope};
+use goldrush_exporter::trouble::kinds::{Kind, Rule};
 use regex::Regex;
 
 /// Alerts about what is no kind of trouble: the exporter itself, and what only Prometheus remembers.
