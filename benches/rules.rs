@@ -1,8 +1,8 @@
 //! What the shipped rules cost a Prometheus beside the scrape that they look at: one evaluation of all groups against
 //! one scrape, in the same run, with a healthy fleet and with one pipeline in a hundred in trouble.
 //!
-//! By hand: `cargo bench --bench rules [-- --pipelines 10000] [-- --seconds 600] [-- --prometheus prometheus]`. With the
-//! seconds of the default, the windows of half an hour hold as many samples as with scrapes every 30 s.
+//! By hand: `cargo bench --bench rules [-- --pipelines 10000] [-- --seconds 700] [-- --prometheus prometheus]`. Each fleet is
+//! measured in the second half of the seconds, when its alerts are firing: pages after 200 s in all, tickets with the default.
 
 mod common;
 
@@ -23,14 +23,27 @@ fn main() {
     }
     let program = option("--prometheus", "prometheus".to_owned());
     let version = Command::new(&program).arg("--version").stderr(Stdio::null()).output().unwrap();
-    println!("{}", String::from_utf8_lossy(&version.stdout).lines().next().unwrap_or_default());
+    let version = String::from_utf8_lossy(&version.stdout).into_owned();
+    println!("{}", version.lines().next().unwrap_or_default());
+    // Debian's 2.42 evaluates rules more slowly than newer versions.
+    let goal = if version.contains("version 2.") { 0.25 } else { 0.1 };
+    let measure = |fleet, trouble_in| measure(fleet, pipelines, trouble_in, &program, option("--seconds", 700));
+    let healthy = measure("all healthy", usize::MAX);
+    judge("all healthy: an evaluation of all groups against a scrape", "x", goal, healthy.rules / healthy.scrape);
     // Of this many pipelines, three are in trouble, each of another kind.
-    for (fleet, trouble_in) in [("all healthy", usize::MAX), ("1 % in trouble", 300)] {
-        measure(fleet, pipelines, trouble_in, &program, option("--seconds", 600));
-    }
+    let troubled = measure("1 % in trouble", 300);
+    judge("1 % in trouble: against a scrape", "x", 2.0 * goal, troubled.rules / troubled.scrape);
+    judge("1 % in trouble: against all healthy", "x", 2.0, troubled.rules / healthy.rules);
 }
 
-fn measure(fleet: &str, pipelines: usize, trouble_in: usize, program: &str, seconds: u64) {
+/// Medians, in seconds.
+struct Cost {
+    /// One evaluation of all groups.
+    rules: f64,
+    scrape: f64,
+}
+
+fn measure(fleet: &str, pipelines: usize, trouble_in: usize, program: &str, seconds: u64) -> Cost {
     let [count, trouble_in] = [pipelines, trouble_in].map(|number| number.to_string());
     let exporter = Peer::this(&["--serve", "--pipelines", &count, "--trouble-in", &trouble_in]);
     let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join(RULES);
@@ -42,7 +55,7 @@ fn measure(fleet: &str, pipelines: usize, trouble_in: usize, program: &str, seco
         exporter.address
     );
     let prometheus = Prometheus::start(program, &configuration);
-    // Prometheus tells how long its last evaluations took; the medians are of the second half, when windows are fullest.
+    // Prometheus tells how long its last evaluations took; the medians are of the second half, when alerts are firing.
     let mut evaluations = Vec::new();
     for second in 0..seconds {
         std::thread::sleep(Duration::from_secs(1));
@@ -64,7 +77,7 @@ fn measure(fleet: &str, pipelines: usize, trouble_in: usize, program: &str, seco
     let troubles = text.matches("\ngoldrush_pipeline_trouble{").count();
     println!("{pipelines} pipelines, {fleet}: {troubles} troubles shown; rules {all:.3} s, scrape {scrape:.3} s");
     medians.iter().for_each(|(group, duration)| println!("  {group}: {duration:.4} s"));
-    judge(&format!("{fleet}: an evaluation of all groups against a scrape"), "x", 0.25, all / scrape);
+    Cost { rules: all, scrape }
 }
 
 /// How long each group's last evaluation took, in seconds.

@@ -7,6 +7,7 @@
 mod backfill;
 mod backoff;
 mod budget;
+mod changes;
 mod credential;
 mod event;
 mod histogram;
@@ -31,6 +32,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 pub use backfill::{Backfill, FellBack};
 pub use budget::Budget;
+pub use changes::Changes;
 pub use credential::{Credential, KeyState};
 pub use event::{Event, PipelineName};
 pub use histogram::{BOUNDS, Histogram};
@@ -214,6 +216,7 @@ impl Account {
         self.refused = None;
         self.lost.clear();
         self.settings = settings;
+        self.keep_missed();
     }
 
     /// A snapshot for readers.
@@ -428,10 +431,11 @@ impl Account {
     }
 
     /// Whether the server did not process the request, so that it is retried once, within the budget. A second time in
-    /// a row counts as a failure.
+    /// a row counts as a failure. Nothing more is sent for a pipeline that is gone.
     fn is_lost(&mut self, request: &Request, error: Option<&Error>) -> bool {
         let was_lost = self.lost.remove(request);
-        let is_lost = !was_lost && error.is_some_and(Error::is_unsent);
+        let is_gone = matches!(request, Request::Probe(id, _) if !self.pipelines.contains_key(id));
+        let is_lost = !was_lost && !is_gone && error.is_some_and(Error::is_unsent);
         if is_lost {
             self.lost.insert(request.clone());
         }
@@ -560,6 +564,7 @@ impl Account {
         let settings = &self.settings;
         let expect = settings.account.expect.iter().filter(|id| settings.shard.owns(id));
         let expected = self.roster.expected(whole, truncated, expect, |id| self.pipelines.contains_key(id));
+        self.keep_missed();
         let completed = self.roster.complete(expected, truncated, self.supply(), now);
         if self.credential.is_refused() {
             // The pages were sent before the refusal: the next list shows whether the key is accepted again.
@@ -577,6 +582,12 @@ impl Account {
             events.push(Event::Overloaded { required, allowed });
         }
         self.overloaded = required > allowed;
+    }
+
+    /// Of pipelines that are neither known nor expected, nothing is kept.
+    fn keep_missed(&mut self) {
+        let (pipelines, expect) = (&self.pipelines, &self.settings.account.expect);
+        self.roster.keep_missed(|id| pipelines.contains_key(id) || expect.contains(id));
     }
 
     fn list_failed(&mut self, error: Error, now: Moment, events: &mut Vec<Event>) {

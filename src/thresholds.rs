@@ -25,6 +25,10 @@ closed_set! {
         UnprocessedShare = "unprocessed_share",
         /// Time that a pipeline which should run may take until it does.
         Deployment = "deployment",
+        /// Restarts of the worker within half an hour.
+        Restarts = "restarts",
+        /// Changes of the destination's health within half an hour.
+        DestinationChanges = "destination_changes",
     }
 }
 
@@ -37,7 +41,12 @@ pub enum Unit {
     Records,
     /// A share from 0 to 1.
     Share,
+    /// A number of changes, at most [`MOST_CHANGES`].
+    Changes,
 }
+
+/// So many changes of one reading are remembered.
+pub const MOST_CHANGES: usize = 50;
 
 impl Threshold {
     /// Its unit and its default.
@@ -51,6 +60,10 @@ impl Threshold {
             Self::Stalled => (Unit::Seconds, 10.0 * 60.0),
             Self::DestinationCheckAge | Self::Deployment => (Unit::Seconds, 15.0 * 60.0),
             Self::DroppedShare | Self::UnprocessedShare => (Unit::Share, 0.001),
+            // One restart, say after a change of the pipeline, is not trouble. Neither are two.
+            Self::Restarts => (Unit::Changes, 3.0),
+            // Down and up again three times.
+            Self::DestinationChanges => (Unit::Changes, 6.0),
         }
     }
 

@@ -425,6 +425,10 @@ impl Prometheus {
         &self.peer.address
     }
 
+    pub fn cpu(&self) -> Duration {
+        self.peer.cpu()
+    }
+
     /// The single value of a query.
     pub fn value(&self, query: &str) -> f64 {
         let encoded: String = query.bytes().map(|byte| format!("%{byte:02X}")).collect();

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 /// Doubles from one second to a minute. The jitter keeps many exporters from retrying at the same moment.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct Backoff {
     failures: u32,
     random: fastrand::Rng,

@@ -1,5 +1,8 @@
 //! The request budget of an account: requests per second, and pauses after a 429 or a 503 that asks for one.
 
+#[cfg(test)]
+mod enumeration;
+
 use std::time::{Duration, Instant};
 
 use super::backoff::Backoff;
@@ -15,6 +18,7 @@ fn burst(rate: f64) -> f64 {
 
 /// A rate limit that can be paused.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub struct Budget {
     rate: f64,
     bucket: Bucket,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::backfill::{Backfill, Height};
 use super::suspicion;
-use super::{Beginning, Known, Level, ProbeState, Since, Trend};
+use super::{Beginning, Changes, Known, Level, ProbeState, Since, Trend};
 use crate::api::{
     DesiredStatus, DestinationError, DestinationHealth, ListedPipeline, Phase, PipelineId, PipelineMetrics, Probe,
     ProbeResponse, Reason, Status,
@@ -33,6 +33,9 @@ pub struct Pipeline {
     phase: Since<Option<Phase>>,
     known_phase: Known<Phase>,
     running: Since<bool>,
+    /// In Unix seconds.
+    worker_start: Known<f64>,
+    restarts: Changes,
     lacks_replicas: Since<bool>,
     /// Desired and ready.
     replicas: Known<[f64; 2]>,
@@ -49,6 +52,7 @@ pub struct Pipeline {
     drops: Since<bool>,
     destination: Option<DestinationHealth>,
     healthy: Known<bool>,
+    health_changes: Changes,
     checked: Known<f64>,
 }
 
@@ -110,6 +114,8 @@ impl Pipeline {
             phase: Since::default(),
             known_phase: Known::default(),
             running: Since::default(),
+            worker_start: Known::default(),
+            restarts: Changes::default(),
             lacks_replicas: Since::default(),
             replicas: Known::default(),
             metrics: None,
@@ -123,6 +129,7 @@ impl Pipeline {
             drops: Since::default(),
             destination: None,
             healthy: Known::default(),
+            health_changes: Changes::default(),
             checked: Known::default(),
         }
     }
@@ -134,6 +141,8 @@ impl Pipeline {
         self.delay.limit(limits[Threshold::Delay], at);
         self.backlog.limit(limits[Threshold::Backlog], at);
         self.compare_drops(limits[Threshold::DroppedShare], at);
+        self.restarts.limit(limits[Threshold::Restarts], at);
+        self.health_changes.limit(limits[Threshold::DestinationChanges], at);
         self.note_end(at);
     }
 
@@ -198,6 +207,9 @@ impl Pipeline {
         let was = self.phase.set(new.phase, at);
         self.known_phase.observe(new.phase, at);
         self.running.set(new.phase == Some(Phase::Running), at);
+        let start = new.start_time();
+        let started_before = self.worker_start.observe(start, at);
+        self.restarts.observe(started_before, start, self.thresholds()[Threshold::Restarts], at);
         let replicas = new.replicas.zip(new.ready);
         if let Some((wanted, ready)) = replicas {
             self.lacks_replicas.set(ready < wanted, at);
@@ -227,6 +239,7 @@ impl Pipeline {
 
     fn observe_destination(&mut self, new: DestinationHealth, at: Moment, observed: &mut Observed) {
         let was = self.healthy.observe(new.healthy, at);
+        self.health_changes.observe(was, new.healthy, self.thresholds()[Threshold::DestinationChanges], at);
         match (was, new.healthy) {
             (Some(true) | None, Some(false)) => {
                 observed.hints = was.is_some();
@@ -403,6 +416,11 @@ impl Pipeline {
         &self.running
     }
 
+    /// When another worker was seen lately in place of the one before.
+    pub fn restarts(&self) -> &Changes {
+        &self.restarts
+    }
+
     /// Whether fewer replicas are ready than desired.
     pub fn lacks_replicas(&self) -> &Since<bool> {
         &self.lacks_replicas
@@ -415,6 +433,11 @@ impl Pipeline {
 
     pub fn healthy(&self) -> &Known<bool> {
         &self.healthy
+    }
+
+    /// When its health changed lately.
+    pub fn health_changes(&self) -> &Changes {
+        &self.health_changes
     }
 
     /// The time of GoldRush's newest check of the destination, in Unix seconds.

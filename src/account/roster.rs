@@ -297,6 +297,16 @@ impl Roster {
         self.listing.concerns.retain(|concern, _| !matches!(concern, Concern::Missing(id) if !expect.contains(id)));
     }
 
+    /// Forgets which others were missing.
+    pub(super) fn keep_missed(&mut self, is_wanted: impl Fn(&PipelineId) -> bool) {
+        self.missed.retain(is_wanted);
+    }
+
+    #[cfg(test)]
+    pub(super) fn missed(&self) -> impl Iterator<Item = &PipelineId> {
+        self.missed.iter()
+    }
+
     /// Processes a page of the current walk; `None` if there is none.
     ///
     /// # Errors

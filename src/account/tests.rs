@@ -462,6 +462,33 @@ fn after_a_reload_with_a_lower_max_pipelines_those_stay_that_the_list_shows_firs
 }
 
 #[test]
+fn a_request_that_comes_back_unsent_is_not_remembered_for_a_pipeline_that_is_gone() {
+    let start = Moment::now();
+    let mut account = account_of_one(start);
+    let unsent = || failed(Error::Unsent("GOAWAY".to_owned()));
+    account.probed("pipe_1", unsent(), start);
+    assert_eq!(account.lost.len(), 1);
+    account.lists(&[], start);
+    account.lists(&[], start);
+    assert!(account.pipelines.is_empty());
+    account.probed("pipe_1", unsent(), start);
+    assert_eq!(account.lost.len(), 0);
+}
+
+#[test]
+fn a_pipeline_that_a_list_has_missed_is_forgotten_with_it() {
+    let start = Moment::now();
+    let mut account = account_of_one(start);
+    account.probed("pipe_1", status("RUNNING"), start);
+    account.lists(&[], start);
+    assert_eq!(account.roster.missed().collect::<Vec<_>>(), [&id("pipe_1")], "it answers, so it stays for now");
+    account.probed("pipe_1", failed(Error::of_status(404).unwrap()), start);
+    account.lists(&[json!({"id": null})], start);
+    assert!(account.pipelines.is_empty());
+    assert_eq!(account.roster.missed().next(), None);
+}
+
+#[test]
 fn a_list_that_waits_for_its_next_page_for_long_is_not_known_to_succeed() {
     let start = Moment::now();
     let mut account = account_of_one(start);
@@ -772,7 +799,7 @@ impl World {
 
     fn check(&mut self) {
         let view = self.account.view(self.now);
-        assert_eq!(self.account.schedule.len(), view.pipelines.len());
+        self.assert_holds_nothing_of_the_gone(&view);
         for (id, pipeline) in &view.pipelines {
             for (probe, state) in pipeline.probes() {
                 let at = state.read_at();
@@ -789,6 +816,18 @@ impl World {
         let counted: Vec<u64> = durations.into_iter().chain(failures).collect();
         assert!(counted.iter().zip(&self.counted).all(|(now, before)| now >= before), "a counter fell");
         self.counted = counted;
+    }
+
+    /// But for what is in flight.
+    fn assert_holds_nothing_of_the_gone(&self, view: &View) {
+        let Account { schedule, lost, roster, .. } = &self.account;
+        assert_eq!(schedule.len(), view.pipelines.len());
+        let is_known = |id: &PipelineId| view.pipelines.contains_key(id);
+        assert!(view.pipelines.keys().all(|id| schedule.contains(id)));
+        let is_of_the_gone = |request: &&Request| matches!(request, Request::Probe(id, _) if !is_known(id));
+        assert_eq!(lost.iter().find(is_of_the_gone), None);
+        let is_expected = |id: &PipelineId| self.configured.account.expect.contains(id);
+        assert_eq!(roster.missed().find(|id| !is_known(id) && !is_expected(id)), None);
     }
 
     /// From now on every request succeeds, with three pipelines. Checks that readers see that after a while.

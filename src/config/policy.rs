@@ -11,7 +11,7 @@ use super::filter::Filter;
 use super::quantities::{Shown, parse_duration, parse_number};
 use crate::api::PipelineId;
 use crate::settings::{Text, value_of};
-use crate::thresholds::{Threshold, Thresholds, Unit};
+use crate::thresholds::{MOST_CHANGES, Threshold, Thresholds, Unit};
 
 /// The owner and the thresholds of the pipelines that it matches.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -143,6 +143,7 @@ impl<'de> DeserializeSeed<'de> for ValueOf {
             Unit::Seconds => parse_duration(value, &shown).map(|duration| duration.as_secs_f64()),
             Unit::Records => parse_number(value, &shown, 0.0..=1e15),
             Unit::Share => parse_number(value, &shown, 0.0..=1.0),
+            Unit::Changes => parse_number(value, &shown, 1.0..=MOST_CHANGES as f64),
         };
         value.map_err(D::Error::custom)
     }
@@ -165,7 +166,7 @@ impl Serialize for Policy {
             let name = threshold.as_str();
             match threshold.unit() {
                 Unit::Seconds => map.serialize_entry(name, &Shown::Seconds(*value))?,
-                Unit::Records | Unit::Share => map.serialize_entry(name, &Shown::Number(*value))?,
+                Unit::Records | Unit::Share | Unit::Changes => map.serialize_entry(name, &Shown::Number(*value))?,
             }
         }
         map.end()

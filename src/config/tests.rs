@@ -405,7 +405,7 @@ fn what_is_wrong_in_a_file_is_named() {
         ),
         (
             "policies: [{delya: 5m}]",
-            "policies[0].delya: unknown setting (expected team, projects, pipelines, pipeline_ids, delay, delay_critical, backlog, stalled, no_progress, destination_check_age, dropped_share, unprocessed_share, deployment)",
+            "policies[0].delya: unknown setting (expected team, projects, pipelines, pipeline_ids, delay, delay_critical, backlog, stalled, no_progress, destination_check_age, dropped_share, unprocessed_share, deployment, restarts, destination_changes)",
         ),
         (
             "policies: {delay: 5m}",

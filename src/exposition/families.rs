@@ -548,8 +548,7 @@ pub const FAMILIES: &[Family] = &[
         "1 if the pipeline has nothing to do (paused, or bounded and at its end); no series otherwise.",
         &[],
         |p, s| s.value(p.pipeline.is_off_duty().then_some(1.0)),
-    )
-    .lean(),
+    ),
     pipeline(
         "goldrush_pipeline_info",
         "Always 1; what the pipeline is and which team owns it, as of the last poll (topic, destination_type, execution_mode, group).",

@@ -1,5 +1,6 @@
 //! A small fleet in, literal text out, in both formats.
 
+mod interleavings;
 mod lean;
 mod parts;
 

@@ -95,6 +95,13 @@ pub(super) fn of_pipeline(trouble: &Trouble, pipeline: &Pipeline, view: &View, n
             let [wanted, ready] = pipeline.replicas().unwrap_or_default().map(|count_of| count(Number(count_of)));
             format!("{ready} of {wanted} replicas are ready.")
         }
+        Kind::Restarting => {
+            format!("The worker restarted {} times in half an hour.", pipeline.restarts().count())
+        }
+        Kind::DestinationFlapping => {
+            let changes = pipeline.health_changes().count();
+            format!("The health of the destination changed {changes} times in half an hour.")
+        }
         Kind::DestinationCheckOld => {
             let age = pipeline.checked().value().map(|at| duration(Time::of_wall(at, now).age)).unwrap_or_default();
             format!("GoldRush last checked the destination {age} ago: its health may be out of date.")

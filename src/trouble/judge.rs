@@ -4,13 +4,13 @@
 //! trouble begins because a reading is missing, but for the kinds that say just that. One cause is one trouble: a refused key or an outage is trouble of the
 //! account, and what follows from a failed worker is not judged.
 //!
-//! Rates over time (restarts, flapping, the share of failing requests) need a longer memory and are left to Prometheus.
+//! Shares over time (failing requests, the time that polling is paused) need a longer memory and are left to Prometheus.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use super::kinds::Kind;
-use crate::account::{Beginning, Concern, KeyState, Pipeline, View};
+use crate::account::{Beginning, Changes, Concern, KeyState, Pipeline, View};
 use crate::api::{Phase, Probe, Reason};
 use crate::moment::{Moment, unix_seconds};
 use crate::thresholds::{Threshold, Thresholds};
@@ -164,6 +164,8 @@ impl<'a> Judge<'a> {
             found.extend(drops(pipeline));
         }
         found.extend(destination(pipeline, &thresholds));
+        found.extend(unrest(pipeline.restarts(), Kind::Restarting));
+        found.extend(unrest(pipeline.health_changes(), Kind::DestinationFlapping));
         found.extend(self.readings(pipeline));
         found.sort_by_key(|trouble| trouble.kind);
         found
@@ -270,6 +272,12 @@ fn backlog(pipeline: &Pipeline, thresholds: &Thresholds) -> Option<Trouble> {
 fn drops(pipeline: &Pipeline) -> Option<Trouble> {
     let drops = pipeline.drops();
     drops.state().then(|| Trouble::new(Kind::RecordsDropped, drops.began()))
+}
+
+/// What changes too often to be trouble at any one time.
+fn unrest(changes: &Changes, kind: Kind) -> Option<Trouble> {
+    let often = changes.often();
+    often.state().then(|| Trouble::new(kind, often.began()))
 }
 
 fn destination(pipeline: &Pipeline, thresholds: &Thresholds) -> Option<Trouble> {

@@ -382,9 +382,7 @@ kinds! {
             description: concat!(
                 "Pipeline ",
                 named!(),
-                " is FAILED. It does not recover by itself.{{ with ",
-                of_pipeline!("goldrush_pipeline_start_time_seconds"),
-                " }} Its worker started at {{ . | first | value | humanizeTimestamp }}.{{ end }}",
+                " is FAILED. It does not recover by itself.",
             ),
             dashboard: PIPELINE_DASHBOARD,
         }),
@@ -695,6 +693,49 @@ kinds! {
         }),
     }
 
+    Restarting = "restarting", "The worker restarts again and again." {
+        severity: Severity::Warning,
+        scope: Scope::Pipeline,
+        threshold: Some(Setting::Policy(Threshold::Restarts)),
+        alert: "GoldRushPipelineRestarting",
+        rule: Rule::Generated(Generated {
+            why: "The exporter counts over half an hour. After a restart, it needs as long to know again.",
+            wait: "1m",
+            keep_firing_for: Some("30m"),
+            also: &[],
+            per: PIPELINE,
+            summary: r#"The worker of pipeline "{{ $labels.pipeline }}" restarts again and again"#,
+            description: concat!(
+                "The worker of pipeline ",
+                named!(),
+                " restarted at least 3 times in 30 minutes (the default of the threshold restarts).",
+            ),
+            dashboard: PIPELINE_DASHBOARD,
+        }),
+    }
+
+    DestinationFlapping = "destination_flapping", "The destination comes and goes." {
+        severity: Severity::Warning,
+        scope: Scope::Pipeline,
+        threshold: Some(Setting::Policy(Threshold::DestinationChanges)),
+        alert: "GoldRushDestinationFlapping",
+        rule: Rule::Generated(Generated {
+            why: "What GoldRushDestinationUnhealthy cannot see, because it heals before `for` is over. The exporter \
+                  counts over half an hour. After a restart, it needs as long to know again.",
+            wait: "1m",
+            keep_firing_for: Some("30m"),
+            also: &[],
+            per: PIPELINE,
+            summary: r#"The destination of pipeline "{{ $labels.pipeline }}" comes and goes"#,
+            description: concat!(
+                "The health of the destination of pipeline ",
+                named!(),
+                " changed at least 6 times in 30 minutes (the default of the threshold destination_changes).",
+            ),
+            dashboard: PIPELINE_DASHBOARD,
+        }),
+    }
+
     ReplicasNotReady = "replicas_not_ready", "Not all replicas are ready." {
         severity: Severity::Warning,
         scope: Scope::Pipeline,
@@ -710,7 +751,8 @@ kinds! {
             description: concat!(
                 "{{ with ",
                 r#"printf "max by (pipeline_id) (goldrush_pipeline_replicas{job=%q,account=%q,pipeline_id=%q} "#,
-                r#"- goldrush_pipeline_replicas_ready)" $labels.job $labels.account $labels.pipeline_id | query"#,
+                r#"- goldrush_pipeline_replicas_ready{job=%[1]q,account=%[2]q,pipeline_id=%[3]q})" "#,
+                "$labels.job $labels.account $labels.pipeline_id | query",
                 " }}{{ . | first | value }}{{ else }}Some{{ end }} of {{ with ",
                 of_pipeline!("goldrush_pipeline_replicas"),
                 " }}{{ . | first | value }}{{ else }}the{{ end }} replicas of pipeline ",
@@ -810,21 +852,21 @@ kinds! {
                 "$labels.job $labels.account $labels.team | query",
                 " }}{{ . | first | value }}{{ end }} pipeline(s) of account {{ $labels.account }} have no fresh \
                  reading of every probe. Alerts that need these readings cannot fire for them.{{ with ",
-                r#"printf "topk(1, group by (pipeline_id) (goldrush_pipeline_probe_success"#,
-                r#"{job=%q,account=%q,probe=\"status\"} == 1 "#,
-                r#"unless on (job, account, pipeline_id) goldrush_pipeline_phase "#,
-                r#"and on (job, account, pipeline_id) goldrush_pipeline_trouble{team=%q,kind=\"readings_stale\"}))" "#,
-                "$labels.job $labels.account $labels.team | query",
-                r#" }} The responses about {{ . | first | label "pipeline_id" }}, for example, have no phase."#,
-                "{{ else }}{{ with ",
-                r#"printf "bottomk(1, min by (pipeline_id, probe) ("#,
-                r#"(goldrush_pipeline_probe_last_success_timestamp_seconds{job=%q,account=%q} "#,
-                r#"or 0 * goldrush_pipeline_probe_success{job=%q,account=%q}) "#,
-                r#"and on (job, account, pipeline_id) goldrush_pipeline_trouble{team=%q,kind=\"readings_stale\"}))" "#,
-                "$labels.job $labels.account $labels.job $labels.account $labels.team | query",
-                r#" }} The worst is {{ . | first | label "probe" }} of {{ . | first | label "pipeline_id" }}, "#,
-                "{{ with . | first | value }}last read at {{ . | humanizeTimestamp }}{{ else }}never read since the \
-                 exporter started{{ end }}.{{ end }}{{ end }}",
+                // Looking for the worst of them would read the series of all pipelines.
+                r#"printf "topk(1, goldrush_pipeline_trouble{job=%q,account=%q,team=%q,kind=\"readings_stale\"})" "#,
+                r#"$labels.job $labels.account $labels.team | query }}{{ $id := . | first | label "pipeline_id" }}"#,
+                "{{ with ",
+                r#"printf "group(goldrush_pipeline_probe_success{job=%q,account=%q,pipeline_id=%q,probe=\"status\"} == 1 "#,
+                r#"unless on () goldrush_pipeline_phase{job=%[1]q,account=%[2]q,pipeline_id=%[3]q})" "#,
+                "$labels.job $labels.account $id | query",
+                " }} For example, the responses about {{ $id }} have no phase.{{ else }}{{ with ",
+                r#"printf "bottomk(1, min by (probe) ("#,
+                r#"goldrush_pipeline_probe_last_success_timestamp_seconds{job=%q,account=%q,pipeline_id=%q} "#,
+                r#"or 0 * goldrush_pipeline_probe_success{job=%[1]q,account=%[2]q,pipeline_id=%[3]q}))" "#,
+                "$labels.job $labels.account $id | query",
+                r#" }} For example, the probe {{ . | first | label "probe" }} of {{ $id }} "#,
+                "{{ with . | first | value }}last succeeded at {{ . | humanizeTimestamp }}{{ else }}has not succeeded \
+                 since the exporter started{{ end }}.{{ end }}{{ end }}{{ end }}",
             ),
             dashboard: EXPORTER_DASHBOARD,
         }),

@@ -4,6 +4,7 @@ mod backfills;
 mod buffers;
 mod credits;
 mod outages;
+mod unrest;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};

@@ -29,9 +29,9 @@ fn no_dependency_needs_a_newer_compiler_than_rust_version() {
     let metadata = say("cargo", &["metadata", "--locked", "--offline", "--format-version=1"]);
     let metadata: Value = serde_json::from_str(&metadata).unwrap();
     // 1.88 is 1.88.0.
-    let number = |version: &str| {
-        let mut parts = version.split('.').map(|part| part.parse::<u32>().unwrap());
-        [0; 3].map(|absent| parts.next().unwrap_or(absent))
+    let number = |version: &str| -> [u32; 3] {
+        let mut parts = version.split('.').map(|part| part.parse().unwrap());
+        std::array::from_fn(|_| parts.next().unwrap_or(0))
     };
     let packages = metadata["packages"].as_array().unwrap().iter();
     let versions = packages.filter_map(|package| Some((package["rust_version"].as_str()?, &package["id"])));

@@ -233,6 +233,7 @@ const PIPELINE_TROUBLES: &[&str] = &[
     "readings_stale",
     "records_dropped",
     "replicas_not_ready",
+    "restarting",
     "stalled",
 ];
 const ACCOUNT_TROUBLES: &[&str] = &[

@@ -20,16 +20,16 @@ fn nothing_is_named_that_does_not_exist() {
     assert_eq!(problems(&exposition), "");
 
     // The check itself can fail, for every kind of file.
-    let renamed = exposition.replace("goldrush_pipeline_destination_healthy", "goldrush_pipeline_destination_well");
+    let renamed = exposition.replace("goldrush_pipeline_destination_", "goldrush_pipeline_target_");
     let found = problems(&renamed);
     for line in [
-        "alert GoldRushDestinationFlapping: there is no metric goldrush_pipeline_destination_healthy",
+        "runbooks/GoldRushDestinationFlapping.md: there is no metric goldrush_pipeline_destination_healthy",
         "runbooks/GoldRushDestinationUnhealthy.md: there is no metric goldrush_pipeline_destination_healthy",
         "dashboards/fleet.json: panel All pipelines: there is no metric goldrush_pipeline_destination_healthy",
         "dashboards/pipeline.json: panel Destination: there is no metric goldrush_pipeline_destination_healthy",
         "docs/metrics.md: there is no metric goldrush_pipeline_destination_healthy",
-        "alerts/goldrush.rules.yml: there is no metric goldrush_pipeline_destination_healthy",
-        "deploy/kubernetes/base/prometheusrule.yaml: there is no metric goldrush_pipeline_destination_healthy",
+        "alerts/goldrush.rules.yml: there is no metric goldrush_pipeline_destination_error",
+        "deploy/kubernetes/base/prometheusrule.yaml: there is no metric goldrush_pipeline_destination_error",
     ] {
         assert!(found.lines().any(|found| found == line), "{line}: not in\n{found}");
     }

@@ -53,6 +53,10 @@ pub struct PipelineTold {
     /// When the worker was first read not to run, and has not been read to run since.
     pub not_running_since: Option<At>,
     pub running_since: Option<At>,
+    /// When a worker was read that had started at another time than the one before.
+    pub restarts: Vec<Duration>,
+    /// When the destination was read to be healthy and had not been, or the other way round.
+    pub flips: Vec<Duration>,
     /// How many readings in a row were unhealthy.
     pub unhealthy: u32,
     pub progress: Option<At>,
@@ -73,6 +77,8 @@ pub struct Known {
     pub metrics: MetricsFacts,
     pub position_read: Option<At>,
     pub checked: Option<(f64, At)>,
+    pub start: Option<(f64, At)>,
+    pub healthy: Option<(bool, At)>,
 }
 
 impl PipelineTold {
@@ -90,6 +96,8 @@ impl PipelineTold {
             on_duty_since: None,
             not_running_since: None,
             running_since: None,
+            restarts: Vec::new(),
+            flips: Vec::new(),
             unhealthy: 0,
             progress: None,
             dropped_more: None,
@@ -128,6 +136,12 @@ impl PipelineTold {
         }
         if let Some((ready, all)) = new.ready.zip(new.replicas) {
             self.known.lacks_replicas = ready < all;
+        }
+        if let Some(start) = new.start {
+            if self.known.start.is_some_and(|(before, _)| before != start) {
+                self.restarts.push(at.world);
+            }
+            self.known.start = Some((start, at));
         }
         if new.phase == Some("RUNNING") {
             self.not_running_since = None;
@@ -176,6 +190,10 @@ impl PipelineTold {
     fn hear_health(&mut self, new: HealthFacts, at: At) {
         if let Some(healthy) = new.healthy {
             self.unhealthy = if healthy { 0 } else { self.unhealthy + 1 };
+            if self.known.healthy.is_some_and(|(before, _)| before != healthy) {
+                self.flips.push(at.world);
+            }
+            self.known.healthy = Some((healthy, at));
         }
         self.known.checked = new.checked.map(|checked| (checked, at)).or(self.known.checked);
         self.health = Some(new);

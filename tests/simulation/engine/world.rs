@@ -124,6 +124,9 @@ pub struct Reaction {
 const PROJECTS: [&str; 3] = ["analytics", "trading \"prod\"", "hidden"];
 const TOPICS: [&str; 2] = ["base.mainnet.ref.block.logs", "eth.mainnet.ref.block.transfers"];
 const TIMEOUT: Duration = Duration::from_secs(10);
+const RESTARTS_EVERY: Duration = Duration::from_secs(300);
+/// In seconds.
+const FLAPS_EVERY: u64 = 150;
 
 /// The id of the first pipeline of an account, which configurations expect.
 pub fn first_id(account: usize) -> String {
@@ -246,12 +249,9 @@ impl World {
                 if let Some(pipeline) = self.at(account, *place) {
                     pipeline.settle(now);
                     if *is == Condition::Restarts {
-                        pipeline.consumed = 0.0;
-                        pipeline.dropped = 0.0;
-                        pipeline.started = now;
-                    } else {
-                        pipeline.conditions.push(Active { incident: index, is: *is, since: now });
+                        pipeline.restart(now);
                     }
+                    pipeline.conditions.push(Active { incident: index, is: *is, since: now });
                 }
             }
             Fault::OverLimit | Fault::TrialExpired => {
@@ -533,7 +533,16 @@ impl Pipeline {
         f64::from(10 + self.number % 50)
     }
 
+    fn restart(&mut self, now: Duration) {
+        self.consumed = 0.0;
+        self.dropped = 0.0;
+        self.started = now;
+    }
+
     fn settle(&mut self, now: Duration) {
+        if self.has(Condition::Restarts) && now.saturating_sub(self.started) >= RESTARTS_EVERY {
+            self.restart(now);
+        }
         let seconds = now.saturating_sub(self.settled).as_secs_f64();
         if self.moves() {
             self.consumed += self.rate() * seconds;
@@ -608,7 +617,8 @@ impl Pipeline {
                 Right::data(&data, Said::Metrics(facts))
             }
             Probe::DestinationHealth => {
-                let healthy = !self.has(Condition::Unhealthy);
+                let flaps = self.since(Condition::Flaps).map_or(0, |since| (now - since).as_secs() / FLAPS_EVERY);
+                let healthy = !self.has(Condition::Unhealthy) && flaps.is_multiple_of(2);
                 let age = if self.has(Condition::CheckOld) { 7_200 } else { 0 };
                 let checked = EPOCH + now.as_secs() / 30 * 30 - age;
                 let facts = HealthFacts {

@@ -163,6 +163,12 @@ fn of_pipeline(told: &PipelineTold, kinds: &BTreeSet<&str>, view: &View) -> Resu
     let failed = told.known.phase == Some("FAILED");
     exact("failed", failed)?;
     exact("destination_unhealthy", told.unhealthy >= 2)?;
+    let lately = |times: &[Duration], read: Option<At>| {
+        let last = read.map_or(Duration::ZERO, |read| read.world);
+        times.iter().filter(|time| last - **time <= Duration::from_secs(1_800)).count()
+    };
+    exact("restarting", lately(&told.restarts, told.known.start.map(|(_, read)| read)) >= 3)?;
+    exact("destination_flapping", lately(&told.flips, told.known.healthy.map(|(_, read)| read)) >= 6)?;
     let stopped = told.not_running_since.filter(|_| told.known.phase.is_some_and(|phase| phase != "RUNNING"));
     let stopped = stopped.filter(|since| !failed || Some(*since) != told.phase_since);
     let not_running =

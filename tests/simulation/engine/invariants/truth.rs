@@ -110,7 +110,8 @@ fn compare(account: usize, shown: &AccountPicture, scene: &Scene, calm: Duration
                     ));
                 }
             }
-            let at_peace = pipeline.conditions.is_empty() && calm > Duration::from_secs(1_500);
+            // Restarts and flapping count for half an hour.
+            let at_peace = pipeline.conditions.is_empty() && calm > Duration::from_secs(1_500 + 1_800);
             if at_peace && !kinds.is_empty() && scene.clock.stepped == 0 {
                 return Err(format!("{} is in trouble {kinds:?}, and nothing is wrong with it", pipeline.id));
             }
@@ -141,7 +142,7 @@ const INCIDENTS: &[(&str, Condition, u64)] = &[
 fn has_worse(pipeline: &Pipeline, condition: Condition) -> bool {
     use Condition as C;
     let worker: &[Condition] = match condition {
-        C::Unhealthy => &[],
+        C::Unhealthy => &[C::Flaps],
         C::Failed => &[C::Paused],
         C::Deploying => &[C::Paused, C::Failed],
         C::NoPhase => &[C::Failed, C::Deploying, C::StrangePhase],
