@@ -21,8 +21,9 @@ docs:
 
 # Rewrites what is generated from the tables in the code. It needs the tools that tests/run installs.
 generate: && dashboards
-    UPDATE_EXPECTED=1 cargo test --locked --test readme
+    UPDATE_EXPECTED=1 cargo test --locked --lib exposition
     UPDATE_EXPECTED=1 cargo test --locked --test alerts the_generated_rules
+    UPDATE_EXPECTED=1 cargo test --locked --test readme the_tables
 
 # Rewrites the dashboards from dashboards/source, and the copies of rules and dashboards in deploy/.
 dashboards:

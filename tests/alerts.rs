@@ -51,7 +51,8 @@ fn the_generated_rules_are_what_the_table_gives() {
     if std::env::var_os("UPDATE_EXPECTED").is_some() {
         std::fs::write(folder().join("goldrush.rules.yml"), expected).unwrap();
     } else {
-        assert!(rules == expected, "goldrush.rules.yml is not what the table gives; its comment says how to write it");
+        let write = "UPDATE_EXPECTED=1 cargo test --test alerts the_generated_rules";
+        assert!(rules == expected, "goldrush.rules.yml is not what the table gives; `{write}` writes it");
     }
 }
 
@@ -75,7 +76,7 @@ fn missing(rules: &str, cases: &[String]) -> Vec<String> {
             missing.push(format!("{kind}: there is no runbooks/{}.md", row.alert));
         }
         if !row.sentence.ends_with('.') {
-            missing.push(format!("{kind}: it has no sentence for the page"));
+            missing.push(format!("{kind}: its sentence does not end with a period"));
         }
         let trouble = format!("{}{{", row.scope.gauge());
         let shows = |case: &&String| {

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use common::{Api, Exporter};
 use goldrush_exporter::exposition::FAMILIES;
+use goldrush_exporter::thresholds::Threshold;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -137,6 +138,10 @@ fn the_example_configuration_is_accepted_and_has_every_setting() {
     assert_eq!((ended.status, ended.stderr.as_str()), (Some(0), ""));
     for setting in ended.stdout.lines().filter_map(|line| line.trim_start_matches([' ', '-']).split(':').next()) {
         assert!(yaml.contains(&format!("{setting}:")), "the setting {setting} is missing");
+    }
+    // What `--config.check` prints of policies is only what they set.
+    for threshold in Threshold::ALL {
+        assert!(yaml.contains(&format!(" {threshold}:")), "the setting policies[].{threshold} is missing");
     }
 }
 

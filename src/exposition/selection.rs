@@ -107,7 +107,7 @@ mod tests {
         let more = selection(&[
             ("PROFILE", "lean"),
             ("STATES", "all"),
-            ("INCLUDE__0", "goldrush_pipeline_replicas.*"),
+            ("INCLUDE__0", "goldrush_pipeline_replicas(_ready)?"),
             ("EXCLUDE__0", "goldrush_pipeline_replicas_ready"),
         ]);
         let more = more.unwrap();

@@ -102,10 +102,11 @@ fn assert_expected(name: &str, text: &str) {
         std::fs::write(&path, text).unwrap();
     }
     let expected = std::fs::read_to_string(&path).unwrap();
+    let write = "`UPDATE_EXPECTED=1 cargo test --lib exposition` writes it";
     for (line, (text, expected)) in text.lines().zip(expected.lines()).enumerate() {
-        assert_eq!(text, expected, "line {} of {}", line + 1, path.display());
+        assert_eq!(text, expected, "line {} of {}; {write}", line + 1, path.display());
     }
-    assert_eq!(text.lines().count(), expected.lines().count(), "lines of {}", path.display());
+    assert_eq!(text.lines().count(), expected.lines().count(), "lines of {}; {write}", path.display());
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,8 +2,7 @@
 //!
 //! One row says everything that is fixed about a kind. The judge raises it, `goldrush_pipeline_trouble` and
 //! `goldrush_account_trouble` expose it, the page shows its sentence, and the alert in `alerts/goldrush.rules.yml` is
-//! written from it. To add a kind: a row here and a function in the judge. `tests/alerts.rs` then names what is still
-//! missing: the generated rules, the runbook, the promtool cases. `tests/readme.rs` writes the tables of docs/alerts.md.
+//! written from it. `.github/CONTRIBUTING.md` lists what a new kind needs besides its row.
 
 use crate::labels::closed_set;
 use crate::thresholds::Threshold;
@@ -87,7 +86,9 @@ pub struct Generated {
     pub wait: &'static str,
     /// Bridges a restart of the exporter.
     pub keep_firing_for: Option<&'static str>,
-    /// Kinds that replace this one and count as it, too: a change between them does not start `for` again.
+    /// Kinds that the judge raises instead of this one, because they are worse or say more. The rule matches them, too
+    /// (`kind=~"this|other"`), so that a change to one of them does not start `for` again. Alertmanager inhibits this
+    /// alert meanwhile.
     pub also: &'static [Kind],
     /// One alert for each combination of these labels.
     pub per: &'static [&'static str],

@@ -28,6 +28,8 @@ HEADINGS = [
 ]
 # The only values that a dashboard's variable gets from an alert.
 FROM_ALERT = re.compile(r"\{\{ \$labels\.\w+ \| urlquery \}\}")
+# What a test has to show, where its name does not say it.
+HINTS = {"silent just before it fires": " (at most 30s before, in the same test)"}
 PRINTF = re.compile(r'printf\s+("(?:[^"\\]|\\.)*")|query\s+("(?:[^"\\]|\\.)*")')
 
 
@@ -116,7 +118,7 @@ def check_tests(alerts, exposition):
     for name in alerts:
         for what in ("firing",) if name == WATCHDOG else ("firing", "silent just before it fires", "resolved", "silent where it is harmless"):
             if what not in shown[name]:
-                yield f"alert {name}: no test shows it {what}"
+                yield f"alert {name}: no test shows it {what}{HINTS.get(what, '')}"
 
 
 def check_kinds(alerts, exposition):

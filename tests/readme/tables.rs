@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::Duration;
 
 use goldrush_exporter::exposition::{FAMILIES, Subject};
-use goldrush_exporter::trouble::kinds::{Kind, Rule, Scope};
+use goldrush_exporter::thresholds::{Thresholds, Unit};
+use goldrush_exporter::trouble::kinds::{Kind, Rule, Scope, Setting};
 use yaml_rust2::{Yaml, YamlLoader};
 
 use super::{Page, ROOT};
@@ -12,7 +14,7 @@ use super::{Page, ROOT};
 /// Holds the part of a page between two marks to the code; UPDATE_EXPECTED=1 writes it.
 fn generated(path: &str, name: &str, table: &str) {
     let page = Page::read(path);
-    let begin = format!("<!-- begin {name}: UPDATE_EXPECTED=1 cargo test --test readme -->\n");
+    let begin = format!("<!-- begin {name}: UPDATE_EXPECTED=1 cargo test --test readme the_tables -->\n");
     let end = format!("<!-- end {name} -->");
     let begin = page.text.find(&begin).expect("the begin is marked") + begin.len();
     let end = page.text.find(&end).expect("the end is marked");
@@ -20,7 +22,8 @@ fn generated(path: &str, name: &str, table: &str) {
         let text = format!("{}{table}{}", &page.text[..begin], &page.text[end..]);
         std::fs::write(Path::new(ROOT).join(path), text).unwrap();
     } else {
-        assert!(page.text[begin..end] == *table, "{path} is not what the code gives; UPDATE_EXPECTED=1 writes it");
+        let write = "UPDATE_EXPECTED=1 cargo test --test readme the_tables";
+        assert!(page.text[begin..end] == *table, "{path} is not what the code gives; `{write}` writes it");
     }
 }
 
@@ -58,10 +61,22 @@ fn kinds() -> String {
             Scope::Pipeline => "pipeline",
         };
         let (name, severity, sentence, alert) = (row.name, row.severity, row.sentence, row.alert);
-        let threshold = row.threshold.map(|setting| format!("`{}`", setting.name())).unwrap_or_default();
+        let threshold = row.threshold.map(|setting| format!("`{}`{}", setting.name(), default_of(setting)));
+        let threshold = threshold.unwrap_or_default();
         table.push_str(&format!("| `{name}` | {about} | {severity} | {threshold} | {sentence} | `{alert}` |\n"));
     }
     table
+}
+
+/// The default of a threshold, after its name.
+fn default_of(setting: Setting) -> String {
+    // Those of accounts are in the example of the settings.
+    let Setting::Policy(threshold) = setting else { return String::new() };
+    let default = Thresholds::default()[threshold];
+    match threshold.unit() {
+        Unit::Seconds => format!(" ({})", humantime::format_duration(Duration::from_secs_f64(default))),
+        Unit::Records | Unit::Share | Unit::Changes => format!(" ({default})"),
+    }
 }
 
 /// What the table says about a rule.
@@ -95,7 +110,7 @@ fn alert(rule: &Yaml) -> Alert {
     };
     let generated = Kind::ALL.iter().map(|kind| kind.row()).filter(|row| row.alert == name);
     let sentences = generated.filter(|row| matches!(row.rule, Rule::Generated(_))).map(|row| match row.threshold {
-        Some(setting) => format!("{} Threshold: `{}`.", row.sentence, setting.name()),
+        Some(setting) => format!("{} Threshold: `{}`{}.", row.sentence, setting.name(), default_of(setting)),
         None => row.sentence.to_owned(),
     });
     let mut when = sentences.collect::<Vec<_>>().join(" ");
