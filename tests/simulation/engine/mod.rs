@@ -400,7 +400,10 @@ impl Simulation {
         if matches!(request, Request::Page(_)) {
             let view = driver.handle.view(moment);
             let dropped = self.scene.told[account].keep(|id| view.pipelines.contains_key(id));
-            self.is_gone(account, &dropped)?;
+            // After a reload that lowers the limit, those that the list shows first stay.
+            if view.pipelines.len() < most {
+                self.is_gone(account, &dropped)?;
+            }
             self.note_key(account, view.credential.state());
         } else if error.is_some() || self.key_states[account] == KeyState::Untried {
             let state = driver.handle.view(moment).credential.state();
