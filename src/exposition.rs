@@ -398,11 +398,22 @@ fn write_fleet(
 
 /// The fleet's part at one moment, not cached: for fuzzers and simulations.
 pub fn fleet_text(fleet: &Fleet, selection: &Selection, now: Moment, format: Format) -> String {
+    lasting_fleet_text(fleet, selection, now, format).0
+}
+
+/// The same, and how long it is good for while [`Fleet::version`] stays what it is.
+pub fn lasting_fleet_text(
+    fleet: &Fleet,
+    selection: &Selection,
+    now: Moment,
+    format: Format,
+) -> (String, Option<Duration>) {
     let mut text = Vec::new();
     let mut take = |_: Owner, piece: &[u8]| text.extend_from_slice(piece);
     let mut writer = Writer::new(format, Vec::new(), &mut take);
-    write_fleet(&mut writer, [&mut Labels::default(), &mut Labels::default()], &fleet.snapshot(now), selection, now);
+    let labels = [&mut Labels::default(), &mut Labels::default()];
+    let good_for = write_fleet(&mut writer, labels, &fleet.snapshot(now), selection, now);
     writer.end();
     writer.finish();
-    String::from_utf8(text).unwrap_or_default()
+    (String::from_utf8(text).unwrap_or_default(), good_for)
 }

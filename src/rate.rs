@@ -131,6 +131,22 @@ mod tests {
     }
 
     #[test]
+    fn another_rate_and_burst_count_from_now_on_and_what_was_taken_still_counts() {
+        let start = Instant::now();
+        let mut bucket = Bucket::new(1.0, 1.0, start);
+        let take = |bucket: &mut Bucket, at: u64| {
+            (0..10).filter(|_| bucket.take(start + Duration::from_secs(at)).is_ok()).count()
+        };
+        assert_eq!(take(&mut bucket, 0), 1);
+        bucket.set(2.0, 4.0);
+        assert_eq!(take(&mut bucket, 0), 2, "the one that was taken had the time of two");
+        assert_eq!(take(&mut bucket, 60), 4);
+        bucket.set(1.0, 1.0);
+        assert_eq!(take(&mut bucket, 61), 0);
+        assert_eq!(take(&mut bucket, 62), 1);
+    }
+
+    #[test]
     fn impossible_rates_overflow_no_clock() {
         let start = Instant::now();
         for rate in [0.0, -1.0, f64::NAN, f64::INFINITY] {

@@ -162,8 +162,11 @@ mod tests {
         );
         let since = Beginning { at: at(start, 1), or_earlier: true };
         assert_eq!(key.state(), KeyState::Refused { since, latest: at(start, 1).monotonic });
+        assert!(key.clone().accept_list(at(start, 1).monotonic, at(start, 2)), "sent when it came");
         assert!(key.accept_probe(at(start, 2).monotonic, at(start, 4)));
         assert_eq!(key.state(), KeyState::Accepted { since: Beginning { at: at(start, 4), or_earlier: false } });
+        let again = key.refuse(at(start, 5).monotonic, at(start, 6));
+        assert_eq!(again, Refusal { is_news: true, is_first: true }, "the same key is refused after all");
     }
 
     #[test]

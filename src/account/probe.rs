@@ -81,3 +81,25 @@ impl ProbeState {
         self.read_at.into_iter().chain(self.attempt.map(|attempt| attempt.at))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_a_success_a_probe_has_to_fail_twice_again_before_it_fails_alone() {
+        let start = Moment::now();
+        let at = |seconds| start.after(Duration::from_secs(seconds));
+        let failure = Some(Reason::Decode);
+        let mut probe = ProbeState::default();
+        probe.observe(failure, at(1), None);
+        assert_eq!(probe.fails_alone_since(), None);
+        probe.observe(failure, at(3), Some(at(2)));
+        assert_eq!(probe.fails_alone_since(), Some(Beginning { at: at(1), or_earlier: true }));
+        probe.observe(None, at(4), Some(at(2)));
+        probe.observe(failure, at(6), Some(at(5)));
+        assert_eq!(probe.fails_alone_since(), None);
+        probe.observe(failure, at(8), Some(at(7)));
+        assert_eq!(probe.fails_alone_since(), Some(Beginning::from(at(6))));
+    }
+}

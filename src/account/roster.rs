@@ -484,6 +484,20 @@ mod tests {
     }
 
     #[test]
+    fn a_reading_while_lists_fail_counts_as_one() {
+        let start = Moment::now();
+        let at = |seconds| start.after(Duration::from_secs(seconds));
+        let mut unread = Unread::default();
+        unread.listed(at(0));
+        unread.list_failed(at(100));
+        assert_eq!(unread.lasted(at(150)), Duration::from_secs(100), "it stands still");
+        unread.read(at(150));
+        assert_eq!(unread.lasted(at(160)), Duration::ZERO);
+        unread.listed(at(200));
+        assert_eq!(unread.lasted(at(210)), Duration::from_secs(10));
+    }
+
+    #[test]
     fn a_list_that_failed_once_follows_after_one_interval_however_small_the_budget() {
         let now = Moment::now();
         let mut roster = roster(now.monotonic);

@@ -552,6 +552,18 @@ mod tests {
     }
 
     #[test]
+    fn what_is_gone_is_not_late() {
+        let start = Instant::now();
+        let mut schedule = Schedule::new(INTERVALS, start);
+        schedule.insert(&id(1), start, |_| false);
+        let later = start + Duration::from_secs(10);
+        schedule.insert(&id(2), later, |_| false);
+        assert_eq!(schedule.oldest_due(), Some(start));
+        schedule.remove(&id(1));
+        assert_eq!(schedule.oldest_due(), Some(later));
+    }
+
+    #[test]
     fn pace_removal_and_again() {
         let start = Instant::now();
         let mut schedule = Schedule::new(INTERVALS, start);

@@ -489,6 +489,17 @@ fn a_pipeline_that_a_list_has_missed_is_forgotten_with_it() {
 }
 
 #[test]
+fn a_page_without_items_counts_as_one_that_cannot_be_read() {
+    let start = Moment::now();
+    let mut account = account_of_one(start);
+    let page = serde_json::from_value(json!({"items": null})).unwrap();
+    account.hears(Response::Page(1, Ok(page)), start);
+    let counted = account.view(start).requests.failures[Operation::List as usize];
+    assert_eq!(counted[Reason::Decode as usize], 1);
+    assert_eq!(counted.iter().sum::<u64>(), 1);
+}
+
+#[test]
 fn a_list_that_waits_for_its_next_page_for_long_is_not_known_to_succeed() {
     let start = Moment::now();
     let mut account = account_of_one(start);

@@ -272,6 +272,26 @@ mod tests {
     }
 
     #[test]
+    fn the_month_before_says_nothing_about_the_pace() {
+        let mut scene = Scene::on(10);
+        for (seconds, consumed) in [(0, 100.0), (DAY, 200.0), (DAY + HOUR, 5.0), (DAY + 13 * HOUR, 990.0)] {
+            scene.reads(seconds, consumed);
+        }
+        assert_eq!(scene.runs_out_in(), None, "it is not a day old");
+    }
+
+    #[test]
+    fn another_interval_counts_from_a_request_at_once() {
+        let Scene { start, mut usage } = Scene::on(10);
+        let later = start.monotonic + Duration::from_secs(7);
+        usage.set_interval(2 * INTERVAL, later);
+        assert_eq!(usage.due(), later);
+        assert_eq!(usage.frequency(), 1.0 / 1_800.0);
+        usage.begin(1.0, later);
+        assert_eq!(usage.due(), later + 2 * INTERVAL);
+    }
+
+    #[test]
     fn a_reading_is_shown_for_three_intervals_or_stale_after_whichever_is_longer() {
         let mut scene = Scene::on(1);
         scene.reads(0, 1.0);

@@ -7,8 +7,8 @@ mod engine;
 use std::time::Instant;
 
 use engine::campaign::Campaign;
-use engine::history::Fault::Reload;
-use engine::history::{History, Incident, Knobs, Setup};
+use engine::history::Fault::{Reload, Restart, Revoke, Worker};
+use engine::history::{Condition, History, Incident, Knobs, Setup};
 
 /// More, or others: `SIMULATION_SEED`, `SIMULATION_HOURS` and `SIMULATION_FAILURES` in the environment.
 #[test]
@@ -50,5 +50,26 @@ fn replay_35() {
             account: 0,
             fault: Reload(Knobs { budget: 17, max_pipelines: 8, expects: true, ..Knobs::DEFAULT }),
         }],
+    });
+}
+
+/// A probe waits for no longer than its share from when a key is accepted again, which is up to a minute after it is valid.
+#[test]
+fn replay_300() {
+    replay(&History {
+        seed: 300,
+        length: 3_068,
+        setup: Setup {
+            pipelines: 5,
+            accounts: 1,
+            page: 100,
+            scrape_every: 60,
+            knobs: Knobs { usage: 900, ..Knobs::DEFAULT },
+        },
+        incidents: vec![
+            Incident { at: 190, lasts: 0, account: 0, fault: Worker(113_700, Condition::Deploying) },
+            Incident { at: 790, lasts: 0, account: 0, fault: Restart },
+            Incident { at: 2_046, lasts: 969, account: 0, fault: Revoke },
+        ],
     });
 }

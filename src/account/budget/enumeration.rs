@@ -53,6 +53,10 @@ struct History {
     now: Instant,
     rate: f64,
     silent_until: Instant,
+    /// When the newest 429 came that was no echo of one before.
+    paused_at: Option<Instant>,
+    /// How many of them there were since a response was no 429, or since another key.
+    pauses: i32,
     /// When each request was sent, and the seconds that it takes at the rate of then.
     sent: Vec<(Instant, f64)>,
 }
@@ -61,7 +65,16 @@ impl History {
     fn new() -> Self {
         let start = Instant::now();
         let budget = Budget::new(START_RATE, fastrand::Rng::with_seed(1), start);
-        Self { budget, start, now: start, rate: START_RATE, silent_until: start, sent: Vec::new() }
+        Self {
+            budget,
+            start,
+            now: start,
+            rate: START_RATE,
+            silent_until: start,
+            paused_at: None,
+            pauses: 0,
+            sent: Vec::new(),
+        }
     }
 
     /// How many seconds a request would come too early for some window that begins at an earlier one. The earlier ones of a
@@ -77,11 +90,18 @@ impl History {
 
     fn pause(&mut self, asked: Option<Duration>, sent: Instant) {
         let until = self.budget.pause(asked, sent, self.now);
-        assert!(until >= self.silent_until, "a pause is never shortened");
-        // A step of its own is a minute at most.
-        let least = asked.map_or(self.now, |asked| self.now + asked.max(Duration::from_millis(500)));
-        let most = asked.map_or(self.now + Duration::from_secs(60), |_| least);
-        assert!(until >= least && until <= self.silent_until.max(most), "{:?}", until - self.now);
+        let is_echo = self.paused_at.is_some_and(|at| sent < at);
+        let own = if is_echo { 0.0 } else { 2.0_f64.powi(self.pauses).min(60.0) };
+        if !is_echo {
+            self.paused_at = Some(self.now);
+            self.pauses += 1;
+        }
+        let [least, most] = match asked {
+            Some(asked) => [asked.max(Duration::from_millis(500)); 2],
+            None => [own / 2.0, own].map(Duration::from_secs_f64),
+        };
+        let [least, most] = [least, most].map(|pause| self.silent_until.max(self.now + pause));
+        assert!(until >= least && until <= most, "{:?}", until - self.now);
         self.silent_until = until;
     }
 
@@ -99,8 +119,14 @@ impl History {
             Step::OtherKey => {
                 self.budget.resume();
                 self.silent_until = self.start;
+                self.pauses = 0;
             }
-            Step::Response => self.budget.calm(self.now),
+            Step::Response => {
+                self.budget.calm(self.now);
+                if self.silent_until <= self.now {
+                    self.pauses = 0;
+                }
+            }
         }
         self.send_all();
     }

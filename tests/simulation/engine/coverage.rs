@@ -47,8 +47,8 @@ pub fn reply(reply: Reply, operation: Operation) -> String {
 /// Everything that has to happen.
 pub fn catalogue() -> Vec<String> {
     let mut events = Vec::new();
-    for operation in [Operation::List, Operation::Status, Operation::Metrics, Operation::DestinationHealth] {
-        events.extend(Reply::ANY.iter().map(|with| reply(*with, operation)));
+    for operation in Operation::ALL {
+        events.extend(Reply::ANY.iter().map(|with| reply(*with, *operation)));
     }
     events.extend(Reply::LIST.iter().map(|with| reply(*with, Operation::List)));
     for (from, to) in KEY_TRANSITIONS {
@@ -90,6 +90,8 @@ const OTHERS: &[&str] = &[
     "pipeline is gone",
     "list truncated",
     "budget too small",
+    "the second opinion agrees",
+    "kept text served",
     "fleet of 0",
     "fleet of more than 100",
 ];

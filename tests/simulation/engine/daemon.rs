@@ -39,10 +39,11 @@ pub fn name(account: usize) -> String {
 
 /// As a user would write it.
 fn config(knobs: Knobs, accounts: usize) -> Config {
-    let Knobs { budget, stale_after, discovery, in_flight, max_pipelines, filters, expects } = knobs;
+    let Knobs { budget, stale_after, discovery, in_flight, max_pipelines, filters, expects, usage } = knobs;
+    let usage = if usage > 0 { format!(", usage: {usage}s") } else { String::new() };
     let mut text = format!(
         "poll: {{requests_per_second: {}.{}, stale_after: {stale_after}s, discovery: {discovery}s, \
-         max_in_flight: {in_flight}}}\nmax_pipelines: {max_pipelines}\naccounts:\n",
+         max_in_flight: {in_flight}{usage}}}\nmax_pipelines: {max_pipelines}\naccounts:\n",
         budget / 10,
         budget % 10
     );

@@ -42,6 +42,8 @@ pub struct Knobs {
     pub filters: bool,
     /// Expects a pipeline that is there at first and one that never is.
     pub expects: bool,
+    /// `poll.usage`, in seconds; 0 is off.
+    pub usage: u32,
 }
 
 /// Something that happens, and for how long. Times are in seconds.
@@ -69,6 +71,10 @@ pub enum Fault {
     Worker(u32, Condition),
     OverLimit,
     TrialExpired,
+    /// So many more credits are used in an hour.
+    Spend(u32),
+    /// No credits have been used yet.
+    NewMonth,
     /// Requests of these operations get this reply: one in so many, and no more than `times` if that is not 0.
     Reply {
         to: Target,
@@ -126,6 +132,7 @@ pub enum Target {
     Status,
     Metrics,
     DestinationHealth,
+    Usage,
     /// All probes of the pipeline at this place.
     Pipeline(u32),
 }
@@ -278,7 +285,12 @@ impl Knobs {
         max_pipelines: 20_000,
         filters: false,
         expects: false,
+        usage: 0,
     };
+
+    fn draw_usage(rng: &mut Rng) -> u32 {
+        [0, 60, 300, 900][rng.usize(..4)]
+    }
 
     fn draw(rng: &mut Rng, pipelines: u32) -> Self {
         let need = (pipelines * 4 / 3).max(2);
@@ -296,6 +308,7 @@ impl Knobs {
             max_pipelines: if rng.u8(..6) == 0 { (pipelines * 4 / 5).max(1) } else { 20_000 },
             filters: rng.u8(..3) == 0,
             expects: rng.u8(..3) == 0,
+            usage: Self::draw_usage(rng),
         }
     }
 }
@@ -311,9 +324,12 @@ impl Fault {
             11..13 => Self::MoveGroup(place),
             13..40 => Self::Worker(place, Condition::ALL[rng.usize(..Condition::ALL.len())]),
             40..42 => Self::OverLimit,
-            42..43 => Self::TrialExpired,
-            43..80 => {
-                let to = match rng.u8(..8) {
+            42 => Self::TrialExpired,
+            43..45 => Self::Spend([10, 10_000][rng.usize(..2)]),
+            45 => Self::NewMonth,
+            46..80 => {
+                let to = match rng.u8(..9) {
+                    8 => Target::Usage,
                     0..2 => Target::Everything,
                     2..4 => Target::List,
                     4 => Target::Status,
@@ -348,19 +364,31 @@ impl History {
             980..998 => rng.u32(60..300),
             _ => 2_000,
         };
+        // Only after a day is it known how long credits last.
+        let is_long = rng.u8(..50) == 0;
+        let pipelines = if is_long { pipelines.min(2) } else { pipelines };
         let setup = Setup {
             pipelines,
             accounts: if rng.u8(..4) == 0 { 2 } else { 1 },
             page: [2, 5, 100, 100][rng.usize(..4)].max(pipelines / 20),
-            scrape_every: if pipelines > 100 { 300 } else { [15, 30, 60][rng.usize(..3)] },
-            knobs: if rng.bool() {
-                Knobs { budget: Knobs::DEFAULT.budget.max(pipelines * 2), ..Knobs::DEFAULT }
+            scrape_every: if pipelines > 100 || is_long { 300 } else { [15, 30, 60][rng.usize(..3)] },
+            knobs: if is_long || rng.bool() {
+                let usage = if is_long { 900 } else { Knobs::draw_usage(&mut rng) };
+                Knobs { budget: Knobs::DEFAULT.budget.max(pipelines * 2), usage, ..Knobs::DEFAULT }
             } else {
                 Knobs::draw(&mut rng, pipelines)
             },
         };
-        let length = if pipelines > 100 { 2 * 3_600 } else { rng.u64(2..9) * 3_600 };
+        let length = match pipelines {
+            _ if is_long => rng.u64(30..80) * 3_600,
+            101.. => 2 * 3_600,
+            _ => rng.u64(2..9) * 3_600,
+        };
         let mut incidents = Vec::new();
+        if is_long {
+            let (at, lasts) = (rng.u64(0..7_200), rng.u64(80_000..200_000));
+            incidents.push(Incident { at, lasts, account: 0, fault: Fault::Spend(rng.u32(1..60)) });
+        }
         let mut at = rng.u64(0..600);
         while at < length {
             let busy_until = at + rng.u64(60..2_400);
@@ -375,7 +403,7 @@ impl History {
                 incidents.push(Incident { at, lasts, account, fault: Fault::draw(&mut rng, &setup) });
                 at += rng.u64(1..400);
             }
-            at += rng.u64(600..6_000);
+            at += rng.u64(600..6_000) * if is_long { 5 } else { 1 };
         }
         Self { seed, length, setup, incidents }
     }

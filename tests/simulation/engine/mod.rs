@@ -18,6 +18,7 @@ pub mod history;
 pub mod invariants;
 pub mod picture;
 pub mod prometheus;
+pub mod second_opinion;
 pub mod shrink;
 pub mod told;
 pub mod world;
@@ -28,8 +29,9 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use goldrush_exporter::account::{Event, KeyState, Next, Sent, View};
-use goldrush_exporter::api::{Error, Operation, PipelineId, Request, Response};
-use goldrush_exporter::exposition::{Format, Selection, fleet_text};
+use goldrush_exporter::api::{Error, Operation, PipelineId, Probe, Reason, Request, Response};
+use goldrush_exporter::exposition::{Format, Selection, fleet_text, lasting_fleet_text};
+use goldrush_exporter::moment::Moment;
 
 use clock::Clock;
 use coverage::Coverage;
@@ -45,6 +47,18 @@ const LOOKS_AT_FILES: Duration = Duration::from_secs(1);
 
 /// At one scrape of so many.
 const COMPARES_FORMATS: u64 = 16;
+
+/// At one scrape of so many, what is kept of it is compared with what would be written later.
+const KEEPS_TEXT: u64 = 4;
+
+/// How long it may take until the API's last words are shown, once it asks for no more silence.
+const SETTLES: Duration = Duration::from_secs(840);
+/// A response that takes longer never comes.
+const SLOWEST: Duration = Duration::from_secs(12);
+/// With a longer interval, usage is not waited for.
+const OFTEN: Duration = Duration::from_secs(300);
+/// The longest silence that it may ask for, and a backoff.
+const LONGEST_SILENCE: Duration = Duration::from_secs(9_600);
 
 /// Something that must never be.
 #[derive(Debug, Clone, PartialEq)]
@@ -123,6 +137,14 @@ enum Pending {
     Scrapes,
 }
 
+/// An exposition that is served again while nothing has changed, as the daemon does.
+struct KeptText {
+    text: String,
+    at: Moment,
+    version: u64,
+    good_for: Option<Duration>,
+}
+
 struct Simulation {
     scene: Scene,
     invariants: Vec<Box<dyn Invariant>>,
@@ -135,6 +157,7 @@ struct Simulation {
     digest: DefaultHasher,
     outcome: Outcome,
     troubles: BTreeMap<String, ()>,
+    kept: Option<KeptText>,
     key_states: Vec<KeyState>,
 }
 
@@ -144,7 +167,7 @@ struct Simulation {
 /// The first violation of an invariant.
 pub fn run(history: &History) -> Result<Outcome, Violation> {
     let mut simulation = Simulation::new(history);
-    let result = simulation.run();
+    let result = simulation.run().and_then(|()| simulation.ask_for_a_second_opinion());
     result.map_err(|(invariant, what)| Violation { invariant, what, at: simulation.scene.now().as_secs() })?;
     simulation.outcome.digest = simulation.digest.finish();
     simulation.outcome.coverage = simulation.scene.coverage;
@@ -187,6 +210,7 @@ impl Simulation {
             digest: DefaultHasher::new(),
             outcome: Outcome::default(),
             troubles: BTreeMap::new(),
+            kept: None,
             key_states: vec![KeyState::Untried; accounts],
         }
     }
@@ -197,10 +221,17 @@ impl Simulation {
             101.. => self.scene.coverage.note("fleet of more than 100"),
             _ => {}
         }
-        let end = Duration::from_secs(self.scene.history.length);
         self.plan(Duration::from_secs(7), Pending::Scrapes);
         self.send_all()?;
+        self.run_until(Duration::from_secs(self.scene.history.length), |_| false)
+    }
+
+    /// Until that moment of the world, or until it is over.
+    fn run_until(&mut self, end: Duration, is_over: impl Fn(&Scene) -> bool) -> Checked {
         loop {
+            if is_over(&self.scene) {
+                return Ok(());
+            }
             let clock = &self.scene.clock;
             let agenda = self.agenda.last().map(|(at, ..)| at.saturating_sub(clock.asleep).max(clock.awake));
             let wakes = self.scene.daemon.accounts.iter().enumerate();
@@ -212,14 +243,44 @@ impl Simulation {
             if next + clock.asleep > end {
                 return Ok(());
             }
-            self.scene.clock.awake = next.max(clock.awake);
-            if agenda == Some(next) {
+            let next = next.max(clock.awake);
+            self.compare_with_kept_text(next)?;
+            self.scene.clock.awake = next;
+            if agenda.is_some_and(|at| at <= next) {
                 self.act()?;
-            } else if pending == Some(next) {
+            } else if pending.is_some_and(|at| at <= next) {
                 let (_, pending) = self.pending.pop_first().expect("it is there");
                 self.happen(pending)?;
             } else if let Some((_, account)) = wake {
                 self.send(account)?;
+            }
+        }
+    }
+
+    /// What has been written is what would be written just before the next event, if it still holds then.
+    fn compare_with_kept_text(&mut self, next: Duration) -> Checked {
+        let Some(kept) = &self.kept else { return Ok(()) };
+        let clock = &mut self.scene.clock;
+        clock.awake = clock.awake.max(next.saturating_sub(Duration::from_nanos(1)));
+        let (fleet, now) = (&self.scene.daemon.fleet, clock.moment());
+        if fleet.version() != kept.version || kept.good_for.is_some_and(|good_for| now.since(kept.at) >= good_for) {
+            self.kept = None;
+            return Ok(());
+        }
+        let text = fleet_text(fleet, &Selection::full(), now, Format::Classic);
+        // A second's resolution is enough for it.
+        let is_lag = |line: &&str| line.starts_with("goldrush_poll_lag_seconds{");
+        let lines =
+            |text: &'_ str| -> Vec<String> { text.lines().filter(|line| !is_lag(line)).map(str::to_owned).collect() };
+        let differs = lines(&kept.text).into_iter().zip(lines(&text)).find(|(old, new)| old != new);
+        match differs {
+            Some((old, new)) => Err(("kept text", format!("{old} is served, and by now it is {new}"))),
+            None if kept.text.lines().count() != text.lines().count() => {
+                Err(("kept text", "another number of samples is served than there is by now".to_owned()))
+            }
+            None => {
+                self.scene.coverage.note("kept text served");
+                Ok(())
             }
         }
     }
@@ -316,6 +377,7 @@ impl Simulation {
             coverage.note("late response of an old key");
         }
         let driver = &self.scene.daemon.accounts[account];
+        let before = matches!(request, Request::Usage).then(|| driver.handle.view(moment));
         let events = driver.right.answered(sent, response, moment);
         for event in &events {
             match event {
@@ -326,6 +388,10 @@ impl Simulation {
                 _ => {}
             }
         }
+        if let Some(before) = before {
+            let is_limit = error.as_ref().is_some_and(|error| error.reason() == Reason::RateLimited);
+            touches_nothing_else(&before, &driver.handle.view(moment), is_limit)?;
+        }
         let settings = &driver.settings;
         let most = settings.max_pipelines;
         let delivery =
@@ -334,7 +400,10 @@ impl Simulation {
         if matches!(request, Request::Page(_)) {
             let view = driver.handle.view(moment);
             let dropped = self.scene.told[account].keep(|id| view.pipelines.contains_key(id));
-            self.is_gone(account, &dropped)?;
+            // After a reload that lowers the limit, those that the list shows first stay.
+            if view.pipelines.len() < most {
+                self.is_gone(account, &dropped)?;
+            }
             self.note_key(account, view.credential.state());
         } else if error.is_some() || self.key_states[account] == KeyState::Untried {
             let state = driver.handle.view(moment).credential.state();
@@ -454,6 +523,7 @@ impl Simulation {
         self.scene.coverage.note("restarted");
         let knobs = self.scene.daemon.knobs;
         let epoch = self.scene.daemon.accounts.iter().map(|driver| driver.epoch).max().unwrap_or_default() + 1;
+        self.kept = None;
         self.scene.daemon = Daemon::start(knobs, &self.scene.world, &self.scene.clock, &mut self.rng);
         for (driver, told) in self.scene.daemon.accounts.iter_mut().zip(&mut self.scene.told) {
             driver.epoch = epoch;
@@ -486,10 +556,57 @@ impl Simulation {
                 return Err(("formats agree", "the OpenMetrics text has more series".to_owned()));
             }
         }
+        if self.outcome.scrapes.is_multiple_of(KEEPS_TEXT) {
+            let version = fleet.version();
+            let (text, good_for) = lasting_fleet_text(fleet, &Selection::full(), moment, Format::Classic);
+            self.kept = Some(KeptText { text, at: moment, version, good_for });
+        }
         self.outcome.scrapes += 1;
         self.note_troubles(&picture);
         let views: Vec<View> = self.scene.daemon.accounts.iter().map(|driver| driver.handle.view(moment)).collect();
         self.check(&Step::Scraped { picture: &picture, views: &views })
+    }
+
+    /// The faults of the API and of the keys come to an end, and the platform stays as it is then. What is shown is at last
+    /// what a naive poller makes of it that asks everything once.
+    fn ask_for_a_second_opinion(&mut self) -> Checked {
+        let begun = |index: &usize| !self.agenda.iter().any(|(_, later, begins)| *begins && later == index);
+        let is_of_api =
+            |fault: &Fault| matches!(fault, Fault::Reply { .. } | Fault::WrongKey(_) | Fault::Revoke | Fault::Rotate);
+        let ends = self.agenda.iter().filter(|(_, index, _)| begun(index)).map(|(_, index, _)| *index);
+        let incidents = &self.scene.history.incidents;
+        let ends: Vec<usize> = ends.filter(|index| is_of_api(&incidents[*index].fault)).collect();
+        let now = self.scene.now();
+        self.agenda = ends.into_iter().map(|index| (now, index, false)).collect();
+        let is_silent = |scene: &Scene| {
+            let moment = scene.clock.moment();
+            let paused = |driver: &daemon::Driver| driver.handle.view(moment).budget.paused_until.is_some();
+            scene.daemon.accounts.iter().any(paused)
+        };
+        self.run_until(now + Duration::from_secs(2), |_| false)?;
+        self.run_until(now + LONGEST_SILENCE, |scene| !is_silent(scene))?;
+        let frozen = self.scene.now();
+        self.scene.world.freeze(frozen);
+        self.run_until(frozen + SETTLES, |scene| {
+            let is_done = |account| has_read_all(scene, account, frozen + SLOWEST) || !can_be_known(scene, account);
+            (0..scene.daemon.accounts.len()).all(is_done)
+        })?;
+        self.scrape()?;
+        let text = fleet_text(&self.scene.daemon.fleet, &Selection::full(), self.scene.clock.moment(), Format::Classic);
+        for account in 0..self.scene.daemon.accounts.len() {
+            if !can_be_known(&self.scene, account) {
+                continue;
+            }
+            let (name, mut settings) = (daemon::name(account), self.scene.daemon.accounts[account].settings.clone());
+            let usage = &self.scene.told[account].usage;
+            let is_known = usage.probe.read.is_some_and(|at| at.world > frozen + SLOWEST);
+            settings.poll.usage = settings.poll.usage.filter(|_| is_known);
+            let world = &mut self.scene.world;
+            second_opinion::compare(&text, &name, &settings, &mut |path| world.get(account, path, frozen))
+                .map_err(|what| ("second opinion", format!("{name}: {what}")))?;
+            self.scene.coverage.note("the second opinion agrees");
+        }
+        Ok(())
     }
 
     fn note_troubles(&mut self, picture: &Picture) {
@@ -509,4 +626,49 @@ impl Simulation {
         }
         self.troubles = now;
     }
+}
+
+/// Whether all that the API says is to be shown: what is not read often enough is withdrawn, and what a list cuts off is not
+/// known.
+fn can_be_known(scene: &Scene, account: usize) -> bool {
+    let driver = &scene.daemon.accounts[account];
+    let budget = driver.handle.view(scene.clock.moment()).budget;
+    budget.required <= budget.allowed && scene.world.of(account).count() <= driver.settings.max_pipelines
+}
+
+/// Whether everything that exists has been read since then, and nothing else is known.
+fn has_read_all(scene: &Scene, account: usize, since: Duration) -> bool {
+    let told = &scene.told[account];
+    let settings = &scene.daemon.accounts[account].settings;
+    let ours = scene.world.of(account).filter(|pipeline| settings.account.projects.matches(pipeline.project));
+    let view = scene.daemon.accounts[account].handle.view(scene.clock.moment());
+    let is_new = |at: &At| at.world > since;
+    let is_complete = |begun: &At| view.listing.latest().is_some_and(|list| list.at.monotonic >= begun.monotonic);
+    let is_read = |pipeline: &told::PipelineTold| {
+        let probes = &pipeline.probes;
+        is_new(&pipeline.listed) && probes.iter().all(|probe| probe.read.as_ref().is_some_and(is_new))
+    };
+    let usage = settings.poll.usage.is_none_or(|interval| interval > OFTEN)
+        || told.usage.probe.read.as_ref().is_some_and(is_new);
+    let listed = told.list_begun.as_ref().is_some_and(|begun| is_new(begun) && is_complete(begun));
+    usage && listed && ours.count() == told.pipelines.len() && told.pipelines.values().all(is_read)
+}
+
+/// A response about usage changes nothing that is known of keys, lists and pipelines; a 429 lengthens the pause.
+fn touches_nothing_else(before: &View, after: &View, is_limit: bool) -> Checked {
+    let probes = |view: &View| {
+        let mut attempts = Vec::new();
+        for (id, pipeline) in &view.pipelines {
+            attempts.push((id.clone(), Probe::ALL_VALUES.map(|probe| pipeline.failure(probe)), pipeline.read_at()));
+        }
+        attempts
+    };
+    let failure = |view: &View| view.listing.failure().map(Error::reason);
+    let same = before.credential.state() == after.credential.state()
+        && before.read_at == after.read_at
+        && failure(before) == failure(after)
+        && before.listing.latest() == after.listing.latest()
+        && probes(before) == probes(after)
+        && (is_limit || before.budget.paused_until == after.budget.paused_until);
+    if same { Ok(()) } else { Err(("usage", "a response about it has changed something else".to_owned())) }
 }

@@ -2,24 +2,25 @@
 //! same facts, which the invariants compare the exporter's picture with.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use goldrush_exporter::account::Event;
 use goldrush_exporter::api::{Error, PipelineId, Probe, Reason, Request};
 use goldrush_exporter::moment::{Moment, unix_seconds};
 
-use super::world::{HealthFacts, Item, MetricsFacts, Said, StatusFacts};
+use super::world::{HealthFacts, Item, MetricsFacts, Said, StatusFacts, UsageFacts};
 
-/// When something was delivered: by the world's time, and by the exporter's wall clock.
+/// When something was delivered: by the world's time, and by the clocks of the exporter.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct At {
     pub world: Duration,
+    pub monotonic: Instant,
     pub wall: f64,
 }
 
 impl At {
     pub fn new(world: Duration, moment: Moment) -> Self {
-        Self { world, wall: unix_seconds(moment.wall) }
+        Self { world, monotonic: moment.monotonic, wall: unix_seconds(moment.wall) }
     }
 
     pub fn is_fresh(self, now: Duration, stale_after: Duration) -> bool {
@@ -49,7 +50,7 @@ pub struct PipelineTold {
     /// When the phase was first read that was read last.
     pub phase_since: Option<At>,
     /// When a bounded pipeline that had ended was read to go on.
-    pub on_duty_since: Option<At>,
+    pub resumed: Option<At>,
     /// When the worker was first read not to run, and has not been read to run since.
     pub not_running_since: Option<At>,
     pub running_since: Option<At>,
@@ -93,7 +94,7 @@ impl PipelineTold {
             health: None,
             known: Known::default(),
             phase_since: None,
-            on_duty_since: None,
+            resumed: None,
             not_running_since: None,
             running_since: None,
             restarts: Vec::new(),
@@ -114,6 +115,11 @@ impl PipelineTold {
         self.item.paused || self.has_ended()
     }
 
+    pub fn on_duty_since(&self) -> At {
+        let resumed = self.resumed.filter(|at| at.world > self.wanted_since.world);
+        resumed.unwrap_or(self.wanted_since)
+    }
+
     fn has_ended(&self) -> bool {
         self.item.bounded && matches!(self.known.phase, Some("STOPPED" | "PAUSED"))
     }
@@ -132,7 +138,7 @@ impl PipelineTold {
             self.known.phase_read = Some(at);
         }
         if had_ended && !self.has_ended() {
-            self.on_duty_since = Some(at);
+            self.resumed = Some(at);
         }
         if let Some((ready, all)) = new.ready.zip(new.replicas) {
             self.known.lacks_replicas = ready < all;
@@ -200,6 +206,26 @@ impl PipelineTold {
     }
 }
 
+/// What was said of the credits of one account.
+#[derive(Debug, Default)]
+pub struct UsageTold {
+    pub probe: ProbeTold,
+    /// The newest reading.
+    pub facts: Option<UsageFacts>,
+    /// All readings of this month.
+    pub spent: Vec<(Instant, f64)>,
+}
+
+impl UsageTold {
+    fn hear(&mut self, new: UsageFacts, at: At) {
+        if self.facts.is_some_and(|old| new.consumed < old.consumed / 2.0) {
+            self.spent.clear();
+        }
+        self.spent.push((at.monotonic, new.consumed));
+        self.facts = Some(new);
+    }
+}
+
 /// What was said to one account.
 #[derive(Debug, Default)]
 pub struct Told {
@@ -207,6 +233,9 @@ pub struct Told {
     /// Why the newest page failed, if it did.
     pub list_failure: Option<Reason>,
     pub lists_failed: u32,
+    /// When the first page of a list last came.
+    pub list_begun: Option<At>,
+    pub usage: UsageTold,
     /// What the list that is under way has shown: it is cut at `max_pipelines`.
     walk: BTreeSet<PipelineId>,
     /// Requests that were not processed, and are sent once more without further ado.
@@ -247,6 +276,7 @@ impl Told {
                 self.lists_failed += u32::from(reason.is_some() || said.is_none());
                 let Some(Said::Page(items)) = said.filter(|_| error.is_none()) else { return };
                 if matches!(request, Request::Page(1)) {
+                    self.list_begun = Some(at);
                     self.walk.clear();
                 }
                 for item in items {
@@ -270,11 +300,16 @@ impl Told {
                     Some(Said::Metrics(facts)) => pipeline.hear_metrics(*facts, at),
                     Some(Said::Health(facts)) => pipeline.hear_health(*facts, at),
                     // The picture's check will find a reading that nobody gave.
-                    Some(Said::Page(_)) | None => {}
+                    Some(Said::Page(_) | Said::Usage(_)) | None => {}
                 }
             }
-            // Without `poll.usage` none is sent.
-            Request::Usage => {}
+            Request::Usage => {
+                self.usage.probe.attempt = Some((at, reason));
+                if let (None, Some(Said::Usage(facts))) = (reason, said) {
+                    self.usage.probe.read = Some(at);
+                    self.usage.hear(*facts, at);
+                }
+            }
         }
     }
 

@@ -17,6 +17,7 @@ pub enum Said {
     Status(StatusFacts),
     Metrics(MetricsFacts),
     Health(HealthFacts),
+    Usage(UsageFacts),
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -58,6 +59,21 @@ pub struct HealthFacts {
     pub checked: Option<f64>,
     pub latency_ms: Option<f64>,
     pub reason: Option<&'static str>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct UsageFacts {
+    pub consumed: f64,
+    pub limit: f64,
+    pub flex: f64,
+}
+
+/// The credits of a group.
+#[derive(Debug, Clone, Copy, Default)]
+struct Credits {
+    consumed: f64,
+    /// Up to when they are counted.
+    settled: Duration,
 }
 
 /// A key, as an index into [`World::keys`].
@@ -106,6 +122,11 @@ pub struct World {
     faults: Vec<(usize, Incident, u32)>,
     revoked_for_a_while: Vec<(usize, KeyId)>,
     group_flags: Vec<(usize, usize, Fault)>,
+    credits: [Credits; GROUPS],
+    /// Groups that spend more than usual: by incident, and how many credits in an hour.
+    spending: Vec<(usize, usize, u32)>,
+    /// Since when nothing moves any more.
+    frozen: Option<Duration>,
     /// What each account's client remembers.
     page_size_refused: Vec<bool>,
     created: u32,
@@ -121,8 +142,15 @@ pub struct Reaction {
     pub delay: Duration,
 }
 
+/// Those of the accounts, and one that no account has.
+const GROUPS: usize = 3;
+/// What each group spends at least. That lasts for longer than a month.
+const CREDITS_PER_HOUR: f64 = 1.0;
+const CREDITS: UsageFacts = UsageFacts { consumed: 100.0, limit: 1_000.0, flex: 200.0 };
 const PROJECTS: [&str; 3] = ["analytics", "trading \"prod\"", "hidden"];
 const TOPICS: [&str; 2] = ["base.mainnet.ref.block.logs", "eth.mainnet.ref.block.transfers"];
+/// Responses about usage hold keys, which must not be shown.
+pub const API_KEY: &str = "cqt_canary";
 const TIMEOUT: Duration = Duration::from_secs(10);
 const RESTARTS_EVERY: Duration = Duration::from_secs(300);
 /// In seconds.
@@ -143,6 +171,9 @@ impl World {
             faults: Vec::new(),
             revoked_for_a_while: Vec::new(),
             group_flags: Vec::new(),
+            credits: [Credits { consumed: CREDITS.consumed, settled: Duration::ZERO }; GROUPS],
+            spending: Vec::new(),
+            frozen: None,
             page_size_refused: vec![false; accounts],
             created: 0,
             page: setup.page as usize,
@@ -206,7 +237,7 @@ impl World {
     }
 
     fn put_key(&mut self, account: usize, kind: Option<WrongKey>) {
-        let group = if kind == Some(WrongKey::OtherGroup) { (account + 1) % 3 } else { account };
+        let group = if kind == Some(WrongKey::OtherGroup) { (account + 1) % GROUPS } else { account };
         self.keys.push(Key { group, kind, revoked: false });
         self.files[account] = self.keys.len() - 1;
     }
@@ -242,7 +273,7 @@ impl World {
             }
             Fault::MoveGroup(place) => {
                 if let Some(pipeline) = self.at(account, *place) {
-                    pipeline.group = (account + 1) % 3;
+                    pipeline.group = (account + 1) % GROUPS;
                 }
             }
             Fault::Worker(place, is) => {
@@ -257,6 +288,11 @@ impl World {
             Fault::OverLimit | Fault::TrialExpired => {
                 self.group_flags.push((index, account, incident.fault.clone()));
             }
+            Fault::Spend(per_hour) => {
+                self.settle_credits(account, now);
+                self.spending.push((index, account, *per_hour));
+            }
+            Fault::NewMonth => self.credits[account] = Credits { consumed: 0.0, settled: now },
             Fault::Reply { .. } => self.faults.push((index, incident.clone(), 0)),
             Fault::Rotate => self.put_key(account, None),
             Fault::WrongKey(kind) => self.put_key(account, Some(*kind)),
@@ -277,6 +313,10 @@ impl World {
                 }
             }
             Fault::OverLimit | Fault::TrialExpired => self.group_flags.retain(|(of, ..)| *of != index),
+            Fault::Spend(_) => {
+                self.settle_credits(usize::from(incident.account), now);
+                self.spending.retain(|(of, ..)| *of != index);
+            }
             Fault::Reply { .. } => self.faults.retain(|(of, ..)| *of != index),
             Fault::Rotate => {
                 // All keys of the account but the one in use are revoked at last.
@@ -293,6 +333,7 @@ impl World {
 
     /// What the API, or what stands before it, makes of a request.
     pub fn react(&mut self, account: usize, key: KeyId, request: &Request, now: Duration, rng: &mut Rng) -> Reaction {
+        let now = self.frozen.unwrap_or(now);
         let hit = self.fault_for(account, request, rng);
         let mut delay = Duration::ZERO;
         let broken =
@@ -348,8 +389,8 @@ impl World {
                 (Target::Everything, Request::Page(_)) | (Target::List, Request::Page(_)) => true,
                 (_, Request::Page(_)) | (Target::List, _) => false,
                 _ if with.is_of_list_only() => false,
-                (Target::Everything, _) => true,
-                (_, Request::Usage) => false,
+                (Target::Everything, _) | (Target::Usage, Request::Usage) => true,
+                (Target::Usage, _) | (_, Request::Usage) => false,
                 (Target::Status, Request::Probe(_, probe)) => *probe == Probe::Status,
                 (Target::Metrics, Request::Probe(_, probe)) => *probe == Probe::Metrics,
                 (Target::DestinationHealth, Request::Probe(_, probe)) => *probe == Probe::DestinationHealth,
@@ -386,9 +427,49 @@ impl World {
                 pipeline.settle(now);
                 pipeline.reading(*probe, now)
             }
-            // No key is offered it.
-            Request::Usage => Right::refusal(403),
+            Request::Usage => {
+                self.settle_credits(group, now);
+                let facts = UsageFacts { consumed: self.credits[group].consumed.floor(), ..CREDITS };
+                let UsageFacts { consumed, limit, flex } = facts;
+                let data = format!(
+                    r#"{{"aggregate":{{"credits_consumed":{consumed},"max_credits":{limit},"flex_credits":{{"limit":{flex}}},"premium_credits":{consumed},"free_credits":0,"plan":"Plan {group}"}},"by_api_key":[{{"apikey":"{API_KEY}","credits":{consumed}}}]}}"#
+                );
+                Right::data(&data, Said::Usage(facts))
+            }
         }
+    }
+
+    fn settle_credits(&mut self, group: usize, now: Duration) {
+        let spent: f64 =
+            self.spending.iter().filter(|(_, of, _)| *of == group).map(|(.., more)| f64::from(*more)).sum();
+        let credits = &mut self.credits[group];
+        credits.consumed += (CREDITS_PER_HOUR + spent) * now.saturating_sub(credits.settled).as_secs_f64() / 3_600.0;
+        credits.settled = now;
+    }
+
+    /// From now on, every response is the same for ever.
+    pub fn freeze(&mut self, now: Duration) {
+        self.frozen = Some(now);
+    }
+
+    /// The right response to the key in the account's file, as a client sees it that knows nothing but addresses.
+    pub fn get(&mut self, account: usize, path: &str, now: Duration) -> (u16, String) {
+        let request = match path.trim_matches('/').split_once('/') {
+            Some(("..", "usage/?duration=1")) => Request::Usage,
+            Some((id, name)) => {
+                let probe = Probe::ALL.iter().find(|probe| probe.as_str().replace('_', "-") == name);
+                let id = PipelineId::new(id).expect("an id of the list");
+                Request::Probe(id, *probe.unwrap_or_else(|| panic!("no such path: {path}")))
+            }
+            None => {
+                let number = path.trim_start_matches("?page_number=");
+                let number = number.split('&').next().unwrap_or_default();
+                Request::Page(number.parse().unwrap_or_else(|_| panic!("no such path: {path}")))
+            }
+        };
+        let now = self.frozen.unwrap_or(now);
+        let Right { status, body, .. } = self.right_response(self.files[account], &request, now, None);
+        (status, body)
     }
 
     fn page_of(&self, group: usize, number: usize, hit: Option<Reply>) -> Right {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use goldrush_exporter::api::Request;
 use goldrush_exporter::trouble::kinds::{Generated, Rule, Scope};
 use goldrush_exporter::trouble::{Kind, Severity};
 
@@ -38,6 +39,7 @@ impl Invariant for Alerts {
         match step {
             // What Prometheus makes of a target that is away is another matter.
             Step::Suspended => self.states.clear(),
+            Step::Delivered { request: Request::Usage, .. } => {}
             Step::Delivered { account, error: Some(_), .. } => {
                 let failures = self.failures.entry(*account).or_default();
                 failures.push_back(now);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::super::daemon;
 use super::super::picture::Samples;
 use super::{Invariant, Scene, Step};
 
@@ -20,9 +21,14 @@ impl Invariant for Counters {
         "counters"
     }
 
-    fn check(&mut self, step: &Step, _: &mut Scene) -> Result<(), String> {
+    fn check(&mut self, step: &Step, scene: &mut Scene) -> Result<(), String> {
         match step {
             Step::Restarted => self.before.clear(),
+            // Without poll.usage, its requests are not shown.
+            Step::Reloaded { account, .. } if scene.daemon.accounts[*account].settings.poll.usage.is_none() => {
+                let before = self.before.entry(daemon::name(*account)).or_default();
+                before.retain(|series, _| !series.contains("operation=\"usage\""));
+            }
             Step::Scraped { picture, .. } => {
                 for (account, shown) in &picture.accounts {
                     let before = self.before.entry(account.clone()).or_default();

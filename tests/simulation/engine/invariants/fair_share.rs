@@ -16,6 +16,8 @@ pub struct FairShare {
     sent: Vec<BTreeMap<PipelineId, [Duration; Probe::COUNT]>>,
     /// When anything was last in the way, on the monotonic clock.
     hindered: Vec<Duration>,
+    /// The newest response said so.
+    refused: Vec<bool>,
     /// The most requests per second that were needed since, against those that were allowed.
     stretch: Vec<f64>,
 }
@@ -25,6 +27,7 @@ impl FairShare {
         Self {
             sent: vec![BTreeMap::new(); accounts],
             hindered: vec![Duration::ZERO; accounts],
+            refused: vec![false; accounts],
             stretch: vec![1.0; accounts],
         }
     }
@@ -42,13 +45,19 @@ impl Invariant for FairShare {
             Step::Sent { account, request: Request::Probe(id, probe) } => {
                 self.sent[account].entry(id.clone()).or_insert([now; Probe::COUNT])[*probe as usize] = now;
             }
+            Step::Delivered { request: Request::Usage, error, .. }
+                if error.is_none_or(|error| error.reason() != Reason::RateLimited) => {}
             Step::Delivered { account, sent, error, .. } => {
                 let took = scene.clock.moment().monotonic - sent.at;
                 let pause = error.and_then(Error::retry_after).unwrap_or_default();
                 let is_hard = |error: &Error| {
                     error.is_unsent() || matches!(error.reason(), Reason::RateLimited | Reason::Unauthorized)
                 };
-                if error.is_some_and(is_hard) || !pause.is_zero() || took > Duration::from_secs(1) {
+                // With a refused key, only lists are sent, and the next one may be a minute away.
+                let was_refused = self.refused[account];
+                self.refused[account] = error.is_some_and(|error| error.reason() == Reason::Unauthorized)
+                    || (was_refused && error.is_some());
+                if was_refused || error.is_some_and(is_hard) || !pause.is_zero() || took > Duration::from_secs(1) {
                     self.hindered[account] = self.hindered[account].max(now + pause);
                 }
             }
@@ -102,11 +111,17 @@ impl FairShare {
                 let interval = if failed { interval.max(poll.discovery) } else { interval };
                 let share =
                     interval.mul_f64(1.6 * self.stretch[account]) + Duration::from_secs_f64(1.2 * round) + SLACK;
-                let since = (*sent).max(self.hindered[account]);
+                // What goes on duty has been asked at the idle pace until then.
+                let on_duty = scene.clock.since_origin(told.on_duty_since().monotonic);
+                let since = (*sent).max(self.hindered[account]).max(on_duty);
                 if now.saturating_sub(since) > share {
                     return Err(format!(
-                        "{probe} of {id} has not been sent for {:?}, and its share is {share:?}",
-                        now - *sent
+                        "{probe} of {id} has not been sent for {:?}, and its share is {share:?}: {} pipelines at {} \
+                         requests per second, stretched by {}",
+                        now - *sent,
+                        self.sent[account].len(),
+                        poll.requests_per_second,
+                        self.stretch[account]
                     ));
                 }
             }

@@ -159,7 +159,7 @@ fn of_pipeline(told: &PipelineTold, kinds: &BTreeSet<&str>, view: &View) -> Resu
         if !has_to || shows(kind) { Ok(()) } else { Err(format!("{kind} is not shown, and has to be")) }
     };
     let read = |probe: Probe| told.probes[probe as usize].read;
-    let on_duty = told.on_duty_since.map_or(told.wanted_since, |since| later(since, told.wanted_since));
+    let on_duty = told.on_duty_since();
     let failed = told.known.phase == Some("FAILED");
     exact("failed", failed)?;
     exact("destination_unhealthy", told.unhealthy >= 2)?;

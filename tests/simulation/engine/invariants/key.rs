@@ -73,6 +73,8 @@ impl Invariant for DeadKey {
                     return Err(format!("{} lists with a key that is refused, {most} at most", known.sent));
                 }
             }
+            // It is another API's: see `usage`.
+            Step::Delivered { request: Request::Usage, .. } => {}
             Step::Delivered { account, sent, error, request } => {
                 let known = &mut self.known[account];
                 let driver = &scene.daemon.accounts[account];

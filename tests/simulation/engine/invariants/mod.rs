@@ -9,6 +9,7 @@ mod key;
 mod readings;
 mod silence;
 mod truth;
+mod usage;
 
 use super::{Scene, Step};
 
@@ -32,6 +33,7 @@ pub fn all(accounts: usize) -> Vec<Box<dyn Invariant>> {
         Box::new(fair_share::FairShare::new(accounts)),
         Box::new(judgement::Judgement::default()),
         Box::new(truth::Truth::default()),
+        Box::new(usage::Usage::new(accounts)),
         Box::new(alerts::Alerts::default()),
     ]
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use goldrush_exporter::api::{Reason, Request};
+
 use super::{Invariant, Scene, Step};
 
 /// After `Retry-After: 0`.
@@ -28,6 +30,9 @@ impl Invariant for Silence {
             Step::Sent { account, request } if now < self.until[account] => {
                 return Err(format!("{request:?} is sent {:?} too early", self.until[account] - now));
             }
+            // That the usage alone is out of service keeps nothing else waiting: see `usage`.
+            Step::Delivered { request: Request::Usage, error: Some(error), .. }
+                if error.reason() != Reason::RateLimited => {}
             Step::Delivered { account, error: Some(error), .. } => {
                 if let Some(wait) = error.retry_after() {
                     self.until[account] = self.until[account].max(now + wait.max(LEAST));
