@@ -15,7 +15,8 @@ pub(super) fn routes() -> Router<App> {
     Router::new()
         .route("/simulator", get(show))
         .route("/simulator/scenario/{name}", put(switch))
-        .route("/simulator/keys/{index}/revoke", post(revoke))
+        .route("/simulator/keys/{key}", put(add))
+        .route("/simulator/keys/{key}/revoke", post(revoke))
 }
 
 async fn show(State(app): State<App>) -> Response {
@@ -30,6 +31,12 @@ async fn switch(State(app): State<App>, Path(name): Path<String>) -> Response {
         }
         Err(error) => json_answer(StatusCode::NOT_FOUND, &json!({"error": error.to_string()})),
     }
+}
+
+/// Adds a ServiceKey of the first group, to rehearse a rotation.
+async fn add(State(app): State<App>, Path(key): Path<String>) -> Response {
+    app.simulator.add_service_key(&key, 0);
+    json_answer(StatusCode::OK, &describe(&app.simulator))
 }
 
 async fn revoke(State(app): State<App>, Path(index): Path<usize>) -> Response {

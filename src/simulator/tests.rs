@@ -481,12 +481,15 @@ async fn it_is_steered_over_http_without_showing_keys() {
     assert_eq!(revoke("0").send().await.unwrap().status(), 200);
     assert_eq!(revoke("9").send().await.unwrap().status(), 404);
     assert_eq!(ask(&simulator, KEY, "").await.0, 401);
+    let added = client.put(server.url("/simulator/keys/sk_added")).send().await.unwrap();
+    assert_eq!(added.status(), 200);
+    assert_eq!(ask(&simulator, "sk_added", "").await.0, 200);
 
     let shown = client.get(server.url("/simulator")).send().await.unwrap();
     let shown = shown.text().await.unwrap();
-    assert!(!shown.contains(KEY));
+    assert!(!shown.contains(KEY) && !shown.contains("sk_added"));
     let shown: Value = serde_json::from_str(&shown).unwrap();
     assert_eq!(shown["scenario"], json!("stalled"));
-    assert_eq!(shown["keys"], json!([{"index": 0, "revoked": true}]));
-    assert_eq!(shown["requests"]["list"], json!(1));
+    assert_eq!(shown["keys"], json!([{"index": 0, "revoked": true}, {"index": 1, "revoked": false}]));
+    assert_eq!(shown["requests"]["list"], json!(2));
 }
