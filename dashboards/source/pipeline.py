@@ -95,9 +95,9 @@ NOW = [
 STATE = [
     row("State"),
     timeline(
-        "Phase and wanted status",
+        "Phase and desired status",
         [
-            target(coded("goldrush_pipeline_desired_status", "status", DESIRED, THIS), "wanted"),
+            target(coded("goldrush_pipeline_desired_status", "status", DESIRED, THIS), "desired"),
             target(coded("goldrush_pipeline_phase", "phase", PHASES, THIS), "phase"),
         ],
         mappings=[{"type": "value", "options": {
@@ -237,11 +237,11 @@ DETAILS = [
     graph(
         "Replicas",
         [
-            target(_max("goldrush_pipeline_replicas"), "wanted"),
+            target(_max("goldrush_pipeline_replicas"), "desired"),
             target(_max("goldrush_pipeline_replicas_ready"), "ready"),
         ],
-        unit="short", decimals=0, min=0, width=8, line="stepAfter", fill=0, description="Live when all wanted ones are ready.",
-        overrides=[override("wanted", colored("#8e96a7")), override("ready", colored("green"))],
+        unit="short", decimals=0, min=0, width=8, line="stepAfter", fill=0, description="Live when all desired ones are ready.",
+        overrides=[override("desired", colored("#8e96a7")), override("ready", colored("green"))],
         links=[link("Runbook", runbook("GoldRushReplicasNotReady"))],
     ),
     stat(

@@ -430,7 +430,7 @@ kinds! {
             description: concat!(
                 "Pipeline ",
                 named!(),
-                " is wanted running. Its phase is {{ with ",
+                " should be running. Its phase is {{ with ",
                 r#"printf "max by (phase) (goldrush_pipeline_phase{job=%q,account=%q,pipeline_id=%q}) == 1" "#,
                 "$labels.job $labels.account $labels.pipeline_id | query",
                 r#" }}{{ . | first | label "phase" }}{{ else }}not known{{ end }}, and it has not been RUNNING for "#,
