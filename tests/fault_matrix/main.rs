@@ -12,7 +12,8 @@ mod trust;
 
 use std::io::ErrorKind;
 use std::net::TcpListener;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use common::{Ended, Exporter, Exposition, OPERATION, PATIENCE, environment, request, run};
@@ -44,6 +45,14 @@ const SETTINGS: &[(&str, &str)] = &[
 
 /// Only if it matters: it costs one more request per account.
 const USAGE: &[(&str, &str)] = &[("GOLDRUSH_EXPORTER__POLL__USAGE", "2s")];
+
+/// Two matrices at a time, however many threads the harness has: each has over a hundred accounts, which need the
+/// processors within their timeouts.
+fn turn() -> MutexGuard<'static, ()> {
+    static TURNS: [Mutex<()>; 2] = [Mutex::new(()), Mutex::new(())];
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    TURNS[NEXT.fetch_add(1, Ordering::Relaxed) % 2].lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 fn key(account: &str) -> String {
     format!("sk_canary-secret_{account}")
@@ -242,6 +251,7 @@ impl Cell {
 
 /// Tries these faults on these endpoints, all concurrently.
 fn matrix(endpoints: &[Endpoint], timeout: &str, tried: fn(&Fault) -> bool) {
+    let _turn = turn();
     let elsewhere = TcpListener::bind("127.0.0.1:0").unwrap();
     let api = RawApi::start(&Line::Served(None), well);
     let rows = endpoints.iter().flat_map(|endpoint| FAULTS.iter().map(|fault| (*endpoint, fault)));
@@ -487,6 +497,7 @@ fn line(name: &str, reason: &str, line: fn(&Certificates) -> Line) {
 
 #[test]
 fn connections() {
+    let _turn = turn();
     std::thread::scope(|scope| {
         let rows = LINES.iter().map(|(name, reason, play)| scope.spawn(|| line(name, reason, *play)));
         let rows: Vec<_> = rows.collect();
@@ -535,6 +546,7 @@ async fn names() {
 
 /// The commands that poll once also report every fault, and nothing else.
 fn command(name: &str, endpoint: Endpoint, timeout: &str, status: i32, tried: fn(&Fault) -> bool) -> Ended {
+    let _turn = turn();
     let elsewhere = TcpListener::bind("127.0.0.1:0").unwrap();
     let api = RawApi::start(&Line::Served(None), well);
     let rows: Vec<&Fault> = FAULTS.iter().filter(|fault| tried(fault)).collect();
