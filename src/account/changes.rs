@@ -1,7 +1,7 @@
 //! Whether a reading changes again and again.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::Since;
 use crate::moment::Moment;
@@ -14,7 +14,7 @@ const WINDOW: Duration = Duration::from_secs(30 * 60);
 #[derive(Debug, Clone, Default)]
 pub struct Changes {
     /// The oldest first. Most values never change: their list needs no memory.
-    times: VecDeque<Instant>,
+    times: VecDeque<Moment>,
     often: Since<bool>,
 }
 
@@ -23,9 +23,9 @@ impl Changes {
     pub(super) fn observe<T: PartialEq>(&mut self, was: Option<T>, is: Option<T>, limit: f64, at: Moment) {
         let Some(is) = is else { return };
         if was.is_some_and(|was| was != is) {
-            self.times.push_back(at.monotonic);
+            self.times.push_back(at);
         }
-        let is_old = |time: &Instant| at.monotonic.saturating_duration_since(*time) > WINDOW;
+        let is_old = |time: &Moment| at.since(*time) > WINDOW;
         while self.times.len() > MOST_CHANGES || self.times.front().is_some_and(is_old) {
             self.times.pop_front();
         }
@@ -62,5 +62,18 @@ mod tests {
         assert_eq!((changes.count(), changes.often().state()), (MOST_CHANGES, true));
         changes.observe(Some(1), Some(1), 3.0, start.after(Duration::from_secs(3_600) + WINDOW));
         assert_eq!((changes.count(), changes.often().state()), (0, false));
+    }
+
+    #[test]
+    fn while_the_machine_sleeps_changes_grow_old() {
+        let start = Moment::now();
+        let mut changes = Changes::default();
+        for second in 0..3 {
+            changes.observe(Some(second), Some(second + 1), 3.0, start.after(Duration::from_secs(second)));
+        }
+        assert!(changes.often().state());
+        let slept = Moment { boot: start.boot + 2 * WINDOW, ..start.after(Duration::from_secs(10)) };
+        changes.observe(Some(3), Some(3), 3.0, slept);
+        assert!(!changes.often().state());
     }
 }
