@@ -304,7 +304,8 @@ impl Knobs {
             },
             stale_after: if rng.u8(..4) == 0 { 120 } else { 300 },
             discovery: if rng.u8(..4) == 0 { 30 } else { 60 },
-            in_flight: if rng.u8(..5) == 0 { 2 } else { 8 },
+            // Enough for the latency, or large fleets starve whatever the budget is.
+            in_flight: if rng.u8(..5) == 0 && pipelines < 100 { 2 } else { (pipelines / 40).max(8) },
             max_pipelines: if rng.u8(..6) == 0 { (pipelines * 4 / 5).max(1) } else { 20_000 },
             filters: rng.u8(..3) == 0,
             expects: rng.u8(..3) == 0,

@@ -40,9 +40,11 @@ impl Invariant for Alerts {
             // What Prometheus makes of a target that is away is another matter.
             Step::Suspended => self.states.clear(),
             Step::Delivered { request: Request::Usage, .. } => {}
-            Step::Delivered { account, error: Some(_), .. } => {
+            Step::Delivered { account, error: Some(error), .. } => {
                 let failures = self.failures.entry(*account).or_default();
-                failures.push_back(now);
+                // In a long pause nothing is read, as if many had failed.
+                let is_long = error.retry_after().is_some_and(|pause| pause >= Duration::from_secs(300));
+                failures.extend(std::iter::repeat_n(now, if is_long { 2 } else { 1 }));
                 if failures.len() > 1_000 {
                     failures.pop_front();
                 }

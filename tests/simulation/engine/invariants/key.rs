@@ -95,8 +95,12 @@ impl Invariant for DeadKey {
                         if known.refused.is_none() {
                             (known.sent, known.counts_from) = (0, now);
                         }
+                        // Of one wave, the first counts: what was sent after it came is newer than all of them.
+                        let is_of_a_wave = known.refused.is_some() && known.refused_at.is_some_and(|at| sent.at < at);
                         known.refused = known.refused.or(Some(now));
-                        known.refused_at = Some(scene.clock.moment().monotonic);
+                        if !is_of_a_wave {
+                            known.refused_at = Some(scene.clock.moment().monotonic);
+                        }
                         known.ever_refused = true;
                         known.accepted = false;
                     }
