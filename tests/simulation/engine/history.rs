@@ -292,6 +292,11 @@ impl Knobs {
         [0, 60, 300, 900][rng.usize(..4)]
     }
 
+    /// For a response that takes 150 ms. With fewer, large fleets starve, whatever the budget is.
+    fn enough_in_flight(pipelines: u32) -> u32 {
+        (pipelines / 30).max(8)
+    }
+
     fn draw(rng: &mut Rng, pipelines: u32) -> Self {
         let need = (pipelines * 4 / 3).max(2);
         Self {
@@ -304,8 +309,7 @@ impl Knobs {
             },
             stale_after: if rng.u8(..4) == 0 { 120 } else { 300 },
             discovery: if rng.u8(..4) == 0 { 30 } else { 60 },
-            // Enough for the latency, or large fleets starve whatever the budget is.
-            in_flight: if rng.u8(..5) == 0 && pipelines < 100 { 2 } else { (pipelines / 40).max(8) },
+            in_flight: if rng.u8(..5) == 0 && pipelines < 100 { 2 } else { Self::enough_in_flight(pipelines) },
             max_pipelines: if rng.u8(..6) == 0 { (pipelines * 4 / 5).max(1) } else { 20_000 },
             filters: rng.u8(..3) == 0,
             expects: rng.u8(..3) == 0,
@@ -375,7 +379,8 @@ impl History {
             scrape_every: if pipelines > 100 || is_long { 300 } else { [15, 30, 60][rng.usize(..3)] },
             knobs: if is_long || rng.bool() {
                 let usage = if is_long { 900 } else { Knobs::draw_usage(&mut rng) };
-                Knobs { budget: Knobs::DEFAULT.budget.max(pipelines * 2), usage, ..Knobs::DEFAULT }
+                let in_flight = Knobs::enough_in_flight(pipelines);
+                Knobs { budget: Knobs::DEFAULT.budget.max(pipelines * 2), in_flight, usage, ..Knobs::DEFAULT }
             } else {
                 Knobs::draw(&mut rng, pipelines)
             },
