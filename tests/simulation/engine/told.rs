@@ -256,6 +256,11 @@ pub struct Delivery<'a> {
 }
 
 impl Told {
+    /// A reload forgets which requests were not processed.
+    pub fn forget_unsent(&mut self) {
+        self.unsent.clear();
+    }
+
     /// `includes` is whether the configuration takes the item.
     pub fn hear(&mut self, delivery: &Delivery, includes: impl Fn(&Item) -> bool) {
         let Delivery { request, error, said, at, .. } = *delivery;
