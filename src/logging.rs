@@ -66,6 +66,13 @@ pub fn say(message: &str) {
     QUEUE.push(format!("goldrush-exporter: {message}\n").as_bytes());
 }
 
+/// [`say`] for settings that are valid but probably not intended.
+pub fn say_warnings(warnings: impl IntoIterator<Item = String>) {
+    for warning in warnings {
+        say(&format!("warning: {warning}"));
+    }
+}
+
 /// How many lines were not written because nothing reads standard error.
 pub fn lines_dropped() -> u64 {
     QUEUE.dropped()

@@ -113,7 +113,7 @@ fn without_debug_data(error: &h2::Error) -> String {
 mod tests {
     use super::*;
 
-    /// One cause below an error of its own, as the HTTP libraries nest them.
+    /// The sentence of a cause that other errors wrap, as in the HTTP libraries.
     fn said(cause: impl StdError + Send + Sync + 'static) -> String {
         sentence(&std::io::Error::other(std::io::Error::other(cause)))
     }

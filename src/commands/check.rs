@@ -36,9 +36,7 @@ pub(super) async fn load(source: &ConfigSource, flags: &Flags) -> Result<Config,
     let config = source.load().await?;
     let access = access(flags).await?;
     let selection = Selection::of(&config.metrics)?;
-    for warning in config.warnings().into_iter().chain(selection.warnings()).chain(access.warnings()) {
-        logging::say(&format!("warning: {warning}"));
-    }
+    logging::say_warnings(config.warnings().into_iter().chain(selection.warnings()).chain(access.warnings()));
     Ok(config)
 }
 

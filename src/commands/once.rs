@@ -41,9 +41,7 @@ impl From<&Error> for Status {
 pub(super) async fn run(source: &ConfigSource, options: Once) -> Result<Status, Error> {
     let config = source.load().await?;
     let selection = Selection::of(&config.metrics)?;
-    for warning in config.warnings().into_iter().chain(selection.warnings()) {
-        logging::say(&format!("warning: {warning}"));
-    }
+    logging::say_warnings(config.warnings().into_iter().chain(selection.warnings()));
     let fleet = Fleet::default();
     let pollers = daemon::pollers(&config, &fleet).await?;
     let polls = join_all(pollers.into_iter().map(|(name, poller)| async move { (name, poller.once().await) })).await;

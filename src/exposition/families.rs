@@ -194,21 +194,17 @@ impl<'a> PipelineView<'a> {
     }
 }
 
+const fn gauge(name: &'static str, help: &'static str, labels: &'static [&'static str], read: Read) -> Family {
+    Family { name, help, kind: Kind::Gauge, labels, in_lean: false, stability: Stability::Stable, read }
+}
+
 const fn pipeline(
     name: &'static str,
     help: &'static str,
     labels: &'static [&'static str],
     read: fn(&PipelineView, &mut Samples),
 ) -> Family {
-    Family {
-        name,
-        help,
-        kind: Kind::Gauge,
-        labels,
-        in_lean: false,
-        stability: Stability::Stable,
-        read: Read::Pipeline(read),
-    }
+    gauge(name, help, labels, Read::Pipeline(read))
 }
 
 const fn account(
@@ -217,15 +213,7 @@ const fn account(
     labels: &'static [&'static str],
     read: fn(&AccountView, &mut Samples),
 ) -> Family {
-    Family {
-        name,
-        help,
-        kind: Kind::Gauge,
-        labels,
-        in_lean: false,
-        stability: Stability::Stable,
-        read: Read::Account(read),
-    }
+    gauge(name, help, labels, Read::Account(read))
 }
 
 const fn exporter(
@@ -234,15 +222,7 @@ const fn exporter(
     labels: &'static [&'static str],
     read: fn(&mut Samples),
 ) -> Family {
-    Family {
-        name,
-        help,
-        kind: Kind::Gauge,
-        labels,
-        in_lean: false,
-        stability: Stability::Stable,
-        read: Read::Exporter(read),
-    }
+    gauge(name, help, labels, Read::Exporter(read))
 }
 
 /// A count from the API; counters cannot be negative.
