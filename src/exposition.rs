@@ -307,9 +307,11 @@ impl Exposition {
             return current;
         }
         let begin = Instant::now();
-        let old = self.kept()[index(format, encoding)].rendering.clone();
+        // Taken away, so that it shrinks while the new one grows: nobody else would use it.
+        let old = self.kept()[index(format, encoding)].rendering.take();
+        let other = self.kept()[index(format.other(), encoding)].rendering.clone();
         let Renderer { packer, piece, accounts, pipelines } = renderer;
-        let rendering = packer.pack(encoding, old.as_deref(), |take| {
+        let rendering = packer.pack(encoding, old.into_iter().chain(other), |take| {
             // Before the fleet: a change during rendering then counts as new.
             let version = self.fleet.version();
             let selection = self.selection();

@@ -1,11 +1,11 @@
 //! The fleet's part of a body, in pieces that are shared between responses, and with the next body.
 //!
-//! A new body reuses the pieces of the old one that have the same text. So the cost of a change is proportional to what
+//! A new body reuses the pieces of earlier ones that have the same text. So the cost of a change is proportional to what
 //! has changed, above all for compression. Pieces are sent in chunks, because each send costs one or two system calls.
-//! A chunk whose pieces have not changed is shared, too, so if a slow scraper holds an old body, only the changed
-//! chunks are in memory twice.
+//! A chunk whose pieces have not changed is shared, too: what two formats have in common is in memory once, and so is
+//! what has not changed since a body that a slow scraper still holds.
 
-use std::collections::HashMap;
+use std::collections::VecDeque;
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,11 +49,61 @@ pub(super) struct Rendering {
 #[derive(Debug)]
 struct Piece {
     owner: Owner,
+    content: Content,
+}
+
+#[derive(Debug)]
+struct Content {
     fingerprint: Fingerprint,
     /// Of its text, if it is compressed.
     crc: Crc,
     /// As sent.
     bytes: Bytes,
+    /// What `bytes` are a slice of.
+    chunk: Bytes,
+}
+
+impl Clone for Content {
+    fn clone(&self) -> Self {
+        let Self { fingerprint, bytes, chunk, .. } = self;
+        // A `Crc` can be added to another one, but not cloned.
+        let mut crc = Crc::new();
+        crc.combine(&self.crc);
+        Self { fingerprint: *fingerprint, crc, bytes: bytes.clone(), chunk: chunk.clone() }
+    }
+}
+
+/// An earlier rendering, of which pieces are reused. Its memory is released while the new one grows: of two successive
+/// renderings, little more than one is in memory.
+struct Earlier {
+    /// Those that are still of use.
+    contents: VecDeque<Content>,
+    /// How many of them precede the place of the next piece.
+    passed: usize,
+}
+
+/// An equal piece is found this many places away. An added pipeline shifts each family that follows by at most one piece.
+const REACH: usize = 128;
+
+impl Earlier {
+    fn new(rendering: &Rendering) -> Self {
+        Self { contents: rendering.pieces.iter().map(|piece| piece.content.clone()).collect(), passed: 0 }
+    }
+
+    /// The next piece's content, if it was there before near the same place.
+    fn find(&mut self, fingerprint: Fingerprint) -> Option<Content> {
+        let is_same = |content: &Content| content.fingerprint == fingerprint;
+        // Mostly it is where it was.
+        let ahead = self.contents.iter().skip(self.passed).take(REACH).position(is_same);
+        let place =
+            ahead.map(|ahead| self.passed + ahead).or_else(|| self.contents.iter().take(self.passed).position(is_same));
+        let found = place.map(|place| self.contents[place].clone());
+        self.passed = (place.unwrap_or(self.passed) + 1).min(self.contents.len());
+        let out_of_reach = self.passed.saturating_sub(REACH);
+        self.contents.drain(..out_of_reach);
+        self.passed -= out_of_reach;
+        found
+    }
 }
 
 /// The part of a rendering that is sent.
@@ -108,11 +158,11 @@ impl Rendering {
             let mut send = |begin: usize, end: usize| (begin < end).then(|| chunks.push(chunk.slice(begin..end)));
             for (piece, take) in pieces.iter().zip(take) {
                 if *take {
-                    crc.combine(&piece.crc);
-                    end += piece.bytes.len();
+                    crc.combine(&piece.content.crc);
+                    end += piece.content.bytes.len();
                 } else {
                     send(begin, end);
-                    begin = end + piece.bytes.len();
+                    begin = end + piece.content.bytes.len();
                     end = begin;
                 }
             }
@@ -165,53 +215,48 @@ impl Default for Packer {
 const LEVEL: Compression = Compression::new(2);
 
 impl Packer {
-    /// Renders what `write` writes, piece by piece; pieces of `old` with the same text are reused.
+    /// Renders what `write` writes, piece by piece; pieces of `earlier` renderings with the same text are reused.
     pub(super) fn pack(
         &mut self,
         encoding: Encoding,
-        old: Option<&Rendering>,
+        earlier: impl IntoIterator<Item = Arc<Rendering>>,
         write: impl FnOnce(&mut dyn FnMut(Owner, &[u8])) -> Made,
     ) -> Rendering {
         let per_chunk = if encoding == Encoding::Gzip { GZIP_PIECES_PER_CHUNK } else { 1 };
-        let (old_chunks, old_pieces) = old.map_or((&[][..], &[][..]), |old| (&old.chunks[..], &old.pieces[..]));
-        let known: HashMap<Fingerprint, &Piece, RandomState> =
-            old_pieces.iter().map(|piece| (piece.fingerprint, piece)).collect();
-        let mut chunks = Vec::with_capacity(old_chunks.len());
-        let mut pieces: Vec<Piece> = Vec::with_capacity(old_pieces.len());
+        let mut earlier: Vec<Earlier> = earlier.into_iter().map(|rendering| Earlier::new(&rendering)).collect();
+        let (mut chunks, mut pieces) = (Vec::new(), Vec::<Piece>::new());
         let (mut bytes, mut text_bytes, mut crc) = (0, 0, Crc::new());
-        let mut seal = |pieces: &mut [Piece], number: usize| {
-            let before = old_pieces.chunks(per_chunk).nth(number).unwrap_or_default();
-            let same = before.iter().map(|old| old.fingerprint).eq(pieces.iter().map(|new| new.fingerprint));
-            chunks.push(if same { old_chunks[number].clone() } else { join(pieces) });
-        };
         let made = write(&mut |owner, text| {
             let fingerprint = self.fingerprint(text);
-            let mut piece = Piece { owner, fingerprint, crc: Crc::new(), bytes: Bytes::new() };
-            match (known.get(&fingerprint), encoding) {
-                (Some(old), _) => {
-                    piece.crc.combine(&old.crc);
-                    piece.bytes = old.bytes.clone();
-                }
-                (None, Encoding::Gzip) => {
-                    piece.crc.update(text);
-                    piece.bytes = Bytes::copy_from_slice(self.deflate(text));
-                }
-                (None, Encoding::Identity) => piece.bytes = Bytes::copy_from_slice(text),
-            }
-            crc.combine(&piece.crc);
-            bytes += piece.bytes.len();
+            // All of them advance, not only the first that has it.
+            let found = earlier.iter_mut().fold(None, |found, earlier| found.or(earlier.find(fingerprint)));
+            let content = found.unwrap_or_else(|| self.content(encoding, fingerprint, text));
+            crc.combine(&content.crc);
+            bytes += content.bytes.len();
             text_bytes += text.len();
-            pieces.push(piece);
+            pieces.push(Piece { owner, content });
             if pieces.len().is_multiple_of(per_chunk) {
                 let begin = pieces.len() - per_chunk;
-                seal(&mut pieces[begin..], begin / per_chunk);
+                chunks.push(join(&mut pieces[begin..]));
             }
         });
-        let begin = pieces.len() / per_chunk * per_chunk;
+        let begin = chunks.len() * per_chunk;
         if begin < pieces.len() {
-            seal(&mut pieces[begin..], begin / per_chunk);
+            chunks.push(join(&mut pieces[begin..]));
         }
         Rendering { chunks, pieces, per_chunk, bytes, crc, text_bytes, made }
+    }
+
+    fn content(&mut self, encoding: Encoding, fingerprint: Fingerprint, text: &[u8]) -> Content {
+        let mut crc = Crc::new();
+        let bytes = match encoding {
+            Encoding::Gzip => {
+                crc.update(text);
+                Bytes::copy_from_slice(self.deflate(text))
+            }
+            Encoding::Identity => Bytes::copy_from_slice(text),
+        };
+        Content { fingerprint, crc, chunk: bytes.clone(), bytes }
     }
 
     fn fingerprint(&self, text: &[u8]) -> Fingerprint {
@@ -229,21 +274,30 @@ impl Packer {
     }
 }
 
-/// Joins these pieces into one chunk, of which they become slices.
+/// Joins these pieces into one chunk, of which they become slices, unless they make up a chunk already.
 fn join(pieces: &mut [Piece]) -> Bytes {
-    if let [piece] = pieces {
-        return piece.bytes.clone();
+    let chunk = pieces[0].content.chunk.clone();
+    let mut end = chunk.as_ptr();
+    let follows = |piece: &Piece| {
+        let bytes = &piece.content.bytes;
+        let follows = piece.content.chunk.as_ptr() == chunk.as_ptr() && bytes.as_ptr() == end;
+        end = end.wrapping_add(bytes.len());
+        follows
+    };
+    if pieces.iter().all(follows) && end == chunk.as_ptr().wrapping_add(chunk.len()) {
+        return chunk;
     }
-    let mut chunk = Vec::with_capacity(pieces.iter().map(|piece| piece.bytes.len()).sum());
-    pieces.iter().for_each(|piece| chunk.extend_from_slice(&piece.bytes));
-    let chunk = Bytes::from(chunk);
+    let mut joined = Vec::with_capacity(pieces.iter().map(|piece| piece.content.bytes.len()).sum());
+    pieces.iter().for_each(|piece| joined.extend_from_slice(&piece.content.bytes));
+    let joined = Bytes::from(joined);
     let mut begin = 0;
-    for piece in pieces {
-        let end = begin + piece.bytes.len();
-        piece.bytes = chunk.slice(begin..end);
+    for Piece { content, .. } in pieces {
+        let end = begin + content.bytes.len();
+        content.bytes = joined.slice(begin..end);
+        content.chunk = joined.clone();
         begin = end;
     }
-    chunk
+    joined
 }
 
 fn deflate(deflate: &mut Compress, text: &[u8], out: &mut Vec<u8>, flush: FlushCompress) {
@@ -274,4 +328,56 @@ pub(super) fn gzip_end(before: &Crc, text: &[u8]) -> Bytes {
     end.extend_from_slice(&crc.sum().to_le_bytes());
     end.extend_from_slice(&crc.amount().to_le_bytes());
     end.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::writer::{Format, Writer};
+    use super::*;
+
+    fn pack(packer: &mut Packer, earlier: Option<&Arc<Rendering>>, texts: &[String]) -> Arc<Rendering> {
+        Arc::new(packer.pack(Encoding::Gzip, earlier.cloned(), |take| {
+            texts.iter().for_each(|text| take(Owner::Any, text.as_bytes()));
+            Made {
+                at: Moment::now(),
+                version: 0,
+                selection: Arc::new(Selection::full()),
+                grain: Grain::default(),
+                accounts: Vec::new(),
+                sizes: Writer::new(Format::Classic, Vec::new(), &mut |_, _| {}).finish().1,
+                good_for: None,
+            }
+        }))
+    }
+
+    /// How many chunks are those of the other one.
+    fn shared(one: &Rendering, other: &Rendering) -> usize {
+        let others: Vec<_> = other.chunks.iter().map(|chunk| chunk.as_ptr()).collect();
+        one.chunks.iter().filter(|chunk| others.contains(&chunk.as_ptr())).count()
+    }
+
+    #[test]
+    fn equal_pieces_are_found_near_their_place_and_what_is_passed_is_released() {
+        let texts: Vec<String> = (0..20 * GZIP_PIECES_PER_CHUNK).map(|number| format!("piece {number}\n")).collect();
+        let mut packer = Packer::default();
+        let first = pack(&mut packer, None, &texts);
+        assert_eq!(shared(&pack(&mut packer, Some(&first), &texts), &first), 20);
+
+        let mut changed = texts.clone();
+        changed[100] = "changed\n".to_owned();
+        assert_eq!(shared(&pack(&mut packer, Some(&first), &changed), &first), 19);
+
+        let mut earlier = Earlier::new(&first);
+        let fingerprints: Vec<Fingerprint> = texts.iter().map(|text| packer.fingerprint(text.as_bytes())).collect();
+        let unknown = packer.fingerprint(b"unknown\n");
+        for (number, fingerprint) in fingerprints.iter().enumerate() {
+            // With two more pieces before every third one.
+            let more = if number % 3 == 0 { 2 } else { 0 };
+            (0..more).for_each(|_| assert!(earlier.find(unknown).is_none()));
+            let found = earlier.find(*fingerprint).map(|content| content.fingerprint);
+            assert_eq!(found, Some(*fingerprint), "{number}");
+            assert!(earlier.contents.len() <= texts.len() - number - 1 + REACH);
+        }
+        assert!(earlier.contents.len() <= REACH);
+    }
 }

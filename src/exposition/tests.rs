@@ -285,6 +285,19 @@ async fn chunks_that_have_not_changed_are_shared() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_both_formats_have_in_common_is_in_memory_once() {
+    let (fleet, _handle) = large_fleet();
+    let exposition = Arc::new(Exposition::new(fleet));
+    let classic = scrape(&exposition, Format::Classic, Encoding::Identity).await;
+    let openmetrics = scrape(&exposition, Format::OpenMetrics, Encoding::Identity).await;
+    let (one, other) = (&classic.fleet.chunks, &openmetrics.fleet.chunks);
+    let own = other.iter().filter(|chunk| one.iter().all(|one| one.as_ptr() != chunk.as_ptr())).count();
+    // Only the headings of counters and units differ, each in the first piece of its family.
+    assert!(own <= FAMILIES.len(), "{own} of {}", other.len());
+    assert!(other.len() > 2 * own);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_kept_body_never_shows_a_reading_beyond_its_time() {
     let at = Moment::now();
     let (fleet, handle) = small_fleet(at);

@@ -24,6 +24,13 @@ impl Format {
         }
     }
 
+    pub(super) const fn other(self) -> Self {
+        match self {
+            Self::OpenMetrics => Self::Classic,
+            Self::Classic => Self::OpenMetrics,
+        }
+    }
+
     /// The end of a text.
     pub(super) const fn end(self) -> &'static [u8] {
         match self {
