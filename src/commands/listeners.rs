@@ -2,12 +2,13 @@
 
 use tokio::net::TcpListener;
 
+use super::Error;
 use crate::cli::Flags;
-use crate::http::{self, ListenError};
+use crate::http;
 
-pub(super) async fn listen(flags: &Flags) -> Result<Vec<TcpListener>, ListenError> {
+pub(super) async fn listen(flags: &Flags) -> Result<Vec<TcpListener>, Error> {
     if flags.systemd_socket {
-        return http::systemd_sockets();
+        return Ok(http::systemd_sockets()?);
     }
     let mut listeners = Vec::new();
     for address in &flags.listen_addresses {
