@@ -40,8 +40,8 @@ pub(super) async fn run(flags: &Flags) -> Result<Status, Error> {
     if flags.config_file.is_some() {
         return Err(Error::ConfigFileOfDemo);
     }
-    let listeners = listeners::listen(flags).await?;
-    let api = http::listen("127.0.0.1:0").await?;
+    let listeners = listeners::all(flags).await?;
+    let api = http::listen("127.0.0.1:0").await.map_err(Error::Simulation)?;
     let config = configuration(&api)?;
     let options = daemon_options(ConfigSource::Fixed(Box::new(config.clone())), flags).await?;
     print(introduction(&listeners, &options, &api)?).await?;

@@ -8,7 +8,7 @@ use super::Status;
 use crate::api::ClientError;
 use crate::config::ConfigError;
 use crate::daemon;
-use crate::http::{ListenError, Unhealthy};
+use crate::http::{SystemdSocketError, Unhealthy};
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
@@ -22,8 +22,10 @@ pub(super) enum Error {
     Daemon(#[from] daemon::Error),
     #[error(transparent)]
     Client(#[from] ClientError),
+    #[error("cannot listen on {address} ({flag}): {error}")]
+    Listen { address: String, flag: &'static str, error: io::Error },
     #[error(transparent)]
-    Listen(#[from] ListenError),
+    SystemdSocket(#[from] SystemdSocketError),
     #[error("cannot serve the simulation: {0}")]
     Simulation(io::Error),
     #[error(transparent)]
@@ -42,7 +44,8 @@ impl Error {
             Self::Daemon(daemon::Error::Config(_) | daemon::Error::Key(..)) => Status::Configuration,
             Self::Daemon(daemon::Error::Client(_) | daemon::Error::Died(_) | daemon::Error::System(..))
             | Self::Client(_)
-            | Self::Listen(_)
+            | Self::Listen { .. }
+            | Self::SystemdSocket(_)
             | Self::Simulation(_)
             | Self::Unhealthy(_)
             | Self::Write { .. }

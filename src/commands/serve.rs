@@ -12,7 +12,7 @@ pub(super) async fn run(source: ConfigSource, flags: &Flags) -> Result<Status, E
     // Report configuration errors before using the port.
     let config = source.load().await?;
     let options = daemon_options(source, flags).await?;
-    let listeners = listeners::listen(flags).await?;
+    let listeners = listeners::all(flags).await?;
     daemon::run(options, config, listeners).await?;
     Ok(Status::Success)
 }

@@ -2,9 +2,8 @@
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Error, Status};
+use super::{Error, Status, listeners};
 use crate::cli::Simulate;
-use crate::http;
 use crate::output::print;
 use crate::simulator::{self, Scenario, Simulator};
 
@@ -13,7 +12,7 @@ pub(super) async fn run(options: Simulate) -> Result<Status, Error> {
     if !address.ip().is_loopback() {
         return Err(Error::NotLoopback(address));
     }
-    let listener = http::listen(&address.to_string()).await?;
+    let listener = listeners::listen(&address.to_string(), "--simulator.listen-address").await?;
     let simulator = Simulator::new(simulator::Options {
         pipelines: options.pipelines,
         scenario: options.scenario,
