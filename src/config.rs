@@ -36,7 +36,7 @@ pub(crate) use shard::fnv1a;
 
 use origins::Origins;
 use sections::Sections;
-use settings::{Problem, Section};
+use settings::Section;
 
 /// Every setting, validated.
 #[derive(Debug, Clone, PartialEq)]
@@ -72,7 +72,7 @@ impl Config {
         let mut value = file.map_or_else(|| Ok(Map::<String, Value>::new().into()), parse)?;
         let variables = environment::merge(env, &mut value)?;
         let origins = Origins { file: file.map(|file| file.path.as_path()), variables };
-        let sections = settings::deserialize(value).map_err(|error| origins.explain(&Problem::of(error)))?;
+        let sections = settings::deserialize(value).map_err(|problem| origins.explain(&problem))?;
         Self::check(sections, &origins)
     }
 
@@ -132,7 +132,7 @@ impl Config {
 
 /// Parses the file according to its extension.
 fn parse(file: &ConfigFile) -> Result<Value, ConfigError> {
-    let refused = |problem: String| ConfigError { origin: file.path.display().to_string(), problem };
+    let refused = |problem| ConfigError::of_file(&file.path, problem);
     let format = match file.path.extension().and_then(|extension| extension.to_str()) {
         Some("yaml" | "yml") => FileFormat::Yaml,
         Some("toml") => FileFormat::Toml,

@@ -14,9 +14,8 @@ use serde::de::DeserializeOwned;
 
 pub use error::ConfigError;
 
-pub(crate) use error::Problem;
 pub(crate) use file::parse;
-pub(crate) use tree::{Invalid, deserialize};
+pub(crate) use tree::{Invalid, Problem, deserialize};
 pub(crate) use values::{LONGEST, Section, Text, boolean, list, value_of, whole};
 
 /// Reads settings from this text of a YAML file.
@@ -24,7 +23,7 @@ pub(crate) use values::{LONGEST, Section, Text, boolean, list, value_of, whole};
 /// # Errors
 /// A [`ConfigError`] that names the setting; it repeats no text from the file that may be a secret.
 pub(crate) fn parse_yaml<T: DeserializeOwned>(file: &Path, text: &str) -> Result<T, ConfigError> {
-    let refused = |problem: String| ConfigError { origin: file.display().to_string(), problem };
+    let refused = |problem| ConfigError::of_file(file, problem);
     let value = parse(text, ::config::FileFormat::Yaml).map_err(refused)?;
-    deserialize(value).map_err(|error| refused(Problem::of(error).to_string()))
+    deserialize(value).map_err(|problem| refused(problem.to_string()))
 }

@@ -29,9 +29,9 @@ impl Origins<'_> {
 
     /// An error about a setting that cannot be deserialized.
     pub fn explain(&self, problem: &Problem) -> ConfigError {
-        let Problem { path, key, why } = problem;
-        let text = match (why, key) {
-            (Invalid::UnknownSetting { .. }, Some(key)) if key.to_ascii_lowercase().ends_with("key") => format!(
+        let Problem { path, why } = problem;
+        let text = match why {
+            Invalid::UnknownSetting { .. } if path.to_ascii_lowercase().ends_with("key") => format!(
                 "{path}: a ServiceKey does not belong in the configuration; set service_key_file to the path of a file \
                  that holds it, or service_key_env to the name of an environment variable"
             ),

@@ -55,8 +55,7 @@ pub struct ConfigFile {
 
 impl ConfigFile {
     async fn read(path: &Path) -> Result<Self, ConfigError> {
-        let refused =
-            |why: String| ConfigError { origin: path.display().to_string(), problem: format!("cannot be read: {why}") };
+        let refused = |why: String| ConfigError::of_file(path, format!("cannot be read: {why}"));
         let bytes = file_system::read(path, LARGEST_FILE).await.map_err(|error| refused(error.to_string()))?;
         let text = std::str::from_utf8(&bytes).map_err(|_| refused("not UTF-8".to_owned()))?;
         Ok(Self { path: path.to_owned(), text: text.to_owned() })

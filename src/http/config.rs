@@ -202,7 +202,7 @@ impl WebFile {
     /// # Errors
     /// A [`ConfigError`] for the first invalid setting.
     pub async fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
-        let refused = |problem: String| ConfigError { origin: path.display().to_string(), problem };
+        let refused = |problem| ConfigError::of_file(path, problem);
         let Section(written) = parse_yaml::<Section<Written>>(path, text)?;
         let Section(HttpSection { http2, headers: Section(headers) }) = written.http_server_config;
         let folder = path.parent().unwrap_or(Path::new(""));
