@@ -1,6 +1,4 @@
 //! Turns a file and the environment into a validated [`Config`], or says in one sentence what is wrong.
-//!
-//! Besides `settings`, only this module uses the `config` crate, and only its [`Value`].
 
 mod account;
 mod effective;
@@ -16,8 +14,6 @@ mod shard;
 mod source;
 #[cfg(test)]
 mod tests;
-
-use ::config::{FileFormat, Map, Value};
 
 use crate::api::{self, BaseUrl};
 use crate::settings;
@@ -36,7 +32,7 @@ pub(crate) use shard::fnv1a;
 
 use origins::Origins;
 use sections::Sections;
-use settings::Section;
+use settings::{FileFormat, Map, Section, Value};
 
 /// Every setting, validated.
 #[derive(Debug, Clone, PartialEq)]

@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ::config::{Map, Value, ValueKind};
-
-use crate::settings::ConfigError;
+use crate::settings::{ConfigError, Map, Value, ValueKind};
 
 /// With two underscores, because Kubernetes sets variables with one for every service.
 const PREFIX: &str = "GOLDRUSH_EXPORTER__";

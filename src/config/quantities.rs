@@ -3,11 +3,10 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use ::config::ValueKind;
 use serde::de::{Deserializer, Error};
 use serde::ser::{Serialize, Serializer};
 
-use crate::settings::{LONGEST, value_of};
+use crate::settings::{LONGEST, ValueKind, value_of};
 
 /// Nothing that is polled changes faster, and with at least this interval, stretching does not overflow clocks.
 pub(super) const SHORTEST: Duration = Duration::from_millis(10);

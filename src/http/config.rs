@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ::config::ValueKind;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use serde::de::{Deserializer, Error as _};
 use tokio::time::Instant;
@@ -12,7 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::file_system;
 use crate::rate::Bucket;
-use crate::settings::{ConfigError, LONGEST, Section, Text, parse_yaml, value_of, whole};
+use crate::settings::{ConfigError, LONGEST, Section, Text, ValueKind, parse_yaml, value_of, whole};
 
 /// Larger than any such file or certificate chain; reading stops here.
 const LARGEST_FILE: u64 = 1024 * 1024;
