@@ -30,7 +30,7 @@ pub(super) async fn run(options: Simulate) -> Result<Status, Error> {
          Scenarios:           {names}\n",
         base = simulator::BASE_PATH,
         key = options.service_key,
-        names = Scenario::ALL.iter().map(|scenario| scenario.name()).collect::<Vec<_>>().join(" "),
+        names = Scenario::ALL.iter().map(|scenario| scenario.as_str()).collect::<Vec<_>>().join(" "),
     );
     print(introduction).await?;
     // As process 1 of a container, a process that does not handle SIGTERM ignores it.

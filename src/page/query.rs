@@ -6,16 +6,12 @@ use crate::trouble::{Kind, Severity, Trouble};
 
 /// The query string before validation. An empty parameter counts as absent, because HTML forms send empty ones.
 #[derive(Debug, Default, Deserialize)]
+#[serde(default)]
 pub(super) struct Parameters {
-    #[serde(default)]
     q: String,
-    #[serde(default)]
     trouble: String,
-    #[serde(default)]
     account: String,
-    #[serde(default)]
     limit: String,
-    #[serde(default)]
     offset: String,
 }
 

@@ -50,11 +50,6 @@ scenarios! {
 }
 
 impl Scenario {
-    /// The name on the command line.
-    pub const fn name(self) -> &'static str {
-        self.as_str()
-    }
-
     /// The latency of each response, in addition to the configured one.
     pub(super) const fn latency(self) -> Duration {
         match self {
