@@ -9,6 +9,7 @@ use super::filter::Filter;
 use super::origins::Origins;
 use super::quantities::{show_duration, some_duration};
 use crate::api::PipelineId;
+use crate::labels::breaks_lines;
 use crate::service_key::{self, KeySource, is_likely_key};
 use crate::settings::{ConfigError, Section, Text, list};
 
@@ -155,7 +156,7 @@ impl AccountSection {
 
 /// Whether a text from the configuration can be a label value.
 pub(super) fn check_label(text: &str) -> Result<(), &'static str> {
-    if text.trim().is_empty() || text.chars().count() > 100 || text.contains(char::is_control) {
+    if text.trim().is_empty() || text.chars().count() > 100 || text.contains(breaks_lines) {
         return Err("expected 1 to 100 characters, not only spaces and without control characters");
     }
     Ok(())

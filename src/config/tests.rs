@@ -383,6 +383,10 @@ fn what_is_wrong_in_a_file_is_named() {
             "accounts[0].name: expected 1 to 100 characters, not only spaces and without control characters",
         ),
         (
+            "accounts: [{name: \"a\\u2028b\"}]",
+            "accounts[0].name: expected 1 to 100 characters, not only spaces and without control characters",
+        ),
+        (
             "accounts: [{name: prod, service_key_env: A}, {name: prod, service_key_env: B}]",
             "duplicate account name \"prod\"",
         ),
@@ -702,7 +706,7 @@ proptest! {
         nanos in 0..1_000_000_000_u32,
         number in 0.0..1.0,
     ) {
-        prop_assume!(!text.trim().is_empty());
+        prop_assume!(account::check_label(&text).is_ok());
         let mut config = defaults();
         config.accounts[0].name = text.clone();
         config.accounts[0].key = KeySource::File(text.clone().into());
