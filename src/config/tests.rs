@@ -614,6 +614,8 @@ fn a_filter_must_match_the_whole_text() {
         ("{include: [a]}", &["a"], &["ab", "ba", "A", "a\n", "\na", ""]),
         ("{include: ['a|ab']}", &["a", "ab"], &["b", "abb"]),
         ("{include: ['(?i)a', 'b.*']}", &["A", "a", "bcd"], &["B", "B.b", "cb"]),
+        ("{include: ['(?x) a | ab # either']}", &["a", "ab"], &["b", "abb"]),
+        ("{include: ['(?m)a$', '^b']}", &["a", "b"], &["a\nb", "b\na"]),
         ("{exclude: [b.*]}", &["", "ab"], &["b", "bc"]),
         ("{include: ['.*'], exclude: [b]}", &["", "bb"], &["b"]),
     ] {
