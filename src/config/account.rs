@@ -7,7 +7,7 @@ use serde::ser::{SerializeMap as _, Serializer};
 
 use super::filter::Filter;
 use super::origins::Origins;
-use super::quantities::{show_duration, some_duration};
+use super::quantities::{duration, optional_duration};
 use crate::api::PipelineId;
 use crate::labels::breaks_lines;
 use crate::service_key::{self, KeySource, is_likely_key};
@@ -34,7 +34,7 @@ pub struct Account {
     #[serde(serialize_with = "show_ids")]
     pub expect: Vec<PipelineId>,
     /// Credits that run out within this time are trouble; needs `poll.usage`.
-    #[serde(serialize_with = "show_duration")]
+    #[serde(with = "duration")]
     pub credits_run_out: Duration,
 }
 
@@ -65,7 +65,7 @@ pub(super) struct AccountSection {
     pipeline_ids: Filter,
     #[serde(deserialize_with = "list")]
     expect: Vec<Text>,
-    #[serde(deserialize_with = "some_duration")]
+    #[serde(with = "optional_duration")]
     credits_run_out: Option<Duration>,
 }
 
