@@ -195,6 +195,8 @@ impl Access {
             Some("tls_server_config was removed")
         } else if less(|demands| demands.certificate) || less(|demands| demands.verified) {
             Some("tls_server_config.client_auth_type is weaker than the one in use")
+        } else if less(|demands| demands.by_client_ca) {
+            Some("tls_server_config.client_ca was removed")
         } else if less(|demands| demands.name) {
             Some("tls_server_config.client_allowed_sans was removed")
         } else if !old.users.is_empty() && rules.users.is_empty() {

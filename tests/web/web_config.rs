@@ -413,6 +413,7 @@ fn a_file_that_asks_less_of_clients_certificates_than_before_is_not_taken() {
         (tls("RequestClientCert"), less),
         (tls("RequireAnyClientCert"), less),
         (tls("VerifyClientCertIfGiven") + ca_file, less),
+        (tls("RequireAndVerifyClientCert"), "client_ca was removed: restart the exporter if this is intended"),
         (format!("{TLS}{MUTUAL}"), "client_allowed_sans was removed: restart the exporter if this is intended"),
     ];
     for (number, (text, complaint)) in cases.iter().enumerate() {
