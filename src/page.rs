@@ -51,16 +51,16 @@ pub(crate) fn routes(fleet: Fleet, telemetry_path: String) -> Router {
     Router::new()
         .route(page_path, get(page))
         .route(json_path, get(json))
-        .route(SCRIPT_PATH, get(async |version| SCRIPT.answer(version)))
-        .route(STYLE_PATH, get(async |version| STYLE.answer(version)))
-        .route(ICON_PATH, get(async |version| ICON.answer(version)))
+        .route(SCRIPT_PATH, get(async |version| SCRIPT.respond(version)))
+        .route(STYLE_PATH, get(async |version| STYLE.respond(version)))
+        .route(ICON_PATH, get(async |version| ICON.respond(version)))
         .with_state(Context { fleet, telemetry_path })
 }
 
 async fn page(state: State<Context>, headers: HeaderMap, UrlQuery(parameters): UrlQuery<Parameters>) -> Response {
     let write = |context: &Context, report: &Report, query: &Query| html::page(report, query, &context.telemetry_path);
     let query = Query::new(parameters, ON_A_PAGE, MOST_ON_A_PAGE);
-    let mut response = answer(state, headers, query, "text/html; charset=utf-8", write).await;
+    let mut response = respond(state, headers, query, "text/html; charset=utf-8", write).await;
     response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
     response
 }
@@ -68,10 +68,10 @@ async fn page(state: State<Context>, headers: HeaderMap, UrlQuery(parameters): U
 async fn json(state: State<Context>, headers: HeaderMap, UrlQuery(parameters): UrlQuery<Parameters>) -> Response {
     // A report contains nothing that JSON cannot represent.
     let write = |_: &Context, report: &Report, _: &Query| serde_json::to_string(report).unwrap_or_default() + "\n";
-    answer(state, headers, Query::new(parameters, usize::MAX, usize::MAX), "application/json", write).await
+    respond(state, headers, Query::new(parameters, usize::MAX, usize::MAX), "application/json", write).await
 }
 
-async fn answer(
+async fn respond(
     State(context): State<Context>,
     headers: HeaderMap,
     query: Result<Query, String>,

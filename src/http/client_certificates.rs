@@ -48,7 +48,7 @@ fn policy(tls: &Tls) -> Option<(bool, bool)> {
     }
 }
 
-/// A certificate that rustls refuses without an error of its own for the reason.
+/// Why rustls refuses a certificate, if its own errors do not say so.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unusable {
     #[error("it is an X.509 version 1 certificate, which rustls refuses: {MAKE_V3}")]
