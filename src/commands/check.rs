@@ -1,5 +1,7 @@
 //! `check`: requests the list of each account once, and the usage if it is polled, and reports what is wrong.
 
+use futures_util::future::try_join_all;
+
 use super::serve::access;
 use super::{Error, Status};
 use crate::api::{Client, ClientError, Error as ApiError};
@@ -21,9 +23,9 @@ pub(super) async fn load(source: &ConfigSource, flags: &Flags) -> Result<Config,
 
 pub(super) async fn run(source: &ConfigSource, flags: &Flags) -> Result<Status, Error> {
     let config = load(source, flags).await?;
+    let outcomes = try_join_all(config.accounts.iter().map(|account| check(&config, account))).await?;
     let mut statuses = Vec::new();
-    for account in &config.accounts {
-        let (status, text) = check(&config, account).await?;
+    for (account, (status, text)) in config.accounts.iter().zip(outcomes) {
         print(format!("account {:?}: {text}\n", account.name)).await?;
         statuses.push(status);
     }
