@@ -68,7 +68,7 @@ impl Config {
         let mut value = file.map_or_else(|| Ok(Map::<String, Value>::new().into()), parse)?;
         let variables = environment::merge(env, &mut value)?;
         let origins = Origins { file: file.map(|file| file.path.as_path()), variables };
-        let sections = settings::deserialize(value).map_err(|problem| origins.explain(&problem))?;
+        let sections = settings::deserialize(value).map_err(|problem| origins.explain(problem))?;
         Self::check(sections, &origins)
     }
 

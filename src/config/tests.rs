@@ -292,6 +292,22 @@ fn what_is_wrong_in_a_file_is_named() {
             "accounts[0].service_key: a ServiceKey does not belong in the configuration; set service_key_file to the path of a file that holds it, or service_key_env to the name of an environment variable",
         ),
         (
+            "accounts: [{name: prod, service_key:sk_do_not_show}]",
+            "accounts[0].service_key: a ServiceKey does not belong in the configuration; set service_key_file to the path of a file that holds it, or service_key_env to the name of an environment variable",
+        ),
+        (
+            "{service_key=sk_do_not_show}",
+            "service_key: a ServiceKey does not belong in the configuration; set service_key_file to the path of a file that holds it, or service_key_env to the name of an environment variable",
+        ),
+        (
+            "accounts: [{sk_do_not_show: }]",
+            "accounts[0]: unknown setting (expected name, service_key_file, service_key_env, projects, pipelines, pipeline_ids, expect, credits_run_out)",
+        ),
+        (
+            "{sk_do_not_show}",
+            "the file: unknown setting (expected api, poll, accounts, policies, metrics, shard, max_pipelines)",
+        ),
+        (
             "service_key: sk_do_not_show",
             "service_key: a ServiceKey does not belong in the configuration; set service_key_file to the path of a file that holds it, or service_key_env to the name of an environment variable",
         ),

@@ -38,14 +38,17 @@ impl de::Error for Invalid {
 
 /// A setting, and why it cannot be deserialized. Displayed as one sentence.
 pub(crate) struct Problem {
-    /// The path of the setting, such as `accounts[0].name`.
+    /// The path of the setting, such as `accounts[0].name`. It ends at a colon or an equals sign: for
+    /// YAML, `{name:value}` without a space is one name, and the value may be a secret.
     pub path: String,
     pub why: Invalid,
 }
 
 impl From<serde_path_to_error::Error<Invalid>> for Problem {
     fn from(error: serde_path_to_error::Error<Invalid>) -> Self {
-        Self { path: error.path().to_string(), why: error.into_inner() }
+        let path = error.path().to_string();
+        let end = path.find([':', '=']).unwrap_or(path.len());
+        Self { path: path[..end].to_owned(), why: error.into_inner() }
     }
 }
 

@@ -535,6 +535,10 @@ fn a_broken_file_is_refused_with_a_message_that_says_what_it_would_take() {
             "basic_auth_users.alice: expected a bcrypt hash (what `htpasswd -nBC 10 alice` prints after the colon), not the password itself",
         ),
         (
+            format!("basic_auth_users: {{alice:{canary}}}"),
+            "basic_auth_users.alice: expected text, in quotes if it looks like a number",
+        ),
+        (
             format!("basic_auth_users: {{alice: '{}'}}", hash("alice").replace("$04$", "$31$")),
             "basic_auth_users.alice: a bcrypt cost of 31 is not supported; expected 4 to 18",
         ),
