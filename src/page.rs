@@ -24,7 +24,7 @@ use crate::fleet::Fleet;
 use crate::http::{accepts_gzip, joined};
 use crate::moment::Moment;
 use assets::{ICON, ICON_PATH, SCRIPT, SCRIPT_PATH, STYLE, STYLE_PATH};
-use query::{Parameters, Query};
+use query::Query;
 use report::{Report, Snapshot};
 
 /// The paths that report on the whole fleet: the page and its JSON form.
@@ -38,6 +38,9 @@ const MOST_ON_A_PAGE: usize = 500;
 /// The page loads only its own files, and other sites cannot embed it.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
                       form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+/// The parameters of a request, decoded.
+type Parameters = UrlQuery<Vec<(String, String)>>;
 
 /// What the routes need.
 #[derive(Clone)]
@@ -57,18 +60,18 @@ pub(crate) fn routes(fleet: Fleet, telemetry_path: String) -> Router {
         .with_state(Context { fleet, telemetry_path })
 }
 
-async fn page(state: State<Context>, headers: HeaderMap, UrlQuery(parameters): UrlQuery<Parameters>) -> Response {
+async fn page(state: State<Context>, headers: HeaderMap, UrlQuery(parameters): Parameters) -> Response {
     let write = |context: &Context, report: &Report, query: &Query| html::page(report, query, &context.telemetry_path);
-    let query = Query::new(parameters, ON_A_PAGE, MOST_ON_A_PAGE);
+    let query = Query::new(&parameters, ON_A_PAGE, MOST_ON_A_PAGE);
     let mut response = respond(state, headers, query, "text/html; charset=utf-8", write).await;
     response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
     response
 }
 
-async fn json(state: State<Context>, headers: HeaderMap, UrlQuery(parameters): UrlQuery<Parameters>) -> Response {
+async fn json(state: State<Context>, headers: HeaderMap, UrlQuery(parameters): Parameters) -> Response {
     // A report contains nothing that JSON cannot represent.
     let write = |_: &Context, report: &Report, _: &Query| serde_json::to_string(report).unwrap_or_default() + "\n";
-    respond(state, headers, Query::new(parameters, usize::MAX, usize::MAX), "application/json", write).await
+    respond(state, headers, Query::new(&parameters, usize::MAX, usize::MAX), "application/json", write).await
 }
 
 async fn respond(
