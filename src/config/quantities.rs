@@ -35,10 +35,12 @@ pub(super) mod optional_duration {
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
         let (value, shown) = value_of(deserializer)?;
-        if matches!(value, ValueKind::Nil) {
-            return Ok(None);
+        match value {
+            ValueKind::Nil => Ok(None),
+            // A variable cannot be null.
+            ValueKind::String(text) if text.is_empty() => Ok(None),
+            value => parse_duration(value, &shown).map(Some).map_err(D::Error::custom),
         }
-        parse_duration(value, &shown).map(Some).map_err(D::Error::custom)
     }
 
     pub fn serialize<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {

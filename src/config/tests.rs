@@ -185,6 +185,12 @@ accounts:
 }
 
 #[test]
+fn an_empty_variable_turns_off_what_the_file_turns_on() {
+    assert_eq!(load("c.yaml", "poll: {usage: 15m}", &prefixed(&[("POLL__USAGE", "")])), Ok(defaults()));
+    assert!(load("c.yaml", "", &prefixed(&[("POLL__STATUS", "")])).is_err(), "a status is always polled");
+}
+
+#[test]
 fn other_variables_are_ignored() {
     let env = environment(&[
         ("GOLDRUSH_EXPORTER_SERVICE_HOST", "10.0.0.1"),
