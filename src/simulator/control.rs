@@ -29,7 +29,7 @@ async fn switch(State(app): State<App>, Path(name): Path<String>) -> Response {
             app.simulator.set_scenario(scenario);
             json_answer(StatusCode::OK, &describe(&app.simulator))
         }
-        Err(error) => json_answer(StatusCode::NOT_FOUND, &json!({"error": error.to_string()})),
+        Err(error) => json_answer(StatusCode::NOT_FOUND, &json!({"error": error})),
     }
 }
 
