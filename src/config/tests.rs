@@ -1,5 +1,6 @@
 //! Which configurations are valid, and the messages for those that are not.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -188,6 +189,15 @@ accounts:
 fn an_empty_variable_turns_off_what_the_file_turns_on() {
     assert_eq!(load("c.yaml", "poll: {usage: 15m}", &prefixed(&[("POLL__USAGE", "")])), Ok(defaults()));
     assert!(load("c.yaml", "", &prefixed(&[("POLL__STATUS", "")])).is_err(), "a status is always polled");
+}
+
+#[test]
+fn a_setting_that_is_not_a_text_is_refused() {
+    use std::os::unix::ffi::OsStringExt as _;
+    let read = |name: &str| source::texts(std::iter::once((name.into(), OsString::from_vec(vec![0xff]))));
+    assert_eq!(read("OTHER"), Ok(Vec::new()));
+    let error = read("GOLDRUSH_EXPORTER__ACCOUNTS__0__NAME").unwrap_err().to_string();
+    assert_eq!(error, "GOLDRUSH_EXPORTER__ACCOUNTS__0__NAME: not UTF-8");
 }
 
 #[test]
