@@ -248,14 +248,6 @@ impl Simulator {
         self.0.started.elapsed()
     }
 
-    fn latency(&self) -> Duration {
-        self.0.latency
-    }
-
-    fn max_page_size(&self) -> usize {
-        self.0.max_page_size
-    }
-
     /// Calls `f` with the locked world and the current time.
     fn world<T>(&self, f: impl FnOnce(&mut World, Duration) -> T) -> T {
         let mut world = lock(&self.0.world);
