@@ -151,7 +151,7 @@ pub struct Simulate {
 }
 
 fn scenarios() -> String {
-    let lines = Scenario::ALL.iter().map(|scenario| format!("  {:<17} {}", scenario.name(), scenario.description()));
+    let lines = Scenario::ALL.iter().map(|scenario| format!("  {:<17} {}", scenario.as_str(), scenario.description()));
     format!("Scenario at the start:\n{}", lines.collect::<Vec<_>>().join("\n"))
 }
 

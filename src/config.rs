@@ -1,6 +1,4 @@
 //! Turns a file and the environment into a validated [`Config`], or says in one sentence what is wrong.
-//!
-//! Besides `settings`, only this module uses the `config` crate, and only its [`Value`].
 
 mod account;
 mod effective;
@@ -16,8 +14,6 @@ mod shard;
 mod source;
 #[cfg(test)]
 mod tests;
-
-use ::config::{FileFormat, Map, Value};
 
 use crate::api::{self, BaseUrl};
 use crate::settings;
@@ -36,7 +32,7 @@ pub(crate) use shard::fnv1a;
 
 use origins::Origins;
 use sections::Sections;
-use settings::{Problem, Section};
+use settings::{FileFormat, Map, Section, Value};
 
 /// Every setting, validated.
 #[derive(Debug, Clone, PartialEq)]
@@ -72,7 +68,7 @@ impl Config {
         let mut value = file.map_or_else(|| Ok(Map::<String, Value>::new().into()), parse)?;
         let variables = environment::merge(env, &mut value)?;
         let origins = Origins { file: file.map(|file| file.path.as_path()), variables };
-        let sections = settings::deserialize(value).map_err(|error| origins.explain(&Problem::of(error)))?;
+        let sections = settings::deserialize(value).map_err(|problem| origins.explain(problem))?;
         Self::check(sections, &origins)
     }
 
@@ -132,7 +128,7 @@ impl Config {
 
 /// Parses the file according to its extension.
 fn parse(file: &ConfigFile) -> Result<Value, ConfigError> {
-    let refused = |problem: String| ConfigError { origin: file.path.display().to_string(), problem };
+    let refused = |problem| ConfigError::of_file(&file.path, problem);
     let format = match file.path.extension().and_then(|extension| extension.to_str()) {
         Some("yaml" | "yml") => FileFormat::Yaml,
         Some("toml") => FileFormat::Toml,

@@ -23,7 +23,7 @@ mod tls;
 
 pub use access::Access;
 pub use healthcheck::{Unhealthy, healthcheck};
-pub use listen::{ListenError, listen, systemd_sockets};
+pub use listen::{SystemdSocketError, listen, systemd_sockets};
 pub use negotiate::{Range, accepts_gzip, joined, quality};
 pub use permits::Limit;
 pub use server::Server;

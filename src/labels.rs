@@ -1,4 +1,9 @@
-//! Closed sets of label values: an enum whose variants are the only values of a label.
+//! Label values: closed sets, as enums whose variants are the only values of a label, and what no label may contain.
+
+/// Control characters and Unicode line separators: parsers of expositions split lines at them, or fail.
+pub(crate) fn breaks_lines(character: char) -> bool {
+    character.is_control() || matches!(character, '\u{2028}' | '\u{2029}')
+}
 
 /// Declares an enum without fields, with the label value of each variant.
 ///

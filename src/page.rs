@@ -24,7 +24,7 @@ use crate::fleet::Fleet;
 use crate::http::{accepts_gzip, joined};
 use crate::moment::Moment;
 use assets::{ICON, ICON_PATH, SCRIPT, SCRIPT_PATH, STYLE, STYLE_PATH};
-use query::{Parameters, Query};
+use query::Query;
 use report::{Report, Snapshot};
 
 /// The paths that report on the whole fleet: the page and its JSON form.
@@ -39,6 +39,9 @@ const MOST_ON_A_PAGE: usize = 500;
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
                       form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
+/// The parameters of a request, decoded.
+type Parameters = UrlQuery<Vec<(String, String)>>;
+
 /// What the routes need.
 #[derive(Clone)]
 struct Context {
@@ -51,27 +54,27 @@ pub(crate) fn routes(fleet: Fleet, telemetry_path: String) -> Router {
     Router::new()
         .route(page_path, get(page))
         .route(json_path, get(json))
-        .route(SCRIPT_PATH, get(async |version| SCRIPT.answer(version)))
-        .route(STYLE_PATH, get(async |version| STYLE.answer(version)))
-        .route(ICON_PATH, get(async |version| ICON.answer(version)))
+        .route(SCRIPT_PATH, get(async |version| SCRIPT.respond(version)))
+        .route(STYLE_PATH, get(async |version| STYLE.respond(version)))
+        .route(ICON_PATH, get(async |version| ICON.respond(version)))
         .with_state(Context { fleet, telemetry_path })
 }
 
-async fn page(state: State<Context>, headers: HeaderMap, UrlQuery(parameters): UrlQuery<Parameters>) -> Response {
+async fn page(state: State<Context>, headers: HeaderMap, UrlQuery(parameters): Parameters) -> Response {
     let write = |context: &Context, report: &Report, query: &Query| html::page(report, query, &context.telemetry_path);
-    let query = Query::new(parameters, ON_A_PAGE, MOST_ON_A_PAGE);
-    let mut response = answer(state, headers, query, "text/html; charset=utf-8", write).await;
+    let query = Query::new(&parameters, ON_A_PAGE, MOST_ON_A_PAGE);
+    let mut response = respond(state, headers, query, "text/html; charset=utf-8", write).await;
     response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
     response
 }
 
-async fn json(state: State<Context>, headers: HeaderMap, UrlQuery(parameters): UrlQuery<Parameters>) -> Response {
+async fn json(state: State<Context>, headers: HeaderMap, UrlQuery(parameters): Parameters) -> Response {
     // A report contains nothing that JSON cannot represent.
     let write = |_: &Context, report: &Report, _: &Query| serde_json::to_string(report).unwrap_or_default() + "\n";
-    answer(state, headers, Query::new(parameters, usize::MAX, usize::MAX), "application/json", write).await
+    respond(state, headers, Query::new(&parameters, usize::MAX, usize::MAX), "application/json", write).await
 }
 
-async fn answer(
+async fn respond(
     State(context): State<Context>,
     headers: HeaderMap,
     query: Result<Query, String>,

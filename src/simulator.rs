@@ -22,7 +22,6 @@ mod scenario;
 mod tests;
 mod world;
 
-use std::future::{self, Future};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -43,7 +42,7 @@ pub use group::SimulatedGroup;
 pub use journal::{RequestCounts, RequestRecord};
 pub use living::Condition;
 pub use pipeline::SimulatedPipeline;
-pub use scenario::{Scenario, UnknownScenario};
+pub use scenario::Scenario;
 
 // Tests name the endpoint they mean.
 pub use crate::api::Operation as Endpoint;
@@ -158,11 +157,6 @@ impl Simulator {
         axum::serve(listener, self.routes(stop.clone(), address)).with_graceful_shutdown(stop).await
     }
 
-    /// The API and its control, for other servers.
-    pub fn router(&self) -> Router {
-        self.routes(future::pending().boxed().shared(), None)
-    }
-
     fn routes(&self, stop: Stop, address: Option<SocketAddr>) -> Router {
         control::routes()
             .route(BASE_PATH, any(routes::api))
@@ -252,14 +246,6 @@ impl Simulator {
 
     fn elapsed(&self) -> Duration {
         self.0.started.elapsed()
-    }
-
-    fn latency(&self) -> Duration {
-        self.0.latency
-    }
-
-    fn max_page_size(&self) -> usize {
-        self.0.max_page_size
     }
 
     /// Calls `f` with the locked world and the current time.

@@ -98,7 +98,7 @@ impl Client {
     pub async fn list_page(&self, key: &ServiceKey, page_number: u32) -> Result<ListPage, Error> {
         match self.send(key, Request::Page(page_number)).await {
             Response::Page(_, page) => page,
-            Response::Probe(..) | Response::Usage(_) => unreachable!("a response carries what was asked"),
+            Response::Probe(..) | Response::Usage(_) => unreachable!("a response is of the kind of its request"),
         }
     }
 
@@ -109,7 +109,7 @@ impl Client {
     pub async fn usage(&self, key: &ServiceKey) -> Result<Usage, Error> {
         match self.send(key, Request::Usage).await {
             Response::Usage(usage) => usage,
-            Response::Page(..) | Response::Probe(..) => unreachable!("a response carries what was asked"),
+            Response::Page(..) | Response::Probe(..) => unreachable!("a response is of the kind of its request"),
         }
     }
 

@@ -134,7 +134,7 @@ const TEXTS: &[&str] = &[
     r#""base.mainnet.ref.block.logs""#,
 ];
 const NUMBERS: &[&str] = &["7", "0", "null", "-1.5e3", "18446744073709551616", "\"123\""];
-const SUMS: &[&str] = &["7", "0", "null", "1.5e3", "18446744073709551616", "\"123\""];
+const COUNTS: &[&str] = &["7", "0", "null", "1.5e3", "18446744073709551616", "\"123\""];
 const FLAGS: &[&str] = &["true", "false", "null"];
 const TIMES: &[&str] = &[r#""2023-11-07T05:31:56Z""#, "null", r#""2024-02-29T23:59:60.123456789+05:30""#];
 const BLOCKS: &[&str] = &[r#""44745000""#, r#""""#, "null"];
@@ -188,14 +188,14 @@ fn response(operation: Operation, choices: &mut Choices<'_>) -> Node {
 fn usage(choices: &mut Choices<'_>) -> Node {
     let sums = object(
         choices,
-        &[("credits_consumed", SUMS), ("premium_credits", SUMS), ("free_credits", SUMS), ("plan", TEXTS)],
+        &[("credits_consumed", COUNTS), ("premium_credits", COUNTS), ("free_credits", COUNTS), ("plan", TEXTS)],
     );
     let Node::Object(mut sums) = sums else { unreachable!() };
-    sums.push(("flex_credits", object(choices, &[("limit", SUMS), ("used", SUMS)])));
+    sums.push(("flex_credits", object(choices, &[("limit", COUNTS), ("used", COUNTS)])));
     // Without any of its fields, it would not be a usage response.
     sums.push(("max_credits", Node::Value("300000")));
-    let by_api_key = Node::List(vec![object(choices, &[("apikey", TEXTS), ("credits", SUMS)])]);
-    let by_day = Node::List(vec![object(choices, &[("date", TEXTS), ("premium_credits", SUMS)])]);
+    let by_api_key = Node::List(vec![object(choices, &[("apikey", TEXTS), ("credits", COUNTS)])]);
+    let by_day = Node::List(vec![object(choices, &[("date", TEXTS), ("premium_credits", COUNTS)])]);
     Node::Object(vec![("by_api_key", by_api_key), ("aggregate", Node::Object(sums)), ("by_day", by_day)])
 }
 
@@ -244,7 +244,7 @@ fn list(choices: &mut Choices<'_>) -> Node {
         Node::Object(fields)
     });
     let items = items.collect();
-    let pagination = object(choices, &[("has_more", FLAGS), ("page_size", NUMBERS), ("total_count", NUMBERS)]);
+    let pagination = object(choices, &[("has_more", FLAGS), ("page_size", NUMBERS), ("total_count", COUNTS)]);
     Node::Object(vec![("items", Node::List(items)), ("pagination", pagination)])
 }
 

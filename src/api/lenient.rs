@@ -177,7 +177,7 @@ impl<'a> Raw<'a> {
         Ok(self.number()?.map(|ms| ms / 1000.0))
     }
 
-    /// A block position or a count, which is never negative.
+    /// A count or a block position, which is never negative.
     pub(super) fn height(self) -> Result<Option<f64>, Unusable> {
         let number = self.number()?;
         if number.is_some_and(|number| number < 0.0) { Err(Unusable) } else { Ok(number) }

@@ -142,7 +142,7 @@ impl Record for Pagination {
     fn field(&mut self, name: &str, value: Raw<'_>) -> Result<(), Mismatch> {
         match name {
             "has_more" => self.has_more = self.unknown.note(UnknownField::Pagination, value.flag()),
-            "total_count" => self.total_count = self.unknown.note(UnknownField::Pagination, value.number()),
+            "total_count" => self.total_count = self.unknown.note(UnknownField::Pagination, value.height()),
             _ => {}
         }
         Ok(())
@@ -321,6 +321,12 @@ mod tests {
         for none in ["", "base", ".mainnet.x", "base..x"] {
             assert_eq!(chain(none), None, "{none}");
         }
+    }
+
+    #[test]
+    fn a_negative_number_of_pipelines_is_none() {
+        let page: ListPage = serde_json::from_value(json!({"items": [], "pagination": {"total_count": -5}})).unwrap();
+        assert_eq!((page.position(), page.unknown_fields().count()), ((None, None), 1));
     }
 
     #[test]

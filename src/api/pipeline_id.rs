@@ -4,7 +4,7 @@ use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
-use super::text::breaks_lines;
+use crate::labels::breaks_lines;
 
 /// The id of a pipeline, such as `pipe_3e8678c5fc9e48a7bf9879ca729`. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

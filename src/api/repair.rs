@@ -2,7 +2,7 @@
 //!
 //! Called only for a body that could not be parsed.
 
-use super::text::breaks_lines;
+use crate::labels::breaks_lines;
 
 /// Replaces what no JSON parser accepts; `None` if there was nothing to replace. Inside texts, control characters
 /// become spaces and broken escapes become U+FFFD. Outside, numbers that JSON lacks (`NaN`, `-Infinity`, `+7`, `.5`)

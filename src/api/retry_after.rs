@@ -37,7 +37,7 @@ mod tests {
     }
 
     #[test]
-    fn a_date_is_measured_against_the_answers_own_clock() {
+    fn a_date_is_compared_with_the_date_of_the_response() {
         let until = "Thu, 01 Jan 1970 00:02:00 GMT";
         assert_eq!(parse(until, None, NOW), Some(Duration::from_secs(120)));
         assert_eq!(parse(until, Some("Thu, 01 Jan 1970 00:01:30 GMT"), NOW), Some(Duration::from_secs(30)));

@@ -2,13 +2,10 @@
 
 use std::sync::Arc;
 
+use crate::labels::breaks_lines;
+
 /// Longer labels are truncated to this many characters.
 pub(super) const LONGEST_LABEL: usize = 200;
-
-/// Control characters and Unicode line separators: parsers of expositions split lines at them, or fail.
-pub(super) fn breaks_lines(character: char) -> bool {
-    character.is_control() || matches!(character, '\u{2028}' | '\u{2029}')
-}
 
 /// A text as a label: characters that would break a line become spaces.
 pub(super) fn label(text: &str) -> Arc<str> {

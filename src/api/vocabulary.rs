@@ -28,6 +28,11 @@ impl Phase {
     pub fn is_transitional(self) -> bool {
         matches!(self, Self::Deploying | Self::Stopping)
     }
+
+    /// An undocumented text is [`Phase::Unknown`].
+    pub(super) fn of(text: &str) -> Self {
+        find(Self::ALL, Self::as_str, text).unwrap_or(Self::Unknown)
+    }
 }
 
 closed_set! {
@@ -49,13 +54,6 @@ closed_set! {
         Unbounded = "unbounded",
         /// A mode that this version does not know.
         Unknown = "unknown",
-    }
-}
-
-impl Phase {
-    /// An undocumented text is [`Phase::Unknown`].
-    pub(super) fn of(text: &str) -> Self {
-        find(Self::ALL, Self::as_str, text).unwrap_or(Self::Unknown)
     }
 }
 

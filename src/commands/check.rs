@@ -1,9 +1,9 @@
 //! `check`: requests the list of each account once, and the usage if it is polled, and reports what is wrong.
 
-use std::io;
+use futures_util::future::try_join_all;
 
-use super::Status;
 use super::serve::access;
+use super::{Error, Status};
 use crate::api::{Client, ClientError, Error as ApiError};
 use crate::cli::Flags;
 use crate::config::{Account, Config, ConfigError, ConfigSource};
@@ -11,25 +11,6 @@ use crate::exposition::Selection;
 use crate::logging;
 use crate::output::print;
 use crate::service_key::KeyHolder;
-
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Error {
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    #[error(transparent)]
-    Client(#[from] ClientError),
-    #[error(transparent)]
-    Print(#[from] io::Error),
-}
-
-impl From<&Error> for Status {
-    fn from(error: &Error) -> Self {
-        match error {
-            Error::Config(_) => Self::Configuration,
-            Error::Client(_) | Error::Print(_) => Self::Failure,
-        }
-    }
-}
 
 /// Loads the configuration and the web configuration, and prints their warnings.
 pub(super) async fn load(source: &ConfigSource, flags: &Flags) -> Result<Config, ConfigError> {
@@ -42,15 +23,13 @@ pub(super) async fn load(source: &ConfigSource, flags: &Flags) -> Result<Config,
 
 pub(super) async fn run(source: &ConfigSource, flags: &Flags) -> Result<Status, Error> {
     let config = load(source, flags).await?;
-    let mut failed = None;
-    for account in &config.accounts {
-        let (status, text) = check(&config, account).await?;
+    let outcomes = try_join_all(config.accounts.iter().map(|account| check(&config, account))).await?;
+    let mut statuses = Vec::new();
+    for (account, (status, text)) in config.accounts.iter().zip(outcomes) {
         print(format!("account {:?}: {text}\n", account.name)).await?;
-        if status != Status::Success {
-            failed = failed.into_iter().chain([status]).min();
-        }
+        statuses.push(status);
     }
-    Ok(failed.unwrap_or(Status::Success))
+    Ok(Status::of_all(statuses))
 }
 
 async fn check(config: &Config, account: &Account) -> Result<(Status, String), ClientError> {

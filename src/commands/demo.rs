@@ -5,38 +5,14 @@ use std::io;
 use tokio::net::TcpListener;
 
 use super::serve::daemon_options;
-use super::{Status, listeners};
+use super::{Error, Status, listeners};
 use crate::cli::Flags;
-use crate::config::{Config, ConfigError, ConfigSource};
+use crate::config::{Config, ConfigSource};
 use crate::daemon;
-use crate::http::{self, ListenError};
+use crate::http;
 use crate::output::print;
 use crate::service_key::KeySource;
 use crate::simulator::{self, DEMO_KEY_PROD, DEMO_KEY_REVOKED, DEMO_KEY_STAGING, Scenario, Simulator};
-
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Error {
-    #[error("demo has its own configuration: leave out --config.file, or use it with serve")]
-    ConfigFile,
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    #[error(transparent)]
-    Listen(#[from] ListenError),
-    #[error("cannot introduce the demo: {0}")]
-    Introduce(#[from] io::Error),
-    #[error(transparent)]
-    Daemon(#[from] daemon::Error),
-}
-
-impl From<&Error> for Status {
-    fn from(error: &Error) -> Self {
-        match error {
-            Error::ConfigFile | Error::Config(_) => Self::Configuration,
-            Error::Listen(_) | Error::Introduce(_) => Self::Failure,
-            Error::Daemon(error) => error.into(),
-        }
-    }
-}
 
 /// The demo's accounts and keys. One key is revoked, to show what that looks like.
 const ACCOUNTS: [(&str, &str); 3] =
@@ -62,10 +38,10 @@ const SETTINGS: &[(&str, &str)] = &[
 
 pub(super) async fn run(flags: &Flags) -> Result<Status, Error> {
     if flags.config_file.is_some() {
-        return Err(Error::ConfigFile);
+        return Err(Error::ConfigFileOfDemo);
     }
-    let listeners = listeners::listen(flags).await?;
-    let api = http::listen("127.0.0.1:0").await?;
+    let listeners = listeners::all(flags).await?;
+    let api = http::listen("127.0.0.1:0").await.map_err(Error::Simulation)?;
     let config = configuration(&api)?;
     let options = daemon_options(ConfigSource::Fixed(Box::new(config.clone())), flags).await?;
     print(introduction(&listeners, &options, &api)?).await?;

@@ -1,13 +1,10 @@
 //! `once`: one full poll of every account, as text for scripts and for node_exporter's textfile collector.
 
-use std::io;
-use std::path::PathBuf;
-
 use futures_util::future::join_all;
 
-use super::Status;
+use super::{Error, Status};
 use crate::cli::Once;
-use crate::config::{ConfigError, ConfigSource};
+use crate::config::ConfigSource;
 use crate::daemon;
 use crate::exposition::{self, Format, Selection};
 use crate::file_system;
@@ -15,28 +12,6 @@ use crate::fleet::Fleet;
 use crate::logging;
 use crate::moment::Moment;
 use crate::output::print;
-
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Error {
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    #[error(transparent)]
-    Pollers(#[from] daemon::Error),
-    #[error("cannot write {} (--output): {error}", file.display())]
-    Write { file: PathBuf, error: io::Error },
-    #[error(transparent)]
-    Print(#[from] io::Error),
-}
-
-impl From<&Error> for Status {
-    fn from(error: &Error) -> Self {
-        match error {
-            Error::Config(_) => Self::Configuration,
-            Error::Pollers(error) => error.into(),
-            Error::Write { .. } | Error::Print(_) => Self::Failure,
-        }
-    }
-}
 
 pub(super) async fn run(source: &ConfigSource, options: Once) -> Result<Status, Error> {
     let config = source.load().await?;
@@ -51,12 +26,12 @@ pub(super) async fn run(source: &ConfigSource, options: Once) -> Result<Status, 
         Some(file) => file_system::replace(&file, text).await.map_err(|error| Error::Write { file, error })?,
         None => print(text).await?,
     }
-    let mut failed = None;
-    for (name, outcome) in polls {
-        if let Err(error) = outcome {
+    let statuses = polls.into_iter().map(|(name, outcome)| match outcome {
+        Ok(()) => Status::Success,
+        Err(error) => {
             logging::say(&format!("account {name:?}: {}", error.of_list()));
-            failed = failed.into_iter().chain([Status::from(&error)]).min();
+            Status::from(&error)
         }
-    }
-    Ok(failed.unwrap_or(Status::Success))
+    });
+    Ok(Status::of_all(statuses))
 }

@@ -2,37 +2,17 @@
 
 use std::sync::Arc;
 
-use super::{Status, listeners};
+use super::{Error, Status, listeners};
 use crate::cli::Flags;
 use crate::config::{ConfigError, ConfigSource};
 use crate::daemon;
-use crate::http::{Access, ListenError};
-
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Error {
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    #[error(transparent)]
-    Listen(#[from] ListenError),
-    #[error(transparent)]
-    Daemon(#[from] daemon::Error),
-}
-
-impl From<&Error> for Status {
-    fn from(error: &Error) -> Self {
-        match error {
-            Error::Config(_) => Self::Configuration,
-            Error::Listen(_) => Self::Failure,
-            Error::Daemon(error) => error.into(),
-        }
-    }
-}
+use crate::http::Access;
 
 pub(super) async fn run(source: ConfigSource, flags: &Flags) -> Result<Status, Error> {
     // Report configuration errors before using the port.
     let config = source.load().await?;
     let options = daemon_options(source, flags).await?;
-    let listeners = listeners::listen(flags).await?;
+    let listeners = listeners::all(flags).await?;
     daemon::run(options, config, listeners).await?;
     Ok(Status::Success)
 }

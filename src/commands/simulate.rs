@@ -1,43 +1,18 @@
 //! `simulate`: a simulated Pipeline API on loopback.
 
-use std::io;
-use std::net::SocketAddr;
-
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::Status;
+use super::{Error, Status, listeners};
 use crate::cli::Simulate;
-use crate::http::{self, ListenError};
 use crate::output::print;
 use crate::simulator::{self, Scenario, Simulator};
-
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Error {
-    #[error("{0} (--simulator.listen-address) is not loopback: a simulation is for this machine only")]
-    NotLoopback(SocketAddr),
-    #[error(transparent)]
-    Listen(#[from] ListenError),
-    #[error(transparent)]
-    Print(io::Error),
-    #[error("cannot serve the simulation: {0}")]
-    Serve(io::Error),
-}
-
-impl From<&Error> for Status {
-    fn from(error: &Error) -> Self {
-        match error {
-            Error::NotLoopback(_) => Self::Configuration,
-            Error::Listen(_) | Error::Print(_) | Error::Serve(_) => Self::Failure,
-        }
-    }
-}
 
 pub(super) async fn run(options: Simulate) -> Result<Status, Error> {
     let address = options.listen_address;
     if !address.ip().is_loopback() {
         return Err(Error::NotLoopback(address));
     }
-    let listener = http::listen(&address.to_string()).await?;
+    let listener = listeners::listen(&address.to_string(), "--simulator.listen-address").await?;
     let simulator = Simulator::new(simulator::Options {
         pipelines: options.pipelines,
         scenario: options.scenario,
@@ -46,7 +21,7 @@ pub(super) async fn run(options: Simulate) -> Result<Status, Error> {
         service_key: options.service_key.clone(),
         ..simulator::Options::default()
     });
-    let address = listener.local_addr().map_err(Error::Serve)?;
+    let address = listener.local_addr().map_err(Error::Simulation)?;
     let introduction = format!(
         "A simulated Pipeline API serves http://{address}{base}\n\
          Poll it:             GOLDRUSH_EXPORTER__API__BASE_URL=http://{address}{base} \\\n                     \
@@ -55,17 +30,17 @@ pub(super) async fn run(options: Simulate) -> Result<Status, Error> {
          Scenarios:           {names}\n",
         base = simulator::BASE_PATH,
         key = options.service_key,
-        names = Scenario::ALL.iter().map(|scenario| scenario.name()).collect::<Vec<_>>().join(" "),
+        names = Scenario::ALL.iter().map(|scenario| scenario.as_str()).collect::<Vec<_>>().join(" "),
     );
-    print(introduction).await.map_err(Error::Print)?;
+    print(introduction).await?;
     // As process 1 of a container, a process that does not handle SIGTERM ignores it.
-    let mut terminate = signal(SignalKind::terminate()).map_err(Error::Serve)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(Error::Simulation)?;
     let stop = async move {
         tokio::select! {
             _ = tokio::signal::ctrl_c() => {}
             _ = terminate.recv() => {}
         }
     };
-    simulator.serve(listener, stop).await.map_err(Error::Serve)?;
+    simulator.serve(listener, stop).await.map_err(Error::Simulation)?;
     Ok(Status::Success)
 }

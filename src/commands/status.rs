@@ -2,9 +2,9 @@
 
 use std::process::ExitCode;
 
-use crate::{api, daemon};
+use crate::api;
 
-/// The result of a command. Ordered by importance: if several accounts fail, the lowest counts.
+/// The result of a command. The statuses of failures are ordered by importance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Status {
     Success = 0,
@@ -33,12 +33,10 @@ impl From<&api::Error> for Status {
     }
 }
 
-impl From<&daemon::Error> for Status {
-    fn from(error: &daemon::Error) -> Self {
-        match error {
-            daemon::Error::Config(_) | daemon::Error::Key(..) => Self::Configuration,
-            daemon::Error::Client(_) | daemon::Error::Died(_) | daemon::Error::System(..) => Self::Failure,
-        }
+impl Status {
+    /// The status of several accounts: of those that fail, the lowest counts.
+    pub(super) fn of_all(statuses: impl IntoIterator<Item = Self>) -> Self {
+        statuses.into_iter().filter(|status| *status != Self::Success).min().unwrap_or(Self::Success)
     }
 }
 

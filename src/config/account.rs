@@ -7,8 +7,9 @@ use serde::ser::{SerializeMap as _, Serializer};
 
 use super::filter::Filter;
 use super::origins::Origins;
-use super::quantities::{show_duration, some_duration};
+use super::quantities::{duration, optional_duration};
 use crate::api::PipelineId;
+use crate::labels::breaks_lines;
 use crate::service_key::{self, KeySource, is_likely_key};
 use crate::settings::{ConfigError, Section, Text, list};
 
@@ -33,7 +34,7 @@ pub struct Account {
     #[serde(serialize_with = "show_ids")]
     pub expect: Vec<PipelineId>,
     /// Credits that run out within this time are trouble; needs `poll.usage`.
-    #[serde(serialize_with = "show_duration")]
+    #[serde(with = "duration")]
     pub credits_run_out: Duration,
 }
 
@@ -64,7 +65,7 @@ pub(super) struct AccountSection {
     pipeline_ids: Filter,
     #[serde(deserialize_with = "list")]
     expect: Vec<Text>,
-    #[serde(deserialize_with = "some_duration")]
+    #[serde(with = "optional_duration")]
     credits_run_out: Option<Duration>,
 }
 
@@ -155,7 +156,7 @@ impl AccountSection {
 
 /// Whether a text from the configuration can be a label value.
 pub(super) fn check_label(text: &str) -> Result<(), &'static str> {
-    if text.trim().is_empty() || text.chars().count() > 100 || text.contains(char::is_control) {
+    if text.trim().is_empty() || text.chars().count() > 100 || text.contains(breaks_lines) {
         return Err("expected 1 to 100 characters, not only spaces and without control characters");
     }
     Ok(())

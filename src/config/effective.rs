@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::ser::Serializer;
 use serde_json::Value;
 
-use super::quantities::show_duration;
+use super::quantities::duration;
 use super::{Account, Config, Metrics, Policy, Poll, Shard};
 
 impl Serialize for Config {
@@ -16,7 +16,7 @@ impl Serialize for Config {
         struct Api {
             base_url: String,
             allow_http: bool,
-            #[serde(serialize_with = "show_duration")]
+            #[serde(with = "duration")]
             timeout: Duration,
             max_response_bytes: u64,
         }

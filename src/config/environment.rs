@@ -2,12 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use ::config::{Map, Value, ValueKind};
-
-use crate::settings::ConfigError;
+use crate::settings::{ConfigError, Map, Value, ValueKind};
 
 /// With two underscores, because Kubernetes sets variables with one for every service.
-const PREFIX: &str = "GOLDRUSH_EXPORTER__";
+pub(super) const PREFIX: &str = "GOLDRUSH_EXPORTER__";
 
 /// One step of a path; indexes sort as numbers, not as texts.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]

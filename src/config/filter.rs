@@ -3,6 +3,7 @@
 use std::fmt;
 
 use regex::Regex;
+use regex_syntax::hir::{Hir, Look};
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, Serializer};
@@ -92,14 +93,15 @@ impl Pattern {
     }
 
     fn new(text: String) -> Result<Self, String> {
-        // Checked before it is anchored: `a)|(b` is not a regular expression, but would become one in parentheses.
-        regex_syntax::parse(&text).map_err(|error| match error {
+        let parsed = regex_syntax::parse(&text).map_err(|error| match error {
             regex_syntax::Error::Parse(error) => error.kind().to_string(),
             regex_syntax::Error::Translate(error) => error.kind().to_string(),
             _ => "unknown error".to_owned(),
         })?;
+        // Anchored as a tree: in parentheses, `a)|(b` would be valid and `(?x)a # comment` would not.
+        let whole = Hir::concat(vec![Hir::look(Look::Start), parsed, Hir::look(Look::End)]);
         // Only its compiled size can still be wrong.
-        let whole = Regex::new(&format!("^(?:{text})$")).map_err(|_| "it is too large".to_owned())?;
+        let whole = Regex::new(&whole.to_string()).map_err(|_| "it is too large".to_owned())?;
         Ok(Self { text, whole })
     }
 }

@@ -9,8 +9,10 @@ use crate::settings::{ConfigError, list, value_of};
 
 closed_set! {
     /// The metrics to start from.
+    #[derive(Default)]
     pub enum Profile {
         /// All of them.
+        #[default]
         Full = "full",
         /// Those that the shipped alerts and dashboards need.
         Lean = "lean",
@@ -78,14 +80,8 @@ impl Serialize for Names {
     }
 }
 
-impl Default for Metrics {
-    fn default() -> Self {
-        Self { profile: Profile::Full, include: Vec::new(), exclude: Vec::new(), states: Profile::Full.states() }
-    }
-}
-
 /// The section as written.
-#[derive(serde::Deserialize)]
+#[derive(Default, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct MetricsSection {
     #[serde(deserialize_with = "profile")]
@@ -96,12 +92,6 @@ pub(super) struct MetricsSection {
     exclude: Vec<Pattern>,
     #[serde(deserialize_with = "states")]
     states: Option<States>,
-}
-
-impl Default for MetricsSection {
-    fn default() -> Self {
-        Self { profile: Profile::Full, include: Vec::new(), exclude: Vec::new(), states: None }
-    }
 }
 
 impl MetricsSection {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use crate::service_key::is_likely_key;
 use crate::settings::{ConfigError, Invalid, Problem};
 
 /// The file and the variables that settings come from.
@@ -28,15 +29,20 @@ impl Origins<'_> {
     }
 
     /// An error about a setting that cannot be deserialized.
-    pub fn explain(&self, problem: &Problem) -> ConfigError {
-        let Problem { path, key, why } = problem;
-        let text = match (why, key) {
-            (Invalid::UnknownSetting { .. }, Some(key)) if key.to_ascii_lowercase().ends_with("key") => format!(
+    pub fn explain(&self, problem: Problem) -> ConfigError {
+        let path = problem.path.clone();
+        let (parent, name) = path.rsplit_once('.').unwrap_or((".", &path));
+        let text = match problem.why {
+            Invalid::UnknownSetting { .. } if name.to_ascii_lowercase().ends_with("key") => format!(
                 "{path}: a ServiceKey does not belong in the configuration; set service_key_file to the path of a file \
                  that holds it, or service_key_env to the name of an environment variable"
             ),
+            // A key in the place of a name.
+            Invalid::UnknownSetting { .. } if is_likely_key(name) => {
+                Problem { path: parent.to_owned(), ..problem }.to_string()
+            }
             _ => problem.to_string(),
         };
-        self.error(path, text)
+        self.error(&path, text)
     }
 }

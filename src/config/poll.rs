@@ -5,7 +5,7 @@ use std::time::Duration;
 use humantime::format_duration;
 use serde::{Deserialize, Serialize};
 
-use super::quantities::{duration, rate, show_duration, show_number, show_some_duration, some_duration};
+use super::quantities::{duration, optional_duration, rate};
 use crate::settings::whole;
 
 /// Intervals and the request budget. Every duration is at least 10 ms.
@@ -13,31 +13,31 @@ use crate::settings::whole;
 #[serde(default, deny_unknown_fields)]
 pub struct Poll {
     /// Between two lists of pipelines.
-    #[serde(deserialize_with = "duration", serialize_with = "show_duration")]
+    #[serde(with = "duration")]
     pub discovery: Duration,
     /// Between two requests for one pipeline's status.
-    #[serde(deserialize_with = "duration", serialize_with = "show_duration")]
+    #[serde(with = "duration")]
     pub status: Duration,
     /// Between two requests for one pipeline's metrics.
-    #[serde(deserialize_with = "duration", serialize_with = "show_duration")]
+    #[serde(with = "duration")]
     pub metrics: Duration,
     /// Between two requests for one pipeline's destination health.
-    #[serde(deserialize_with = "duration", serialize_with = "show_duration")]
+    #[serde(with = "duration")]
     pub destination_health: Duration,
     /// Instead of `status`, while a pipeline is DEPLOYING or STOPPING.
-    #[serde(deserialize_with = "duration", serialize_with = "show_duration")]
+    #[serde(with = "duration")]
     pub transitional: Duration,
     /// Instead of the three intervals of a pipeline that is paused or has ended, unless an interval is longer.
-    #[serde(deserialize_with = "duration", serialize_with = "show_duration")]
+    #[serde(with = "duration")]
     pub idle: Duration,
     /// Between two requests for the account's use of credits; `None` sends none.
-    #[serde(deserialize_with = "some_duration", serialize_with = "show_some_duration")]
+    #[serde(with = "optional_duration")]
     pub usage: Option<Duration>,
     /// An older reading is withdrawn.
-    #[serde(deserialize_with = "duration", serialize_with = "show_duration")]
+    #[serde(with = "duration")]
     pub stale_after: Duration,
     /// Per account; never exceeded.
-    #[serde(deserialize_with = "rate", serialize_with = "show_number")]
+    #[serde(with = "rate")]
     pub requests_per_second: f64,
     /// Concurrent requests per account.
     #[serde(deserialize_with = "whole::<1, _, _>")]

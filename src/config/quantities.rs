@@ -3,11 +3,10 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use ::config::ValueKind;
 use serde::de::{Deserializer, Error};
 use serde::ser::{Serialize, Serializer};
 
-use crate::settings::{LONGEST, value_of};
+use crate::settings::{LONGEST, ValueKind, value_of};
 
 /// Nothing that is polled changes faster, and with at least this interval, stretching does not overflow clocks.
 pub(super) const SHORTEST: Duration = Duration::from_millis(10);
@@ -16,19 +15,40 @@ pub(super) const RATES: RangeInclusive<f64> = 0.01..=1_000_000.0;
 
 const EXAMPLE: &str = "a duration such as 15s or 5m";
 
-/// A duration in humantime's notation.
-pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    let (value, shown) = value_of(deserializer)?;
-    parse_duration(value, &shown).map_err(D::Error::custom)
+/// A duration in humantime's notation; for `serde(with)`.
+pub(super) mod duration {
+    use super::*;
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        let (value, shown) = value_of(deserializer)?;
+        parse_duration(value, &shown).map_err(D::Error::custom)
+    }
+
+    pub fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&humantime::format_duration(*duration))
+    }
 }
 
 /// An optional duration; empty means off, because the effective configuration shows "off" as empty.
-pub(super) fn some_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-    let (value, shown) = value_of(deserializer)?;
-    if matches!(value, ValueKind::Nil) {
-        return Ok(None);
+pub(super) mod optional_duration {
+    use super::*;
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+        let (value, shown) = value_of(deserializer)?;
+        match value {
+            ValueKind::Nil => Ok(None),
+            // A variable cannot be null.
+            ValueKind::String(text) if text.is_empty() => Ok(None),
+            value => parse_duration(value, &shown).map(Some).map_err(D::Error::custom),
+        }
     }
-    parse_duration(value, &shown).map(Some).map_err(D::Error::custom)
+
+    pub fn serialize<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+        match duration {
+            Some(duration) => super::duration::serialize(duration, serializer),
+            None => serializer.serialize_none(),
+        }
+    }
 }
 
 pub(super) fn parse_duration(value: ValueKind, shown: &str) -> Result<Duration, String> {
@@ -49,9 +69,17 @@ pub(super) fn parse_duration(value: ValueKind, shown: &str) -> Result<Duration, 
 }
 
 /// A number of requests per second.
-pub(super) fn rate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-    let (value, shown) = value_of(deserializer)?;
-    parse_number(value, &shown, RATES).map_err(D::Error::custom)
+pub(super) mod rate {
+    use super::*;
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+        let (value, shown) = value_of(deserializer)?;
+        parse_number(value, &shown, RATES).map_err(D::Error::custom)
+    }
+
+    pub fn serialize<S: Serializer>(number: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+        Shown::Number(*number).serialize(serializer)
+    }
 }
 
 pub(super) fn parse_number(value: ValueKind, shown: &str, range: RangeInclusive<f64>) -> Result<f64, String> {
@@ -65,21 +93,6 @@ pub(super) fn parse_number(value: ValueKind, shown: &str, range: RangeInclusive<
     number.ok_or_else(|| format!("expected a number from {} to {}, found {shown}", range.start(), range.end()))
 }
 
-pub(super) fn show_duration<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&humantime::format_duration(*duration))
-}
-
-pub(super) fn show_some_duration<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
-    match duration {
-        Some(duration) => show_duration(duration, serializer),
-        None => serializer.serialize_none(),
-    }
-}
-
-pub(super) fn show_number<S: Serializer>(number: &f64, serializer: S) -> Result<S::Ok, S::Error> {
-    Shown::Number(*number).serialize(serializer)
-}
-
 /// A value in the configuration's notation.
 pub(super) enum Shown {
     Seconds(f64),
@@ -90,7 +103,7 @@ pub(super) enum Shown {
 impl Serialize for Shown {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match *self {
-            Self::Seconds(seconds) => show_duration(&Duration::from_secs_f64(seconds), serializer),
+            Self::Seconds(seconds) => duration::serialize(&Duration::from_secs_f64(seconds), serializer),
             Self::Number(number) if number as u64 as f64 == number => serializer.serialize_u64(number as u64),
             Self::Number(number) => serializer.serialize_f64(number),
         }

@@ -47,7 +47,7 @@ pub(super) struct ApiSection {
     pub base_url: Text,
     #[serde(deserialize_with = "boolean")]
     pub allow_http: bool,
-    #[serde(deserialize_with = "duration")]
+    #[serde(with = "duration")]
     pub timeout: Duration,
     #[serde(deserialize_with = "whole::<1024, _, _>")]
     pub max_response_bytes: u64,

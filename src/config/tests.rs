@@ -1,5 +1,6 @@
 //! Which configurations are valid, and the messages for those that are not.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -185,6 +186,21 @@ accounts:
 }
 
 #[test]
+fn an_empty_variable_turns_off_what_the_file_turns_on() {
+    assert_eq!(load("c.yaml", "poll: {usage: 15m}", &prefixed(&[("POLL__USAGE", "")])), Ok(defaults()));
+    assert!(load("c.yaml", "", &prefixed(&[("POLL__STATUS", "")])).is_err(), "a status is always polled");
+}
+
+#[test]
+fn a_setting_that_is_not_a_text_is_refused() {
+    use std::os::unix::ffi::OsStringExt as _;
+    let read = |name: &str| source::texts(std::iter::once((name.into(), OsString::from_vec(vec![0xff]))));
+    assert_eq!(read("OTHER"), Ok(Vec::new()));
+    let error = read("GOLDRUSH_EXPORTER__ACCOUNTS__0__NAME").unwrap_err().to_string();
+    assert_eq!(error, "GOLDRUSH_EXPORTER__ACCOUNTS__0__NAME: not UTF-8");
+}
+
+#[test]
 fn other_variables_are_ignored() {
     let env = environment(&[
         ("GOLDRUSH_EXPORTER_SERVICE_HOST", "10.0.0.1"),
@@ -292,6 +308,22 @@ fn what_is_wrong_in_a_file_is_named() {
             "accounts[0].service_key: a ServiceKey does not belong in the configuration; set service_key_file to the path of a file that holds it, or service_key_env to the name of an environment variable",
         ),
         (
+            "accounts: [{name: prod, service_key:sk_do_not_show}]",
+            "accounts[0].service_key: a ServiceKey does not belong in the configuration; set service_key_file to the path of a file that holds it, or service_key_env to the name of an environment variable",
+        ),
+        (
+            "{service_key=sk_do_not_show}",
+            "service_key: a ServiceKey does not belong in the configuration; set service_key_file to the path of a file that holds it, or service_key_env to the name of an environment variable",
+        ),
+        (
+            "accounts: [{sk_do_not_show: }]",
+            "accounts[0]: unknown setting (expected name, service_key_file, service_key_env, projects, pipelines, pipeline_ids, expect, credits_run_out)",
+        ),
+        (
+            "{sk_do_not_show}",
+            "the file: unknown setting (expected api, poll, accounts, policies, metrics, shard, max_pipelines)",
+        ),
+        (
             "service_key: sk_do_not_show",
             "service_key: a ServiceKey does not belong in the configuration; set service_key_file to the path of a file that holds it, or service_key_env to the name of an environment variable",
         ),
@@ -380,6 +412,10 @@ fn what_is_wrong_in_a_file_is_named() {
         ("accounts: [{name: 5}]", "accounts[0].name: expected text, in quotes if it looks like a number"),
         (
             "accounts: [{name: \"a\\nb\"}]",
+            "accounts[0].name: expected 1 to 100 characters, not only spaces and without control characters",
+        ),
+        (
+            "accounts: [{name: \"a\\u2028b\"}]",
             "accounts[0].name: expected 1 to 100 characters, not only spaces and without control characters",
         ),
         (
@@ -610,6 +646,8 @@ fn a_filter_must_match_the_whole_text() {
         ("{include: [a]}", &["a"], &["ab", "ba", "A", "a\n", "\na", ""]),
         ("{include: ['a|ab']}", &["a", "ab"], &["b", "abb"]),
         ("{include: ['(?i)a', 'b.*']}", &["A", "a", "bcd"], &["B", "B.b", "cb"]),
+        ("{include: ['(?x) a | ab # either']}", &["a", "ab"], &["b", "abb"]),
+        ("{include: ['(?m)a$', '^b']}", &["a", "b"], &["a\nb", "b\na"]),
         ("{exclude: [b.*]}", &["", "ab"], &["b", "bc"]),
         ("{include: ['.*'], exclude: [b]}", &["", "bb"], &["b"]),
     ] {
@@ -702,7 +740,7 @@ proptest! {
         nanos in 0..1_000_000_000_u32,
         number in 0.0..1.0,
     ) {
-        prop_assume!(!text.trim().is_empty());
+        prop_assume!(account::check_label(&text).is_ok());
         let mut config = defaults();
         config.accounts[0].name = text.clone();
         config.accounts[0].key = KeySource::File(text.clone().into());

@@ -44,7 +44,7 @@ struct Snapshot {
 
 impl Snapshot {
     async fn take(path: &Path) -> Self {
-        let refused = |problem: String| ConfigError { origin: path.display().to_string(), problem };
+        let refused = |problem| ConfigError::of_file(path, problem);
         let mut sum = digest::Context::new(&digest::SHA256);
         let mut add = |part: Result<&[u8], String>| {
             let (kind, part) = part.as_ref().map_or_else(|why| (b'-', why.as_bytes()), |bytes| (b'+', *bytes));
@@ -72,7 +72,7 @@ impl Snapshot {
 
     fn rules(self) -> Result<Rules, ConfigError> {
         let WebFile { tls, http2, headers, users, rate_limit, mut warnings } = self.file?;
-        let refused = |problem: String| ConfigError { origin: self.path.display().to_string(), problem };
+        let refused = |problem| ConfigError::of_file(&self.path, problem);
         let demands = tls.as_ref().map(Demands::of).unwrap_or_default();
         let tls = tls.map(|tls| tls::server_config(&tls, http2, &mut warnings)).transpose().map_err(refused)?;
         let users = Arc::new(Users::new(users).map_err(refused)?);
@@ -195,6 +195,8 @@ impl Access {
             Some("tls_server_config was removed")
         } else if less(|demands| demands.certificate) || less(|demands| demands.verified) {
             Some("tls_server_config.client_auth_type is weaker than the one in use")
+        } else if less(|demands| demands.by_client_ca) {
+            Some("tls_server_config.client_ca was removed")
         } else if less(|demands| demands.name) {
             Some("tls_server_config.client_allowed_sans was removed")
         } else if !old.users.is_empty() && rules.users.is_empty() {
@@ -203,8 +205,8 @@ impl Access {
             None
         };
         if let Some(lost) = lost {
-            let origin = self.path.as_deref().unwrap_or(Path::new("")).display().to_string();
-            return Err(ConfigError { origin, problem: format!("{lost}: restart the exporter if this is intended") });
+            let path = self.path.as_deref().unwrap_or(Path::new(""));
+            return Err(ConfigError::of_file(path, format!("{lost}: restart the exporter if this is intended")));
         }
         let warnings = rules.warnings.clone();
         *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);

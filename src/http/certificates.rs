@@ -147,6 +147,7 @@ pub(super) fn client_authorities(
     Ok(authorities)
 }
 
+/// The private key of the server's certificate.
 ///
 /// # Errors
 /// What is wrong, without the file's text.

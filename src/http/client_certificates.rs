@@ -17,8 +17,10 @@ use super::config::Tls;
 pub(super) struct Demands {
     /// Any certificate.
     pub certificate: bool,
-    /// If the client presents a certificate: one that the client CA has signed.
+    /// If the client presents a certificate: one that an authority has signed.
     pub verified: bool,
+    /// One that the client CA has signed, not just any authority that the system trusts.
+    pub by_client_ca: bool,
     /// If the client presents a certificate: one with a name from the list.
     pub name: bool,
 }
@@ -26,7 +28,12 @@ pub(super) struct Demands {
 impl Demands {
     pub fn of(tls: &Tls) -> Self {
         let (certificate, verified) = policy(tls).unwrap_or_default();
-        Self { certificate, verified, name: tls.client_allowed_sans.is_some() }
+        Self {
+            certificate,
+            verified,
+            by_client_ca: verified && tls.client_ca.is_some(),
+            name: tls.client_allowed_sans.is_some(),
+        }
     }
 }
 
@@ -41,7 +48,7 @@ fn policy(tls: &Tls) -> Option<(bool, bool)> {
     }
 }
 
-/// A certificate that rustls refuses without an error of its own for the reason.
+/// Why rustls refuses a certificate, if its own errors do not say so.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unusable {
     #[error("it is an X.509 version 1 certificate, which rustls refuses: {MAKE_V3}")]

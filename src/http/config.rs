@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ::config::ValueKind;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use serde::de::{Deserializer, Error as _};
 use tokio::time::Instant;
@@ -12,7 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::file_system;
 use crate::rate::Bucket;
-use crate::settings::{ConfigError, LONGEST, Section, Text, parse_yaml, value_of, whole};
+use crate::settings::{ConfigError, LONGEST, Section, Text, ValueKind, parse_yaml, value_of, whole};
 
 /// Larger than any such file or certificate chain; reading stops here.
 const LARGEST_FILE: u64 = 1024 * 1024;
@@ -93,7 +92,7 @@ struct Written {
     rate_limit: Section<RateLimitSection>,
 }
 
-#[derive(serde::Deserialize)]
+#[derive(Default, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct TlsSection {
     cert: Option<Text>,
@@ -108,42 +107,14 @@ struct TlsSection {
     max_version: Option<Text>,
     cipher_suites: Option<Vec<Text>>,
     curve_preferences: Option<Vec<Text>>,
-    #[serde(deserialize_with = "boolean")]
-    prefer_server_cipher_suites: bool,
+    prefer_server_cipher_suites: OnByDefault,
 }
 
-impl Default for TlsSection {
-    fn default() -> Self {
-        Self {
-            cert: None,
-            cert_file: None,
-            key: None,
-            key_file: None,
-            client_ca: None,
-            client_ca_file: None,
-            client_auth_type: None,
-            client_allowed_sans: None,
-            min_version: None,
-            max_version: None,
-            cipher_suites: None,
-            curve_preferences: None,
-            prefer_server_cipher_suites: true,
-        }
-    }
-}
-
-#[derive(serde::Deserialize)]
+#[derive(Default, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct HttpSection {
-    #[serde(deserialize_with = "boolean")]
-    http2: bool,
+    http2: OnByDefault,
     headers: Section<BTreeMap<String, Scalar>>,
-}
-
-impl Default for HttpSection {
-    fn default() -> Self {
-        Self { http2: true, headers: Section::default() }
-    }
 }
 
 #[derive(Default, serde::Deserialize)]
@@ -179,19 +150,29 @@ impl<'de> serde::Deserialize<'de> for Scalar {
     }
 }
 
-/// As in YAML 1.1, which Go's parser reads: `no` and `off` are booleans.
-fn boolean<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
-    let (value, shown) = value_of(deserializer)?;
-    let boolean = match value {
-        ValueKind::Boolean(boolean) => Some(boolean),
-        ValueKind::String(text) => match text.to_ascii_lowercase().as_str() {
-            "true" | "yes" | "on" | "y" => Some(true),
-            "false" | "no" | "off" | "n" => Some(false),
+/// A boolean as in YAML 1.1, which Go's parser reads: `no` and `off` are booleans.
+struct OnByDefault(bool);
+
+impl Default for OnByDefault {
+    fn default() -> Self {
+        Self(true)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for OnByDefault {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (value, shown) = value_of(deserializer)?;
+        let boolean = match value {
+            ValueKind::Boolean(boolean) => Some(boolean),
+            ValueKind::String(text) => match text.to_ascii_lowercase().as_str() {
+                "true" | "yes" | "on" | "y" => Some(true),
+                "false" | "no" | "off" | "n" => Some(false),
+                _ => None,
+            },
             _ => None,
-        },
-        _ => None,
-    };
-    boolean.ok_or_else(|| D::Error::custom(format!("expected true or false, found {shown}")))
+        };
+        boolean.map(Self).ok_or_else(|| D::Error::custom(format!("expected true or false, found {shown}")))
+    }
 }
 
 impl WebFile {
@@ -202,9 +183,9 @@ impl WebFile {
     /// # Errors
     /// A [`ConfigError`] for the first invalid setting.
     pub async fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
-        let refused = |problem: String| ConfigError { origin: path.display().to_string(), problem };
+        let refused = |problem| ConfigError::of_file(path, problem);
         let Section(written) = parse_yaml::<Section<Written>>(path, text)?;
-        let Section(HttpSection { http2, headers: Section(headers) }) = written.http_server_config;
+        let Section(HttpSection { http2: OnByDefault(http2), headers: Section(headers) }) = written.http_server_config;
         let folder = path.parent().unwrap_or(Path::new(""));
         let mut warnings = Vec::new();
         let tls = tls(written.tls_server_config.0, folder, &mut warnings).await.map_err(refused)?;
@@ -236,8 +217,8 @@ fn given(text: Option<Text>) -> Option<String> {
     text.map(|text| text.0).filter(|text| !text.is_empty())
 }
 
-fn texts(list: Option<Vec<Text>>) -> Vec<String> {
-    list.unwrap_or_default().into_iter().map(|text| text.0).collect()
+fn texts(list: Vec<Text>) -> Vec<String> {
+    list.into_iter().map(|text| text.0).collect()
 }
 
 async fn tls(section: TlsSection, folder: &Path, warnings: &mut Vec<String>) -> Result<Option<Tls>, String> {
@@ -245,8 +226,10 @@ async fn tls(section: TlsSection, folder: &Path, warnings: &mut Vec<String>) -> 
     let key = pem("key", section.key, section.key_file, folder, warnings).await;
     let client_ca = pem("client_ca", section.client_ca, section.client_ca_file, folder, warnings).await;
     let client_auth_type = given(section.client_auth_type);
-    let (min_version, max_version) = (given(section.min_version), given(section.max_version));
-    let (cipher_suites, curve_preferences) = (texts(section.cipher_suites), texts(section.curve_preferences));
+    let min_version = given(section.min_version);
+    let max_version = given(section.max_version);
+    let cipher_suites = texts(section.cipher_suites.unwrap_or_default());
+    let curve_preferences = texts(section.curve_preferences.unwrap_or_default());
     // As in exporter-toolkit, any of these turns TLS on.
     let is_on = cert.is_some() || key.is_some() || client_ca.is_some() || client_auth_type.is_some();
     let has_details = section.client_allowed_sans.is_some()
@@ -272,12 +255,12 @@ async fn tls(section: TlsSection, folder: &Path, warnings: &mut Vec<String>) -> 
         key,
         client_ca,
         client_auth_type,
-        client_allowed_sans: section.client_allowed_sans.map(|names| texts(Some(names))),
+        client_allowed_sans: section.client_allowed_sans.map(texts),
         min_version,
         max_version,
         cipher_suites,
         curve_preferences,
-        prefer_server_cipher_suites: section.prefer_server_cipher_suites,
+        prefer_server_cipher_suites: section.prefer_server_cipher_suites.0,
     }))
 }
 

@@ -10,41 +10,36 @@ use tokio::net::{TcpListener, TcpSocket};
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 1024;
 
+/// Why the sockets of systemd cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum ListenError {
-    /// The address is in use, not on this machine, or not allowed.
-    #[error("cannot listen on {0} (--web.listen-address): {1}")]
-    Address(String, io::Error),
+pub enum SystemdSocketError {
     /// systemd did not start this process, or not through a socket unit.
     #[error(
         "there is no socket of systemd (--web.systemd-socket): LISTEN_FDS and LISTEN_PID do not name this process; \
          start it through a .socket unit"
     )]
-    NoSystemdSocket,
+    None,
     /// The socket has another type.
     #[error(
         "socket {0} of systemd (--web.systemd-socket) cannot be served: {1}; expected ListenStream= with an address and a \
          port"
     )]
-    SystemdSocket(usize, io::Error),
+    Unusable(usize, io::Error),
 }
 
 /// Listens on an address in exporter-toolkit's notation: `host:port`, or `:port` for all IPv6 and IPv4 addresses.
 ///
 /// # Errors
-/// [`ListenError::Address`].
-pub async fn listen(address: &str) -> Result<TcpListener, ListenError> {
-    let listener = match port(address) {
-        Some(port) => match listen_on_both(port) {
-            // This machine may have no IPv6. A port in use is not free for IPv4 either.
-            Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
-                TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await
-            }
-            listener => listener,
-        },
-        None => TcpListener::bind(address).await,
-    };
-    listener.map_err(|error| ListenError::Address(address.to_owned(), error))
+/// If the address is in use, not on this machine, or not allowed.
+pub async fn listen(address: &str) -> io::Result<TcpListener> {
+    let Some(port) = port(address) else { return TcpListener::bind(address).await };
+    match listen_on_both(port) {
+        // This machine may have no IPv6. A port in use is not free for IPv4 either.
+        Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await
+        }
+        listener => listener,
+    }
 }
 
 /// The port of an address without a host.
@@ -76,15 +71,15 @@ pub(super) fn local(address: &str) -> Vec<String> {
 /// All sockets that systemd has passed.
 ///
 /// # Errors
-/// [`ListenError::NoSystemdSocket`] or [`ListenError::SystemdSocket`].
-pub fn systemd_sockets() -> Result<Vec<TcpListener>, ListenError> {
+/// If there are none, or one of another type.
+pub fn systemd_sockets() -> Result<Vec<TcpListener>, SystemdSocketError> {
     let mut passed = ListenFd::from_env();
     if passed.len() == 0 {
-        return Err(ListenError::NoSystemdSocket);
+        return Err(SystemdSocketError::None);
     }
     let mut listeners = Vec::new();
     for index in 0..passed.len() {
-        let refused = |error| ListenError::SystemdSocket(index, error);
+        let refused = |error| SystemdSocketError::Unusable(index, error);
         let Some(listener) = passed.take_tcp_listener(index).map_err(refused)? else { continue };
         listener.set_nonblocking(true).map_err(refused)?;
         listeners.push(TcpListener::from_std(listener).map_err(refused)?);
@@ -108,6 +103,6 @@ mod tests {
             TcpStream::connect(("::1", port)).await.unwrap();
         }
         let error = listen(&format!(":{port}")).await.unwrap_err();
-        assert!(matches!(error, ListenError::Address(..)), "{error}");
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
     }
 }

@@ -40,7 +40,7 @@ impl Asset {
     }
 
     /// The wrong file for the page of another version, if two versions share an address: caches must not keep it.
-    pub(super) fn answer(&self, RawQuery(version): RawQuery) -> Response {
+    pub(super) fn respond(&self, RawQuery(version): RawQuery) -> Response {
         let own = version.as_deref() == Some(VERSION.as_str());
         let headers = [
             (header::CONTENT_TYPE, self.content_type),

@@ -1,25 +1,8 @@
 //! Which pipelines a request selects: the page and the JSON form have the same query parameters.
 
-use serde::Deserialize;
-
 use crate::trouble::{Kind, Severity, Trouble};
 
-/// The query string before validation. An empty parameter counts as absent, because HTML forms send empty ones.
-#[derive(Debug, Default, Deserialize)]
-pub(super) struct Parameters {
-    #[serde(default)]
-    q: String,
-    #[serde(default)]
-    trouble: String,
-    #[serde(default)]
-    account: String,
-    #[serde(default)]
-    limit: String,
-    #[serde(default)]
-    offset: String,
-}
-
-/// The validated query.
+/// A validated query.
 #[derive(Debug, Default)]
 pub(super) struct Query {
     /// The text of the search field.
@@ -80,24 +63,32 @@ impl TroubleFilter {
 }
 
 impl Query {
-    /// Reads the parameters. The default limit is `limit`, the highest is `most`.
+    /// Reads the parameters. The default limit is `limit`, the highest is `most`. An empty parameter counts as absent,
+    /// because HTML forms send empty ones.
     ///
     /// # Errors
     /// One line that names the parameter and what it expects.
-    pub(super) fn new(parameters: Parameters, limit: usize, most: usize) -> Result<Self, String> {
-        let number = |name: &str, text: &str| match text {
+    pub(super) fn new(parameters: &[(String, String)], limit: usize, most: usize) -> Result<Self, String> {
+        let text = |name: &str| {
+            let mut values = parameters.iter().filter(|(known, _)| known == name).map(|(_, value)| value.as_str());
+            match (values.next(), values.next()) {
+                (value, None) => Ok(value.unwrap_or_default()),
+                (_, Some(_)) => Err(format!("The parameter {name} expects one value.\n")),
+            }
+        };
+        let number = |name: &str| match text(name)? {
             "" => Ok(None),
             text => {
                 text.parse().map(Some).map_err(|_| format!("The parameter {name} expects a whole number, 0 or more.\n"))
             }
         };
         Ok(Self {
-            words: parameters.q.to_lowercase().split_whitespace().map(str::to_owned).collect(),
-            text: parameters.q,
-            trouble: TroubleFilter::parse(&parameters.trouble)?,
-            account: parameters.account,
-            limit: number("limit", &parameters.limit)?.unwrap_or(limit).min(most),
-            offset: number("offset", &parameters.offset)?.unwrap_or(0),
+            words: text("q")?.to_lowercase().split_whitespace().map(str::to_owned).collect(),
+            text: text("q")?.to_owned(),
+            trouble: TroubleFilter::parse(text("trouble")?)?,
+            account: text("account")?.to_owned(),
+            limit: number("limit")?.unwrap_or(limit).min(most),
+            offset: number("offset")?.unwrap_or(0),
         })
     }
 
@@ -141,7 +132,7 @@ mod tests {
     use super::*;
 
     fn query(q: &str, trouble: &str) -> Result<Query, String> {
-        Query::new(Parameters { q: q.to_owned(), trouble: trouble.to_owned(), ..Parameters::default() }, 100, 500)
+        Query::new(&[("q".to_owned(), q.to_owned()), ("trouble".to_owned(), trouble.to_owned())], 100, 500)
     }
 
     #[test]
@@ -159,6 +150,12 @@ mod tests {
             assert_eq!(query("", known).unwrap().trouble.as_str(), known);
         }
         assert!(query("", "nonsense").unwrap_err().contains("critical, warning or one of key_unauthorized, "));
+    }
+
+    #[test]
+    fn a_parameter_has_one_value() {
+        let twice = ["a", "a"].map(|value| ("q".to_owned(), value.to_owned()));
+        assert_eq!(Query::new(&twice, 100, 500).unwrap_err(), "The parameter q expects one value.\n");
     }
 
     #[test]

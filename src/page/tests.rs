@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::json;
 
-use super::query::{Parameters, Query};
+use super::query::Query;
 use super::report::{Report, Snapshot};
 use super::*;
 use crate::account::testing::{account, reading, settings};
@@ -57,8 +57,8 @@ fn small_fleet(at: &impl Fn(u64) -> Moment) -> Fleet {
 }
 
 fn query(q: &str, trouble: &str) -> Query {
-    let parameters = json!({"q": q, "trouble": trouble});
-    Query::new(read::<Parameters>(parameters), 100, 500).unwrap()
+    let parameters = [("q", q), ("trouble", trouble)].map(|(name, value)| (name.to_owned(), value.to_owned()));
+    Query::new(&parameters, 100, 500).unwrap()
 }
 
 /// Compares with a file next to this one; `UPDATE_EXPECTED=1` writes it. Read the diff before committing it.

@@ -22,7 +22,7 @@ pub(super) fn seconds(Number(seconds): Number) -> String {
         ..0.05 => "0 s".to_owned(),
         0.05..10.0 => format!("{seconds:.1} s"),
         10.0..120.0 => format!("{seconds:.0} s"),
-        _ => duration(Duration::try_from_secs_f64(seconds).unwrap_or_default()),
+        _ => duration(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)),
     }
 }
 
@@ -95,7 +95,9 @@ mod tests {
         ] {
             assert_eq!(duration(Duration::from_secs(seconds)), shown);
         }
-        for (value, shown) in [(0.0, "0 s"), (0.849, "0.8 s"), (12.6, "13 s"), (301.0, "5 min"), (1e300, "0 s")] {
+        for (value, shown) in
+            [(0.0, "0 s"), (0.849, "0.8 s"), (12.6, "13 s"), (301.0, "5 min"), (1e300, "584942417355 years")]
+        {
             assert_eq!(seconds(Number(value)), shown);
         }
         for (value, shown) in [

@@ -10,30 +10,17 @@ use serde::de::{self, DeserializeOwned, Deserializer, Expected, IntoDeserializer
 use serde::forward_to_deserialize_any;
 
 /// Why a value cannot be deserialized. Never repeats the value, unless one of our own validations does.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub(crate) enum Invalid {
-    UnknownSetting {
-        known: &'static [&'static str],
-    },
+    #[error("unknown setting (expected {})", known.join(", "))]
+    UnknownSetting { known: &'static [&'static str] },
     /// The value has another type.
-    Type {
-        expected: String,
-    },
+    #[error("expected {expected}")]
+    Type { expected: String },
     /// The message of a validation.
+    #[error("{0}")]
     Value(String),
 }
-
-impl fmt::Display for Invalid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::UnknownSetting { .. } => f.write_str("unknown setting"),
-            Self::Type { expected } => write!(f, "expected {expected}"),
-            Self::Value(problem) => f.write_str(problem),
-        }
-    }
-}
-
-impl std::error::Error for Invalid {}
 
 impl de::Error for Invalid {
     fn custom<T: fmt::Display>(message: T) -> Self {
@@ -49,9 +36,32 @@ impl de::Error for Invalid {
     }
 }
 
-/// Deserializes the tree; errors contain the path of the value.
-pub(crate) fn deserialize<T: DeserializeOwned>(value: Value) -> Result<T, serde_path_to_error::Error<Invalid>> {
-    serde_path_to_error::deserialize(Tree(value))
+/// A setting, and why it cannot be deserialized. Displayed as one sentence.
+pub(crate) struct Problem {
+    /// The path of the setting, such as `accounts[0].name`. It ends at a colon or an equals sign: for
+    /// YAML, `{name:value}` without a space is one name, and the value may be a secret.
+    pub path: String,
+    pub why: Invalid,
+}
+
+impl From<serde_path_to_error::Error<Invalid>> for Problem {
+    fn from(error: serde_path_to_error::Error<Invalid>) -> Self {
+        let path = error.path().to_string();
+        let end = path.find([':', '=']).unwrap_or(path.len());
+        Self { path: path[..end].to_owned(), why: error.into_inner() }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The path of the whole file is a dot.
+        let path = if self.path == "." { "the file" } else { &self.path };
+        write!(f, "{path}: {}", self.why)
+    }
+}
+
+pub(crate) fn deserialize<T: DeserializeOwned>(value: Value) -> Result<T, Problem> {
+    serde_path_to_error::deserialize(Tree(value)).map_err(Problem::from)
 }
 
 struct Tree(Value);

@@ -29,7 +29,7 @@ async fn switch(State(app): State<App>, Path(name): Path<String>) -> Response {
             app.simulator.set_scenario(scenario);
             json_answer(StatusCode::OK, &describe(&app.simulator))
         }
-        Err(error) => json_answer(StatusCode::NOT_FOUND, &json!({"error": error.to_string()})),
+        Err(error) => json_answer(StatusCode::NOT_FOUND, &json!({"error": error})),
     }
 }
 
@@ -50,7 +50,7 @@ async fn revoke(State(app): State<App>, Path(index): Path<usize>) -> Response {
 fn describe(simulator: &Simulator) -> Value {
     let scenarios: Vec<_> = Scenario::ALL
         .iter()
-        .map(|scenario| json!({"name": scenario.name(), "description": scenario.description()}))
+        .map(|scenario| json!({"name": scenario.as_str(), "description": scenario.description()}))
         .collect();
     let keys: Vec<_> = simulator
         .world(|world, _| world.revoked_keys())
@@ -59,7 +59,7 @@ fn describe(simulator: &Simulator) -> Value {
         .map(|(index, revoked)| json!({"index": index, "revoked": revoked}))
         .collect();
     json!({
-        "scenario": simulator.scenario().name(),
+        "scenario": simulator.scenario().as_str(),
         "scenarios": scenarios,
         "keys": keys,
         "requests": simulator.request_counts(),

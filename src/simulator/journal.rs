@@ -70,9 +70,8 @@ impl RequestCounts {
 /// The requests and violations so far.
 #[derive(Default)]
 pub(super) struct Journal {
+    /// The newest requests, without gaps.
     records: VecDeque<RequestRecord>,
-    /// How many records were dropped, to find a record by its number.
-    forgotten: u64,
     counts: RequestCounts,
     violations: Vec<String>,
 }
@@ -83,7 +82,6 @@ impl Journal {
         self.counts.count(record.endpoint);
         if self.records.len() == REMEMBERED_REQUESTS {
             self.records.pop_front();
-            self.forgotten += 1;
         }
         self.records.push_back(record);
         self.counts.total() - 1
@@ -91,8 +89,9 @@ impl Journal {
 
     /// Notes the response's status for request `number`.
     pub(super) fn answered(&mut self, number: u64, status: u16) {
-        let place = number.checked_sub(self.forgotten).and_then(|place| usize::try_from(place).ok());
-        if let Some(record) = place.and_then(|place| self.records.get_mut(place)) {
+        let forgotten = self.counts.total() - self.records.len() as u64;
+        let index = number.checked_sub(forgotten).and_then(|index| usize::try_from(index).ok());
+        if let Some(record) = index.and_then(|index| self.records.get_mut(index)) {
             record.status = Some(status);
         }
     }

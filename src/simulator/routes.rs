@@ -137,7 +137,7 @@ impl Simulator {
     }
 
     async fn decide(&self, parts: &Parts, target: &Target<'_>, number: u64, stop: Stop) -> Result<Response, Refusal> {
-        let latency = self.latency() + self.scenario().latency();
+        let latency = self.0.latency + self.scenario().latency();
         if !latency.is_zero() {
             sleep(latency, &stop).await?;
         }
@@ -190,7 +190,7 @@ impl Simulator {
         if number == 0 || size == 0 {
             return Err(Refusal::Page);
         }
-        Ok(Page { number, size: size.min(self.max_page_size()), shuffled: false })
+        Ok(Page { number, size: size.min(self.0.max_page_size), shuffled: false })
     }
 
     /// The index of the key in a request.

@@ -1,6 +1,5 @@
 //! The named scenarios of the simulated API.
 
-use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -50,11 +49,6 @@ scenarios! {
 }
 
 impl Scenario {
-    /// The name on the command line.
-    pub const fn name(self) -> &'static str {
-        self.as_str()
-    }
-
     /// The latency of each response, in addition to the configured one.
     pub(super) const fn latency(self) -> Duration {
         match self {
@@ -103,27 +97,14 @@ impl Scenario {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnknownScenario(String);
-
-impl fmt::Display for UnknownScenario {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<_> = Scenario::ALL.iter().map(|scenario| scenario.as_str()).collect();
-        write!(f, "unknown scenario {:?}, expected one of {}", self.0, names.join(", "))
-    }
-}
-
-impl std::error::Error for UnknownScenario {}
-
 impl FromStr for Scenario {
-    type Err = UnknownScenario;
+    type Err = String;
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
-        Self::ALL
-            .iter()
-            .copied()
-            .find(|scenario| scenario.as_str() == name)
-            .ok_or_else(|| UnknownScenario(name.to_owned()))
+        Self::ALL.iter().copied().find(|scenario| scenario.as_str() == name).ok_or_else(|| {
+            let names: Vec<_> = Self::ALL.iter().map(|scenario| scenario.as_str()).collect();
+            format!("unknown scenario {name:?}, expected one of {}", names.join(", "))
+        })
     }
 }
 
@@ -136,7 +117,7 @@ mod tests {
         for scenario in Scenario::ALL {
             assert_eq!(scenario.to_string().parse(), Ok(*scenario));
         }
-        let error = "nonsense".parse::<Scenario>().unwrap_err().to_string();
+        let error = "nonsense".parse::<Scenario>().unwrap_err();
         assert!(error.contains("revoked-key"), "{error}");
     }
 }

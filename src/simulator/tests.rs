@@ -1,6 +1,7 @@
 //! What the simulator promises as a whole: over HTTP, or by direct calls of the handler if the clock is paused.
 
 use std::collections::HashSet;
+use std::future;
 use std::time::Duration;
 
 use axum::body::Body;

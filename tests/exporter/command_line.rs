@@ -268,6 +268,9 @@ fn a_port_that_is_taken_is_said() {
     let ended = run(&["--web.listen-address", &address], &environment(&[("GOLDRUSH_SERVICE_KEY", KEY)]));
     assert_eq!(ended.status, Some(1));
     assert!(ended.stderr.contains(&format!("cannot listen on {address} (--web.listen-address)")), "{}", ended.stderr);
+    let ended = run(&["simulate", "--simulator.listen-address", &address], &[]);
+    let said = format!("cannot listen on {address} (--simulator.listen-address)");
+    assert_eq!((ended.status, ended.stderr.contains(&said)), (Some(1), true), "{}", ended.stderr);
 }
 
 #[test]

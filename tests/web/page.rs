@@ -86,7 +86,9 @@ fn headers_forbid_what_the_page_does_not_need() {
     assert_eq!(page.header("content-security-policy"), Some(policy));
     let json = exporter.get("/api/v1/pipelines");
     assert_eq!(json.header("content-type"), Some("application/json"));
-    for answer in [&page, &json, &exporter.get("/?trouble=nonsense")] {
+    let twice = exporter.get("/?q=a&q=b");
+    assert_eq!((twice.status, twice.text().as_str()), (400, "The parameter q expects one value.\n"));
+    for answer in [&page, &json, &exporter.get("/?trouble=nonsense"), &twice] {
         assert_eq!(answer.header("cache-control"), Some("no-store"));
         assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
         assert_eq!(answer.header("referrer-policy"), Some("no-referrer"));

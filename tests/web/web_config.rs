@@ -413,6 +413,7 @@ fn a_file_that_asks_less_of_clients_certificates_than_before_is_not_taken() {
         (tls("RequestClientCert"), less),
         (tls("RequireAnyClientCert"), less),
         (tls("VerifyClientCertIfGiven") + ca_file, less),
+        (tls("RequireAndVerifyClientCert"), "client_ca was removed: restart the exporter if this is intended"),
         (format!("{TLS}{MUTUAL}"), "client_allowed_sans was removed: restart the exporter if this is intended"),
     ];
     for (number, (text, complaint)) in cases.iter().enumerate() {
@@ -532,6 +533,10 @@ fn a_broken_file_is_refused_with_a_message_that_says_what_it_would_take() {
         (
             format!("basic_auth_users: {{alice: {canary}}}"),
             "basic_auth_users.alice: expected a bcrypt hash (what `htpasswd -nBC 10 alice` prints after the colon), not the password itself",
+        ),
+        (
+            format!("basic_auth_users: {{alice:{canary}}}"),
+            "basic_auth_users.alice: expected text, in quotes if it looks like a number",
         ),
         (
             format!("basic_auth_users: {{alice: '{}'}}", hash("alice").replace("$04$", "$31$")),

@@ -271,18 +271,21 @@ async fn one_timeout_between_responses_gives_nothing_up() {
     assert_eq!(connections.current().await.0, 1);
 }
 
-#[tokio::test]
-async fn many_requests_share_one_replacement_and_block_no_thread_for_it() {
-    let scene = Scene::new(Duration::from_secs(30), patient()).await;
-    let connections = Connections::new(scene.client.settings(), LookUp::default()).unwrap();
-    connections.lock().is_given_up = true;
-    // On this runtime's only thread: none completes before all have started.
-    let requests = (0..8).map(|_| async {
-        let mut current = std::pin::pin!(connections.current());
-        assert!(futures_util::poll!(current.as_mut()).is_pending());
-        current.await.0
+#[test]
+fn many_requests_share_one_replacement_and_block_no_thread_for_it() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build().unwrap();
+    runtime.block_on(async {
+        let scene = Scene::new(Duration::from_secs(30), patient()).await;
+        let connections = Connections::new(scene.client.settings(), LookUp::default()).unwrap();
+        connections.lock().is_given_up = true;
+        // The only thread for blocking work is busy until all requests have started.
+        let (release, busy) = std::sync::mpsc::channel::<()>();
+        tokio::task::spawn_blocking(move || busy.recv());
+        let mut requests = futures_util::future::join_all((0..8).map(|_| async { connections.current().await.0 }));
+        assert!(futures_util::poll!(&mut requests).is_pending());
+        drop(release);
+        assert_eq!(requests.await, [1; 8]);
     });
-    assert_eq!(futures_util::future::join_all(requests).await, [1; 8]);
 }
 
 #[tokio::test]
