@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::{Peer, cpu_ms, judge, median, ms, option};
+use common::{KEY, Program, cpu_ms, is_given, judge, median, ms, option};
 use futures_util::{StreamExt as _, stream};
 use goldrush_exporter::account::{Account, Settings};
 use goldrush_exporter::config::Config;
@@ -21,14 +21,13 @@ use goldrush_exporter::simulator::{BASE_PATH, Condition, Options, Simulator};
 use goldrush_exporter::{api, service_key};
 use tokio::runtime::Runtime;
 
-const KEY: &str = "sk_simulated_0000000000000000";
 const IN_FLIGHT: usize = 32;
 /// A budget that never limits.
 const LIFTED: f64 = 1e6;
 
 fn main() {
     let pipelines = option("--pipelines", 2_000);
-    if std::env::args().any(|argument| argument == "--api") {
+    if is_given("--api") {
         return simulate(pipelines, option("--latency", 0));
     }
     let runtime = Runtime::new().unwrap();
@@ -166,8 +165,8 @@ fn growth(runtime: &Runtime) {
 }
 
 /// The simulator in a separate process, so that its CPU time is not counted.
-fn api(pipelines: usize, latency: u64) -> Peer {
-    Peer::this(&["--api", "--pipelines", &pipelines.to_string(), "--latency", &latency.to_string()])
+fn api(pipelines: usize, latency: u64) -> Program {
+    Program::this(&["--api", "--pipelines", &pipelines.to_string(), "--latency", &latency.to_string()])
 }
 
 fn simulate(pipelines: usize, latency: u64) {

@@ -10,13 +10,13 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use common::{OPENMETRICS, Peer, Picture, Prometheus, get, judge, option};
+use common::{OPENMETRICS, Picture, Program, Prometheus, get, is_given, judge, option};
 
 const RULES: &str = "alerts/goldrush.rules.yml";
 
 fn main() {
     let pipelines = option("--pipelines", 10_000);
-    if std::env::args().any(|argument| argument == "--serve") {
+    if is_given("--serve") {
         let picture = Picture::with_trouble(pipelines, option("--trouble-in", usize::MAX));
         let _runtime = picture.serve();
         return picture.poll_all_every(Duration::from_secs(10));
@@ -45,7 +45,7 @@ struct Cost {
 
 fn measure(fleet: &str, pipelines: usize, trouble_in: usize, program: &str, seconds: u64) -> Cost {
     let [count, trouble_in] = [pipelines, trouble_in].map(|number| number.to_string());
-    let exporter = Peer::this(&["--serve", "--pipelines", &count, "--trouble-in", &trouble_in]);
+    let exporter = Program::this(&["--serve", "--pipelines", &count, "--trouble-in", &trouble_in]);
     let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join(RULES);
     let configuration = format!(
         "global: {{scrape_interval: 10s, scrape_timeout: 10s, evaluation_interval: 30s}}\n\
