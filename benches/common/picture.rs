@@ -32,6 +32,16 @@ const CHAINS: [&str; 8] = ["base", "eth", "solana", "matic", "bsc", "arbitrum", 
 const FEEDS: [&str; 5] = ["swaps", "transfers", "logs", "transactions", "traces"];
 const DESTINATIONS: [&str; 6] = ["postgres", "clickhouse", "kafka", "object_storage", "sqs", "webhook"];
 
+/// Nothing is truncated, and nothing is due while a benchmark runs: a fleet that waits for an overdue probe changes every
+/// second.
+const SETTINGS: [(&str, &str); 5] = [
+    ("MAX_PIPELINES", "1000000"),
+    ("POLL__STALE_AFTER", "3h"),
+    ("POLL__STATUS", "2h"),
+    ("POLL__METRICS", "2h"),
+    ("POLL__DESTINATION_HEALTH", "2h"),
+];
+
 /// In the API's notation.
 fn checked_at(seconds_ago: u64) -> String {
     let checked = std::time::SystemTime::now() - Duration::from_secs(seconds_ago);
@@ -47,7 +57,8 @@ impl Picture {
     pub fn with_trouble(pipelines: usize, trouble_in: usize) -> Self {
         let now = Moment::now();
         let config =
-            Config::load(None, &[("GOLDRUSH_EXPORTER__POLL__STALE_AFTER".to_owned(), "1h".to_owned())]).unwrap();
+            Config::load(None, &SETTINGS.map(|(name, value)| (format!("GOLDRUSH_EXPORTER__{name}"), value.to_owned())))
+                .unwrap();
         let mut account =
             Account::new(Settings::of(&config, &config.accounts[0]), now.wall, fastrand::Rng::with_seed(1), now);
         let mut ids = Vec::new();
