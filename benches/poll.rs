@@ -170,7 +170,7 @@ fn growth(runtime: &Runtime) {
     });
     println!("CPU of a sweep: {sizes:?} pipelines, {costs:.0?} ms");
     let points = sizes.map(|size| size as f64).into_iter().zip(costs);
-    judge("growth of a sweep's CPU with pipelines", "exponent", 1.1, common::exponent(points));
+    judge("growth of a sweep's CPU with pipelines", "exponent", 1.1, common::steepest(points));
 }
 
 /// The simulator in a separate process, so that its CPU time is not counted.

@@ -5,7 +5,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{OPENMETRICS, Program, exponent, get, judge, median, ms, option, simulated_api};
+use common::{OPENMETRICS, Program, get, judge, median, ms, option, simulated_api, steepest};
 
 fn main() {
     let program = option("--program", env!("CARGO_BIN_EXE_goldrush-exporter").to_owned());
@@ -23,7 +23,7 @@ fn main() {
     let pipelines = option("--pipelines", 10_000);
     let sizes = [pipelines / 100, pipelines / 10, pipelines, 5 * pipelines];
     let points = sizes.map(|size| (size as f64, memory(&program, &runtime, size, (size == pipelines).then_some(60.0))));
-    judge("growth of memory with pipelines", "exponent", 1.1, exponent(points));
+    judge("growth of memory with pipelines", "exponent", 1.1, steepest(points));
 }
 
 /// Maximum resident memory, in MiB, of an exporter that has read every pipeline, and is scraped with gzip every second

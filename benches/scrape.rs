@@ -133,7 +133,7 @@ fn growth() {
     });
     println!("CPU of a changed scrape, gzip: {sizes:?} pipelines, {costs:.1?} ms");
     let points = sizes.map(|size| size as f64).into_iter().zip(costs);
-    judge("growth of a changed scrape's CPU with pipelines", "exponent", 1.1, common::exponent(points));
+    judge("growth of a changed scrape's CPU with pipelines", "exponent", 1.1, common::steepest(points));
 }
 
 #[derive(Clone, Copy)]

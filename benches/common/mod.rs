@@ -88,3 +88,10 @@ pub fn exponent(points: impl IntoIterator<Item = (f64, f64)>) -> f64 {
     let covariance: f64 = points.iter().map(|point| (point.0 - x) * (point.1 - y)).sum();
     covariance / points.iter().map(|point| (point.0 - x).powi(2)).sum::<f64>()
 }
+
+/// That exponent between the two neighbouring points where it is largest. A regression through all points would hide
+/// growth at the large end behind what is constant at the small end.
+pub fn steepest(points: impl IntoIterator<Item = (f64, f64)>) -> f64 {
+    let points: Vec<(f64, f64)> = points.into_iter().collect();
+    points.windows(2).map(|pair| exponent(pair.iter().copied())).fold(f64::NEG_INFINITY, f64::max)
+}
