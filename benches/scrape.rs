@@ -53,7 +53,7 @@ fn main() {
         println!("unchanged, {name}: exporter {exporter}, nginx {nginx}, bare {bare}, client_golang {golang}");
         judge(&format!("unchanged, {name}: CPU against nginx"), "x", 1.2, exporter.cpu / nginx.cpu);
         // nginx sends a file without copying it; sending from memory copies it into the kernel.
-        let what = format!("unchanged, {name}: CPU against a loop that does nothing but write the same bytes");
+        let what = format!("unchanged, {name}: CPU against a loop that only writes the bytes");
         judge(&what, "x", 1.2, exporter.cpu / bare.cpu);
         judge(&format!("unchanged, {name}: time against nginx"), "x", 1.2, exporter.time / nginx.time);
     }

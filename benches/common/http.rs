@@ -14,15 +14,26 @@ pub fn get(address: &str, accept: &str, gzip: bool, keep: bool) -> (Vec<u8>, usi
     let request =
         format!("GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAccept: {accept}\r\n{encoding}\r\n");
     let (head, body, length) = exchange(address, &request, keep);
+    assert!(is_ok(&head), "{address}: {head}");
     assert_eq!(header(&head, "content-encoding") == Some("gzip"), gzip, "{head}");
     (body, length)
 }
 
 /// The text at a path.
 pub fn http(address: &str, path: &str) -> String {
+    text(address, path).unwrap_or_else(|head| panic!("{address}{path}: {head}"))
+}
+
+/// Whether a server responds with 200 at a path.
+pub fn is_ready(address: &str, path: &str) -> bool {
+    text(address, path).is_ok()
+}
+
+/// The text at a path, or the head of a response other than 200.
+fn text(address: &str, path: &str) -> Result<String, String> {
     // HTTP/1.0 has no chunks.
-    let (_, body, _) = exchange(address, &format!("GET {path} HTTP/1.0\r\nHost: x\r\n\r\n"), true);
-    String::from_utf8(body).unwrap()
+    let (head, body, _) = exchange(address, &format!("GET {path} HTTP/1.0\r\nHost: x\r\n\r\n"), true);
+    if is_ok(&head) { Ok(String::from_utf8(body).unwrap()) } else { Err(head) }
 }
 
 /// How many pipelines an exporter has complete readings of. Compressed, because a plain body of a large fleet would
@@ -34,7 +45,7 @@ pub fn shown(exporter: &str) -> usize {
     text.matches("\ngoldrush_pipeline_probe_last_success_timestamp_seconds{").count() / Probe::ALL.len()
 }
 
-/// Returns the head in lower case, the body, if `keep`, and its length. Panics if the response is not a complete 200.
+/// Returns the head in lower case, the body, if `keep`, and its length. Panics if the response is incomplete.
 fn exchange(address: &str, request: &str, keep: bool) -> (String, Vec<u8>, usize) {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.write_all(request.as_bytes()).unwrap();
@@ -60,12 +71,15 @@ fn exchange(address: &str, request: &str, keep: bool) -> (String, Vec<u8>, usize
         }
     }
     let head = String::from_utf8(head).unwrap().to_ascii_lowercase();
-    assert!(head.split(' ').nth(1) == Some("200"), "{head}");
     assert!(
         header(&head, "content-length").is_none_or(|expected| expected == length.to_string()),
         "{length} of {head}"
     );
     (head, body, length)
+}
+
+fn is_ok(head: &str) -> bool {
+    head.split(' ').nth(1) == Some("200")
 }
 
 /// A header's value, of a head in lower case.

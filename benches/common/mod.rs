@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 pub use cleanup::{Folder, Process};
-pub use http::{CLASSIC, OPENMETRICS, get, http, shown};
+pub use http::{CLASSIC, OPENMETRICS, get, http, is_ready, shown};
 pub use picture::Picture;
 pub use program::{KEY, Program, Prometheus, client_golang, free_address, nginx, simulated_api};
 

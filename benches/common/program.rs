@@ -10,7 +10,7 @@ use goldrush_exporter::simulator::{BASE_PATH, Options, Simulator};
 use tokio::runtime::Runtime;
 
 use super::cleanup::{Folder, Process};
-use super::{Cpu, OPENMETRICS, http, shown};
+use super::{Cpu, OPENMETRICS, http, is_ready, shown};
 
 /// Accepted by the simulated API.
 pub const KEY: &str = "sk_simulated_0000000000000000";
@@ -171,7 +171,11 @@ impl Prometheus {
         command.arg(format!("--config.file={folder}/prometheus.yml"));
         command.arg(format!("--storage.tsdb.path={folder}/data"));
         command.arg(format!("--web.listen-address={address}")).stderr(Stdio::null());
-        Self { program: Program::listening(&mut command, address), _data: data }
+        let program = Program::listening(&mut command, address);
+        while !is_ready(&program.address, "/-/ready") {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Self { program, _data: data }
     }
 
     /// Its own median of the duration of so many scrapes of one target, in seconds, and its CPU time for each. Measure
