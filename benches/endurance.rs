@@ -3,13 +3,18 @@
 //! Run it by hand: `cargo bench --bench endurance -- --pipelines 10000 --scrapers 4 --duration 2h`. It fails if memory,
 //! descriptors or threads grow after the warm-up, or if a probe is missed although the budget had room for it.
 
-use std::process::{Child, Command, Stdio};
+mod common;
+
+use std::io::Read as _;
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use clap::{Parser, ValueEnum};
+use common::{OPENMETRICS, Program, free_address};
 
-const KEY: &str = "sk_simulated_0000000000000000";
+const EXPORTER: &str = env!("CARGO_BIN_EXE_goldrush-exporter");
 
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
 enum Scenario {
@@ -47,58 +52,46 @@ struct Arguments {
     bench: bool,
 }
 
-/// A process that is killed when dropped.
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn start(arguments: &[&str], environment: &[(&str, String)]) -> Process {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_goldrush-exporter"));
-    command.args(arguments).env_clear().envs(environment.iter().map(|(name, value)| (name, value)));
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    Process(command.spawn().expect("the exporter's program"))
-}
-
-/// A port that was free a moment ago.
-fn free_address() -> String {
-    std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").to_string()
-}
-
 /// What the scrapers have seen since the last line.
 #[derive(Default)]
 struct Seen {
     milliseconds: Vec<f64>,
     failed: usize,
-    newest: String,
+    /// Compressed, as decompressing each would take the processor that the exporter needs.
+    newest: Bytes,
 }
 
 async fn scrape_for_ever(address: String, first: Duration, seen: Arc<Mutex<Seen>>) {
-    let client = reqwest::Client::builder().gzip(true).no_proxy().build().expect("a client");
+    let client = reqwest::Client::builder().gzip(false).no_proxy().build().expect("a client");
     tokio::time::sleep(first).await;
     let mut turns = tokio::time::interval(Duration::from_secs(1));
     loop {
         turns.tick().await;
-        let begun = Instant::now();
+        let began = Instant::now();
         let request = client.get(format!("http://{address}/metrics"));
-        let answer = request.header("Accept", "application/openmetrics-text; version=1.0.0").send().await;
-        let text = match answer {
-            Ok(answer) if answer.status() == 200 => answer.text().await.ok(),
+        let response = request.header("Accept", OPENMETRICS).header("Accept-Encoding", "gzip").send().await;
+        let body = match response {
+            Ok(response) if response.status() == 200 => response.bytes().await.ok(),
             _ => None,
         };
         let mut seen = seen.lock().expect("no panic");
-        match text {
-            Some(text) => {
-                seen.milliseconds.push(begun.elapsed().as_secs_f64() * 1000.0);
-                seen.newest = text;
+        match body {
+            Some(body) => {
+                seen.milliseconds.push(began.elapsed().as_secs_f64() * 1000.0);
+                seen.newest = body;
             }
             None => seen.failed += 1,
         }
     }
+}
+
+fn unpack(body: &[u8]) -> String {
+    let mut text = String::new();
+    // Without a scrape since the last line, there is nothing to read.
+    if !body.is_empty() {
+        flate2::read::GzDecoder::new(body).read_to_string(&mut text).expect("a compressed exposition");
+    }
+    text
 }
 
 /// The sum of a family's samples.
@@ -108,18 +101,12 @@ fn sum(exposition: &str, family: &str) -> f64 {
     samples.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
 }
 
-fn status_of(process: &Process, field: &str) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", process.0.id())).expect("the exporter lives");
-    let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')).unwrap_or_default();
-    line.split_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or_default()
-}
-
 /// One line of the report.
 #[derive(Clone, Copy, Debug)]
 struct Line {
     resident_mib: f64,
     descriptors: f64,
-    threads: u64,
+    threads: f64,
     missed: f64,
     p99: f64,
     failed: usize,
@@ -138,43 +125,39 @@ async fn main() {
     };
     let scenario = if arguments.scenario == Scenario::Unauthorized { "revoked-key" } else { "healthy" };
     let pipelines = arguments.pipelines.to_string();
-    let simulate = ["simulate", "--simulator.listen-address", &api, "--simulator.pipelines", &pipelines];
-    let _simulator = (arguments.scenario != Scenario::Down)
-        .then(|| start(&[&simulate[..], &["--simulator.scenario", scenario]].concat(), &[]));
+    let _simulator = (arguments.scenario != Scenario::Down).then(|| {
+        let mut command = Command::new(EXPORTER);
+        command.args(["simulate", "--simulator.listen-address", &api, "--simulator.pipelines", &pipelines]);
+        command.args(["--simulator.scenario", scenario]).stdout(Stdio::null()).stderr(Stdio::null());
+        Program::listening(&mut command, api.clone())
+    });
     let interval = humantime::format_duration(arguments.interval).to_string();
-    let address = free_address();
-    let rate = 4.0 * arguments.pipelines as f64 / arguments.interval.as_secs_f64() + 10.0;
-    let exporter = start(
-        &["--web.listen-address", &address],
-        &[
-            ("GOLDRUSH_SERVICE_KEY", KEY.to_owned()),
-            ("GOLDRUSH_EXPORTER__API__BASE_URL", format!("http://{api}/platform/pipeline-api/")),
-            ("GOLDRUSH_EXPORTER__POLL__STATUS", interval.clone()),
-            ("GOLDRUSH_EXPORTER__POLL__METRICS", interval.clone()),
-            ("GOLDRUSH_EXPORTER__POLL__DESTINATION_HEALTH", interval.clone()),
-            ("GOLDRUSH_EXPORTER__POLL__DISCOVERY", interval),
-            ("GOLDRUSH_EXPORTER__POLL__REQUESTS_PER_SECOND", rate.to_string()),
-            ("GOLDRUSH_EXPORTER__POLL__MAX_IN_FLIGHT", "64".to_owned()),
-        ],
-    );
-    while tokio::net::TcpStream::connect(&address).await.is_err() {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    let rate = (4.0 * arguments.pipelines as f64 / arguments.interval.as_secs_f64() + 10.0).to_string();
+    let settings = [
+        ("POLL__STATUS", interval.as_str()),
+        ("POLL__METRICS", &interval),
+        ("POLL__DESTINATION_HEALTH", &interval),
+        ("POLL__DISCOVERY", &interval),
+        ("POLL__REQUESTS_PER_SECOND", &rate),
+        ("POLL__MAX_IN_FLIGHT", "64"),
+    ];
+    let exporter = Program::exporter(EXPORTER, &api, &settings);
     let seen = Arc::new(Mutex::new(Seen::default()));
     for scraper in 0..arguments.scrapers {
         let first = Duration::from_secs(1).mul_f64(scraper as f64 / arguments.scrapers as f64);
-        tokio::spawn(scrape_for_ever(address.clone(), first, seen.clone()));
+        tokio::spawn(scrape_for_ever(exporter.address.clone(), first, seen.clone()));
     }
     println!(
         "elapsed_s resident_MiB fds threads scrapes failed p50_ms p99_ms exposition_KiB asked_per_s required_per_s missed lag_s"
     );
-    let begun = Instant::now();
+    let began = Instant::now();
     let mut turns = tokio::time::interval(arguments.report);
     turns.tick().await;
     let (mut lines, mut before) = (Vec::new(), None);
-    while begun.elapsed() < arguments.duration {
+    while began.elapsed() < arguments.duration {
         turns.tick().await;
         let Seen { mut milliseconds, failed, newest } = std::mem::take(&mut *seen.lock().expect("no panic"));
+        let newest = unpack(&newest);
         milliseconds.sort_by(f64::total_cmp);
         let percentile = |part: f64| {
             let last = milliseconds.len().saturating_sub(1);
@@ -182,7 +165,7 @@ async fn main() {
         };
         let asked = sum(&newest, "goldrush_api_request_duration_seconds_count");
         let required = sum(&newest, "goldrush_poll_required_requests_per_second");
-        let since = begun.elapsed().as_secs_f64();
+        let since = began.elapsed().as_secs_f64();
         let (asked_before, seconds) =
             before.replace((asked, since)).map_or((asked, 1.0), |(asked, then)| (asked, since - then));
         let rate = (asked - asked_before) / seconds;
@@ -190,9 +173,9 @@ async fn main() {
         // A probe is missed if a whole interval passes without it.
         let missed = if lag > arguments.interval.as_secs_f64() { (required - rate).max(0.0) * seconds } else { 0.0 };
         let line = Line {
-            resident_mib: status_of(&exporter, "VmRSS") as f64 / 1024.0,
+            resident_mib: exporter.resident(),
             descriptors: sum(&newest, "process_open_fds"),
-            threads: status_of(&exporter, "Threads"),
+            threads: exporter.threads(),
             missed,
             p99: percentile(0.99),
             failed,
@@ -225,7 +208,7 @@ fn judge(lines: &[Line]) {
     let held = [
         compare("resident MiB", |line| line.resident_mib, 1.1),
         compare("descriptors", |line| line.descriptors, 1.2),
-        compare("threads", |line| line.threads as f64, 1.2),
+        compare("threads", |line| line.threads, 1.2),
     ];
     let missed: f64 = lines.iter().map(|line| line.missed).sum();
     let failed: usize = lines.iter().map(|line| line.failed).sum();

@@ -2,21 +2,22 @@
 //! of each probe. New connections always work, so the exporter has to replace the old ones. Each fault happens once,
 //! just after the first readings, when the connections are young and furthest from their maximum age.
 //!
-//! Linux only: each fault has its own network and mount namespace, which needs root or user namespaces. All faults run
-//! concurrently and take at most two minutes.
+//! Linux only: each fault has its own namespaces for processes, network and mounts, which needs root or user namespaces.
+//! All faults run concurrently and take at most four minutes.
 //!
-//! `cargo bench --bench recovery`, or with `--profile dev` to avoid the release build.
+//! `cargo bench --bench recovery`, or with `--profile dev` to avoid the optimized build.
 
 mod common;
 
 use std::collections::BTreeMap;
+use std::io::Read as _;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use axum::http::Response;
-use common::{get, judge};
+use common::{Folder, Process, Program, get, judge};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tokio::io::{AsyncReadExt as _, DuplexStream};
 use tokio::net::{TcpListener, TcpStream};
@@ -63,16 +64,20 @@ fn main() {
         return tokio::runtime::Runtime::new().unwrap().block_on(measure(fault));
     }
     let program = std::env::current_exe().unwrap();
+    let folder = Folder::new();
     let runs = FAULTS.map(|fault| {
         let mut command = Command::new("unshare");
         if !rustix::process::getuid().is_root() {
             command.arg("--map-root-user");
         }
-        command.args(["--net", "--mount", "--"]).arg(&program).args([INSIDE, &format!("{fault:?}")]);
-        (fault, command.stdout(Stdio::piped()).spawn().unwrap())
+        // If one of them is killed, all of its processes end, and its files are in our folder.
+        command.args(["--fork", "--kill-child", "--pid", "--mount-proc", "--net", "--mount", "--"]);
+        command.arg(&program).args([INSIDE, &format!("{fault:?}")]).env("TMPDIR", folder.path());
+        (fault, Process::new(command.stdout(Stdio::piped()).spawn().unwrap()))
     });
-    for (fault, run) in runs {
-        let said = String::from_utf8(run.wait_with_output().unwrap().stdout).unwrap();
+    for (fault, mut run) in runs {
+        let mut said = String::new();
+        run.0.stdout.take().unwrap().read_to_string(&mut said).unwrap();
         let seconds: Vec<f64> = said.split_whitespace().map(|number| number.parse().unwrap()).collect();
         let [first, all] = seconds[..] else { panic!("{fault:?} has measured nothing: {said}") };
         judge(&format!("{fault:?}: to the first good reading"), "s", GOAL, first);
@@ -80,7 +85,7 @@ fn main() {
     }
 }
 
-/// Prints the seconds to the first good reading, and to one of each probe.
+/// Prints the seconds to the first good reading, and to one of each probe; `inf` if patience ends before.
 async fn measure(fault: Fault) {
     run("ip", &["link", "set", "lo", "up"]);
     let folder = tempfile::tempdir().unwrap();
@@ -91,8 +96,8 @@ async fn measure(fault: Fault) {
     let trusted = folder.path().join("trusted.pem");
     std::fs::write(&trusted, authority.0.pem()).unwrap();
     let server = Server::start("127.0.0.1:0", authority.server()).await;
-    let exporter = Exporter::start(server.port, &trusted).await;
-    exporter.until(|readings| readings.len() == 3).await;
+    let exporter = start(server.port, &trusted);
+    assert!(until(&exporter, Instant::now(), |readings| readings.len() == 3).await.is_finite(), "no first readings");
 
     let other = Authority::new();
     let began = Instant::now();
@@ -127,10 +132,9 @@ async fn measure(fault: Fault) {
             None
         }
     };
-    exporter.until(|readings| readings.values().any(|at| *at > began_at)).await;
-    let first = began.elapsed().as_secs_f64();
-    exporter.until(|readings| readings.values().all(|at| *at > began_at)).await;
-    println!("{first} {}", began.elapsed().as_secs_f64());
+    let first = until(&exporter, began, |readings| readings.values().any(|at| *at > began_at)).await;
+    let all = until(&exporter, began, |readings| readings.values().all(|at| *at > began_at)).await;
+    println!("{first} {all}");
 }
 
 fn run(program: &str, arguments: &[&str]) {
@@ -138,55 +142,36 @@ fn run(program: &str, arguments: &[&str]) {
 }
 
 /// An exporter with default settings.
-struct Exporter {
-    child: Child,
-    address: &'static str,
+fn start(port: u16, trusted: &Path) -> Program {
+    // Nothing else listens in this namespace.
+    let address = "127.0.0.1:9877".to_owned();
+    let mut command = Command::new(EXPORTER);
+    command
+        .env_clear()
+        .env("GOLDRUSH_SERVICE_KEY", "sk_1")
+        .env("GOLDRUSH_EXPORTER__API__BASE_URL", format!("https://{HOST}:{port}/"))
+        .env("SSL_CERT_FILE", trusted)
+        .args(["--web.listen-address", &address])
+        .stderr(Stdio::null());
+    Program::listening(&mut command, address)
 }
 
-impl Exporter {
-    async fn start(port: u16, trusted: &Path) -> Self {
-        // Nothing else listens in this namespace.
-        let address = "127.0.0.1:9877";
-        let child = Command::new(EXPORTER)
-            .env_clear()
-            .env("GOLDRUSH_SERVICE_KEY", "sk_1")
-            .env("GOLDRUSH_EXPORTER__API__BASE_URL", format!("https://{HOST}:{port}/"))
-            .env("SSL_CERT_FILE", trusted)
-            .args(["--web.listen-address", address])
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let exporter = Self { child, address };
-        while TcpStream::connect(address).await.is_err() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+/// The seconds since `began` when `holds` accepts the times at which each probe last succeeded; infinity if patience
+/// ends before.
+async fn until(exporter: &Program, began: Instant, holds: impl Fn(&BTreeMap<String, f64>) -> bool) -> f64 {
+    while began.elapsed() < PATIENCE {
+        let address = exporter.address.clone();
+        let scrape = tokio::task::spawn_blocking(move || get(&address, "text/plain", false, true).0).await.unwrap();
+        let text = String::from_utf8(scrape).unwrap();
+        let family = "goldrush_pipeline_probe_last_success_timestamp_seconds{";
+        let samples = text.lines().filter_map(|line| line.strip_prefix(family)?.rsplit_once(' '));
+        let readings = samples.map(|(labels, at)| (labels.to_owned(), at.parse().unwrap())).collect();
+        if holds(&readings) {
+            return began.elapsed().as_secs_f64();
         }
-        exporter
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
-
-    /// Waits until `holds` accepts the times at which each probe last succeeded.
-    async fn until(&self, holds: impl Fn(&BTreeMap<String, f64>) -> bool) {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let address = self.address;
-            let scrape = tokio::task::spawn_blocking(move || get(address, "text/plain", false, true).0).await.unwrap();
-            let text = String::from_utf8(scrape).unwrap();
-            let family = "goldrush_pipeline_probe_last_success_timestamp_seconds{";
-            let samples = text.lines().filter_map(|line| line.strip_prefix(family)?.rsplit_once(' '));
-            let readings = samples.map(|(labels, at)| (labels.to_owned(), at.parse().unwrap())).collect();
-            if holds(&readings) {
-                return;
-            }
-            assert!(Instant::now() < deadline, "not within {PATIENCE:?}");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    }
-}
-
-impl Drop for Exporter {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+    f64::INFINITY
 }
 
 struct Authority(CertifiedIssuer<'static, KeyPair>);

@@ -50,8 +50,9 @@ fn fairness() {
         run.until(end, |probe, at| sent.entry(probe.clone()).or_default().push(at));
         let ages = sent.iter().map(|(probe, times)| {
             let interval = if probe.1 == Probe::Status { 15.0 } else { 30.0 };
-            // The first two turns are spread on purpose.
-            let gaps = times.windows(2).skip(2).map(|pair| (pair[1] - pair[0]).as_secs_f64());
+            // The first two turns are spread on purpose. The wait that has not ended counts, too.
+            let until_end: Vec<Duration> = times.iter().copied().chain([end]).collect();
+            let gaps = until_end.windows(2).skip(2).map(|pair| (pair[1] - pair[0]).as_secs_f64());
             gaps.fold(0.0, f64::max) / (interval * stretch)
         });
         let worst_here = ages.fold(0.0, f64::max);

@@ -1,6 +1,6 @@
 //! A scrape of an unchanged and of a changed fleet, against nginx serving the same bytes and against client_golang
-//! serving the same series; then Prometheus's own measurement of its scrapes of the three.
-//! `cargo bench --bench scrape [-- --pipelines 10000] [-- --rounds 5] [-- --prometheus-seconds 120]`
+//! serving the same series; then Prometheus's own measurement of its scrapes of each.
+//! `cargo bench --bench scrape [-- --pipelines 10000] [-- --rounds 5] [-- --scrapes 5]`
 
 mod common;
 
@@ -11,27 +11,27 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use common::{CLASSIC, OPENMETRICS, Peer, Picture, Prometheus, get, judge, median, ms, option};
+use common::{CLASSIC, Folder, OPENMETRICS, Picture, Program, Prometheus, get, is_given, judge, median, ms, option};
 use goldrush_exporter::exposition::{Encoding, Exposition, Format, Part};
 
 fn main() {
     let pipelines = option("--pipelines", 10_000);
-    if std::env::args().any(|argument| argument == "--serve") {
+    if is_given("--serve") {
         return serve(pipelines);
     }
-    if std::env::args().any(|argument| argument == "--bare") {
-        return serve_bare(&common::folder("scrape"));
+    if is_given("--bare") {
+        return serve_bare(Path::new(&option("--bare", String::new())));
     }
     let rounds = option("--rounds", 5);
-    let mut exporter = Peer::this(&["--serve", "--pipelines", &pipelines.to_string()]);
-    let folder = common::folder("scrape");
+    let mut exporter = Program::this(&["--serve", "--pipelines", &pipelines.to_string()]);
+    let folder = Folder::new();
     let plain = get(&exporter.address, OPENMETRICS, false, true).0;
     let packed = get(&exporter.address, OPENMETRICS, true, true).0;
     println!("{pipelines} pipelines: {} bytes, {} gzipped", plain.len(), packed.len());
-    let nginx = common::nginx(&folder, &plain, &packed);
-    let golang = common::client_golang(&folder, &get(&exporter.address, CLASSIC, false, true).0);
+    let nginx = common::nginx(folder.path(), &plain, &packed);
+    let golang = common::client_golang(folder.path(), &get(&exporter.address, CLASSIC, false, true).0);
     drop((plain, packed));
-    let bare = Peer::this(&["--bare"]);
+    let bare = Program::this(&["--bare", folder.path().to_str().unwrap()]);
     // Do not measure the first scrapes, which pay for the setup.
     for peer in [&exporter, &nginx, &bare, &golang] {
         for gzip in [true, false] {
@@ -53,7 +53,7 @@ fn main() {
         println!("unchanged, {name}: exporter {exporter}, nginx {nginx}, bare {bare}, client_golang {golang}");
         judge(&format!("unchanged, {name}: CPU against nginx"), "x", 1.2, exporter.cpu / nginx.cpu);
         // nginx sends a file without copying it; sending from memory copies it into the kernel.
-        let what = format!("unchanged, {name}: CPU against a loop that does nothing but write the same bytes");
+        let what = format!("unchanged, {name}: CPU against a loop that only writes the bytes");
         judge(&what, "x", 1.2, exporter.cpu / bare.cpu);
         judge(&format!("unchanged, {name}: time against nginx"), "x", 1.2, exporter.time / nginx.time);
     }
@@ -86,7 +86,7 @@ fn main() {
                     scope.spawn(|| get(&exporter.address, OPENMETRICS, true, false));
                 }
             });
-            results.push(ms(exporter.cpu() - before));
+            results.push(ms(exporter.cpu().since(&before)));
             let answer = exporter.tell("late");
             answer.split(' ').zip(&mut late).for_each(|(worst, late)| late.push(worst.parse().unwrap()));
         }
@@ -106,7 +106,12 @@ fn main() {
     judge("reactor blocked while a changed picture is scraped, beyond that", "ms", 10.0, (reactor - thread).max(0.0));
     growth();
     exporter.tell("go on");
-    prometheus([&exporter, &nginx, &golang], option("--prometheus-seconds", 120));
+    let scrapes = option("--scrapes", 5);
+    let durations = [&exporter, &nginx, &golang].map(|peer| Prometheus::scrape("prometheus", &peer.address, scrapes).0);
+    let [exporter, nginx, golang] = durations;
+    println!("scrape_duration_seconds: exporter {exporter:.2}, nginx {nginx:.2}, client_golang {golang:.2}");
+    judge("Prometheus' scrape_duration_seconds against nginx", "x", 1.15, exporter / nginx);
+    judge("Prometheus' scrape_duration_seconds against client_golang", "x", 1.0 / 3.0, exporter / golang);
 }
 
 /// CPU time of a gzip scrape after every probe of every pipeline had another response.
@@ -128,26 +133,7 @@ fn growth() {
     });
     println!("CPU of a changed scrape, gzip: {sizes:?} pipelines, {costs:.1?} ms");
     let points = sizes.map(|size| size as f64).into_iter().zip(costs);
-    judge("growth of a changed scrape's CPU with pipelines", "exponent", 1.1, common::exponent(points));
-}
-
-/// Lets a Prometheus scrape the three in turn, and queries how long that took.
-fn prometheus(peers: [&Peer; 3], seconds: u64) {
-    let targets = peers.map(|peer| format!("'{}'", peer.address)).join(", ");
-    let configuration = format!(
-        "global: {{scrape_interval: 10s, scrape_timeout: 10s}}\nscrape_configs:\n  - job_name: all\n    static_configs: \
-         [{{targets: [{targets}]}}]\n"
-    );
-    let prometheus = Prometheus::start("prometheus", &configuration);
-    std::thread::sleep(Duration::from_secs(seconds));
-    let [exporter, nginx, golang] = peers.map(|peer| {
-        let instance = &peer.address;
-        prometheus
-            .value(&format!("quantile_over_time(0.5, scrape_duration_seconds{{instance=\"{instance}\"}}[{seconds}s])"))
-    });
-    println!("scrape_duration_seconds: exporter {exporter:.2}, nginx {nginx:.2}, client_golang {golang:.2}");
-    judge("Prometheus' scrape_duration_seconds against nginx", "x", 1.15, exporter / nginx);
-    judge("Prometheus' scrape_duration_seconds against client_golang", "x", 1.0 / 3.0, exporter / golang);
+    judge("growth of a changed scrape's CPU with pipelines", "exponent", 1.1, common::steepest(points));
 }
 
 #[derive(Clone, Copy)]
@@ -170,12 +156,12 @@ impl std::fmt::Display for Cost {
 }
 
 /// CPU and time of one scrape, in milliseconds.
-fn scrapes(peer: &Peer, gzip: bool, times: u32) -> [f64; 2] {
+fn scrapes(peer: &Program, gzip: bool, times: u32) -> [f64; 2] {
     let (cpu, begin) = (peer.cpu(), Instant::now());
     for _ in 0..times {
         get(&peer.address, OPENMETRICS, gzip, false);
     }
-    [peer.cpu() - cpu, begin.elapsed()].map(|taken| ms(taken) / f64::from(times))
+    [peer.cpu().since(&cpu), begin.elapsed()].map(|taken| ms(taken) / f64::from(times))
 }
 
 /// The minimum cost of sending from memory: nginx's bytes, in a single write.

@@ -9,12 +9,11 @@
 
 mod common;
 
-use std::io::Read as _;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::{Exporter, OPENMETRICS, Peer, Picture, Prometheus, get, http, judge, option, resident, simulated_api};
+use common::{Folder, Picture, Program, Prometheus, free_address, http, is_given, judge, option, simulated_api};
 use goldrush_exporter::config::Profile;
 use goldrush_exporter::exposition::{Encoding, Exposition, Format, Part};
 
@@ -25,7 +24,7 @@ const MIB: f64 = (1 << 20) as f64;
 fn main() {
     let pipelines = option("--pipelines", 10_000);
     let profile = |name: String| if name == "lean" { Profile::Lean } else { Profile::Full };
-    if std::env::args().any(|argument| argument == "--serve") {
+    if is_given("--serve") {
         let _runtime = Picture::of(pipelines).serve_profile(profile(option("--serve", "full".to_owned())));
         std::thread::park();
     }
@@ -90,26 +89,14 @@ fn is_sample(line: &[u8]) -> bool {
     !line.is_empty() && !line.starts_with(b"#")
 }
 
-/// How long a Prometheus takes to scrape a fleet that does not change, with the one profile and with the other: one after the
-/// other, because scrapes that overlap slow each other down.
+/// How long a Prometheus takes to scrape a fleet that does not change, with the one profile and with the other.
 fn scrape_durations(pipelines: usize, scrapes: u32) {
+    let program = option("--prometheus", "prometheus".to_owned());
     let [full, lean] = ["full", "lean"].map(|profile| {
-        let exporter = Peer::this(&["--serve", profile, "--pipelines", &pipelines.to_string()]);
-        let program = option("--prometheus", "prometheus".to_owned());
-        let target = format!("static_configs: [{{targets: ['{}']}}]", exporter.address);
-        let prometheus = Prometheus::start(&program, &configuration(&target));
-        let wait_for = |scrapes: u32| {
-            while prometheus.value("sum(sum_over_time(up[1d])) or vector(0)") < f64::from(scrapes) {
-                std::thread::sleep(Duration::from_secs(1));
-            }
-        };
-        // The first scrape creates all series.
-        wait_for(1);
-        let before = prometheus.cpu();
-        wait_for(1 + scrapes);
-        let cpu = (prometheus.cpu() - before).as_secs_f64() / f64::from(scrapes);
-        println!("{profile}: {cpu:.2} s of Prometheus' CPU for each scrape");
-        prometheus.value("quantile_over_time(0.5, scrape_duration_seconds[1d])")
+        let exporter = Program::this(&["--serve", profile, "--pipelines", &pipelines.to_string()]);
+        let (duration, cpu) = Prometheus::scrape(&program, &exporter.address, scrapes);
+        println!("{profile}: {:.2} s of Prometheus' CPU for each scrape", cpu.as_secs_f64());
+        duration
     });
     println!("scrape_duration_seconds of {pipelines} pipelines: full {full:.3}, lean {lean:.3}");
     judge("scrape_duration_seconds, lean against full", "x", 0.5, lean / full);
@@ -127,23 +114,15 @@ fn memory(pipelines: usize, time: Duration) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let api = simulated_api(&runtime, pipelines);
     let program = option("--program", env!("CARGO_BIN_EXE_goldrush-exporter").to_owned());
-    let exporter =
-        Exporter::start(&program, &api, &[("POLL__REQUESTS_PER_SECOND", "2000"), ("POLL__MAX_IN_FLIGHT", "32")]);
-    // A plain body of this size would stay in memory for a while.
-    let shown = || {
-        let packed = get(&exporter.address, OPENMETRICS, true, true).0;
-        let mut text = String::new();
-        flate2::read::GzDecoder::new(&packed[..]).read_to_string(&mut text).unwrap();
-        text.matches("\ngoldrush_pipeline_destination_healthy{").count()
-    };
-    while shown() < pipelines {
-        std::thread::sleep(Duration::from_secs(1));
-    }
+    let budget = [("POLL__REQUESTS_PER_SECOND", "2000"), ("POLL__MAX_IN_FLIGHT", "32")];
+    let exporter = Program::exporter(&program, &api, &budget);
+    exporter.wait_for_readings(pipelines);
     let targets = format!("static_configs: [{{targets: ['{}']}}]", exporter.address);
     let program = option("--prometheus", "prometheus".to_owned());
-    let _prometheus = [0; 2].map(|_| Prometheus::start(&program, &configuration(&targets)));
+    let servers = [0; 2].map(|_| Prometheus::start(&program, &configuration(&targets)));
     // vmagent drops targets larger than 16 MiB.
-    let _vmagent = vmagent(&configuration(&format!("http_sd_configs: [{{url: 'http://{}/sd'}}]", exporter.address)));
+    let (vmagent, _data) =
+        vmagent(&configuration(&format!("http_sd_configs: [{{url: 'http://{}/sd'}}]", exporter.address)));
     let begin = Instant::now();
     let mut sizes = Vec::new();
     while begin.elapsed() < time {
@@ -151,9 +130,16 @@ fn memory(pipelines: usize, time: Duration) {
         http(&exporter.address, "/");
         for _ in 0..5 {
             std::thread::sleep(Duration::from_secs(1));
-            sizes.push(resident(&exporter.child.id().to_string()));
+            sizes.push(exporter.resident());
         }
     }
+    // What does not scrape costs no memory.
+    for server in &servers {
+        assert_eq!(server.value("min(min_over_time(up[1d]))"), 1.0, "a scrape by Prometheus has failed");
+    }
+    let targets: serde_json::Value = serde_json::from_str(&http(&vmagent.address, "/api/v1/targets")).unwrap();
+    let targets = targets["data"]["activeTargets"].as_array().unwrap();
+    assert!(!targets.is_empty() && targets.iter().all(|target| target["health"] == "up"), "vmagent: {targets:?}");
     let third = sizes.len().div_ceil(3);
     let most = |sizes: &[f64]| sizes.iter().copied().fold(0.0, f64::max);
     let minutes = time.as_secs_f64() / 60.0;
@@ -168,11 +154,11 @@ fn memory(pipelines: usize, time: Duration) {
 }
 
 /// A vmagent without a receiver for its samples.
-fn vmagent(configuration: &str) -> (Peer, tempfile::TempDir) {
-    let data = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+fn vmagent(configuration: &str) -> (Program, Folder) {
+    let data = Folder::new();
     let file = data.path().join("vmagent.yml");
     std::fs::write(&file, configuration).unwrap();
-    let address = common::free_address();
+    let address = free_address();
     let mut command = Command::new(option("--vmagent", "vmagent".to_owned()));
     command.arg(format!("-httpListenAddr={address}"));
     command.arg(format!("-promscrape.config={}", file.display()));
@@ -180,6 +166,5 @@ fn vmagent(configuration: &str) -> (Peer, tempfile::TempDir) {
     command
         .arg(format!("-remoteWrite.tmpDataPath={}", data.path().display()))
         .arg("-remoteWrite.maxDiskUsagePerURL=500MB");
-    let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-    (Peer { child: child.expect("vmagent cannot be started: benches/README.md says what is needed"), address }, data)
+    (Program::listening(command.stdout(Stdio::null()).stderr(Stdio::null()), address), data)
 }

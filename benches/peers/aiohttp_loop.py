@@ -1,6 +1,6 @@
 """Polls the Pipeline API like an exporter in Python: aiohttp, IN_FLIGHT concurrent requests, JSON into a dict.
 
-    aiohttp_loop.py BASE_URL KEY IN_FLIGHT REQUESTS ID...   (ids on standard input, one per line)
+    aiohttp_loop.py BASE_URL KEY IN_FLIGHT REQUESTS <IDS    (one per line)
 
 Prints the CPU seconds and the elapsed seconds of all requests.
 """

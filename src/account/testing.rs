@@ -68,6 +68,7 @@ impl Account {
     }
 
     /// A reading of the usage, if that is polled.
+    #[cfg(test)]
     pub(crate) fn reads_usage(&mut self, aggregate: Value, now: Moment) -> Vec<Event> {
         self.hears(Response::Usage(Ok(read(json!({ "aggregate": aggregate })))), now)
     }
