@@ -16,12 +16,22 @@ fn main() {
             println!("cargo::rerun-if-changed={path}");
         }
     }
-    let revision = std::env::var("GOLDRUSH_REVISION").ok();
+    let revision = std::env::var("GOLDRUSH_REVISION").ok().or_else(packaged);
     let revision = revision.or_else(|| git(&["rev-parse", "--short=12", "HEAD"]));
     println!("cargo::rustc-env=GOLDRUSH_REVISION={}", revision.as_deref().unwrap_or("unknown"));
     let rustc = std::env::var("RUSTC").ok().and_then(|rustc| output(&rustc, &["--version"]));
     let version = rustc.as_deref().and_then(|text| text.split_whitespace().nth(1));
     println!("cargo::rustc-env=GOLDRUSH_RUSTC={}", version.unwrap_or("unknown"));
+}
+
+/// The commit that `cargo package` wrote into the crate. Before git's: around an unpacked crate, a git directory is its
+/// packager's.
+fn packaged() -> Option<String> {
+    let text = std::fs::read_to_string(".cargo_vcs_info.json").ok()?;
+    let (_, after) = text.split_once("\"sha1\"")?;
+    let commit = after.split('"').nth(1)?;
+    let is_commit = commit.len() >= 12 && commit.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_commit.then(|| commit[..12].to_owned())
 }
 
 fn output(program: &str, arguments: &[&str]) -> Option<String> {

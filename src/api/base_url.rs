@@ -135,6 +135,16 @@ mod tests {
     }
 
     #[test]
+    fn international_hosts_are_named_in_ascii() {
+        let parsed =
+            |text: &str| BaseUrl::parse(text, false).map(|url| url.to_string()).map_err(|error| error.to_string());
+        assert_eq!(parsed("https://API.Xn--Bcher-KVA.example").unwrap(), "https://api.xn--bcher-kva.example/");
+        let refused = parsed("https://api.bücher.example/").unwrap_err();
+        assert!(refused.starts_with("is not a URL (invalid international domain name)"), "{refused}");
+        assert_eq!(parsed("https://h/bücher").unwrap(), "https://h/b%C3%BCcher/", "paths are another matter");
+    }
+
+    #[test]
     fn usage_is_beside_the_pipeline_api_on_its_host_or_unknown() {
         let usage = |base: &str| BaseUrl::parse(base, false).unwrap().usage().map(|url| url.to_string());
         for (base, address) in [

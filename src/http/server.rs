@@ -46,6 +46,11 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// The minimum time between two warnings about such errors.
 const WARNING_PAUSE: Duration = Duration::from_secs(60);
 
+/// A TCP or TLS stream. Behind a pointer, so that the program holds HTTP/1 and HTTP/2 once rather than twice.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
 /// What all connections share.
 pub struct Server {
     router: TowerToHyperService<Router>,
@@ -104,7 +109,7 @@ impl Server {
         // Without it, the last part of a response waits for the client's acknowledgement.
         let _ = stream.set_nodelay(true);
         let Some(config) = self.access.rules().tls.clone() else {
-            return self.http(stream, false, peer, &connection, stopped).await;
+            return self.http(Box::new(stream), false, peer, &connection, stopped).await;
         };
         let shaken = tokio::select! {
             shaken = TlsAcceptor::from(config).accept(stream) => shaken,
@@ -114,22 +119,20 @@ impl Server {
         match shaken {
             Ok(stream) => {
                 let http2 = stream.get_ref().1.alpn_protocol() == Some(HTTP2);
-                self.http(stream, http2, peer, &connection, stopped).await;
+                self.http(Box::new(stream), http2, peer, &connection, stopped).await;
             }
             Err(error) => self.refusals.note(peer, &error),
         }
     }
 
-    async fn http<S>(
+    async fn http(
         self: Arc<Self>,
-        stream: S,
+        stream: Box<dyn Stream>,
         http2: bool,
         peer: SocketAddr,
         connection: &Connection,
         mut stopped: watch::Receiver<()>,
-    ) where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
+    ) {
         let mut builder = auto::Builder::new(TokioExecutor::new());
         // `Activity` has the timeouts, because it also covers the handshake and slow readers.
         builder.http1().header_read_timeout(None).max_buf_size(MAX_HEADER_BYTES).max_headers(MAX_HEADERS);

@@ -131,5 +131,7 @@ fn the_crate_builds_outside_of_the_repository() {
     let options = ["--quiet", "--locked", "--offline", "--target-dir", target, "--manifest-path", &manifest];
     let written = format!("{here}/written");
     say("cargo", &[&["run", "--example", "documentation"], &options[..], &["--", &written]].concat());
-    assert!(Path::new(&written).join("goldrush-exporter.1").exists());
+    let manual = std::fs::read_to_string(format!("{written}/goldrush-exporter.1")).unwrap().replace('\\', "");
+    let commit = say("git", &["rev-parse", "--short=12", "HEAD"]);
+    assert!(manual.contains(&format!("(revision: {}, ", commit.trim())), "{manual}");
 }

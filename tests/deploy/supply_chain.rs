@@ -41,7 +41,7 @@ fn no_dependency_needs_a_newer_compiler_than_rust_version() {
 
 #[test]
 #[ignore = "needs git"]
-fn without_a_git_folder_the_revision_is_the_one_that_is_passed_in() {
+fn without_a_git_folder_the_revision_is_passed_in_or_that_of_the_package() {
     let folder = tempfile::tempdir().unwrap();
     let script = folder.path().join("build-script");
     say("rustc", &["--edition=2024", "-o", script.to_str().unwrap(), &format!("{ROOT}/build.rs")]);
@@ -58,4 +58,15 @@ fn without_a_git_folder_the_revision_is_the_one_that_is_passed_in() {
     };
     assert_eq!(revision(Some("0123456789ab")), "0123456789ab");
     assert_eq!(revision(None), "unknown");
+    let packaged = |info: &str| std::fs::write(source.join(".cargo_vcs_info.json"), info).unwrap();
+    packaged(r#"{ "git": { "sha1": "fedcba9876543210fedcba9876543210fedcba98" }, "path_in_vcs": "" }"#);
+    assert_eq!(revision(None), "fedcba987654");
+    assert_eq!(revision(Some("0123456789ab")), "0123456789ab");
+    // A packager's repository around the unpacked crate.
+    say("git", &["init", "--quiet", source.to_str().unwrap()]);
+    assert_eq!(revision(None), "fedcba987654");
+    for broken in ["", r#"{"path_in_vcs": ""}"#, r#"{"git": {"sha1": "not a commit"}}"#, r#"{"git": {"sha1""#] {
+        packaged(broken);
+        assert_eq!(revision(None), "unknown", "{broken}");
+    }
 }

@@ -41,7 +41,7 @@ impl Rig {
         tokio::spawn(async move {
             let connection = server.connections.enter();
             let peer = SocketAddr::from(([127, 0, 0, 1], 1));
-            server.clone().http(stream, http2, peer, &connection, stopped).await;
+            server.clone().http(Box::new(stream), http2, peer, &connection, stopped).await;
         });
         client
     }
