@@ -223,7 +223,6 @@ impl Account {
     pub fn view(&mut self, now: Moment) -> View {
         View {
             stale_after: self.settings.poll.stale_after,
-            started: self.started,
             credential: self.credential.clone(),
             listing: self.roster.listing(),
             requests: self.requests.clone(),

@@ -14,8 +14,6 @@ use crate::moment::Moment;
 pub struct View {
     /// Readings older than this are not shown.
     pub stale_after: Duration,
-    /// When polling began.
-    pub started: Moment,
     pub credential: Credential,
     pub listing: Listing,
     pub requests: Requests,
