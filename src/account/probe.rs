@@ -67,7 +67,7 @@ impl ProbeState {
 
     /// When the current series of failures began, if the newest attempt failed.
     pub fn fails_since(&self) -> Option<Beginning> {
-        self.fails.began().filter(|_| self.fails.state())
+        self.fails.holds_since()
     }
 
     /// The same, if there were at least two failures while other probes of the account succeeded. One failure is not

@@ -96,7 +96,7 @@ impl Level {
 
     /// Since when it is above its limit, if it is.
     pub fn above_since(&self) -> Option<Beginning> {
-        self.above.began().filter(|_| self.above.state())
+        self.above.holds_since()
     }
 
     pub fn latest(&self) -> Option<f64> {

@@ -135,7 +135,7 @@ impl Usage {
 
     /// Since when all credits are used, if they are.
     pub fn used_up_since(&self) -> Option<Beginning> {
-        self.used_up.began().filter(|_| self.used_up.state())
+        self.used_up.holds_since()
     }
 
     /// How long after the newest reading the credits run out, at the pace of the last day or two. `None` if that is not

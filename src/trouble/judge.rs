@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::kinds::Kind;
-use crate::account::{Beginning, Changes, Concern, KeyState, Pipeline, View};
+use crate::account::{Beginning, Concern, KeyState, Pipeline, Since, View};
 use crate::api::{Phase, Probe, Reason};
 use crate::moment::{Moment, unix_seconds};
 use crate::thresholds::{Threshold, Thresholds};
@@ -157,15 +157,15 @@ impl<'a> Judge<'a> {
             found.extend(not_running(pipeline, &thresholds).filter(|_| fails_in_turns(pipeline)));
         } else {
             found.extend(not_running(pipeline, &thresholds));
-            found.extend(replicas(pipeline));
+            found.extend(lasting(Kind::ReplicasNotReady, pipeline.lacks_replicas()).filter(|_| pipeline.is_working()));
             found.extend(self.progress(pipeline, &thresholds));
             found.extend(lag(pipeline, &thresholds));
             found.extend(backlog(pipeline, &thresholds));
-            found.extend(drops(pipeline));
+            found.extend(lasting(Kind::RecordsDropped, pipeline.drops()));
         }
         found.extend(destination(pipeline, &thresholds));
-        found.extend(unrest(pipeline.restarts(), Kind::Restarting));
-        found.extend(unrest(pipeline.health_changes(), Kind::DestinationFlapping));
+        found.extend(lasting(Kind::Restarting, pipeline.restarts().often()));
+        found.extend(lasting(Kind::DestinationFlapping, pipeline.health_changes().often()));
         found.extend(self.readings(pipeline));
         found.sort_by_key(|trouble| trouble.kind);
         found
@@ -209,6 +209,11 @@ impl<'a> Judge<'a> {
     }
 }
 
+/// Trouble of this kind while the state holds.
+fn lasting(kind: Kind, state: &Since<bool>) -> Option<Trouble> {
+    state.holds_since().map(|since| Trouble::new(kind, Some(since)))
+}
+
 /// The status is read, and has said nothing about the worker twice in a row.
 fn without_phase(pipeline: &Pipeline) -> Option<(Kind, Beginning)> {
     let began = pipeline.phase().began().filter(|_| pipeline.phase().state().is_none())?;
@@ -243,11 +248,6 @@ fn fails_in_turns(pipeline: &Pipeline) -> bool {
     pipeline.known_phase().began() != pipeline.running().began()
 }
 
-fn replicas(pipeline: &Pipeline) -> Option<Trouble> {
-    let lacks = pipeline.lacks_replicas();
-    (lacks.state() && pipeline.is_working()).then(|| Trouble::new(Kind::ReplicasNotReady, lacks.began()))
-}
-
 fn lag(pipeline: &Pipeline, thresholds: &Thresholds) -> Option<Trouble> {
     // The delay of a pipeline that does not run follows from that.
     let level = Some(pipeline.delay()).filter(|_| pipeline.is_working())?;
@@ -267,17 +267,6 @@ fn backlog(pipeline: &Pipeline, thresholds: &Thresholds) -> Option<Trouble> {
     let pending = level.latest()?;
     let grows = level.slope().is_some_and(|slope| slope > 0.0);
     (pending > thresholds[Threshold::Backlog] && grows).then(|| Trouble::new(Kind::BacklogGrowing, level.above_since()))
-}
-
-fn drops(pipeline: &Pipeline) -> Option<Trouble> {
-    let drops = pipeline.drops();
-    drops.state().then(|| Trouble::new(Kind::RecordsDropped, drops.began()))
-}
-
-/// What changes too often to be trouble at any one time.
-fn unrest(changes: &Changes, kind: Kind) -> Option<Trouble> {
-    let often = changes.often();
-    often.state().then(|| Trouble::new(kind, often.began()))
 }
 
 fn destination(pipeline: &Pipeline, thresholds: &Thresholds) -> Option<Trouble> {
