@@ -202,8 +202,6 @@ pub(super) struct Roster {
     due: Instant,
     /// When the newest walk began.
     started: Option<Instant>,
-    /// A list was requested during a walk, which may already be past the pipeline in question.
-    again: bool,
     backoff: Backoff,
     /// The number of pages of the latest successful list.
     pages: Option<u32>,
@@ -218,7 +216,6 @@ impl Roster {
             walk: None,
             due: now,
             started: None,
-            again: false,
             backoff,
             pages: None,
             missed: HashSet::new(),
@@ -268,8 +265,8 @@ impl Roster {
 
     /// Lists as soon as the list's share of the budget allows.
     pub(super) fn request(&mut self, supply: Supply, now: Instant) {
-        if self.walk.is_some() {
-            self.again = true;
+        if let Some(walk) = &mut self.walk {
+            walk.again = true;
             return;
         }
         let spacing = seconds(f64::from(self.pages()) / (LIST_SHARE * supply.allowed)).min(supply.discovery);
@@ -409,7 +406,7 @@ impl Roster {
         self.pages = Some(walk.pages);
         self.backoff.reset();
         self.due = self.next(walk.started, supply, now.monotonic);
-        if std::mem::take(&mut self.again) {
+        if walk.again {
             self.request(supply, now.monotonic);
         }
         completed
@@ -421,7 +418,6 @@ impl Roster {
         let reason = error.reason();
         let is_news = self.listing.failure.as_ref().map(Error::reason) != Some(reason);
         self.listing.failed(error, now);
-        self.again = false;
         // Before the first successful list, and while the credential is refused, waiting for the next turn would only
         // cost time.
         let soon = !self.was_listed() || matches!(reason, Reason::Unauthorized | Reason::Forbidden);

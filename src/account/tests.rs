@@ -330,6 +330,17 @@ fn a_404_during_a_list_asks_for_another_one() {
 }
 
 #[test]
+fn a_reload_during_a_list_lists_once_even_after_a_404() {
+    let start = Moment::now();
+    let mut account = account_of_one(start);
+    account.roster.begin(100, start.monotonic);
+    account.probed("pipe_1", failed(Error::of_status(404).unwrap()), start);
+    account.reconfigure(settings(&[]), read_again(start), start);
+    account.lists(&[json!({"id": "pipe_1"})], start);
+    assert_eq!(account.roster.due(), Some(start.monotonic + seconds(60)));
+}
+
+#[test]
 fn only_a_reading_shows_that_a_pipeline_is_in_transition() {
     let start = Moment::now();
     let mut account = account_of_one(start);

@@ -25,6 +25,8 @@ pub(crate) struct Walk {
     pub(super) most: usize,
     /// The highest total that a page named.
     total: Option<f64>,
+    /// Another list was requested meanwhile: this one may already be past the pipeline in question.
+    pub(super) again: bool,
 }
 
 /// What to do after a page.
@@ -53,6 +55,7 @@ impl Walk {
             most,
             without_id: 0,
             total: None,
+            again: false,
         }
     }
 
