@@ -400,8 +400,10 @@ impl Account {
         }
         if was_refused {
             events.push(Event::KeyAcceptedAgain);
-            // The key may belong to another group: list what it shows.
-            self.roster.start_over(now.monotonic);
+            if !is_list {
+                // The key may belong to another group: list what it shows.
+                self.roster.start_over(now.monotonic);
+            }
         }
     }
 

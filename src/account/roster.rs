@@ -252,10 +252,12 @@ impl Roster {
         self.walk.is_none().then_some(self.due)
     }
 
-    /// Lists at once and resets the backoff: something has changed, so that earlier failures do not matter.
+    /// Lists at once and resets the backoff: something has changed, so that earlier failures do not matter. A list
+    /// under way may be of before the change, so that another one follows it.
     pub(super) fn start_over(&mut self, now: Instant) {
         self.backoff.reset();
         self.due = now;
+        self.walk.iter_mut().for_each(|walk| walk.again = true);
     }
 
     /// Lists after the next step of the backoff.

@@ -447,6 +447,19 @@ fn the_last_page_that_was_sent_before_a_refusal_does_not_delay_the_next_list() {
 }
 
 #[test]
+fn a_list_that_began_with_a_refused_key_is_followed_by_one_with_the_new_key() {
+    let start = Moment::now();
+    let mut account = account_of_one(start);
+    account.roster.begin(100, start.monotonic);
+    let sent = Sent { at: start.monotonic, generation: 1 };
+    account.probed("pipe_1", failed(Error::of_status(401).unwrap()), start.after(seconds(1)));
+    account.key_replaced(start.wall, start.monotonic + seconds(2));
+    account.probed("pipe_1", status("RUNNING"), start.after(seconds(3)));
+    account.answered(sent, page(1, 3, false), start.after(seconds(4)));
+    assert_eq!(account.roster.due(), Some(start.monotonic + seconds(5)), "its share of the budget");
+}
+
+#[test]
 fn a_truncated_list_and_a_404_drop_a_pipeline_together() {
     let start = Moment::now();
     let mut account = account(&[], start);
