@@ -56,6 +56,7 @@ use crate::moment::Moment;
 use backoff::Backoff;
 use pipeline::Observed;
 use roster::{Roster, Supply, Taken};
+use walk::Extent;
 
 /// A pause that grows by less than this is not logged again: each response of one batch may lengthen it.
 const SAME_PAUSE: Duration = Duration::from_millis(250);
@@ -516,7 +517,7 @@ impl Account {
                 }
                 match step {
                     walk::Step::NextPage(number) => self.urgent.push_back(Request::Page(number)),
-                    walk::Step::End { whole, truncated } => self.list_complete(whole, truncated, now, events),
+                    walk::Step::End(extent) => self.list_complete(extent, now, events),
                 }
             }
         }
@@ -556,17 +557,17 @@ impl Account {
         self.pipelines.remove(id)
     }
 
-    fn list_complete(&mut self, whole: bool, truncated: bool, now: Moment, events: &mut Vec<Event>) {
+    fn list_complete(&mut self, extent: Extent, now: Moment, events: &mut Vec<Event>) {
         let known = self.pipelines.iter().map(|(id, pipeline)| (id, pipeline.existence())).collect();
-        for id in self.roster.gone(whole, truncated, known) {
+        for id in self.roster.gone(extent, known) {
             let name = self.forget(&id).and_then(|pipeline| pipeline.name());
             events.push(Event::PipelineIsGone(PipelineName { id, name }));
         }
         let settings = &self.settings;
         let expect = settings.account.expect.iter().filter(|id| settings.shard.owns(id));
-        let expected = self.roster.expected(whole, truncated, expect, |id| self.pipelines.contains_key(id));
+        let expected = self.roster.expected(extent, expect, |id| self.pipelines.contains_key(id));
         self.keep_missed();
-        let completed = self.roster.complete(expected, truncated, self.supply(), now);
+        let completed = self.roster.complete(expected, extent, self.supply(), now);
         if self.credential.is_refused() {
             // The pages were sent before the refusal: the next list shows whether the key is accepted again.
             self.roster.back_off(now.monotonic);
