@@ -365,6 +365,7 @@ impl Polling {
         self.fleet.retain(&names);
         exposition.select(selection);
         self.config = config;
+        self.show_shard(exposition);
     }
 }
 
@@ -379,21 +380,21 @@ async fn change_and_note(
             polling.change(change, exposition).await;
             Ok(())
         }
-        Err(error) => Err(error),
+        Err(problem) => Err(problem.to_string()),
     };
-    polling.show_shard(exposition);
     exposition.own.note_reload(outcome.is_ok());
-    match &outcome {
+    let status = match &outcome {
         Ok(()) => {
             info!("the configuration has been loaded");
-            service_manager::ready(&polling.describe());
+            polling.describe()
         }
         Err(problem) => {
             error!("the configuration cannot be loaded, the old one stays: {problem}");
-            service_manager::ready(&format!("The configuration cannot be loaded, the old one stays: {problem}"));
+            format!("The configuration cannot be loaded, the old one stays: {problem}")
         }
-    }
-    outcome.map_err(|problem| problem.to_string())
+    };
+    service_manager::ready(&status);
+    outcome
 }
 
 /// The signals that the daemon handles.
