@@ -491,12 +491,12 @@ fn a_request_that_comes_back_unsent_is_not_remembered_for_a_pipeline_that_is_gon
     let mut account = account_of_one(start);
     let unsent = || failed(Error::Unsent("GOAWAY".to_owned()));
     account.probed("pipe_1", unsent(), start);
-    assert_eq!(account.lost.len(), 1);
+    assert_eq!(account.unsent.len(), 1);
     account.lists(&[], start);
     account.lists(&[], start);
     assert!(account.pipelines.is_empty());
     account.probed("pipe_1", unsent(), start);
-    assert_eq!(account.lost.len(), 0);
+    assert_eq!(account.unsent.len(), 0);
 }
 
 #[test]
@@ -855,12 +855,12 @@ impl World {
 
     /// But for what is in flight.
     fn assert_holds_nothing_of_the_gone(&self, view: &View) {
-        let Account { schedule, lost, roster, .. } = &self.account;
+        let Account { schedule, unsent, roster, .. } = &self.account;
         assert_eq!(schedule.len(), view.pipelines.len());
         let is_known = |id: &PipelineId| view.pipelines.contains_key(id);
         assert!(view.pipelines.keys().all(|id| schedule.contains(id)));
         let is_of_the_gone = |request: &&Request| matches!(request, Request::Probe(id, _) if !is_known(id));
-        assert_eq!(lost.iter().find(is_of_the_gone), None);
+        assert_eq!(unsent.iter().find(is_of_the_gone), None);
         let is_expected = |id: &PipelineId| self.configured.account.expect.contains(id);
         assert_eq!(roster.missed().find(|id| !is_known(id) && !is_expected(id)), None);
     }
