@@ -28,7 +28,7 @@ pub enum Pace {
     Transitional,
     /// At `poll.idle`: the pipeline has nothing to report.
     Idle,
-    /// At `poll.discovery`: the API refuses this probe.
+    /// At `poll.discovery`, or at the interval of the probe if that is longer: the API refuses this probe.
     Refused,
 }
 
@@ -40,7 +40,7 @@ pub struct Intervals {
     pub transitional: Duration,
     /// For [`Pace::Idle`], unless a probe's own interval is longer.
     pub idle: Duration,
-    /// For the list and [`Pace::Refused`].
+    /// For [`Pace::Refused`], unless a probe's own interval is longer.
     pub discovery: Duration,
 }
 
@@ -61,7 +61,7 @@ impl Intervals {
             Pace::Normal => self.normal[probe as usize],
             Pace::Transitional => self.transitional,
             Pace::Idle => self.idle.max(self.normal[probe as usize]),
-            Pace::Refused => self.discovery,
+            Pace::Refused => self.discovery.max(self.normal[probe as usize]),
         }
     }
 }
@@ -549,6 +549,7 @@ mod tests {
         let interval = Duration::from_secs(600);
         let slow = Intervals { normal: [interval; Probe::COUNT], ..INTERVALS };
         assert_eq!(slow.of(Probe::Status, Pace::Idle), interval, "idle is never faster than usual");
+        assert_eq!(slow.of(Probe::Status, Pace::Refused), interval, "neither is a probe that the API refuses");
     }
 
     #[test]
