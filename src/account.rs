@@ -199,7 +199,9 @@ impl Account {
         if key.is_another {
             self.budget.resume();
         }
-        self.credential.replace(key.loaded_at);
+        // A key that was merely read again was loaded when it was read first: its time shows rotations.
+        let loaded_at = if key.is_another { key.loaded_at } else { self.credential.loaded_at() };
+        self.credential.replace(loaded_at);
         self.roster.abandon_walk(now.monotonic);
         self.roster.expect_only(&settings.account.expect);
         self.budget.set_rate(settings.poll.requests_per_second);

@@ -374,6 +374,18 @@ fn a_reload_keeps_what_is_known_and_what_the_api_has_asked_for() {
 }
 
 #[test]
+fn a_reload_that_reads_the_same_key_again_is_not_a_rotation() {
+    let start = Moment::now();
+    let later = start.after(seconds(60));
+    let mut account = account_of_one(start);
+    let read = ReadAgain { loaded_at: later.wall, is_another: false };
+    account.reconfigure(settings(&[]), read, later);
+    assert_eq!(account.view(later).credential.loaded_at(), start.wall);
+    account.reconfigure(settings(&[]), ReadAgain { is_another: true, ..read }, later);
+    assert_eq!(account.view(later).credential.loaded_at(), later.wall);
+}
+
+#[test]
 fn once_ends_when_everything_has_been_requested_or_the_list_fails() {
     let start = Moment::now();
     let mut fine = account(&[], start);
