@@ -215,8 +215,11 @@ impl Account {
         for (id, pipeline) in &mut self.pipelines {
             let policy = settings.policy(id, pipeline.listed());
             Arc::make_mut(pipeline).set_policy(policy, now);
-            self.schedule.insert(id, now.monotonic, |_| false);
         }
+        // Those that have waited longest go first: the next reload may come before a small budget has served all.
+        let mut waiting: Vec<_> = self.pipelines.iter().map(|(id, pipeline)| (pipeline.tried_at(), id)).collect();
+        waiting.sort();
+        waiting.into_iter().for_each(|(_, id)| self.schedule.insert(id, now.monotonic, |_| false));
         self.in_flight.clear();
         self.urgent.clear();
         self.refused = None;

@@ -4,7 +4,7 @@
 //! next to the last known value of each fact that is judged.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::backfill::{Backfill, Height};
 use super::suspicion;
@@ -353,6 +353,11 @@ impl Pipeline {
         self.probes.iter().filter_map(ProbeState::read_at).max_by_key(|at| at.monotonic)
     }
 
+    /// The oldest of its probes' newest attempts; `None` if one has never been tried.
+    pub(super) fn tried_at(&self) -> Option<Instant> {
+        self.probes.iter().map(|probe| probe.tried_at().map(|at| at.monotonic)).min().flatten()
+    }
+
     /// When the offset, the height or the record count was last seen to move, or was first read.
     pub fn last_progress(&self) -> Option<Moment> {
         self.last_progress
@@ -506,7 +511,7 @@ impl Pipeline {
         if self.probes.iter().any(|probe| probe.failure() == Some(Reason::NotFound)) {
             return Existence::NotFound;
         }
-        let answers = self.probes.iter().any(|probe| probe.was_tried() && probe.failure().is_none());
+        let answers = self.probes.iter().any(|probe| probe.tried_at().is_some() && probe.failure().is_none());
         if answers { Existence::Answers } else { Existence::Unclear }
     }
 

@@ -69,9 +69,9 @@ impl ProbeState {
         self.failing().map(|failing| failing.reason)
     }
 
-    /// Whether any attempt got a response or failed.
-    pub fn was_tried(&self) -> bool {
-        self.newest.is_some()
+    /// When the newest attempt got a response or failed.
+    pub(super) fn tried_at(&self) -> Option<Moment> {
+        self.newest.map(|newest| newest.at)
     }
 
     /// When the current series of failures began, if the newest attempt failed.
@@ -87,7 +87,7 @@ impl ProbeState {
 
     /// The times from which `stale_after` counts for the reading and for the newest attempt.
     pub(super) fn moments(&self) -> impl Iterator<Item = Moment> {
-        self.read_at.into_iter().chain(self.newest.map(|newest| newest.at))
+        self.read_at.into_iter().chain(self.tried_at())
     }
 }
 

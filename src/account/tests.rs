@@ -386,6 +386,25 @@ fn a_reload_that_reads_the_same_key_again_is_not_a_rotation() {
 }
 
 #[test]
+fn after_a_reload_the_pipelines_that_have_waited_longest_go_first() {
+    let start = Moment::now();
+    let mut account = account(&[], start);
+    account.lists(&["a", "b", "c", "new"].map(|id| json!({"id": id, "status": "running"})), start);
+    for (id, after) in [("b", 1), ("c", 2), ("a", 3)] {
+        for probe in Probe::ALL {
+            account.probed(id, reading(*probe, json!({})), start.after(seconds(after)));
+        }
+    }
+    let later = start.after(seconds(4));
+    account.reconfigure(settings(&[]), read_again(start), later);
+    let sent = sends(&mut account, later.monotonic).into_iter().filter_map(|(request, _)| match request {
+        Request::Probe(id, Probe::Status) => Some(id.to_string()),
+        _ => None,
+    });
+    assert_eq!(sent.collect::<Vec<_>>(), ["new", "b", "c", "a"]);
+}
+
+#[test]
 fn once_ends_when_everything_has_been_requested_or_the_list_fails() {
     let start = Moment::now();
     let mut fine = account(&[], start);

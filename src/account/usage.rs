@@ -130,7 +130,7 @@ impl Usage {
 
     /// Whether any attempt got a response or failed.
     pub(super) fn was_tried(&self) -> bool {
-        self.state.was_tried()
+        self.state.tried_at().is_some()
     }
 
     /// Since when all credits are used, if they are.
