@@ -44,7 +44,7 @@ pub use probe::ProbeState;
 pub use roster::{Concern, GroupFlags, ListSummary, Listing};
 pub use schedule::{Intervals, Pace, Schedule};
 pub use since::{Beginning, Known, Since};
-pub use trend::{Level, Trend};
+pub use trend::Level;
 pub use usage::Usage;
 pub use view::{BudgetView, Requests, View};
 #[cfg(any(test, fuzzing))]
@@ -59,6 +59,7 @@ use crate::moment::Moment;
 use backoff::Backoff;
 use pipeline::Observed;
 use roster::{Roster, Supply, Taken};
+use trend::Trend;
 use walk::Extent;
 
 /// A pause that grows by less than this is not logged again: each response of one batch may lengthen it.

@@ -79,7 +79,9 @@ impl EventLog {
                     "polling is paused, because a response demanded it"
                 );
             }
-            Event::PipelineIsNew(name) => self.write_listed(name, "pipeline is new", "more pipelines are new", None, now),
+            Event::PipelineIsNew(name) => {
+                self.write_listed(name, "pipeline is new", "more pipelines are new", None, now)
+            }
             Event::PipelineIsGone(name) => {
                 let message = "pipeline is gone: it is not listed any more";
                 self.write_listed(name, message, "more pipelines are gone", None, now);
@@ -248,6 +250,6 @@ mod tests {
         assert_eq!(told(1, Some(Reason::NotFound), 3), [1, 0, 0], "something else");
         assert_eq!(told(100, None, 59), [0, 9, 1]);
         assert_eq!(told(100, Some(Reason::Timeout), 60), [10, 0, 1], "the next minute");
-        assert_eq!(told(3, Some(Reason::Unauthorized), 61), [0, 0, 0], "the account's log tells of the key");
+        assert_eq!(told(3, Some(Reason::Unauthorized), 61), [0, 0, 0], "another line reports the key");
     }
 }

@@ -65,13 +65,13 @@ impl Budget {
     }
 
     /// Changes the rate; a pause that the API has asked for continues.
-    pub fn set_rate(&mut self, rate: f64) {
+    pub(super) fn set_rate(&mut self, rate: f64) {
         self.rate = rate;
         self.bucket.set(rate, burst(rate));
     }
 
     /// Ends a pause that was for the old key.
-    pub fn resume(&mut self) {
+    pub(super) fn resume(&mut self) {
         self.paused_until = None;
         self.backoff.reset();
     }

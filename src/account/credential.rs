@@ -80,7 +80,7 @@ impl Credential {
         self.state
     }
 
-    pub fn is_accepted(&self) -> bool {
+    pub(super) fn is_accepted(&self) -> bool {
         matches!(self.state, KeyState::Accepted { .. })
     }
 

@@ -221,13 +221,7 @@ pub(super) struct Roster {
 
 impl Roster {
     pub(super) fn new(backoff: Backoff, now: Instant) -> Self {
-        Self {
-            listing: Listing::new(now),
-            walk: None,
-            started: None,
-            backoff,
-            missed: HashSet::new(),
-        }
+        Self { listing: Listing::new(now), walk: None, started: None, backoff, missed: HashSet::new() }
     }
 
     /// A snapshot for readers.
@@ -265,7 +259,9 @@ impl Roster {
     pub(super) fn start_over(&mut self, now: Instant) {
         self.backoff.reset();
         self.listing.due = now;
-        self.walk.iter_mut().for_each(|walk| walk.again = true);
+        if let Some(walk) = &mut self.walk {
+            walk.again = true;
+        }
     }
 
     /// Lists after the next step of the backoff.

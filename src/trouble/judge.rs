@@ -142,8 +142,8 @@ impl<'a> Judge<'a> {
         (lasted > self.view.stale_after).then(|| Trouble::new(Kind::NoReadings, Some(since)))
     }
 
-    /// What is wrong with a pipeline, the worst first. Nothing is wrong with a paused pipeline. All that can be wrong with
-    /// a bounded pipeline that has ended is that it ended early.
+    /// What is wrong with a pipeline, the worst first. Nothing is wrong with a paused pipeline, and a bounded pipeline
+    /// that has ended can only have ended early.
     pub fn pipeline(&self, pipeline: &Pipeline) -> Vec<Trouble> {
         let thresholds = pipeline.thresholds();
         if pipeline.is_off_duty() {
@@ -198,8 +198,8 @@ impl<'a> Judge<'a> {
         worst.map(|(kind, since)| Trouble::new(kind, Some(since)))
     }
 
-    /// A credential that is not a ServiceKey, or was not one until it was refused, gets a 403 for every pipeline. Only a
-    /// list that has succeeded since then shows that the pipeline is to blame.
+    /// A credential that is not a ServiceKey, or was not one until it was refused, gets a 403 for every pipeline. Only
+    /// a list that has succeeded since then shows that the pipeline is to blame.
     fn blames_credential(&self, pipeline: &Pipeline) -> bool {
         let credential = &self.view.credential;
         let listed = self.view.listing.latest().map(|list| list.at.monotonic);
