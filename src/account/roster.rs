@@ -338,12 +338,12 @@ impl Roster {
         let mut gone = Vec::new();
         for (id, existence) in unseen {
             let missed_before = !self.missed.insert(id.clone());
-            // Between two pages, a pipeline may be deleted and another one created: then the count fits, although
-            // paging has skipped a third one. A pipeline that still responds stays, unless it is missing again.
-            let is_gone = match (extent == Extent::Whole, missed_before) {
-                (true, true) => true,
-                (true, false) | (false, true) => existence != Existence::Answers,
-                (false, false) => false,
+            let is_gone = match extent {
+                // Between two pages, a pipeline may be deleted and another one created: then the count fits, although
+                // paging has skipped a third one. A pipeline that still responds stays, unless it is missing again.
+                Extent::Whole => missed_before || existence != Existence::Answers,
+                // Of an API that is partly down, neither lists nor probes say what exists. But the total may never fit.
+                Extent::Partial | Extent::Truncated => missed_before && existence == Existence::NotFound,
             };
             if is_gone {
                 self.missed.remove(id);
@@ -555,17 +555,24 @@ mod tests {
         let now = Moment::now();
         let id = PipelineId::new("pipe_1").unwrap();
         let empty = r#"{"items":[],"pagination":{"has_more":false}}"#;
-        let gone = |roster: &mut Roster, existence| {
-            roster.begin(100, now.monotonic);
-            roster.take(serde_json::from_str(empty).unwrap(), now.monotonic).unwrap().unwrap();
-            let gone = roster.gone(Extent::Whole, vec![(&id, existence)]);
-            roster.complete(Vec::new(), Extent::Whole, SMALL, now);
-            gone.len()
+        // How many of one pipeline are gone after each of these lists, which do not show it.
+        let gone = |extents: &[Extent], existence| {
+            let mut roster = roster(now.monotonic);
+            let after = extents.iter().map(|extent| {
+                roster.begin(100, now.monotonic);
+                roster.take(serde_json::from_str(empty).unwrap(), now.monotonic).unwrap().unwrap();
+                let gone = roster.gone(*extent, vec![(&id, existence)]);
+                roster.complete(Vec::new(), *extent, SMALL, now);
+                gone.len()
+            });
+            after.collect::<Vec<_>>()
         };
-        assert_eq!(gone(&mut roster(now.monotonic), Existence::NotFound), 1);
-        assert_eq!(gone(&mut roster(now.monotonic), Existence::Unclear), 1);
-        let mut roster = roster(now.monotonic);
-        assert_eq!(gone(&mut roster, Existence::Answers), 0, "paging may have skipped it");
-        assert_eq!(gone(&mut roster, Existence::Answers), 1, "twice is enough");
+        use Extent::{Partial, Whole};
+        assert_eq!(gone(&[Whole], Existence::NotFound), [1]);
+        assert_eq!(gone(&[Whole], Existence::Unclear), [1]);
+        assert_eq!(gone(&[Whole, Whole], Existence::Answers), [0, 1], "paging may skip it once");
+        assert_eq!(gone(&[Partial, Partial], Existence::NotFound), [0, 1], "a total may never fit");
+        assert_eq!(gone(&[Partial, Partial, Whole], Existence::Unclear), [0, 0, 1], "an outage of lists and probes");
+        assert_eq!(gone(&[Partial, Partial, Whole], Existence::Answers), [0, 0, 1]);
     }
 }
