@@ -445,7 +445,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn a_poller_in_the_middle_of_an_answer_is_waited_for() {
+    async fn a_poller_that_processes_a_response_is_waited_for() {
         let mut config = Config::load(None, &[]).unwrap();
         config.accounts[0].key = crate::service_key::KeySource::BuiltIn("sk_1");
         let fleet = Fleet::default();
@@ -466,6 +466,6 @@ mod tests {
         assert!(futures_util::poll!(stopping.as_mut()).is_pending());
         go_on.send(()).unwrap();
         stopping.await;
-        assert!(written.load(std::sync::atomic::Ordering::SeqCst), "it has written all that it was about to");
+        assert!(written.load(std::sync::atomic::Ordering::SeqCst), "it has written its changes");
     }
 }

@@ -229,7 +229,9 @@ impl Pipeline {
         if self.is_bounded() {
             self.height.get_or_insert_default().observe(new.last_block_height, &self.listed, at);
         }
-        self.note_drops(&new, at, limits[Threshold::DroppedShare]);
+        self.dropped.observe_count(new.normalization_errors, at);
+        self.consumed.observe_count(new.records_consumed, at);
+        self.compare_drops(limits[Threshold::DroppedShare], at);
         self.delay.observe(new.processing_delay_seconds, limits[Threshold::Delay], at);
         self.backlog.observe(new.pending_records, limits[Threshold::Backlog], at);
         let stopped = moved_before && self.last_progress != Some(at);
@@ -265,12 +267,6 @@ impl Pipeline {
                 _ => false,
             };
         self.ended.set(ended, at);
-    }
-
-    fn note_drops(&mut self, new: &PipelineMetrics, at: Moment, share: f64) {
-        self.dropped.observe_count(new.normalization_errors, at);
-        self.consumed.observe_count(new.records_consumed, at);
-        self.compare_drops(share, at);
     }
 
     fn compare_drops(&mut self, share: f64, at: Moment) {
