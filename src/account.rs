@@ -426,6 +426,8 @@ impl Account {
     /// Retries a request with the key that is in use now.
     fn retry(&mut self, request: Request, now: Instant) {
         match request {
+            // The list begins anew, so that its age and its share of the budget count from here.
+            Request::Page(1) => self.roster.abandon_walk(now),
             Request::Page(_) => self.urgent.push_back(request),
             Request::Probe(id, probe) => self.schedule.again(&id, probe, now),
             Request::Usage => self.usage.iter_mut().for_each(|usage| usage.again(now)),

@@ -491,6 +491,21 @@ fn a_list_that_began_with_a_refused_key_is_followed_by_one_with_the_new_key() {
 }
 
 #[test]
+fn a_first_page_that_is_retried_with_a_new_key_begins_the_list_anew() {
+    let start = Moment::now();
+    let mut account = account_of_one(start);
+    let at = |after: u64| start.after(seconds(60 + after));
+    let page_1 = |sent: Vec<(Request, Sent)>| sent.into_iter().find(|(request, _)| *request == Request::Page(1));
+    let (_, sent) = page_1(sends(&mut account, at(0).monotonic)).unwrap();
+    account.probed("pipe_1", failed(Error::of_status(401).unwrap()), at(1));
+    account.key_replaced(start.wall, at(2).monotonic);
+    account.answered(sent, Response::Page(1, Err(Error::of_status(401).unwrap())), at(10));
+    let (_, sent) = page_1(sends(&mut account, at(10).monotonic)).unwrap();
+    account.answered(sent, page(1, 3, false), at(11));
+    assert_eq!(account.roster.due(), Some(at(70).monotonic), "one list with the new key is enough");
+}
+
+#[test]
 fn a_truncated_list_and_a_404_drop_a_pipeline_together() {
     let start = Moment::now();
     let mut account = account(&[], start);
