@@ -1,8 +1,11 @@
 //! One account: its state and its decisions. No I/O, no logging, no clock: time and responses are parameters.
 //!
 //! A driver asks [`Account::next`] what to send, sends it, and passes the response to [`Account::answered`]. That is
-//! one transaction: readers who take a [`View`] see either all effects of a response or none. `judge_key` decides what
-//! a 401 leads to; `credential` holds the only truth about the key.
+//! one transaction: readers who take a [`View`] see either all effects of a response or none.
+//!
+//! `judge_key` decides what a 401 leads to: an event tells the driver to read the key again, and only lists are sent
+//! until a response accepts a key. If the source holds another key, [`Account::key_replaced`] retries one request at
+//! once. `credential` holds the only truth about the key.
 
 mod backfill;
 mod backoff;
@@ -41,7 +44,7 @@ pub use probe::ProbeState;
 pub use roster::{Concern, GroupFlags, ListSummary, Listing};
 pub use schedule::{Intervals, Pace, Schedule};
 pub use since::{Beginning, Known, Since};
-pub use trend::{Level, Trend};
+pub use trend::Level;
 pub use usage::Usage;
 pub use view::{BudgetView, Requests, View};
 #[cfg(any(test, fuzzing))]
@@ -56,6 +59,8 @@ use crate::moment::Moment;
 use backoff::Backoff;
 use pipeline::Observed;
 use roster::{Roster, Supply, Taken};
+use trend::Trend;
+use walk::Extent;
 
 /// A pause that grows by less than this is not logged again: each response of one batch may lengthen it.
 const SAME_PAUSE: Duration = Duration::from_millis(250);
@@ -153,7 +158,7 @@ pub struct Account {
     /// The request whose 401 was reported. It is retried with the next key, unless this key is accepted before.
     refused: Option<Request>,
     /// Requests that the server did not process; each is retried once.
-    lost: HashSet<Request>,
+    unsent: HashSet<Request>,
     /// Whether the overload has been logged, so that it is logged once.
     overloaded: bool,
     /// Request everything once, and then stop.
@@ -176,7 +181,7 @@ impl Account {
             in_flight: HashSet::new(),
             urgent: VecDeque::new(),
             refused: None,
-            lost: HashSet::new(),
+            unsent: HashSet::new(),
             overloaded: false,
             once: false,
             settings,
@@ -195,7 +200,9 @@ impl Account {
         if key.is_another {
             self.budget.resume();
         }
-        self.credential.replace(key.loaded_at);
+        // A key that was merely read again was loaded when it was read first: its time shows rotations.
+        let loaded_at = if key.is_another { key.loaded_at } else { self.credential.loaded_at() };
+        self.credential.replace(loaded_at);
         self.roster.abandon_walk(now.monotonic);
         self.roster.expect_only(&settings.account.expect);
         self.budget.set_rate(settings.poll.requests_per_second);
@@ -209,12 +216,15 @@ impl Account {
         for (id, pipeline) in &mut self.pipelines {
             let policy = settings.policy(id, pipeline.listed());
             Arc::make_mut(pipeline).set_policy(policy, now);
-            self.schedule.insert(id, now.monotonic, |_| false);
         }
+        // Those that have waited longest go first: the next reload may come before a small budget has served all.
+        let mut waiting: Vec<_> = self.pipelines.iter().map(|(id, pipeline)| (pipeline.tried_at(), id)).collect();
+        waiting.sort();
+        waiting.into_iter().for_each(|(_, id)| self.schedule.insert(id, now.monotonic, |_| false));
         self.in_flight.clear();
         self.urgent.clear();
         self.refused = None;
-        self.lost.clear();
+        self.unsent.clear();
         self.settings = settings;
         self.keep_missed();
     }
@@ -223,7 +233,6 @@ impl Account {
     pub fn view(&mut self, now: Moment) -> View {
         View {
             stale_after: self.settings.poll.stale_after,
-            started: self.started,
             credential: self.credential.clone(),
             listing: self.roster.listing(),
             requests: self.requests.clone(),
@@ -344,17 +353,16 @@ impl Account {
         self.in_flight.remove(&request);
         let failure = response.error().map(Error::reason);
         self.requests.count(request.operation(), now.monotonic.saturating_duration_since(sent.at), failure);
-        self.keep_silent(request.operation(), response.error(), sent, now, &mut events);
-        let verdict = response.verdict();
+        self.pause_if_asked(&response, sent, now, &mut events);
         let is_of_current_key = sent.generation == self.credential.generation();
         // The old key was still in flight when it was replaced: its refusal says nothing about the new key.
         let is_late = !is_of_current_key && matches!(failure, Some(Reason::Unauthorized | Reason::Forbidden));
-        if is_late || self.is_lost(&request, response.error()) {
-            self.ask_again(request, now.monotonic);
+        if is_late || self.note_unsent(&request, response.error()) {
+            self.retry(request, now.monotonic);
             return events;
         }
         if is_of_current_key {
-            self.judge_key(request, verdict, response.error(), sent, now, &mut events);
+            self.judge_key(&response, sent, now, &mut events);
         }
         match response {
             Response::Page(_, page) => self.take_page(page, now, &mut events),
@@ -365,28 +373,20 @@ impl Account {
     }
 
     /// Updates the state of the key from a response's verdict, and reacts to it.
-    fn judge_key(
-        &mut self,
-        request: Request,
-        verdict: KeyVerdict,
-        error: Option<&Error>,
-        sent: Sent,
-        now: Moment,
-        events: &mut Vec<Event>,
-    ) {
-        let is_list = request.operation() == Operation::List;
-        let was_refused = match verdict {
+    fn judge_key(&mut self, response: &Response, sent: Sent, now: Moment, events: &mut Vec<Event>) {
+        let is_list = matches!(response, Response::Page(..));
+        let is_accepted_again = match response.verdict() {
             KeyVerdict::Accepted if is_list => self.credential.accept_list(sent.at, now),
             KeyVerdict::Accepted => self.credential.accept_probe(sent.at, now),
             KeyVerdict::NotServiceKey => {
-                self.credential.is_of_another_kind(sent.at, now);
+                self.credential.forbid_list(sent.at, now);
                 false
             }
             KeyVerdict::Unauthorized => {
                 let refusal = self.credential.refuse(sent.at, now);
                 if refusal.is_news {
-                    events.extend(error.cloned().map(Event::KeyRefused));
-                    self.refused = Some(request);
+                    events.extend(response.error().cloned().map(Event::KeyRefused));
+                    self.refused = Some(response.request());
                 }
                 if refusal.is_first && !is_list {
                     // A list that is refused schedules its own retry.
@@ -399,10 +399,12 @@ impl Account {
         if !self.credential.is_refused() {
             self.refused = None;
         }
-        if was_refused {
+        if is_accepted_again {
             events.push(Event::KeyAcceptedAgain);
-            // The key may belong to another group: list what it shows.
-            self.roster.start_over(now.monotonic);
+            if !is_list {
+                // The key may belong to another group: list what it shows.
+                self.roster.start_over(now.monotonic);
+            }
         }
     }
 
@@ -422,41 +424,37 @@ impl Account {
     }
 
     /// Retries a request with the key that is in use now.
-    fn ask_again(&mut self, request: Request, now: Instant) {
+    fn retry(&mut self, request: Request, now: Instant) {
         match request {
+            // The list begins anew, so that its age and its share of the budget count from here.
+            Request::Page(1) => self.roster.abandon_walk(now),
             Request::Page(_) => self.urgent.push_back(request),
             Request::Probe(id, probe) => self.schedule.again(&id, probe, now),
             Request::Usage => self.usage.iter_mut().for_each(|usage| usage.again(now)),
         }
     }
 
-    /// Whether the server did not process the request, so that it is retried once, within the budget. A second time in
-    /// a row counts as a failure. Nothing more is sent for a pipeline that is gone.
-    fn is_lost(&mut self, request: &Request, error: Option<&Error>) -> bool {
-        let was_lost = self.lost.remove(request);
+    /// Returns whether to retry the request because the server did not process it. A second time in a row counts as a
+    /// failure. Nothing more is sent for a pipeline that is gone.
+    fn note_unsent(&mut self, request: &Request, error: Option<&Error>) -> bool {
+        let was_unsent = self.unsent.remove(request);
         let is_gone = matches!(request, Request::Probe(id, _) if !self.pipelines.contains_key(id));
-        let is_lost = !was_lost && !is_gone && error.is_some_and(Error::is_unsent);
-        if is_lost {
-            self.lost.insert(request.clone());
+        let retries = !was_unsent && !is_gone && error.is_some_and(Error::is_unsent);
+        if retries {
+            self.unsent.insert(request.clone());
         }
-        is_lost
+        retries
     }
 
     /// Pauses all requests after a 429, and after other failures that say how long to wait (503 with `Retry-After`).
     ///
     /// A 429 to a usage request counts, too: the limit may be per key or per address (not documented), and then each
     /// further request makes it worse. Other failures of usage requests pause only those.
-    fn keep_silent(
-        &mut self,
-        operation: Operation,
-        error: Option<&Error>,
-        sent: Sent,
-        now: Moment,
-        events: &mut Vec<Event>,
-    ) {
+    fn pause_if_asked(&mut self, response: &Response, sent: Sent, now: Moment, events: &mut Vec<Event>) {
+        let error = response.error();
         let retry_after = error.and_then(Error::retry_after);
         let is_limit = error.is_some_and(|error| error.reason() == Reason::RateLimited);
-        if operation == Operation::Usage && !is_limit {
+        if matches!(response, Response::Usage(_)) && !is_limit {
             if let (Some(usage), Some(wait)) = (&mut self.usage, retry_after) {
                 usage.wait_until(now.monotonic + wait);
             }
@@ -515,7 +513,7 @@ impl Account {
                 }
                 match step {
                     walk::Step::NextPage(number) => self.urgent.push_back(Request::Page(number)),
-                    walk::Step::End { whole, truncated } => self.list_complete(whole, truncated, now, events),
+                    walk::Step::End(extent) => self.list_complete(extent, now, events),
                 }
             }
         }
@@ -551,21 +549,21 @@ impl Account {
 
     fn forget(&mut self, id: &PipelineId) -> Option<Arc<Pipeline>> {
         self.schedule.remove(id);
-        self.lost.retain(|request| !matches!(request, Request::Probe(lost, _) if lost == id));
+        self.unsent.retain(|request| !matches!(request, Request::Probe(of, _) if of == id));
         self.pipelines.remove(id)
     }
 
-    fn list_complete(&mut self, whole: bool, truncated: bool, now: Moment, events: &mut Vec<Event>) {
+    fn list_complete(&mut self, extent: Extent, now: Moment, events: &mut Vec<Event>) {
         let known = self.pipelines.iter().map(|(id, pipeline)| (id, pipeline.existence())).collect();
-        for id in self.roster.gone(whole, truncated, known) {
+        for id in self.roster.gone(extent, known) {
             let name = self.forget(&id).and_then(|pipeline| pipeline.name());
             events.push(Event::PipelineIsGone(PipelineName { id, name }));
         }
         let settings = &self.settings;
         let expect = settings.account.expect.iter().filter(|id| settings.shard.owns(id));
-        let expected = self.roster.expected(whole, truncated, expect, |id| self.pipelines.contains_key(id));
+        let expected = self.roster.expected(extent, expect, |id| self.pipelines.contains_key(id));
         self.keep_missed();
-        let completed = self.roster.complete(expected, truncated, self.supply(), now);
+        let completed = self.roster.complete(expected, extent, self.supply(), now);
         if self.credential.is_refused() {
             // The pages were sent before the refusal: the next list shows whether the key is accepted again.
             self.roster.back_off(now.monotonic);

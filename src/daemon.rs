@@ -365,6 +365,7 @@ impl Polling {
         self.fleet.retain(&names);
         exposition.select(selection);
         self.config = config;
+        self.show_shard(exposition);
     }
 }
 
@@ -379,21 +380,21 @@ async fn change_and_note(
             polling.change(change, exposition).await;
             Ok(())
         }
-        Err(error) => Err(error),
+        Err(problem) => Err(problem.to_string()),
     };
-    polling.show_shard(exposition);
     exposition.own.note_reload(outcome.is_ok());
-    match &outcome {
+    let status = match &outcome {
         Ok(()) => {
             info!("the configuration has been loaded");
-            service_manager::ready(&polling.describe());
+            polling.describe()
         }
         Err(problem) => {
             error!("the configuration cannot be loaded, the old one stays: {problem}");
-            service_manager::ready(&format!("The configuration cannot be loaded, the old one stays: {problem}"));
+            format!("The configuration cannot be loaded, the old one stays: {problem}")
         }
-    }
-    outcome.map_err(|problem| problem.to_string())
+    };
+    service_manager::ready(&status);
+    outcome
 }
 
 /// The signals that the daemon handles.
@@ -444,7 +445,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn a_poller_in_the_middle_of_an_answer_is_waited_for() {
+    async fn a_poller_that_processes_a_response_is_waited_for() {
         let mut config = Config::load(None, &[]).unwrap();
         config.accounts[0].key = crate::service_key::KeySource::BuiltIn("sk_1");
         let fleet = Fleet::default();
@@ -465,6 +466,6 @@ mod tests {
         assert!(futures_util::poll!(stopping.as_mut()).is_pending());
         go_on.send(()).unwrap();
         stopping.await;
-        assert!(written.load(std::sync::atomic::Ordering::SeqCst), "it has written all that it was about to");
+        assert!(written.load(std::sync::atomic::Ordering::SeqCst), "it has written its changes");
     }
 }

@@ -10,8 +10,8 @@ use crate::account::{Change, Event, PipelineName};
 use crate::api::{Error, Phase, Reason};
 use crate::service_key::KeySource;
 
-/// Maximum lines per [`WINDOW`] about probes of an account that fail for one reason; the same number for probes that
-/// succeed again. An outage changes every probe of every pipeline.
+/// Maximum lines per [`WINDOW`] about the same [`News`]: an outage changes every probe of every pipeline, and a key of
+/// another group every pipeline.
 const LINES: u32 = 10;
 const WINDOW: Duration = Duration::from_secs(60);
 
@@ -21,8 +21,17 @@ pub struct EventLog {
     source: KeySource,
     /// When the current window began.
     began: Option<Instant>,
-    /// How many probes began to fail for a reason, or to succeed, in this window.
-    counts: HashMap<Option<Reason>, u32>,
+    /// How often there were these news in this window.
+    counts: HashMap<News, u32>,
+}
+
+/// What one cause can bring about for all pipelines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum News {
+    /// A list says this about a pipeline.
+    Listed(&'static str),
+    /// A probe fails for this reason, or succeeds again.
+    Probe(Option<Reason>),
 }
 
 impl EventLog {
@@ -70,19 +79,36 @@ impl EventLog {
                     "polling is paused, because a response demanded it"
                 );
             }
-            Event::PipelineIsNew(PipelineName { id, name }) => {
-                info!(
-                    account,
-                    pipeline_id = id.as_str(),
-                    pipeline = name.as_deref().unwrap_or_default(),
-                    "pipeline is new"
-                );
+            Event::PipelineIsNew(name) => {
+                self.write_listed(name, "pipeline is new", "more pipelines are new", None, now)
             }
-            Event::PipelineIsGone(PipelineName { id, name }) => {
-                let pipeline = name.as_deref().unwrap_or_default();
-                info!(account, pipeline_id = id.as_str(), pipeline, "pipeline is gone: it is not listed any more");
+            Event::PipelineIsGone(name) => {
+                let message = "pipeline is gone: it is not listed any more";
+                self.write_listed(name, message, "more pipelines are gone", None, now);
             }
             Event::PipelineChanged(name, change) => self.write_change(name, change, now),
+        }
+    }
+
+    /// Writes what a list says about a pipeline, or that it says it about `more`.
+    fn write_listed(
+        &mut self,
+        PipelineName { id, name }: &PipelineName,
+        message: &'static str,
+        more: &str,
+        status: Option<&str>,
+        now: Instant,
+    ) {
+        let pipeline_id = id.as_str();
+        let pipeline = name.as_deref().unwrap_or_default();
+        let lines = self.count(News::Listed(message), now);
+        let account = &*self.account;
+        if lines <= LINES {
+            return info!(account, pipeline_id, pipeline, status, "{message}");
+        }
+        debug!(account, pipeline_id, pipeline, status, "{message}");
+        if lines == LINES + 1 {
+            info!(account, "{more}: for a minute, only the debug log shows each");
         }
     }
 
@@ -105,7 +131,8 @@ impl EventLog {
             }
             Change::Desired(is) => {
                 let status = is.map_or("none", |status| status.as_str());
-                info!(account = &*self.account, pipeline_id, pipeline, status, "desired status has changed");
+                let more = "more desired statuses have changed";
+                self.write_listed(name, "desired status has changed", more, Some(status), now);
             }
             Change::DestinationUnhealthy(detail) => {
                 warn!(account = &*self.account, pipeline_id, pipeline, detail, "destination is unhealthy");
@@ -119,7 +146,7 @@ impl EventLog {
             Change::Probe { probe, failure, .. } => {
                 let reason = failure.as_ref().map(|(reason, _)| *reason);
                 let detail = failure.as_ref().map(|(_, detail)| detail);
-                let lines = self.count(reason, now).cmp(&(LINES + 1));
+                let lines = self.count(News::Probe(reason), now).cmp(&(LINES + 1));
                 let account = &*self.account;
                 let probe = probe.as_str();
                 let shown = reason.map(Reason::as_str);
@@ -141,13 +168,13 @@ impl EventLog {
         }
     }
 
-    /// How many probes began to fail for this reason, or to succeed, in this window.
-    fn count(&mut self, outcome: Option<Reason>, now: Instant) -> u32 {
+    /// How often there were these news in this window, including now.
+    fn count(&mut self, news: News, now: Instant) -> u32 {
         if self.began.is_none_or(|began| now.saturating_duration_since(began) >= WINDOW) {
             self.began = Some(now);
             self.counts.clear();
         }
-        let count = self.counts.entry(outcome).or_default();
+        let count = self.counts.entry(news).or_default();
         *count = count.saturating_add(1);
         *count
     }
@@ -171,6 +198,29 @@ mod tests {
 
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
+        }
+    }
+
+    #[test]
+    fn a_fleet_that_goes_and_comes_back_logs_a_few_lines() {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::INFO);
+        let _log = tracing::subscriber::set_default(subscriber.with_writer(move || writer.clone()).finish());
+        let mut log = EventLog::new("prod".to_owned(), KeySource::BuiltIn("sk_1"));
+        let name = |number| PipelineName { id: PipelineId::new(&format!("pipe_{number}")).unwrap(), name: None };
+        let paused = Change::Desired(Some(crate::api::DesiredStatus::Paused));
+        for event in [
+            |name, _| Event::PipelineIsGone(name),
+            |name, _| Event::PipelineIsNew(name),
+            |name, paused: &Change| Event::PipelineChanged(name, paused.clone()),
+        ] {
+            lines.0.lock().unwrap().clear();
+            let now = Instant::now();
+            (0..10_000).for_each(|number| log.write(&event(name(number), &paused), now));
+            let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+            let counted = ["pipe_", "only the debug log shows each"].map(|what| text.matches(what).count());
+            assert_eq!(counted, [10, 1], "{text:.2000}");
         }
     }
 
@@ -200,6 +250,6 @@ mod tests {
         assert_eq!(told(1, Some(Reason::NotFound), 3), [1, 0, 0], "something else");
         assert_eq!(told(100, None, 59), [0, 9, 1]);
         assert_eq!(told(100, Some(Reason::Timeout), 60), [10, 0, 1], "the next minute");
-        assert_eq!(told(3, Some(Reason::Unauthorized), 61), [0, 0, 0], "the account's log tells of the key");
+        assert_eq!(told(3, Some(Reason::Unauthorized), 61), [0, 0, 0], "another line reports the key");
     }
 }

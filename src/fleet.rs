@@ -29,12 +29,13 @@ impl Version {
 #[derive(Debug, Clone)]
 pub struct AccountHandle {
     name: Arc<str>,
-    place: Arc<Mutex<Place>>,
+    driven: Arc<Mutex<Driven>>,
     version: Version,
 }
 
+/// An account, and who may change it.
 #[derive(Debug)]
-struct Place {
+struct Driven {
     account: Account,
     /// The number of the newest driver.
     driver: u64,
@@ -52,8 +53,8 @@ pub struct Driver {
 impl Fleet {
     /// Adds an account; one with the same name is replaced.
     pub fn insert(&self, name: &str, account: Account) -> AccountHandle {
-        let place = Arc::new(Mutex::new(Place { account, driver: 0 }));
-        let handle = AccountHandle { name: name.into(), place, version: self.version.clone() };
+        let driven = Arc::new(Mutex::new(Driven { account, driver: 0 }));
+        let handle = AccountHandle { name: name.into(), driven, version: self.version.clone() };
         let mut accounts = self.accounts.write().unwrap_or_else(PoisonError::into_inner);
         match accounts.iter_mut().find(|account| &*account.name == name) {
             Some(account) => *account = handle.clone(),
@@ -121,22 +122,22 @@ impl AccountHandle {
 
     /// Changes the account and hands it to another driver, atomically.
     pub fn hand_over(&self, change: impl FnOnce(&mut Account)) -> Driver {
-        let mut place = self.lock();
-        place.driver += 1;
-        self.change_in(&mut place, change);
-        Driver { account: self.clone(), number: place.driver }
+        let mut driven = self.lock();
+        driven.driver += 1;
+        self.change_in(&mut driven, change);
+        Driver { account: self.clone(), number: driven.driver }
     }
 
-    fn change_in<T>(&self, place: &mut Place, change: impl FnOnce(&mut Account) -> T) -> T {
-        let changed = change(&mut place.account);
+    fn change_in<T>(&self, driven: &mut Driven, change: impl FnOnce(&mut Account) -> T) -> T {
+        let changed = change(&mut driven.account);
         // Still under the lock, so that a reader that sees the new version also sees the change.
         self.version.advance();
         changed
     }
 
-    fn lock(&self) -> MutexGuard<'_, Place> {
+    fn lock(&self) -> MutexGuard<'_, Driven> {
         // A poller that panics ends the process (see `daemon`), so a poisoned lock is only seen during shutdown.
-        self.place.lock().unwrap_or_else(PoisonError::into_inner)
+        self.driven.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -147,7 +148,7 @@ impl Driver {
 
     /// [`Account::next`]
     pub fn next(&self, now: Instant) -> Next {
-        self.lock().map_or(Next::Idle, |mut place| place.account.next(now))
+        self.lock().map_or(Next::Idle, |mut driven| driven.account.next(now))
     }
 
     /// [`Account::answered`]
@@ -162,11 +163,11 @@ impl Driver {
 
     /// [`AccountHandle::change`]; `None` if another driver has taken over.
     pub fn change<T>(&self, change: impl FnOnce(&mut Account) -> T) -> Option<T> {
-        self.lock().map(|mut place| self.account.change_in(&mut place, change))
+        self.lock().map(|mut driven| self.account.change_in(&mut driven, change))
     }
 
-    fn lock(&self) -> Option<MutexGuard<'_, Place>> {
-        Some(self.account.lock()).filter(|place| place.driver == self.number)
+    fn lock(&self) -> Option<MutexGuard<'_, Driven>> {
+        Some(self.account.lock()).filter(|driven| driven.driver == self.number)
     }
 }
 

@@ -73,12 +73,12 @@ pub fn paging(text: &[u8]) {
 
 /// The pipelines that a walk returns if the list repeats these pages forever, and how many pages it requests.
 fn walk(pages: &[ListPage], most: usize) -> (Vec<PipelineId>, usize) {
-    let mut walk = Walk::new(most, Moment::now().monotonic);
+    let mut walk = Walk::new(most);
     let mut taken = Vec::new();
     for (index, page) in pages.iter().cycle().enumerate() {
         let Ok((new, step)) = walk.take(page.clone()) else { return (taken, index + 1) };
         taken.extend(new.into_iter().map(|(id, _)| id));
-        if matches!(step, Step::End { .. }) {
+        if matches!(step, Step::End(_)) {
             return (taken, index + 1);
         }
     }

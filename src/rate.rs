@@ -24,8 +24,9 @@ pub struct Bucket {
 impl Bucket {
     /// `rate` tokens per second, and `burst` at once. A burst below 1 still allows one at a time.
     pub fn new(rate: f64, burst: f64, now: Instant) -> Self {
-        let token = 1.0 / rate.max(f64::MIN_POSITIVE);
-        Self { token, reserve: (burst - 1.0).max(0.0) * token, full_at: 0.0, epoch: now }
+        let mut bucket = Self { token: 0.0, reserve: 0.0, full_at: 0.0, epoch: now };
+        bucket.set(rate, burst);
+        bucket
     }
 
     /// Changes rate and burst. Tokens taken before still count.

@@ -51,10 +51,12 @@ impl Budget {
         // Requests that were in flight when the pause began get a 429 as well, which is not a reason for a longer
         // pause.
         let known = self.paused_at.is_some_and(|at| sent < at);
-        let own = if known { Duration::ZERO } else { self.backoff.next() };
-        if !known {
+        let own = if known {
+            Duration::ZERO
+        } else {
             self.paused_at = Some(now);
-        }
+            self.backoff.next()
+        };
         // Even after `Retry-After: 0`, an immediate retry would only get another 429.
         let until = now + retry_after.map_or(own, |asked| asked.max(Duration::from_millis(500)));
         let until = self.paused_until.map_or(until, |earlier| earlier.max(until));
@@ -63,13 +65,13 @@ impl Budget {
     }
 
     /// Changes the rate; a pause that the API has asked for continues.
-    pub fn set_rate(&mut self, rate: f64) {
+    pub(super) fn set_rate(&mut self, rate: f64) {
         self.rate = rate;
         self.bucket.set(rate, burst(rate));
     }
 
     /// Ends a pause that was for the old key.
-    pub fn resume(&mut self) {
+    pub(super) fn resume(&mut self) {
         self.paused_until = None;
         self.backoff.reset();
     }
@@ -112,7 +114,7 @@ mod tests {
                     Ok(()) => sent.push(now),
                     Err(at) => now = at,
                 }
-                //  Idle time must not accumulate permits.
+                // Idle time must not accumulate permits.
                 if sent.len() == 5 {
                     now += Duration::from_secs(5);
                 }

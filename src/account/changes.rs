@@ -19,7 +19,7 @@ pub struct Changes {
 }
 
 impl Changes {
-    /// Takes in a reading and what was known before it. `limit` is how many changes are many.
+    /// Adds a reading, with what was known before it. From `limit` on, changes are frequent.
     pub(super) fn observe<T: PartialEq>(&mut self, was: Option<T>, is: Option<T>, limit: f64, at: Moment) {
         let Some(is) = is else { return };
         if was.is_some_and(|was| was != is) {
@@ -32,17 +32,17 @@ impl Changes {
         self.limit(limit, at);
     }
 
-    /// The limit is another one from now on.
+    /// Changes the limit.
     pub(super) fn limit(&mut self, limit: f64, at: Moment) {
         self.often.set(self.times.len() as f64 >= limit, at);
     }
 
-    /// Whether there were many when the value was last read, and since when.
+    /// Whether changes were frequent when the value was last read.
     pub fn often(&self) -> &Since<bool> {
         &self.often
     }
 
-    /// How many there were.
+    /// How many changes there were.
     pub fn count(&self) -> usize {
         self.times.len()
     }
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_that_changes_with_every_reading_for_ever_needs_little_memory() {
+    fn a_value_that_changes_with_every_reading_forever_needs_little_memory() {
         let start = Moment::now();
         let mut changes = Changes::default();
         for second in 0..3_600 {

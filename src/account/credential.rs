@@ -80,7 +80,7 @@ impl Credential {
         self.state
     }
 
-    pub fn is_accepted(&self) -> bool {
+    pub(super) fn is_accepted(&self) -> bool {
         matches!(self.state, KeyState::Accepted { .. })
     }
 
@@ -106,9 +106,9 @@ impl Credential {
         self.become_state(sent, at, |since| KeyState::Accepted { since })
     }
 
-    /// The list got a 403. Returns whether the key was refused before.
-    pub(super) fn is_of_another_kind(&mut self, sent: Instant, at: Moment) -> bool {
-        self.become_state(sent, at, |since| KeyState::NotServiceKey { since })
+    /// A list got a 403.
+    pub(super) fn forbid_list(&mut self, sent: Instant, at: Moment) {
+        self.become_state(sent, at, |since| KeyState::NotServiceKey { since });
     }
 
     /// A request got a 401.
@@ -184,7 +184,7 @@ mod tests {
     fn only_a_list_shows_that_a_key_is_a_service_key_after_all() {
         let start = Moment::now();
         let mut key = Credential::new(start.wall);
-        key.is_of_another_kind(start.monotonic, start);
+        key.forbid_list(start.monotonic, start);
         key.accept_probe(at(start, 1).monotonic, at(start, 1));
         assert!(key.is_not_a_service_key());
         assert!(!key.accept_list(at(start, 2).monotonic, at(start, 2)), "it was not refused");

@@ -4,7 +4,7 @@
 //! next to the last known value of each fact that is judged.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::backfill::{Backfill, Height};
 use super::suspicion;
@@ -229,7 +229,9 @@ impl Pipeline {
         if self.is_bounded() {
             self.height.get_or_insert_default().observe(new.last_block_height, &self.listed, at);
         }
-        self.note_drops(&new, at, limits[Threshold::DroppedShare]);
+        self.dropped.observe_count(new.normalization_errors, at);
+        self.consumed.observe_count(new.records_consumed, at);
+        self.compare_drops(limits[Threshold::DroppedShare], at);
         self.delay.observe(new.processing_delay_seconds, limits[Threshold::Delay], at);
         self.backlog.observe(new.pending_records, limits[Threshold::Backlog], at);
         let stopped = moved_before && self.last_progress != Some(at);
@@ -265,12 +267,6 @@ impl Pipeline {
                 _ => false,
             };
         self.ended.set(ended, at);
-    }
-
-    fn note_drops(&mut self, new: &PipelineMetrics, at: Moment, share: f64) {
-        self.dropped.observe_count(new.normalization_errors, at);
-        self.consumed.observe_count(new.records_consumed, at);
-        self.compare_drops(share, at);
     }
 
     fn compare_drops(&mut self, share: f64, at: Moment) {
@@ -351,6 +347,11 @@ impl Pipeline {
     /// When any of its probes last succeeded.
     pub fn read_at(&self) -> Option<Moment> {
         self.probes.iter().filter_map(ProbeState::read_at).max_by_key(|at| at.monotonic)
+    }
+
+    /// The oldest of its probes' newest attempts; `None` if one has never been tried.
+    pub(super) fn tried_at(&self) -> Option<Instant> {
+        self.probes.iter().map(|probe| probe.tried_at().map(|at| at.monotonic)).min().flatten()
     }
 
     /// When the offset, the height or the record count was last seen to move, or was first read.
@@ -506,7 +507,7 @@ impl Pipeline {
         if self.probes.iter().any(|probe| probe.failure() == Some(Reason::NotFound)) {
             return Existence::NotFound;
         }
-        let answers = self.probes.iter().any(|probe| probe.was_tried() && probe.failure().is_none());
+        let answers = self.probes.iter().any(|probe| probe.tried_at().is_some() && probe.failure().is_none());
         if answers { Existence::Answers } else { Existence::Unclear }
     }
 

@@ -2,42 +2,51 @@
 
 use std::time::Duration;
 
-use super::{Beginning, Since};
+use super::Beginning;
 use crate::api::Reason;
 use crate::moment::Moment;
 
 /// The outcomes of one probe. The pipeline holds the readings.
 #[derive(Debug, Clone, Default)]
 pub struct ProbeState {
-    attempt: Option<Attempt>,
+    newest: Option<Attempt>,
     read_at: Option<Moment>,
-    fails: Since<bool>,
-    /// Another probe of the account succeeded while this one failed: the fault is not the account's.
-    fails_alone: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Attempt {
     at: Moment,
-    failure: Option<Reason>,
+    failing: Option<Failing>,
+}
+
+/// A series of failures.
+#[derive(Debug, Clone, Copy)]
+struct Failing {
+    /// Of the newest attempt.
+    reason: Reason,
+    since: Beginning,
+    /// Another probe of the account succeeded meanwhile: the fault is not the account's.
+    alone: bool,
 }
 
 impl ProbeState {
     /// `account_read_at` is when any probe of the account last succeeded.
     pub(super) fn observe(&mut self, failure: Option<Reason>, at: Moment, account_read_at: Option<Moment>) {
-        self.attempt = Some(Attempt { at, failure });
-        self.fails.set(failure.is_some(), at);
-        match failure {
-            None => {
-                self.read_at = Some(at);
-                self.fails_alone = false;
-            }
-            Some(_) => {
-                let began = self.fails.began();
-                self.fails_alone |=
-                    began.zip(account_read_at).is_some_and(|(began, read)| read.monotonic > began.at.monotonic);
-            }
+        let before = self.failing();
+        let failing = failure.map(|reason| {
+            let first = Beginning { at, or_earlier: self.newest.is_none() };
+            let since = before.map_or(first, |before| before.since);
+            let others_succeed = account_read_at.is_some_and(|read| read.monotonic > since.at.monotonic);
+            Failing { reason, since, alone: others_succeed || before.is_some_and(|before| before.alone) }
+        });
+        if failing.is_none() {
+            self.read_at = Some(at);
         }
+        self.newest = Some(Attempt { at, failing });
+    }
+
+    fn failing(&self) -> Option<Failing> {
+        self.newest?.failing
     }
 
     /// When the probe last succeeded. A failure never changes it.
@@ -52,33 +61,33 @@ impl ProbeState {
 
     /// Whether the newest attempt succeeded; `None` if that is older than `stale_after`.
     pub fn success(&self, now: Moment, stale_after: Duration) -> Option<bool> {
-        self.attempt.filter(|attempt| attempt.at.is_fresh(now, stale_after)).map(|attempt| attempt.failure.is_none())
+        self.newest.filter(|newest| newest.at.is_fresh(now, stale_after)).map(|newest| newest.failing.is_none())
     }
 
     /// Why the newest attempt failed, if it did.
     pub fn failure(&self) -> Option<Reason> {
-        self.attempt.and_then(|attempt| attempt.failure)
+        self.failing().map(|failing| failing.reason)
     }
 
-    /// Whether any attempt got a response or failed.
-    pub fn was_tried(&self) -> bool {
-        self.attempt.is_some()
+    /// When the newest attempt got a response or failed.
+    pub(super) fn tried_at(&self) -> Option<Moment> {
+        self.newest.map(|newest| newest.at)
     }
 
     /// When the current series of failures began, if the newest attempt failed.
     pub fn fails_since(&self) -> Option<Beginning> {
-        self.fails.began().filter(|_| self.fails.state())
+        self.failing().map(|failing| failing.since)
     }
 
     /// The same, if there were at least two failures while other probes of the account succeeded. One failure is not
     /// trouble, since the next attempt comes soon; and an outage is a single trouble of the account.
     pub fn fails_alone_since(&self) -> Option<Beginning> {
-        self.fails_since().filter(|_| self.fails_alone)
+        self.failing().filter(|failing| failing.alone).map(|failing| failing.since)
     }
 
     /// The times from which `stale_after` counts for the reading and for the newest attempt.
     pub(super) fn moments(&self) -> impl Iterator<Item = Moment> {
-        self.read_at.into_iter().chain(self.attempt.map(|attempt| attempt.at))
+        self.read_at.into_iter().chain(self.tried_at())
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::backoff::Backoff;
 use super::pipeline::Existence;
-use super::walk::{Step, Walk};
+use super::walk::{Extent, Step, Walk};
 use super::{Beginning, Since};
 use crate::api::{Error, Group, ListPage, ListedPipeline, PipelineId, Reason};
 use crate::config::LONGEST;
@@ -17,7 +17,7 @@ use crate::moment::Moment;
 const LIST_SHARE: f64 = 1.0 / 20.0;
 
 /// The results of lists, for readers.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Listing {
     latest: Option<ListSummary>,
     failure: Option<Error>,
@@ -25,7 +25,8 @@ pub struct Listing {
     unread: Unread,
     /// The concerns of the latest successful list, and since when lists report them.
     concerns: BTreeMap<Concern, Beginning>,
-    due: Option<Instant>,
+    /// When the next list begins, or since when the current one could continue.
+    due: Instant,
 }
 
 /// For how long lists have succeeded since the last reading of a pipeline on duty. The count stops while lists fail,
@@ -62,6 +63,8 @@ impl Unread {
 pub struct ListSummary {
     /// When it was complete.
     pub at: Moment,
+    /// The number of its pages.
+    pub pages: u32,
     /// By the group's label.
     pub groups: BTreeMap<String, GroupFlags>,
     /// The expected pipelines, and whether each is missing. Those that may be in the unread part are left out.
@@ -118,6 +121,17 @@ impl ListSummary {
 }
 
 impl Listing {
+    fn new(due: Instant) -> Self {
+        Self {
+            latest: None,
+            failure: None,
+            succeeds: Since::default(),
+            unread: Unread::default(),
+            concerns: BTreeMap::new(),
+            due,
+        }
+    }
+
     /// The latest successful list, however old.
     pub fn latest(&self) -> Option<&ListSummary> {
         self.latest.as_ref()
@@ -144,13 +158,13 @@ impl Listing {
     }
 
     /// When the next list is due, or the next page of the current one.
-    pub(super) fn due(&self) -> Option<Instant> {
+    pub(super) fn due(&self) -> Instant {
         self.due
     }
 
     /// Whether the newest list succeeded. False if the current one is overdue, for example because of a pause.
     pub fn is_up(&self, now: Moment, stale_after: Duration) -> bool {
-        let is_overdue = self.due.is_some_and(|due| now.monotonic.saturating_duration_since(due) > stale_after);
+        let is_overdue = now.monotonic.saturating_duration_since(self.due) > stale_after;
         self.latest.is_some() && self.failure.is_none() && !is_overdue
     }
 
@@ -198,36 +212,21 @@ pub(super) struct Taken {
 pub(super) struct Roster {
     listing: Listing,
     walk: Option<Walk>,
-    /// When the next walk begins, or since when the current one could continue.
-    due: Instant,
     /// When the newest walk began.
     started: Option<Instant>,
-    /// A list was requested during a walk, which may already be past the pipeline in question.
-    again: bool,
     backoff: Backoff,
-    /// The number of pages of the latest successful list.
-    pages: Option<u32>,
     /// Pipelines that were missing from the newest list, but stay for now.
     missed: HashSet<PipelineId>,
 }
 
 impl Roster {
     pub(super) fn new(backoff: Backoff, now: Instant) -> Self {
-        Self {
-            listing: Listing::default(),
-            walk: None,
-            due: now,
-            started: None,
-            again: false,
-            backoff,
-            pages: None,
-            missed: HashSet::new(),
-        }
+        Self { listing: Listing::new(now), walk: None, started: None, backoff, missed: HashSet::new() }
     }
 
     /// A snapshot for readers.
     pub(super) fn listing(&self) -> Listing {
-        Listing { due: Some(self.due), ..self.listing.clone() }
+        self.listing.clone()
     }
 
     /// A pipeline on duty has been read.
@@ -242,51 +241,55 @@ impl Roster {
 
     /// Whether a list has ever succeeded.
     pub(super) fn was_listed(&self) -> bool {
-        self.pages.is_some()
+        self.listing.latest.is_some()
     }
 
     /// How many requests a list needs.
     pub(super) fn pages(&self) -> u32 {
-        self.pages.unwrap_or(1)
+        self.listing.latest.as_ref().map_or(1, |list| list.pages)
     }
 
     /// When the next walk begins; `None` during a walk.
     pub(super) fn due(&self) -> Option<Instant> {
-        self.walk.is_none().then_some(self.due)
+        self.walk.is_none().then_some(self.listing.due)
     }
 
-    /// Lists at once and resets the backoff: something has changed, so that earlier failures do not matter.
+    /// Lists at once and resets the backoff: something has changed, so that earlier failures do not matter. A list
+    /// under way may be of before the change, so that another one follows it.
     pub(super) fn start_over(&mut self, now: Instant) {
         self.backoff.reset();
-        self.due = now;
+        self.listing.due = now;
+        if let Some(walk) = &mut self.walk {
+            walk.again = true;
+        }
     }
 
     /// Lists after the next step of the backoff.
     pub(super) fn back_off(&mut self, now: Instant) {
-        self.due = now + self.backoff.next();
+        self.listing.due = now + self.backoff.next();
     }
 
     /// Lists as soon as the list's share of the budget allows.
     pub(super) fn request(&mut self, supply: Supply, now: Instant) {
-        if self.walk.is_some() {
-            self.again = true;
+        if let Some(walk) = &mut self.walk {
+            walk.again = true;
             return;
         }
         let spacing = seconds(f64::from(self.pages()) / (LIST_SHARE * supply.allowed)).min(supply.discovery);
         let earliest = self.started.map_or(now, |started| started + spacing);
-        self.due = self.due.min(earliest.max(now));
+        self.listing.due = self.listing.due.min(earliest.max(now));
     }
 
     /// Starts a walk; the caller requests its first page now.
     pub(super) fn begin(&mut self, most: usize, now: Instant) {
-        self.walk = Some(Walk::new(most, now));
+        self.walk = Some(Walk::new(most));
         self.started = Some(now);
     }
 
     /// Drops a walk that cannot be completed; another one begins at once.
     pub(super) fn abandon_walk(&mut self, now: Instant) {
         self.walk = None;
-        self.due = now;
+        self.listing.due = now;
     }
 
     /// Drops what is known about pipelines that are no longer expected.
@@ -313,22 +316,17 @@ impl Roster {
     /// What is wrong with the page.
     pub(super) fn take(&mut self, page: ListPage, now: Instant) -> Option<Result<Taken, Error>> {
         let taken = self.walk.as_mut()?.take(page);
-        self.due = now;
+        self.listing.due = now;
         Some(taken.map(|(listed, step)| Taken { listed, step }))
     }
 
     /// The walk has ended. Returns the pipelines that are gone; `known` are those that were known before.
-    pub(super) fn gone(
-        &mut self,
-        whole: bool,
-        truncated: bool,
-        known: Vec<(&PipelineId, Existence)>,
-    ) -> Vec<PipelineId> {
+    pub(super) fn gone(&mut self, extent: Extent, known: Vec<(&PipelineId, Existence)>) -> Vec<PipelineId> {
         let Some(walk) = &self.walk else { return Vec::new() };
         // The limit may be lower since a reload.
         let excess = known.len().saturating_sub(walk.most);
         let unseen = known.into_iter().filter(|(id, _)| !walk.seen.contains(*id));
-        if truncated || walk.without_id > 0 {
+        if walk.may_hide(extent) {
             // Pipelines that a list may hide are not gone, unless a probe says so or there are too many.
             let (mut gone, hidden): (Vec<_>, Vec<_>) =
                 unseen.partition(|(_, existence)| *existence == Existence::NotFound);
@@ -340,12 +338,12 @@ impl Roster {
         let mut gone = Vec::new();
         for (id, existence) in unseen {
             let missed_before = !self.missed.insert(id.clone());
-            // Between two pages, a pipeline may be deleted and another one created: then the count fits, although
-            // paging has skipped a third one. A pipeline that still responds stays, unless it is missing again.
-            let is_gone = match (whole, missed_before) {
-                (true, true) => true,
-                (true, false) | (false, true) => existence != Existence::Answers,
-                (false, false) => false,
+            let is_gone = match extent {
+                // Between two pages, a pipeline may be deleted and another one created: then the count fits, although
+                // paging has skipped a third one. A pipeline that still responds stays, unless it is missing again.
+                Extent::Whole => missed_before || existence != Existence::Answers,
+                // Of an API that is partly down, neither lists nor probes say what exists. But the total may never fit.
+                Extent::Partial | Extent::Truncated => missed_before && existence == Existence::NotFound,
             };
             if is_gone {
                 self.missed.remove(id);
@@ -359,13 +357,11 @@ impl Roster {
     /// list may hide one (truncated, or entries without an id), it is left out, unless it was missing before.
     pub(super) fn expected<'a>(
         &mut self,
-        whole: bool,
-        truncated: bool,
+        extent: Extent,
         expect: impl Iterator<Item = &'a PipelineId>,
         is_known: impl Fn(&PipelineId) -> bool,
     ) -> Vec<(PipelineId, bool)> {
         let Some(walk) = &self.walk else { return Vec::new() };
-        let may_hide = truncated || walk.without_id > 0;
         let was_missing: HashSet<PipelineId> = self
             .listing
             .latest
@@ -380,10 +376,10 @@ impl Roster {
                 expected.push((id.clone(), false));
             } else if was_missing.contains(id) {
                 expected.push((id.clone(), true));
-            } else if !may_hide {
+            } else if !walk.may_hide(extent) {
                 let missed_before = !self.missed.insert(id.clone());
                 // A count that never fits must not hide it forever.
-                if whole || missed_before {
+                if extent == Extent::Whole || missed_before {
                     expected.push((id.clone(), true));
                 }
             }
@@ -395,21 +391,21 @@ impl Roster {
     pub(super) fn complete(
         &mut self,
         expected: Vec<(PipelineId, bool)>,
-        truncated: bool,
+        extent: Extent,
         supply: Supply,
         now: Moment,
     ) -> Completed {
         let Some(walk) = self.walk.take() else { return Completed::default() };
+        let truncated = extent == Extent::Truncated;
         let completed = Completed {
             was_failing: !self.listing.succeeds.state(),
             newly_truncated: truncated && !self.listing.latest.as_ref().is_some_and(|list| list.truncated),
             without_id: walk.without_id,
         };
-        self.listing.succeeded(ListSummary { at: now, groups: walk.groups, expected, truncated });
-        self.pages = Some(walk.pages);
+        self.listing.succeeded(ListSummary { at: now, pages: walk.pages, groups: walk.groups, expected, truncated });
         self.backoff.reset();
-        self.due = self.next(walk.started, supply, now.monotonic);
-        if std::mem::take(&mut self.again) {
+        self.listing.due = self.next(supply, now.monotonic);
+        if walk.again {
             self.request(supply, now.monotonic);
         }
         completed
@@ -417,11 +413,10 @@ impl Roster {
 
     /// The walk has failed. Returns whether that is news: the previous list succeeded or failed for another reason.
     pub(super) fn fail(&mut self, error: Error, supply: Supply, now: Moment) -> bool {
-        let started = self.walk.take().map_or(now.monotonic, |walk| walk.started);
+        self.walk = None;
         let reason = error.reason();
         let is_news = self.listing.failure.as_ref().map(Error::reason) != Some(reason);
         self.listing.failed(error, now);
-        self.again = false;
         // Before the first successful list, and while the credential is refused, waiting for the next turn would only
         // cost time.
         let soon = !self.was_listed() || matches!(reason, Reason::Unauthorized | Reason::Forbidden);
@@ -430,9 +425,8 @@ impl Roster {
         } else {
             // Not stretched: one failure must not look like an outage. A list that fails late still leaves half of the
             // time.
-            let took = now.monotonic.saturating_duration_since(started);
-            let soonest = now.monotonic + supply.discovery.max(took);
-            self.due = self.next(started, supply, now.monotonic).min(soonest);
+            let soonest = now.monotonic + supply.discovery.max(self.took(now.monotonic));
+            self.listing.due = self.next(supply, now.monotonic).min(soonest);
         }
         is_news
     }
@@ -440,13 +434,18 @@ impl Roster {
     /// When the next list begins. The interval is stretched like the probes' intervals, but only until the list's share
     /// of the budget suffices. After a long list follows a break of equal length, so that lists take at most half of
     /// the time. A list that was paused for hours does not delay the next one.
-    fn next(&self, started: Instant, supply: Supply, now: Instant) -> Instant {
+    fn next(&self, supply: Supply, now: Instant) -> Instant {
         let discovery = supply.discovery.as_secs_f64();
         let stretched = discovery * (supply.required / supply.allowed).max(1.0);
         let share = f64::from(self.pages()) / (LIST_SHARE * supply.allowed);
         let interval = seconds(stretched.min(share).max(discovery));
-        let took = now.saturating_duration_since(started);
-        (started + interval).max(now + took.min(interval))
+        let took = self.took(now);
+        now + interval.saturating_sub(took).max(took.min(interval))
+    }
+
+    /// The time since the newest walk began.
+    fn took(&self, now: Instant) -> Duration {
+        self.started.map(|started| now.saturating_duration_since(started)).unwrap_or_default()
     }
 }
 
@@ -477,9 +476,9 @@ mod tests {
         roster.begin(100, now.monotonic);
         let page = serde_json::from_str(json).unwrap();
         let Taken { step, .. } = roster.take(page, now.monotonic).unwrap().unwrap();
-        let Step::End { whole, truncated } = step else { panic!("{step:?}") };
-        let expected = roster.expected(whole, truncated, expect.iter(), |_| false);
-        roster.complete(expected.clone(), truncated, SMALL, now);
+        let Step::End(extent) = step else { panic!("{step:?}") };
+        let expected = roster.expected(extent, expect.iter(), |_| false);
+        roster.complete(expected.clone(), extent, SMALL, now);
         expected
     }
 
@@ -501,16 +500,17 @@ mod tests {
     fn a_list_that_failed_once_follows_after_one_interval_however_small_the_budget() {
         let now = Moment::now();
         let mut roster = roster(now.monotonic);
-        roster.pages = Some(201);
-        let wait = roster.next(now.monotonic, SMALL, now.monotonic) - now.monotonic;
+        list(&mut roster, r#"{"items":[],"pagination":{"has_more":false}}"#, &[], now);
+        roster.listing.latest.as_mut().unwrap().pages = 201;
+        let wait = roster.next(SMALL, now.monotonic) - now.monotonic;
         assert_eq!(wait, Duration::from_secs(1_005), "201 pages are a twentieth of 4 requests per second");
         roster.begin(20_000, now.monotonic);
         assert!(roster.fail(Error::of_status(502).unwrap(), SMALL, now));
-        assert_eq!(roster.due - now.monotonic, SMALL.discovery);
+        assert_eq!(roster.listing.due - now.monotonic, SMALL.discovery);
         let late = now.after(Duration::from_secs(500));
         roster.begin(20_000, now.monotonic);
         assert!(!roster.fail(Error::of_status(502).unwrap(), SMALL, late), "no news");
-        assert_eq!(roster.due - late.monotonic, Duration::from_secs(500), "half of the time");
+        assert_eq!(roster.listing.due - late.monotonic, Duration::from_secs(500), "half of the time");
     }
 
     #[test]
@@ -525,7 +525,7 @@ mod tests {
         roster.request(SMALL, later);
         assert_eq!(roster.due(), None, "one is under way, and another one follows");
         roster.take(serde_json::from_str(r#"{"items":[]}"#).unwrap(), later).unwrap().unwrap();
-        roster.complete(Vec::new(), false, SMALL, now.after(Duration::from_secs(30)));
+        roster.complete(Vec::new(), Extent::Whole, SMALL, now.after(Duration::from_secs(30)));
         assert_eq!(
             roster.due(),
             Some(later + Duration::from_secs(5)),
@@ -555,17 +555,24 @@ mod tests {
         let now = Moment::now();
         let id = PipelineId::new("pipe_1").unwrap();
         let empty = r#"{"items":[],"pagination":{"has_more":false}}"#;
-        let gone = |roster: &mut Roster, existence| {
-            roster.begin(100, now.monotonic);
-            roster.take(serde_json::from_str(empty).unwrap(), now.monotonic).unwrap().unwrap();
-            let gone = roster.gone(true, false, vec![(&id, existence)]);
-            roster.complete(Vec::new(), false, SMALL, now);
-            gone.len()
+        // How many of one pipeline are gone after each of these lists, which do not show it.
+        let gone = |extents: &[Extent], existence| {
+            let mut roster = roster(now.monotonic);
+            let after = extents.iter().map(|extent| {
+                roster.begin(100, now.monotonic);
+                roster.take(serde_json::from_str(empty).unwrap(), now.monotonic).unwrap().unwrap();
+                let gone = roster.gone(*extent, vec![(&id, existence)]);
+                roster.complete(Vec::new(), *extent, SMALL, now);
+                gone.len()
+            });
+            after.collect::<Vec<_>>()
         };
-        assert_eq!(gone(&mut roster(now.monotonic), Existence::NotFound), 1);
-        assert_eq!(gone(&mut roster(now.monotonic), Existence::Unclear), 1);
-        let mut roster = roster(now.monotonic);
-        assert_eq!(gone(&mut roster, Existence::Answers), 0, "paging may have skipped it");
-        assert_eq!(gone(&mut roster, Existence::Answers), 1, "twice is enough");
+        use Extent::{Partial, Whole};
+        assert_eq!(gone(&[Whole], Existence::NotFound), [1]);
+        assert_eq!(gone(&[Whole], Existence::Unclear), [1]);
+        assert_eq!(gone(&[Whole, Whole], Existence::Answers), [0, 1], "paging may skip it once");
+        assert_eq!(gone(&[Partial, Partial], Existence::NotFound), [0, 1], "a total may never fit");
+        assert_eq!(gone(&[Partial, Partial, Whole], Existence::Unclear), [0, 0, 1], "an outage of lists and probes");
+        assert_eq!(gone(&[Partial, Partial, Whole], Existence::Answers), [0, 0, 1]);
     }
 }

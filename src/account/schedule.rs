@@ -28,7 +28,7 @@ pub enum Pace {
     Transitional,
     /// At `poll.idle`: the pipeline has nothing to report.
     Idle,
-    /// At `poll.discovery`: the API refuses this probe.
+    /// At `poll.discovery`, or at the interval of the probe if that is longer: the API refuses this probe.
     Refused,
 }
 
@@ -40,7 +40,7 @@ pub struct Intervals {
     pub transitional: Duration,
     /// For [`Pace::Idle`], unless a probe's own interval is longer.
     pub idle: Duration,
-    /// For the list and [`Pace::Refused`].
+    /// For [`Pace::Refused`], unless a probe's own interval is longer.
     pub discovery: Duration,
 }
 
@@ -61,7 +61,7 @@ impl Intervals {
             Pace::Normal => self.normal[probe as usize],
             Pace::Transitional => self.transitional,
             Pace::Idle => self.idle.max(self.normal[probe as usize]),
-            Pace::Refused => self.discovery,
+            Pace::Refused => self.discovery.max(self.normal[probe as usize]),
         }
     }
 }
@@ -186,16 +186,15 @@ impl Schedule {
         let slots = Probe::ALL_VALUES.map(|probe| {
             let phase = (self.arrivals as f64 * GOLDEN_RATIO).fract();
             self.arrivals += 1;
-            let ticket = if in_flight(probe) { ON_ITS_WAY } else { self.next_ticket() };
-            if ticket != ON_ITS_WAY {
-                self.queue.push(Reverse(Entry { due, ticket, index, probe }));
-            }
             self.required += self.frequency(probe, Pace::Normal);
-            Slot { ticket, due, hastened: false, wanted: now, answered: false, phase, pace: Pace::Normal }
+            Slot { ticket: ON_ITS_WAY, due, hastened: false, wanted: now, answered: false, phase, pace: Pace::Normal }
         });
         self.unanswered += slots.len();
         self.pipelines[index as usize] = Some(Pipeline { id: id.clone(), slots });
         self.indexes.insert(id.clone(), index);
+        for &probe in Probe::ALL.iter().filter(|probe| !in_flight(**probe)) {
+            self.enqueue(index, probe, due);
+        }
     }
 
     pub fn remove(&mut self, id: &PipelineId) {
@@ -241,7 +240,6 @@ impl Schedule {
     pub fn done(&mut self, id: &PipelineId, probe: Probe, pace: Pace, sent: Instant, now: Instant) {
         let time = self.virtual_time(now);
         let interval = self.intervals.of(probe, pace);
-        let ticket = self.next_ticket();
         let Some((index, slot)) = self.find(id, probe) else { return };
         let first = !slot.answered;
         // All first turns come at once, so the second ones are spread.
@@ -258,8 +256,7 @@ impl Schedule {
         let due = slot.due;
         let old_pace = std::mem::replace(&mut slot.pace, pace);
         slot.answered = true;
-        slot.ticket = ticket;
-        self.queue.push(Reverse(Entry { due, ticket, index, probe }));
+        self.enqueue(index, probe, due);
         self.required += self.frequency(probe, pace) - self.frequency(probe, old_pace);
         self.unanswered -= usize::from(first);
         if !was_extra {
@@ -271,11 +268,10 @@ impl Schedule {
 
     /// A probe got no response that counts: it is due again at once.
     pub fn again(&mut self, id: &PipelineId, probe: Probe, now: Instant) {
-        let (due, ticket) = (self.virtual_time(now), self.next_ticket());
+        let due = self.virtual_time(now);
         let Some((index, slot)) = self.find(id, probe) else { return };
         slot.due = due;
-        slot.ticket = ticket;
-        self.queue.push(Reverse(Entry { due, ticket, index, probe }));
+        self.enqueue(index, probe, due);
     }
 
     /// A response hints at trouble: the pipeline's other probes get an extra turn now, after overdue probes. Their
@@ -284,45 +280,37 @@ impl Schedule {
     pub fn hasten_others(&mut self, id: &PipelineId, than: Probe, now: Instant) {
         let time = self.virtual_time(now);
         let others_wait = self.queue.peek().is_some_and(|Reverse(entry)| entry.due < time);
-        let Some(&index) = self.indexes.get(id) else { return };
-        let Some(pipeline) = self.pipelines[index as usize].as_mut() else { return };
-        for (slot, &probe) in pipeline.slots.iter_mut().zip(Probe::ALL) {
+        let intervals = self.intervals;
+        for &probe in Probe::ALL {
+            if others_wait && self.extra_turns < 1.0 {
+                return;
+            }
+            let Some((index, slot)) = self.find(id, probe) else { return };
             let own = slot.answered && slot.ticket != ON_ITS_WAY && slot.pace != Pace::Refused && !slot.hastened;
             // A probe whose turn comes soon anyway can wait for it.
-            let soon = time + self.intervals.of(probe, slot.pace) / 8;
+            let soon = time + intervals.of(probe, slot.pace) / 8;
             if probe == than || !own || slot.due <= soon {
                 continue;
             }
-            if others_wait {
-                if self.extra_turns < 1.0 {
-                    return;
-                }
-                self.extra_turns -= 1.0;
-            }
-            self.tickets += 1;
             slot.hastened = true;
-            slot.ticket = self.tickets;
             slot.wanted = now;
-            let entry = Entry { due: time, ticket: self.tickets, index, probe };
-            self.queue.push(Reverse(entry));
+            self.extra_turns -= f64::from(others_wait);
+            self.enqueue(index, probe, time);
         }
     }
 
     /// A pipeline has something to report again: its probes that were at [`Pace::Idle`] are due now.
     pub fn wake(&mut self, id: &PipelineId, now: Instant) {
         let due = self.virtual_time(now);
-        let Some(&index) = self.indexes.get(id) else { return };
-        let Some(pipeline) = self.pipelines[index as usize].as_mut() else { return };
-        for (slot, &probe) in pipeline.slots.iter_mut().zip(Probe::ALL) {
+        for &probe in Probe::ALL {
+            let Some((index, slot)) = self.find(id, probe) else { return };
             // A probe in flight returns the current state; one that is already due keeps its turn.
             if slot.pace != Pace::Idle || slot.ticket == ON_ITS_WAY || slot.due <= due {
                 continue;
             }
-            self.tickets += 1;
-            slot.ticket = self.tickets;
             slot.due = due;
             slot.wanted = now;
-            self.queue.push(Reverse(Entry { due, ticket: self.tickets, index, probe }));
+            self.enqueue(index, probe, due);
         }
     }
 
@@ -346,9 +334,14 @@ impl Schedule {
         self.intervals.of(probe, pace).as_secs_f64().recip()
     }
 
-    fn next_ticket(&mut self) -> u64 {
+    /// Gives a probe a turn, in place of the one that it had.
+    fn enqueue(&mut self, index: u32, probe: Probe, due: Virtual) {
         self.tickets += 1;
-        self.tickets
+        let ticket = self.tickets;
+        if let Some(pipeline) = &mut self.pipelines[index as usize] {
+            pipeline.slots[probe as usize].ticket = ticket;
+            self.queue.push(Reverse(Entry { due, ticket, index, probe }));
+        }
     }
 
     /// Entries of dropped pipelines are removed when they reach the front.
@@ -549,6 +542,7 @@ mod tests {
         let interval = Duration::from_secs(600);
         let slow = Intervals { normal: [interval; Probe::COUNT], ..INTERVALS };
         assert_eq!(slow.of(Probe::Status, Pace::Idle), interval, "idle is never faster than usual");
+        assert_eq!(slow.of(Probe::Status, Pace::Refused), interval, "neither is a probe that the API refuses");
     }
 
     #[test]

@@ -50,6 +50,13 @@ impl<T: PartialEq + Copy> Since<T> {
     }
 }
 
+impl Since<bool> {
+    /// Since when it holds, if it does.
+    pub fn holds_since(&self) -> Option<Beginning> {
+        self.began.filter(|_| self.state)
+    }
+}
+
 /// The last known value of a field, since when, and when it was read. A reading without the field changes nothing.
 #[derive(Debug, Clone, Copy)]
 pub struct Known<T> {

@@ -111,13 +111,13 @@ fn the_outcome_of_the_usage_changes_nothing_else() {
     for error in [said(401), said(402), said(403), said(404), said(500), Error::Decode(String::new())] {
         let mut account = account_with_usage(start);
         account.read_at = Some(start);
-        let (before, due) = (account.view(start), account.schedule.oldest_due());
+        let (before, due) = (account.view(start).credential.state(), account.schedule.oldest_due());
         let events = account.hears(Response::Usage(Err(error.clone())), start.after(seconds(1)));
         assert_eq!(events, [Event::UsageFails(error.clone())]);
         let after = account.view(start.after(seconds(1)));
-        assert_eq!(after.credential.state(), before.credential.state(), "{error}");
+        assert_eq!(after.credential.state(), before, "{error}");
         assert_eq!((after.requests.failed(Reason::Unauthorized), after.requests.failed(Reason::Forbidden)), (0, 0));
-        assert!(after.is_up(start) && after.budget.paused_until.is_none() && after.read_at == before.read_at);
+        assert!(after.is_up(start) && after.budget.paused_until.is_none() && account.read_at == Some(start));
         assert_eq!((account.schedule.oldest_due(), account.failure()), (due, None), "{error}");
         let usage = after.usage.unwrap();
         assert_eq!((usage.failure(), usage.is_not_offered()), (Some(error.reason()), said(500) != error), "{error}");
@@ -330,6 +330,17 @@ fn a_404_during_a_list_asks_for_another_one() {
 }
 
 #[test]
+fn a_reload_during_a_list_lists_once_even_after_a_404() {
+    let start = Moment::now();
+    let mut account = account_of_one(start);
+    account.roster.begin(100, start.monotonic);
+    account.probed("pipe_1", failed(Error::of_status(404).unwrap()), start);
+    account.reconfigure(settings(&[]), read_again(start), start);
+    account.lists(&[json!({"id": "pipe_1"})], start);
+    assert_eq!(account.roster.due(), Some(start.monotonic + seconds(60)));
+}
+
+#[test]
 fn only_a_reading_shows_that_a_pipeline_is_in_transition() {
     let start = Moment::now();
     let mut account = account_of_one(start);
@@ -360,6 +371,37 @@ fn a_reload_keeps_what_is_known_and_what_the_api_has_asked_for() {
     assert!(account.view(start).budget.paused_until.is_some());
     account.reconfigure(changed, ReadAgain { is_another: true, ..read_again(start) }, start);
     assert!(account.view(start).budget.paused_until.is_none(), "it was the other key's");
+}
+
+#[test]
+fn a_reload_that_reads_the_same_key_again_is_not_a_rotation() {
+    let start = Moment::now();
+    let later = start.after(seconds(60));
+    let mut account = account_of_one(start);
+    let read = ReadAgain { loaded_at: later.wall, is_another: false };
+    account.reconfigure(settings(&[]), read, later);
+    assert_eq!(account.view(later).credential.loaded_at(), start.wall);
+    account.reconfigure(settings(&[]), ReadAgain { is_another: true, ..read }, later);
+    assert_eq!(account.view(later).credential.loaded_at(), later.wall);
+}
+
+#[test]
+fn after_a_reload_the_pipelines_that_have_waited_longest_go_first() {
+    let start = Moment::now();
+    let mut account = account(&[], start);
+    account.lists(&["a", "b", "c", "new"].map(|id| json!({"id": id, "status": "running"})), start);
+    for (id, after) in [("b", 1), ("c", 2), ("a", 3)] {
+        for probe in Probe::ALL {
+            account.probed(id, reading(*probe, json!({})), start.after(seconds(after)));
+        }
+    }
+    let later = start.after(seconds(4));
+    account.reconfigure(settings(&[]), read_again(start), later);
+    let sent = sends(&mut account, later.monotonic).into_iter().filter_map(|(request, _)| match request {
+        Request::Probe(id, Probe::Status) => Some(id.to_string()),
+        _ => None,
+    });
+    assert_eq!(sent.collect::<Vec<_>>(), ["new", "b", "c", "a"]);
 }
 
 #[test]
@@ -436,6 +478,34 @@ fn the_last_page_that_was_sent_before_a_refusal_does_not_delay_the_next_list() {
 }
 
 #[test]
+fn a_list_that_began_with_a_refused_key_is_followed_by_one_with_the_new_key() {
+    let start = Moment::now();
+    let mut account = account_of_one(start);
+    account.roster.begin(100, start.monotonic);
+    let sent = Sent { at: start.monotonic, generation: 1 };
+    account.probed("pipe_1", failed(Error::of_status(401).unwrap()), start.after(seconds(1)));
+    account.key_replaced(start.wall, start.monotonic + seconds(2));
+    account.probed("pipe_1", status("RUNNING"), start.after(seconds(3)));
+    account.answered(sent, page(1, 3, false), start.after(seconds(4)));
+    assert_eq!(account.roster.due(), Some(start.monotonic + seconds(5)), "its share of the budget");
+}
+
+#[test]
+fn a_first_page_that_is_retried_with_a_new_key_begins_the_list_anew() {
+    let start = Moment::now();
+    let mut account = account_of_one(start);
+    let at = |after: u64| start.after(seconds(60 + after));
+    let page_1 = |sent: Vec<(Request, Sent)>| sent.into_iter().find(|(request, _)| *request == Request::Page(1));
+    let (_, sent) = page_1(sends(&mut account, at(0).monotonic)).unwrap();
+    account.probed("pipe_1", failed(Error::of_status(401).unwrap()), at(1));
+    account.key_replaced(start.wall, at(2).monotonic);
+    account.answered(sent, Response::Page(1, Err(Error::of_status(401).unwrap())), at(10));
+    let (_, sent) = page_1(sends(&mut account, at(10).monotonic)).unwrap();
+    account.answered(sent, page(1, 3, false), at(11));
+    assert_eq!(account.roster.due(), Some(at(70).monotonic), "one list with the new key is enough");
+}
+
+#[test]
 fn a_truncated_list_and_a_404_drop_a_pipeline_together() {
     let start = Moment::now();
     let mut account = account(&[], start);
@@ -467,12 +537,12 @@ fn a_request_that_comes_back_unsent_is_not_remembered_for_a_pipeline_that_is_gon
     let mut account = account_of_one(start);
     let unsent = || failed(Error::Unsent("GOAWAY".to_owned()));
     account.probed("pipe_1", unsent(), start);
-    assert_eq!(account.lost.len(), 1);
+    assert_eq!(account.unsent.len(), 1);
     account.lists(&[], start);
     account.lists(&[], start);
     assert!(account.pipelines.is_empty());
     account.probed("pipe_1", unsent(), start);
-    assert_eq!(account.lost.len(), 0);
+    assert_eq!(account.unsent.len(), 0);
 }
 
 #[test]
@@ -831,12 +901,12 @@ impl World {
 
     /// But for what is in flight.
     fn assert_holds_nothing_of_the_gone(&self, view: &View) {
-        let Account { schedule, lost, roster, .. } = &self.account;
+        let Account { schedule, unsent, roster, .. } = &self.account;
         assert_eq!(schedule.len(), view.pipelines.len());
         let is_known = |id: &PipelineId| view.pipelines.contains_key(id);
         assert!(view.pipelines.keys().all(|id| schedule.contains(id)));
         let is_of_the_gone = |request: &&Request| matches!(request, Request::Probe(id, _) if !is_known(id));
-        assert_eq!(lost.iter().find(is_of_the_gone), None);
+        assert_eq!(unsent.iter().find(is_of_the_gone), None);
         let is_expected = |id: &PipelineId| self.configured.account.expect.contains(id);
         assert_eq!(roster.missed().find(|id| !is_known(id) && !is_expected(id)), None);
     }

@@ -5,44 +5,31 @@ use std::time::{Duration, Instant};
 use super::{Beginning, Since};
 use crate::moment::Moment;
 
-/// The period that a slope covers.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Span {
-    /// The slope covers between half of this and all of it.
-    pub(super) window: Duration,
-    /// Readings closer together than this say nothing about the trend.
-    pub(super) shortest: Duration,
-}
-
-/// The span for a pipeline's numbers.
-const MINUTES: Span = Span { window: Duration::from_secs(600), shortest: Duration::from_secs(25) };
-
 #[derive(Debug, Clone, Copy)]
 struct Sample {
     value: f64,
     at: Instant,
 }
 
-/// The trend of a number over the last minutes. A reading without it changes nothing.
+/// The trend of a number, by default over the last minutes. A reading without it changes nothing.
+///
+/// The slope covers between half of the `WINDOW` and all of it; readings closer together than `SHORTEST` say nothing
+/// about the trend. Both are in seconds.
 #[derive(Debug, Clone, Default)]
-pub struct Trend {
+pub struct Trend<const WINDOW: u64 = 600, const SHORTEST: u64 = 25> {
     older: Option<Sample>,
     newer: Option<Sample>,
     newest: Option<Sample>,
 }
 
-impl Trend {
+impl<const WINDOW: u64, const SHORTEST: u64> Trend<WINDOW, SHORTEST> {
     /// Adds a reading.
     pub(super) fn observe(&mut self, value: Option<f64>, at: Moment) {
-        self.observe_over(MINUTES, value, at);
-    }
-
-    /// Adds a reading of a number with another span; get its slope with the same span.
-    pub(super) fn observe_over(&mut self, span: Span, value: Option<f64>, at: Moment) {
         let Some(value) = value else { return };
         let sample = Sample { value, at: at.monotonic };
         self.newest = Some(sample);
-        if self.newer.is_none_or(|newer| at.monotonic.saturating_duration_since(newer.at) >= span.window / 2) {
+        let half = Duration::from_secs(WINDOW / 2);
+        if self.newer.is_none_or(|newer| at.monotonic.saturating_duration_since(newer.at) >= half) {
             self.older = self.newer.replace(sample);
         }
     }
@@ -61,14 +48,9 @@ impl Trend {
 
     /// The change per second; `None` if there is too little data.
     pub fn slope(&self) -> Option<f64> {
-        self.slope_over(MINUTES)
-    }
-
-    /// The same for a number that was added with this span.
-    pub(super) fn slope_over(&self, wanted: Span) -> Option<f64> {
         let (newest, base) = (self.newest?, self.older.or(self.newer)?);
         let span = newest.at.saturating_duration_since(base.at);
-        (span >= wanted.shortest).then(|| (newest.value - base.value) / span.as_secs_f64())
+        (span >= Duration::from_secs(SHORTEST)).then(|| (newest.value - base.value) / span.as_secs_f64())
     }
 }
 
@@ -96,7 +78,7 @@ impl Level {
 
     /// Since when it is above its limit, if it is.
     pub fn above_since(&self) -> Option<Beginning> {
-        self.above.began().filter(|_| self.above.state())
+        self.above.holds_since()
     }
 
     pub fn latest(&self) -> Option<f64> {
@@ -142,7 +124,7 @@ mod tests {
     #[test]
     fn a_count_that_starts_again_has_no_past() {
         let at = clock();
-        let mut trend = Trend::default();
+        let mut trend: Trend = Trend::default();
         let mut observe = |seconds, value| {
             trend.observe_count(Some(value), at(seconds));
             trend.slope()

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant, SystemTime};
 use jiff::Timestamp;
 use jiff::tz::Offset;
 
-use super::trend::Span;
 use super::{Beginning, Event, ProbeState, Since, Trend};
 use crate::api::{self, Error, Reason};
 use crate::moment::Moment;
@@ -14,8 +13,8 @@ use crate::moment::Moment;
 /// A reading is shown for at least this many intervals. `poll.stale_after` alone would withdraw it before the next one:
 /// it is set for the pace of pipelines, and credits are read far less often.
 const SHOWN_FOR: u32 = 3;
-/// A day's pace predicts the next days; an hour's does not.
-const DAYS: Span = Span { window: Duration::from_secs(2 * 24 * 60 * 60), shortest: Duration::from_secs(24 * 60 * 60) };
+/// In seconds.
+const DAY: u64 = 24 * 60 * 60;
 
 #[derive(Debug, Clone)]
 pub struct Usage {
@@ -24,7 +23,8 @@ pub struct Usage {
     due: Instant,
     state: ProbeState,
     reading: Option<api::Usage>,
-    pace: Trend,
+    /// A day's pace predicts the next days; an hour's does not.
+    pace: Trend<{ 2 * DAY }, DAY>,
     used_up: Since<bool>,
 }
 
@@ -86,7 +86,7 @@ impl Usage {
         if consumed.zip(before).is_some_and(|(consumed, before)| consumed < before / 2.0) {
             self.pace = Trend::default();
         }
-        self.pace.observe_over(DAYS, consumed, at);
+        self.pace.observe(consumed, at);
         // A reading that does not say how much has been used changes nothing.
         if let Some(consumed) = consumed {
             self.used_up.set(new.ceiling().is_some_and(|ceiling| consumed >= ceiling), at);
@@ -130,12 +130,12 @@ impl Usage {
 
     /// Whether any attempt got a response or failed.
     pub(super) fn was_tried(&self) -> bool {
-        self.state.was_tried()
+        self.state.tried_at().is_some()
     }
 
     /// Since when all credits are used, if they are.
     pub fn used_up_since(&self) -> Option<Beginning> {
-        self.used_up.began().filter(|_| self.used_up.state())
+        self.used_up.holds_since()
     }
 
     /// How long after the newest reading the credits run out, at the pace of the last day or two. `None` if that is not
@@ -143,7 +143,7 @@ impl Usage {
     pub fn runs_out_in(&self) -> Option<Duration> {
         let usage = self.reading.as_ref()?;
         let left = usage.ceiling()? - usage.credits_consumed?;
-        let pace = self.pace.slope_over(DAYS).filter(|pace| *pace > 0.0)?;
+        let pace = self.pace.slope().filter(|pace| *pace > 0.0)?;
         let lasts = Duration::try_from_secs_f64(left.max(0.0) / pace).ok()?;
         let month_lasts = until_next_month(self.read_at()?.wall);
         (lasts < month_lasts).then_some(lasts)
@@ -178,7 +178,6 @@ mod tests {
     use super::*;
 
     const HOUR: u64 = 60 * 60;
-    const DAY: u64 = 24 * HOUR;
     const INTERVAL: Duration = Duration::from_secs(900);
     /// 2023-11-01, 00:00 UTC.
     const NOVEMBER: u64 = 1_698_796_800;

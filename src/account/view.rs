@@ -14,8 +14,6 @@ use crate::moment::Moment;
 pub struct View {
     /// Readings older than this are not shown.
     pub stale_after: Duration,
-    /// When polling began.
-    pub started: Moment,
     pub credential: Credential,
     pub listing: Listing,
     pub requests: Requests,
@@ -149,10 +147,10 @@ impl View {
         let shown_for = self.stale_after.saturating_add(Duration::from_nanos(1));
         let list = self.listing.latest().map(|list| list.at);
         let moments = list.into_iter().chain(self.pipelines.values().flat_map(|pipeline| pipeline.moments()));
-        let since_list_due = self.listing.due().map(|due| now.monotonic.saturating_duration_since(due));
+        let since_list_due = now.monotonic.saturating_duration_since(self.listing.due());
         // Missing readings become trouble of the account this long after the first of them could have arrived.
         let unread = self.listing.unread_for(now);
-        let ages = moments.map(|at| now.since(at)).chain(since_list_due).chain([unread]);
+        let ages = moments.map(|at| now.since(at)).chain([since_list_due, unread]);
         let left = ages.map(|age| shown_for.saturating_sub(age));
         let usage = self.usage.iter().flat_map(|usage| usage.moments(self.stale_after));
         let usage = usage.map(|(at, age)| age.saturating_add(Duration::from_nanos(1)).saturating_sub(now.since(at)));

@@ -2,15 +2,12 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::GroupFlags;
 use crate::api::{Error, ListPage, ListedPipeline, PipelineId};
 
 #[derive(Debug)]
 pub(crate) struct Walk {
-    /// When its first page was requested.
-    pub(super) started: Instant,
     /// The number of pages that were requested.
     pub(super) pages: u32,
     /// All listed ids, including those that the filters exclude.
@@ -25,6 +22,8 @@ pub(crate) struct Walk {
     pub(super) most: usize,
     /// The highest total that a page named.
     total: Option<f64>,
+    /// Another list was requested meanwhile: this one may already be past the pipeline in question.
+    pub(super) again: bool,
 }
 
 /// What to do after a page.
@@ -33,19 +32,24 @@ pub(crate) enum Step {
     /// Request this page.
     NextPage(u32),
     /// Nothing: this was the last page.
-    End {
-        /// Whether pipelines that were not seen are gone, as far as the list can tell.
-        whole: bool,
-        /// Whether the list was truncated at `max_pipelines`.
-        truncated: bool,
-    },
+    End(Extent),
+}
+
+/// The part of the list that a walk has seen.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Extent {
+    /// All of it, as far as it can tell: pipelines that were not seen are gone.
+    Whole,
+    /// Less than the total that it names: pages may have skipped pipelines.
+    Partial,
+    /// As much as `max_pipelines` permits.
+    Truncated,
 }
 
 impl Walk {
     /// A walk that stops after `most` pipelines.
-    pub(crate) fn new(most: usize, now: Instant) -> Self {
+    pub(crate) fn new(most: usize) -> Self {
         Self {
-            started: now,
             pages: 1,
             seen: HashSet::new(),
             groups: BTreeMap::new(),
@@ -53,6 +57,7 @@ impl Walk {
             most,
             without_id: 0,
             total: None,
+            again: false,
         }
     }
 
@@ -92,11 +97,20 @@ impl Walk {
             None => total.is_some_and(|total| listed >= total),
         };
         if over || truncated || new.is_empty() {
-            let whole = !truncated && self.total.is_none_or(|total| listed >= total);
-            return Ok((new, Step::End { whole, truncated }));
+            let extent = match self.total {
+                _ if truncated => Extent::Truncated,
+                Some(total) if listed < total => Extent::Partial,
+                _ => Extent::Whole,
+            };
+            return Ok((new, Step::End(extent)));
         }
         self.pages += 1;
         Ok((new, Step::NextPage(self.pages)))
+    }
+
+    /// Whether a pipeline that was not seen may exist all the same: beyond the limit, or among those without an id.
+    pub(super) fn may_hide(&self, extent: Extent) -> bool {
+        extent == Extent::Truncated || self.without_id > 0
     }
 }
 
@@ -114,11 +128,11 @@ mod tests {
     }
 
     fn walk(most: usize) -> Walk {
-        Walk::new(most, Instant::now())
+        Walk::new(most)
     }
 
-    const WHOLE: Step = Step::End { whole: true, truncated: false };
-    const NOT_WHOLE: Step = Step::End { whole: false, truncated: false };
+    const WHOLE: Step = Step::End(Extent::Whole);
+    const NOT_WHOLE: Step = Step::End(Extent::Partial);
 
     #[test]
     fn pages_follow_while_there_are_more() {
@@ -155,11 +169,11 @@ mod tests {
         assert_eq!(take(&mut pages, r#"{"items":[],"pagination":{"has_more":true}}"#).1, WHOLE);
         let mut pages = walk(2);
         let long = r#"{"items":[{"id":"a"},{"id":"b"},{"id":"c"}],"pagination":{"has_more":true}}"#;
-        assert_eq!(take(&mut pages, long), (vec!["a".into(), "b".into()], Step::End { whole: false, truncated: true }));
+        assert_eq!(take(&mut pages, long), (vec!["a".into(), "b".into()], Step::End(Extent::Truncated)));
         let last = r#"{"items":[{"id":"a"},{"id":"b"},{"id":"a"}],"pagination":{"has_more":false}}"#;
         assert_eq!(take(&mut walk(2), last).1, WHOLE);
         let longer = r#"{"items":[{"id":"a"},{"id":"b"},{"id":"c"}],"pagination":{"has_more":false}}"#;
-        assert_eq!(take(&mut walk(2), longer).1, Step::End { whole: false, truncated: true }, "cut on its last page");
+        assert_eq!(take(&mut walk(2), longer).1, Step::End(Extent::Truncated), "cut on its last page");
     }
 
     #[test]

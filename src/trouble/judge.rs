@@ -1,16 +1,16 @@
 //! Judges an account and its pipelines: a pure function of what was read last.
 //!
-//! A reading counts however old it is: what cannot be read has not healed, be it a response or one field of it. And no
-//! trouble begins because a reading is missing, but for the kinds that say just that. One cause is one trouble: a refused key or an outage is trouble of the
-//! account, and what follows from a failed worker is not judged.
+//! A reading counts however old it is: what cannot be read has not healed, be it a response or one field of it. No
+//! trouble begins because a reading is missing, except those kinds that say so. One cause is one trouble: a refused key
+//! or an outage is trouble of the account, and what follows from a failed worker is not judged.
 //!
-//! Shares over time (failing requests, the time that polling is paused) need a longer memory and are left to Prometheus.
+//! Prometheus judges shares over time (failing requests, the time that polling is paused), which need a longer memory.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use super::kinds::Kind;
-use crate::account::{Beginning, Changes, Concern, KeyState, Pipeline, View};
+use crate::account::{Beginning, Concern, KeyState, Pipeline, Since, View};
 use crate::api::{Phase, Probe, Reason};
 use crate::moment::{Moment, unix_seconds};
 use crate::thresholds::{Threshold, Thresholds};
@@ -46,12 +46,12 @@ pub struct Judge<'a> {
 }
 
 impl<'a> Judge<'a> {
-    /// Looks at the whole account once: whether a topic is quiet is seen by its other pipelines.
+    /// Reads the whole account once: a topic's other pipelines show whether it is quiet.
     pub fn new(view: &'a View, now: Moment) -> Self {
         let mut moving = HashMap::new();
         for pipeline in view.pipelines.values() {
             let moves = pipeline.is_working() && pipeline.idle().is_some_and(|idle| idle < MOVING);
-            // A bounded one moves through history, however quiet the topic is now.
+            // A bounded pipeline moves through history, however quiet the topic is now.
             let witness = Some(pipeline).filter(|pipeline| moves && !pipeline.is_bounded());
             let topic = witness.and_then(|pipeline| pipeline.listed().topic.as_deref());
             let read_at = pipeline.probe(Probe::Metrics).read_at();
@@ -65,8 +65,8 @@ impl<'a> Judge<'a> {
         Self { view, now, moving }
     }
 
-    /// Whether another pipeline moved on the same topic when both were last read. One that has not been read for long
-    /// says nothing about a later reading of this one: the topic may have become quiet since.
+    /// Whether another pipeline moved on the same topic when both were last read. If that one has not been read for
+    /// long, it says nothing about a later reading of this one: the topic may have become quiet since.
     fn topic_moves(&self, pipeline: &Pipeline) -> bool {
         let moved_at = pipeline.listed().topic.as_deref().and_then(|topic| self.moving.get(topic));
         let read_at = pipeline.probe(Probe::Metrics).read_at();
@@ -117,7 +117,7 @@ impl<'a> Judge<'a> {
         Some(Trouble::new(kind, listing.succeeds().began()))
     }
 
-    /// Where the list says the same (402), it says more: the account is not being watched either.
+    /// If the list says the same (402), it says more: the account is not being watched either.
     fn credits(&self) -> Option<Trouble> {
         let said_by_list = self.view.listing.failure().is_some_and(|error| error.reason() == Reason::PaymentRequired);
         let usage = self.view.usage.as_ref().filter(|_| !said_by_list)?;
@@ -128,23 +128,22 @@ impl<'a> Judge<'a> {
         is_soon.then(|| Trouble::new(Kind::CreditsRunningOut, None))
     }
 
-    /// The list succeeds, but of all pipelines on duty there is no fresh reading. It counts from the newest reading, or from
-    /// when the first of them went on duty if there is none, and not while the key was refused or the list failed. When the
-    /// list fails later, and when it succeeds again, it stays.
+    /// The list succeeds, but no pipeline on duty has a fresh reading. The time counts from the newest reading, or from
+    /// when the first of them went on duty if there is none, except while the key was refused or the list failed. When
+    /// the list fails later, and when it succeeds again, the trouble stays.
     fn no_readings(&self) -> Option<Trouble> {
         let KeyState::Accepted { .. } = self.view.credential.state() else { return None };
         let watched = || self.view.pipelines.values().filter(|pipeline| pipeline.is_watched());
         let read = watched().filter_map(|pipeline| pipeline.read_at()).max_by_key(|at| at.monotonic);
         let wanted =
             || watched().filter_map(|pipeline| pipeline.on_duty_since()).min_by_key(|began| began.at.monotonic);
-        watched().next()?;
         let since = read.map(Beginning::from).or_else(wanted)?;
         let lasted = self.view.listing.unread_for(self.now).min(self.now.since(since.at));
         (lasted > self.view.stale_after).then(|| Trouble::new(Kind::NoReadings, Some(since)))
     }
 
-    /// What is wrong with a pipeline, the worst first. Nothing ever is with one that is paused, and with one that is bounded
-    /// and has ended, only that it ended early.
+    /// What is wrong with a pipeline, the worst first. Nothing is wrong with a paused pipeline, and a bounded pipeline
+    /// that has ended can only have ended early.
     pub fn pipeline(&self, pipeline: &Pipeline) -> Vec<Trouble> {
         let thresholds = pipeline.thresholds();
         if pipeline.is_off_duty() {
@@ -152,20 +151,20 @@ impl<'a> Judge<'a> {
         }
         let mut found = Vec::new();
         if pipeline.known_phase().value() == Some(Phase::Failed) {
-            // What a failed pipeline lags behind or has not written is no news.
+            // That a failed pipeline lags and has records to write follows from the failure.
             found.push(Trouble::new(Kind::Failed, pipeline.known_phase().began()));
             found.extend(not_running(pipeline, &thresholds).filter(|_| fails_in_turns(pipeline)));
         } else {
             found.extend(not_running(pipeline, &thresholds));
-            found.extend(replicas(pipeline));
+            found.extend(lasting(Kind::ReplicasNotReady, pipeline.lacks_replicas()).filter(|_| pipeline.is_working()));
             found.extend(self.progress(pipeline, &thresholds));
             found.extend(lag(pipeline, &thresholds));
             found.extend(backlog(pipeline, &thresholds));
-            found.extend(drops(pipeline));
+            found.extend(lasting(Kind::RecordsDropped, pipeline.drops()));
         }
         found.extend(destination(pipeline, &thresholds));
-        found.extend(unrest(pipeline.restarts(), Kind::Restarting));
-        found.extend(unrest(pipeline.health_changes(), Kind::DestinationFlapping));
+        found.extend(lasting(Kind::Restarting, pipeline.restarts().often()));
+        found.extend(lasting(Kind::DestinationFlapping, pipeline.health_changes().often()));
         found.extend(self.readings(pipeline));
         found.sort_by_key(|trouble| trouble.kind);
         found
@@ -199,8 +198,8 @@ impl<'a> Judge<'a> {
         worst.map(|(kind, since)| Trouble::new(kind, Some(since)))
     }
 
-    /// A credential that is no ServiceKey, or was none until it was refused, gets a 403 for every pipeline. Only a list
-    /// that has succeeded since shows that the pipeline is to blame.
+    /// A credential that is not a ServiceKey, or was not one until it was refused, gets a 403 for every pipeline. Only
+    /// a list that has succeeded since then shows that the pipeline is to blame.
     fn blames_credential(&self, pipeline: &Pipeline) -> bool {
         let credential = &self.view.credential;
         let listed = self.view.listing.latest().map(|list| list.at.monotonic);
@@ -209,13 +208,18 @@ impl<'a> Judge<'a> {
     }
 }
 
+/// Trouble of this kind while the state holds.
+fn lasting(kind: Kind, state: &Since<bool>) -> Option<Trouble> {
+    state.holds_since().map(|since| Trouble::new(kind, Some(since)))
+}
+
 /// The status is read, and has said nothing about the worker twice in a row.
 fn without_phase(pipeline: &Pipeline) -> Option<(Kind, Beginning)> {
     let began = pipeline.phase().began().filter(|_| pipeline.phase().state().is_none())?;
     (pipeline.probe(Probe::Status).read_at()? != began.at).then_some((Kind::ReadingsStale, began))
 }
 
-/// Not `RUNNING` for longer than a deployment takes. A wish that is unknown counts as wanted.
+/// Not `RUNNING` for longer than a deployment takes.
 fn not_running(pipeline: &Pipeline, thresholds: &Thresholds) -> Option<Trouble> {
     let phase = pipeline.known_phase();
     if phase.value()? == Phase::Running {
@@ -227,8 +231,7 @@ fn not_running(pipeline: &Pipeline, thresholds: &Thresholds) -> Option<Trouble> 
     (lasted.as_secs_f64() >= thresholds[Threshold::Deployment]).then(|| Trouble::new(Kind::NotRunning, Some(since)))
 }
 
-/// A backfill whose worker has ended before the block that it should end at. That is where a worker is PAUSED, too, until it
-/// is resumed.
+/// A backfill whose worker has ended before its stop block. A worker may also be PAUSED there until it is resumed.
 fn ended_early(pipeline: &Pipeline, thresholds: &Thresholds) -> Option<Trouble> {
     let is_short = pipeline.wanted().state() && pipeline.has_ended() && pipeline.is_complete() == Some(false);
     let since = match pipeline.known_phase().value().filter(|_| is_short)? {
@@ -238,14 +241,9 @@ fn ended_early(pipeline: &Pipeline, thresholds: &Thresholds) -> Option<Trouble> 
     Some(Trouble::new(Kind::EndedEarly, since))
 }
 
-/// It did not run before it failed: a worker that deploys and fails in turns never stays FAILED.
+/// Whether it did not run before it failed: a worker that deploys and fails in turns never stays FAILED.
 fn fails_in_turns(pipeline: &Pipeline) -> bool {
     pipeline.known_phase().began() != pipeline.running().began()
-}
-
-fn replicas(pipeline: &Pipeline) -> Option<Trouble> {
-    let lacks = pipeline.lacks_replicas();
-    (lacks.state() && pipeline.is_working()).then(|| Trouble::new(Kind::ReplicasNotReady, lacks.began()))
 }
 
 fn lag(pipeline: &Pipeline, thresholds: &Thresholds) -> Option<Trouble> {
@@ -267,17 +265,6 @@ fn backlog(pipeline: &Pipeline, thresholds: &Thresholds) -> Option<Trouble> {
     let pending = level.latest()?;
     let grows = level.slope().is_some_and(|slope| slope > 0.0);
     (pending > thresholds[Threshold::Backlog] && grows).then(|| Trouble::new(Kind::BacklogGrowing, level.above_since()))
-}
-
-fn drops(pipeline: &Pipeline) -> Option<Trouble> {
-    let drops = pipeline.drops();
-    drops.state().then(|| Trouble::new(Kind::RecordsDropped, drops.began()))
-}
-
-/// What changes too often to be trouble at any one time.
-fn unrest(changes: &Changes, kind: Kind) -> Option<Trouble> {
-    let often = changes.often();
-    often.state().then(|| Trouble::new(kind, often.began()))
 }
 
 fn destination(pipeline: &Pipeline, thresholds: &Thresholds) -> Option<Trouble> {

@@ -181,19 +181,19 @@ fn wanted_running_but_not_running_for_longer_than_a_deployment_takes() {
     scene.lists(0, "b", json!({"status": "sleeping"}));
     scene.status(10, "b", "PAUSED", 0);
     scene.status(910, "b", "PAUSED", 0);
-    assert_eq!(scene.troubles(911, "b"), [("not_running", Some(-10))], "a wish that is unknown counts as wanted");
+    assert_eq!(scene.troubles(911, "b"), [("not_running", Some(-10))], "an unknown desired status counts as running");
 }
 
 #[test]
-fn a_wish_that_is_unknown_for_a_while_does_not_start_the_time_of_a_deployment_again() {
+fn a_desired_status_that_is_unknown_for_a_while_does_not_restart_the_time_of_a_deployment() {
     let mut scene = Scene::new();
     scene.lists(0, "a", json!({}));
     scene.status(10, "a", "STOPPED", 0);
     scene.status(1_000, "a", "STOPPED", 0);
-    for wish in ["sleeping", "running"] {
-        scene.lists(1_010, "a", json!({"status": wish}));
+    for desired in ["sleeping", "running"] {
+        scene.lists(1_010, "a", json!({"status": desired}));
         scene.status(1_020, "a", "STOPPED", 0);
-        assert_eq!(scene.troubles(1_020, "a"), [("not_running", Some(-10))], "{wish}");
+        assert_eq!(scene.troubles(1_020, "a"), [("not_running", Some(-10))], "{desired}");
     }
 }
 
@@ -312,7 +312,7 @@ fn dropped_records() {
     scene.lists(0, "a", json!({}));
     scene.metrics(0, "a", metrics(0, 5));
     scene.metrics(30, "a", metrics(3_000, 5));
-    assert_eq!(scene.troubles(30, "a"), [], "nobody knows when those were dropped");
+    assert_eq!(scene.troubles(30, "a"), [], "it is not known when those were dropped");
     scene.metrics(60, "a", metrics(6_000, 11));
     assert_eq!(scene.troubles(60, "a"), [], "one in a thousand");
     scene.metrics(90, "a", metrics(9_000, 15));

@@ -1,9 +1,9 @@
-//! Every history of a small budget, up to a depth: waits, 429s with and without `Retry-After`, reloads and rotations in any
-//! order. No window of time holds more than the budget allows, nothing is sent in a pause, and nothing waits for longer than
-//! that asks for.
+//! Every history of a small budget, up to a depth: waits, 429s with and without `Retry-After`, reloads and rotations in
+//! any order. No window of time holds more than the budget allows, nothing is sent in a pause, and nothing waits longer
+//! than the budget requires.
 //!
-//! Steps of the wall clock and sleep of the machine are no steps of these histories: a budget is told instants only, which
-//! know of neither.
+//! Steps of the wall clock and sleep of the machine are not part of these histories, because they do not change
+//! instants, and a budget has no other clock.
 
 use std::time::{Duration, Instant};
 
@@ -11,26 +11,27 @@ use super::{BURST, Budget};
 
 const START_RATE: f64 = 4.0;
 const OTHER_RATE: f64 = 16.0;
-/// Nothing, less and more than a request's time at either rate, and a spell after which nothing may be saved up.
+/// Nothing, less and more than a request's time at either rate, and a long idle time, which must not save up permits.
 const WAITS: [Duration; 4] =
     [Duration::ZERO, Duration::from_millis(70), Duration::from_millis(260), Duration::from_secs(3_600)];
 const DEPTH: usize = 4;
-/// Rounding of sums of seconds, and the microsecond that a refusal adds.
+/// In seconds: rounding of sums, and the microsecond that a refusal adds.
 const ROUNDING: f64 = 3e-6;
 
 #[derive(Debug, Clone, Copy)]
 enum Step {
     Nothing,
-    /// A 429 that does not say how long to wait, to what was sent now, or before all else.
+    /// A 429 that does not say how long to wait.
     Limited {
+        /// To a request that was sent before all others, rather than now.
         late: bool,
     },
     LimitedFor(Duration),
     /// A reload with the other rate.
     OtherRate,
-    /// Another key: the pause was the old one's.
+    /// Another key, to which the pause does not apply.
     OtherKey,
-    /// A response that is no 429.
+    /// Any response other than a 429.
     Response,
 }
 
@@ -45,7 +46,7 @@ const STEPS: [Step; 8] = [
     Step::Response,
 ];
 
-/// A budget, and a naive record of the same.
+/// A budget, and a naive record of what it must do.
 #[derive(Clone)]
 struct History {
     budget: Budget,
@@ -53,11 +54,11 @@ struct History {
     now: Instant,
     rate: f64,
     silent_until: Instant,
-    /// When the newest 429 came that was no echo of one before.
+    /// When the newest 429 arrived, not counting those to requests that were sent before an earlier one.
     paused_at: Option<Instant>,
-    /// How many of them there were since a response was no 429, or since another key.
+    /// How many there were since another response, or since another key.
     pauses: i32,
-    /// When each request was sent, and the seconds that it takes at the rate of then.
+    /// When each request was sent, and the seconds per request at the rate of that time.
     sent: Vec<(Instant, f64)>,
 }
 
@@ -77,8 +78,8 @@ impl History {
         }
     }
 
-    /// How many seconds a request would come too early for some window that begins at an earlier one. The earlier ones of a
-    /// window must have had their time, but for the burst.
+    /// By how many seconds a request would be too early for a window that begins at an earlier request. The earlier
+    /// requests of a window must have had their time, except for the burst.
     fn too_early(&self) -> f64 {
         let (mut needed, mut worst) = (0.0, 0.0_f64);
         for (at, takes) in self.sent.iter().rev() {
@@ -131,7 +132,7 @@ impl History {
         self.send_all();
     }
 
-    /// Sends all that may be sent now.
+    /// Sends as many requests as are allowed now.
     fn send_all(&mut self) {
         loop {
             let too_early = self.too_early();
@@ -152,7 +153,7 @@ impl History {
         }
     }
 
-    /// What the contract says, for a window that ends now and begins at any request: as many requests as the rate makes of its
+    /// The contract, for each window that ends now and begins at a request: as many requests as the rate allows in its
     /// length, one more, and a twentieth of a second's.
     fn assert_no_window_is_over(&self) {
         let mut most: f64 = 0.0;

@@ -123,9 +123,9 @@ fn a_list_ends_the_trouble_of_a_pipeline_that_is_paused_and_a_failing_list_ends_
     assert_eq!((scene.troubles(2_400, "paused"), scene.troubles(2_400, "running")), (vec![], UNHEALTHY.to_vec()));
     scene.list_fails(2_460, timeout());
     scene.health(9_000, "paused", unhealthy());
-    assert_eq!(scene.troubles(9_000, "paused"), [], "the last wish that is known counts");
+    assert_eq!(scene.troubles(9_000, "paused"), [], "the last known desired status counts");
     scene.lists(9_060, "paused", json!({"status": null}));
-    assert_eq!(scene.troubles(9_060, "paused"), UNHEALTHY, "a wish that is not known counts as wanted");
+    assert_eq!(scene.troubles(9_060, "paused"), UNHEALTHY, "an unknown desired status counts as running");
 }
 
 #[test]
