@@ -12,8 +12,7 @@ mod trust;
 
 use std::io::ErrorKind;
 use std::net::TcpListener;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use common::{Ended, Exporter, Exposition, OPERATION, PATIENCE, environment, request, run};
@@ -48,10 +47,22 @@ const USAGE: &[(&str, &str)] = &[("GOLDRUSH_EXPORTER__POLL__USAGE", "2s")];
 
 /// Two matrices at a time, however many threads the harness has: each has over a hundred accounts, which need the
 /// processors within their timeouts.
-fn turn() -> MutexGuard<'static, ()> {
-    static TURNS: [Mutex<()>; 2] = [Mutex::new(()), Mutex::new(())];
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    TURNS[NEXT.fetch_add(1, Ordering::Relaxed) % 2].lock().unwrap_or_else(PoisonError::into_inner)
+fn turn() -> Turn {
+    let waiting = FREE_TURNS.0.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut free = FREE_TURNS.1.wait_while(waiting, |free| *free == 0).unwrap_or_else(PoisonError::into_inner);
+    *free -= 1;
+    Turn
+}
+
+static FREE_TURNS: (Mutex<u32>, Condvar) = (Mutex::new(2), Condvar::new());
+
+struct Turn;
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        *FREE_TURNS.0.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        FREE_TURNS.1.notify_one();
+    }
 }
 
 fn key(account: &str) -> String {
@@ -110,7 +121,8 @@ fn within(
             return;
         }
         assert!(Instant::now() < deadline, "{what}: not seen of {missing:#?}");
-        std::thread::sleep(Duration::from_millis(50));
+        // Reading a scrape of a hundred accounts takes a third of a second of the processor, which they all need.
+        std::thread::sleep(Duration::from_millis(500));
     }
 }
 
