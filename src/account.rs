@@ -424,6 +424,8 @@ impl Account {
     /// Retries a request with the key that is in use now.
     fn ask_again(&mut self, request: Request, now: Instant) {
         match request {
+            // A list begins with its first page. The time until the next list counts from there.
+            Request::Page(1) => self.roster.abandon_walk(now),
             Request::Page(_) => self.urgent.push_back(request),
             Request::Probe(id, probe) => self.schedule.again(&id, probe, now),
             Request::Usage => self.usage.iter_mut().for_each(|usage| usage.again(now)),

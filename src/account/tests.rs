@@ -1,5 +1,7 @@
 //! What an account does with responses: first the cases that matter, then any sequence of responses.
 
+mod requests;
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
