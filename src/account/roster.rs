@@ -348,7 +348,6 @@ impl Roster {
                 (false, false) => false,
             };
             if is_gone {
-                self.missed.remove(id);
                 gone.push(id.clone());
             }
         }

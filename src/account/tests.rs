@@ -1,5 +1,6 @@
 //! What an account does with responses: first the cases that matter, then any sequence of responses.
 
+mod reload;
 mod requests;
 
 use std::collections::BTreeMap;
