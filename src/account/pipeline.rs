@@ -203,7 +203,6 @@ impl Pipeline {
     }
 
     fn observe_status(&mut self, new: Status, at: Moment, observed: &mut Observed) {
-        let seen_before = self.status.is_some();
         let was = self.phase.set(new.phase, at);
         self.known_phase.observe(new.phase, at);
         self.running.set(new.phase == Some(Phase::Running), at);
@@ -216,7 +215,7 @@ impl Pipeline {
         }
         self.replicas.observe(replicas.map(<[f64; 2]>::from), at);
         if was != new.phase {
-            observed.hints = seen_before && was.is_some();
+            observed.hints = was.is_some();
             observed.changes.push(Change::Phase { was, is: new.phase });
         }
         self.status = Some(new);

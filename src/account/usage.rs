@@ -143,8 +143,8 @@ impl Usage {
     pub fn runs_out_in(&self) -> Option<Duration> {
         let usage = self.reading.as_ref()?;
         let left = usage.ceiling()? - usage.credits_consumed?;
-        let pace = self.pace.slope_over(DAYS).filter(|pace| *pace > 0.0)?;
-        let lasts = Duration::try_from_secs_f64(left.max(0.0) / pace).ok()?;
+        // Without a pace, or with a correction downwards, this is not a duration.
+        let lasts = Duration::try_from_secs_f64(left.max(0.0) / self.pace.slope_over(DAYS)?).ok()?;
         let month_lasts = until_next_month(self.read_at()?.wall);
         (lasts < month_lasts).then_some(lasts)
     }
@@ -228,6 +228,27 @@ mod tests {
         let says_nothing = serde_json::from_value(json!({"aggregate": {"max_credits": 800}})).unwrap();
         scene.usage.observe(Ok(says_nothing), scene.start.after(Duration::from_secs(24 * 4 * HOUR + 2)));
         assert_eq!(scene.usage.used_up_since().map(|began| began.at), began, "what is not read has not healed");
+        scene.reads(24 * 4 * HOUR + 3, 1001.0);
+        assert_eq!(scene.runs_out_in(), Some(0), "beyond the limit; the pace is still known");
+    }
+
+    #[test]
+    fn credits_that_just_last_until_the_month_ends_do_not_run_out() {
+        let mut scene = Scene::on(29);
+        scene.reads(0, 400.0);
+        scene.reads(DAY, 800.0);
+        assert_eq!(scene.usage.runs_out_in(), None, "200 last for half a day, and so does the month");
+        scene.reads(DAY + 60, 801.0);
+        assert!(scene.usage.runs_out_in().is_some());
+    }
+
+    #[test]
+    fn a_correction_to_exactly_half_is_not_a_new_month() {
+        let mut scene = Scene::on(10);
+        for (seconds, consumed) in [(0, 100.0), (HOUR, 800.0), (2 * HOUR, 400.0), (DAY, 700.0)] {
+            scene.reads(seconds, consumed);
+        }
+        assert_eq!(scene.runs_out_in(), Some(12));
     }
 
     #[test]

@@ -130,6 +130,9 @@ mod tests {
         for refused in ["https://u@h/", "https://u:p@h/", "https://h/?a=b", "https://h/#f"] {
             assert!(matches!(BaseUrl::parse(refused, false), Err(BaseUrlError::Extras)), "{refused}");
         }
+        let base = BaseUrl::parse(" https://h/x ", false).unwrap();
+        assert_eq!((base.to_string(), format!("{base:?}")), ("https://h/x/".to_owned(), "https://h/x/".to_owned()));
+        assert!(base.is_https() && !BaseUrl::parse("http://localhost/", false).unwrap().is_https());
         assert!(matches!(BaseUrl::parse("ftp://h/", false), Err(BaseUrlError::Scheme(_))));
         assert!(matches!(BaseUrl::parse("api.example", false), Err(BaseUrlError::Invalid(_))));
     }
