@@ -463,11 +463,6 @@ impl Pipeline {
         self.listed.is_bounded()
     }
 
-    /// Whether it is bounded and has reached its end, as last known.
-    pub fn has_ended(&self) -> bool {
-        self.ended.state()
-    }
-
     /// Whether it has nothing to do, as last known: it is paused, or bounded and at its end.
     pub fn is_off_duty(&self) -> bool {
         !self.wanted.state() || self.ended.state()

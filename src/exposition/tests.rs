@@ -1,6 +1,7 @@
 //! A small fleet in, literal text out, in both formats.
 
 mod interleavings;
+mod kept;
 mod lean;
 mod own;
 mod parts;
