@@ -37,7 +37,7 @@ impl BaseUrl {
     /// A [`BaseUrlError`] if the address is not an http(s) URL, contains more than host and path, or is plain http to a
     /// host that is not loopback while `allow_http` is false.
     pub fn parse(text: &str, allow_http: bool) -> Result<Self, BaseUrlError> {
-        let mut url = Url::parse(text.trim()).map_err(|error| BaseUrlError::Invalid(error.to_string()))?;
+        let mut url = Url::parse(text).map_err(|error| BaseUrlError::Invalid(error.to_string()))?;
         match url.scheme() {
             "https" => {}
             "http" if allow_http || is_loopback(&url) => {}
