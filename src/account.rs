@@ -307,9 +307,6 @@ impl Account {
             self.roster.begin(self.settings.max_pipelines, now);
             return Some(Request::Page(1));
         }
-        if self.credential.is_refused() {
-            return None;
-        }
         if self.usage_due().is_some_and(|due| due <= now) {
             let stretch = self.required() / self.budget.rate();
             self.usage.iter_mut().for_each(|usage| usage.begin(stretch, now));
@@ -624,10 +621,8 @@ impl Account {
             _ => Pace::Normal,
         };
         let wakes = rested && !pipeline.rests();
-        if !changes.is_empty() {
-            let name = PipelineName { id: id.clone(), name: pipeline.name() };
-            events.extend(changes.into_iter().map(|change| Event::PipelineChanged(name.clone(), change)));
-        }
+        let name = || PipelineName { id: id.clone(), name: pipeline.name() };
+        events.extend(changes.into_iter().map(|change| Event::PipelineChanged(name(), change)));
         if failure.is_none() {
             self.read_at = Some(now);
             if pipeline.is_watched() {

@@ -165,6 +165,7 @@ mod tests {
         assert_eq!(known(&unbounded), None, "it has no end, whatever block is set");
         assert_eq!(after(&range("1000", "2000"), &[(0, None), (60, Some(0.0))]), None, "no height");
         assert_eq!(after(&range("1000", "2000"), &[(0, Some(999.0))]), None, "of a block before the first");
+        assert_eq!(after(&range("", "2000"), &[(0, Some(0.0))]), None, "of a worker that has not begun");
         let no_start = known(&range("", "2060")).unwrap();
         assert_eq!((no_start.ratio, no_start.seconds_left()), (None, Some(500.0)), "the end can still be foreseen");
         for readings in [
@@ -178,6 +179,10 @@ mod tests {
         }
         let slow = after(&range("", "99999999999"), &[(0, Some(1.0)), (600, Some(2.0))]).unwrap();
         assert_eq!(slow.seconds_left(), None, "in two million years");
+        for (stop, seconds) in [("315361060", Some(315_360_000.0)), ("315361061", None)] {
+            let ten_years = after(&range("", stop), &[(0, Some(1_000.0)), (60, Some(1_060.0))]).unwrap();
+            assert_eq!(ten_years.seconds_left(), seconds);
+        }
     }
 
     #[test]
@@ -188,6 +193,8 @@ mod tests {
             let one_block = after(&range("2000", "2000"), &[(0, Some(block))]);
             assert_eq!(one_block.and_then(|backfill| backfill.ratio), ratio, "one block only, at {block}");
         }
+        let again = after(&range("2000", "2000"), &[(0, Some(2_000.0)), (60, Some(2_000.0))]).unwrap();
+        assert_eq!(again.fell_back, None);
     }
 
     #[test]
@@ -202,6 +209,19 @@ mod tests {
         assert_eq!((again.blocks_per_second, again.fell_back.is_some()), (Some(1.0), true));
         let replicas = after(&range, &[(0, Some(1_500.0)), (30, Some(1_495.0)), (60, Some(1_530.0))]).unwrap();
         assert_eq!((replicas.fell_back, replicas.blocks_per_second), (None, Some(0.5)), "replicas differ a little");
+        let hundredth = after(&range, &[(0, Some(1_500.0)), (30, Some(1_490.0))]).unwrap();
+        assert_eq!(hundredth.fell_back.map(|fell| fell.from_block), Some(1_500.0));
+    }
+
+    #[test]
+    fn what_was_read_before_the_end_was_known_counts_as_soon_as_it_is() {
+        let start = Moment::now();
+        let mut height = Height::default();
+        for (seconds, block) in [(0, 1_100.0), (100, 1_250.0)] {
+            height.observe(Some(block), &range("1000", ""), start.after(Duration::from_secs(seconds)));
+        }
+        let backfill = height.of(&range("1000", "2000")).unwrap();
+        assert_eq!((backfill.blocks_per_second, backfill.fell_back), (Some(1.5), None));
     }
 
     #[test]

@@ -154,4 +154,26 @@ mod tests {
         let asked = budget.pause(Some(Duration::from_secs(60)), sent, late);
         assert_eq!(asked, late + Duration::from_secs(60), "what the API asks for counts in any case");
     }
+
+    #[test]
+    fn a_late_429_does_not_excuse_those_to_requests_that_were_sent_after_the_pause() {
+        let start = Instant::now();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let mut budget = budget(4.0, start);
+        budget.pause(None, start, after(2));
+        budget.pause(None, start, after(10));
+        let next = budget.pause(None, after(5), after(11)) - after(11);
+        assert!(next >= Duration::from_secs(1), "the second step: {next:?}");
+    }
+
+    #[test]
+    fn a_pause_is_never_shorter_than_half_a_second_and_another_key_begins_with_a_short_one() {
+        let now = Instant::now();
+        let mut budget = budget(4.0, now);
+        assert_eq!(budget.pause(Some(Duration::ZERO), now, now), now + Duration::from_millis(500));
+        let grown = (0..5).map(|_| budget.pause(None, now, now)).max().unwrap();
+        assert!(grown >= now + Duration::from_secs(8), "{:?}", grown - now);
+        budget.resume();
+        assert!(budget.pause(None, now, now) <= now + Duration::from_secs(1));
+    }
 }

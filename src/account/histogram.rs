@@ -21,3 +21,17 @@ impl Histogram {
         self.sum += seconds;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bound_belongs_to_its_bucket() {
+        for (millis, bucket) in [(0, 0), (5, 0), (6, 1), (10_000, 10), (10_001, 11)] {
+            let mut histogram = Histogram::default();
+            histogram.observe(Duration::from_millis(millis));
+            assert_eq!(histogram.counts.iter().position(|count| *count == 1), Some(bucket), "{millis} ms");
+        }
+    }
+}

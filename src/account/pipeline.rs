@@ -84,6 +84,8 @@ pub(super) enum Existence {
     Answers,
     /// A probe got a 404.
     NotFound,
+    /// A probe got a 403, and none succeeded: it belongs to another group.
+    Forbidden,
     /// All probes failed for other reasons, or none was sent.
     Unclear,
 }
@@ -203,7 +205,6 @@ impl Pipeline {
     }
 
     fn observe_status(&mut self, new: Status, at: Moment, observed: &mut Observed) {
-        let seen_before = self.status.is_some();
         let was = self.phase.set(new.phase, at);
         self.known_phase.observe(new.phase, at);
         self.running.set(new.phase == Some(Phase::Running), at);
@@ -216,7 +217,7 @@ impl Pipeline {
         }
         self.replicas.observe(replicas.map(<[f64; 2]>::from), at);
         if was != new.phase {
-            observed.hints = seen_before && was.is_some();
+            observed.hints = was.is_some();
             observed.changes.push(Change::Phase { was, is: new.phase });
         }
         self.status = Some(new);
@@ -465,11 +466,6 @@ impl Pipeline {
         self.listed.is_bounded()
     }
 
-    /// Whether it is bounded and has reached its end, as last known.
-    pub fn has_ended(&self) -> bool {
-        self.ended.state()
-    }
-
     /// Whether it has nothing to do, as last known: it is paused, or bounded and at its end.
     pub fn is_off_duty(&self) -> bool {
         !self.wanted.state() || self.ended.state()
@@ -508,7 +504,11 @@ impl Pipeline {
             return Existence::NotFound;
         }
         let answers = self.probes.iter().any(|probe| probe.tried_at().is_some() && probe.failure().is_none());
-        if answers { Existence::Answers } else { Existence::Unclear }
+        match answers {
+            true => Existence::Answers,
+            false if self.is_forbidden() => Existence::Forbidden,
+            false => Existence::Unclear,
+        }
     }
 
     /// Why the newest attempt of a probe failed, if it did.

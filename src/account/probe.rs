@@ -103,12 +103,27 @@ mod tests {
         let mut probe = ProbeState::default();
         probe.observe(failure, at(1), None);
         assert_eq!(probe.fails_alone_since(), None);
+        probe.observe(failure, at(2), Some(at(1)));
+        assert_eq!(probe.fails_alone_since(), None, "the other one succeeded before");
         probe.observe(failure, at(3), Some(at(2)));
         assert_eq!(probe.fails_alone_since(), Some(Beginning { at: at(1), or_earlier: true }));
         probe.observe(None, at(4), Some(at(2)));
+        assert_eq!(probe.fails_since(), None);
         probe.observe(failure, at(6), Some(at(5)));
         assert_eq!(probe.fails_alone_since(), None);
         probe.observe(failure, at(8), Some(at(7)));
         assert_eq!(probe.fails_alone_since(), Some(Beginning::from(at(6))));
+    }
+
+    #[test]
+    fn an_attempt_says_nothing_once_it_is_stale() {
+        let start = Moment::now();
+        let minute = Duration::from_secs(60);
+        let mut probe = ProbeState::default();
+        for failure in [None, Some(Reason::Decode)] {
+            probe.observe(failure, start, None);
+            assert_eq!(probe.success(start.after(minute), minute), Some(failure.is_none()));
+            assert_eq!(probe.success(start.after(minute + Duration::from_nanos(1)), minute), None);
+        }
     }
 }

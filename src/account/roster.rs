@@ -343,10 +343,11 @@ impl Roster {
                 // paging has skipped a third one. A pipeline that still responds stays, unless it is missing again.
                 Extent::Whole => missed_before || existence != Existence::Answers,
                 // Of an API that is partly down, neither lists nor probes say what exists. But the total may never fit.
-                Extent::Partial | Extent::Truncated => missed_before && existence == Existence::NotFound,
+                Extent::Partial | Extent::Truncated => {
+                    missed_before && matches!(existence, Existence::NotFound | Existence::Forbidden)
+                }
             };
             if is_gone {
-                self.missed.remove(id);
                 gone.push(id.clone());
             }
         }
@@ -436,7 +437,7 @@ impl Roster {
     /// the time. A list that was paused for hours does not delay the next one.
     fn next(&self, supply: Supply, now: Instant) -> Instant {
         let discovery = supply.discovery.as_secs_f64();
-        let stretched = discovery * (supply.required / supply.allowed).max(1.0);
+        let stretched = discovery * supply.required / supply.allowed;
         let share = f64::from(self.pages()) / (LIST_SHARE * supply.allowed);
         let interval = seconds(stretched.min(share).max(discovery));
         let took = self.took(now);
@@ -472,6 +473,8 @@ mod tests {
         Roster::new(Backoff::new(fastrand::Rng::with_seed(1)), now)
     }
 
+    const EMPTY: &str = r#"{"items":[],"pagination":{"has_more":false}}"#;
+
     fn list(roster: &mut Roster, json: &str, expect: &[PipelineId], now: Moment) -> Vec<(PipelineId, bool)> {
         roster.begin(100, now.monotonic);
         let page = serde_json::from_str(json).unwrap();
@@ -500,7 +503,7 @@ mod tests {
     fn a_list_that_failed_once_follows_after_one_interval_however_small_the_budget() {
         let now = Moment::now();
         let mut roster = roster(now.monotonic);
-        list(&mut roster, r#"{"items":[],"pagination":{"has_more":false}}"#, &[], now);
+        list(&mut roster, EMPTY, &[], now);
         roster.listing.latest.as_mut().unwrap().pages = 201;
         let wait = roster.next(SMALL, now.monotonic) - now.monotonic;
         assert_eq!(wait, Duration::from_secs(1_005), "201 pages are a twentieth of 4 requests per second");
@@ -514,10 +517,92 @@ mod tests {
     }
 
     #[test]
+    fn an_overload_stretches_the_time_between_lists_until_their_share_suffices() {
+        let moment = Moment::now();
+        let now = moment.monotonic;
+        let mut roster = roster(now);
+        list(&mut roster, EMPTY, &[], moment);
+        roster.listing.latest.as_mut().unwrap().pages = 201;
+        let wait = |roster: &Roster, required| roster.next(Supply { required, ..SMALL }, now) - now;
+        assert_eq!(wait(&roster, 8.0), Duration::from_secs(120));
+        assert_eq!(wait(&roster, 2.0), SMALL.discovery, "never less than the interval");
+        roster.started = Some(now);
+        roster.listing.due = now + Duration::from_secs(500);
+        roster.request(SMALL, now);
+        assert_eq!(roster.listing.due - now, SMALL.discovery, "one that is requested waits no longer than that");
+        assert_eq!(seconds(1e15), LONGEST);
+    }
+
+    #[test]
+    fn before_the_first_list_and_while_the_credential_is_refused_a_failure_is_tried_again_soon() {
+        let now = Moment::now();
+        for (is_listed, status, soon) in [(false, 500, true), (true, 500, false), (true, 401, true), (true, 403, true)]
+        {
+            let mut roster = roster(now.monotonic);
+            if is_listed {
+                list(&mut roster, EMPTY, &[], now);
+            }
+            roster.begin(100, now.monotonic);
+            roster.fail(Error::of_status(status).unwrap(), SMALL, now);
+            assert_eq!(roster.listing.due - now.monotonic <= Duration::from_secs(1), soon, "{is_listed} {status}");
+        }
+    }
+
+    #[test]
+    fn starting_over_forgets_earlier_failures_and_a_failed_list_the_request_for_another() {
+        let now = Moment::now();
+        let mut roster = roster(now.monotonic);
+        (0..5).for_each(|_| roster.back_off(now.monotonic));
+        roster.start_over(now.monotonic);
+        assert_eq!(roster.due(), Some(now.monotonic));
+        roster.back_off(now.monotonic);
+        assert!(roster.listing.due - now.monotonic <= Duration::from_secs(1));
+
+        roster.begin(100, now.monotonic);
+        roster.request(SMALL, now.monotonic);
+        roster.fail(Error::of_status(500).unwrap(), SMALL, now);
+        list(&mut roster, EMPTY, &[], now);
+        assert_eq!(roster.listing.due - now.monotonic, SMALL.discovery);
+        roster.abandon_walk(now.monotonic);
+        assert_eq!(roster.due(), Some(now.monotonic));
+    }
+
+    #[test]
+    fn it_is_up_while_the_newest_list_succeeded() {
+        let now = Moment::now();
+        let mut roster = roster(now.monotonic);
+        let is_up = |roster: &Roster| roster.listing().is_up(now, Duration::from_secs(300));
+        assert!(!is_up(&roster), "nothing has been listed");
+        list(&mut roster, EMPTY, &[], now);
+        assert!(is_up(&roster));
+        roster.fail(Error::of_status(500).unwrap(), SMALL, now);
+        assert!(!is_up(&roster));
+    }
+
+    #[test]
+    fn of_the_flags_of_a_group_the_worse_one_wins() {
+        let group = |paid: Option<bool>, limit: Option<bool>, expired: Option<bool>| -> Group {
+            let group = serde_json::json!({"is_paid": paid, "is_over_limit": limit, "is_free_trial_expired": expired});
+            let listed: ListedPipeline =
+                serde_json::from_value(serde_json::json!({"id": "a", "group": group})).unwrap();
+            listed.group.unwrap()
+        };
+        let [yes, no] = [Some(true), Some(false)];
+        for groups in [
+            [group(yes, no, no), group(no, yes, yes), group(None, None, None)],
+            [group(no, yes, yes), group(yes, no, no), group(None, None, None)],
+        ] {
+            let mut flags = GroupFlags::default();
+            groups.iter().for_each(|group| flags.merge(group));
+            assert_eq!(flags, GroupFlags { paid: no, over_limit: yes, free_trial_expired: yes });
+        }
+    }
+
+    #[test]
     fn a_list_that_is_requested_comes_at_once_and_keeps_to_its_share() {
         let now = Moment::now();
         let mut roster = roster(now.monotonic);
-        list(&mut roster, r#"{"items":[],"pagination":{"has_more":false}}"#, &[], now);
+        list(&mut roster, EMPTY, &[], now);
         let later = now.monotonic + Duration::from_secs(30);
         roster.request(SMALL, later);
         assert_eq!(roster.due(), Some(later));
@@ -547,14 +632,26 @@ mod tests {
         assert_eq!(expected(hides), std::slice::from_ref(&there), "it may be the one without an id");
         assert_eq!(expected(r#"{"id":"pipe_1"}"#), [there.clone(), gone.clone()]);
         assert_eq!(expected(hides), [there.clone(), gone]);
-        assert_eq!(expected(r#"{"id":"pipe_1"},{"id":"pipe_9"}"#), [there, (nine, false)]);
+        assert_eq!(expected(r#"{"id":"pipe_1"},{"id":"pipe_9"}"#), [there.clone(), (nine, false)]);
+        assert_eq!(expected(hides), [there], "it was there before");
+    }
+
+    #[test]
+    fn a_count_that_never_fits_does_not_hide_that_an_expected_pipeline_is_missing() {
+        let now = Moment::now();
+        let mut roster = roster(now.monotonic);
+        let nine = PipelineId::new("pipe_9").unwrap();
+        let skips = r#"{"items":[{"id":"pipe_1"}],"pagination":{"has_more":false,"total_count":5}}"#;
+        for missing in [vec![], vec![(nine.clone(), true)]] {
+            assert_eq!(list(&mut roster, skips, std::slice::from_ref(&nine), now), missing);
+        }
     }
 
     #[test]
     fn a_pipeline_vanishes_when_a_whole_list_lacks_it_and_its_probes_do_not_contradict() {
         let now = Moment::now();
         let id = PipelineId::new("pipe_1").unwrap();
-        let empty = r#"{"items":[],"pagination":{"has_more":false}}"#;
+        let empty = EMPTY;
         // How many of one pipeline are gone after each of these lists, which do not show it.
         let gone = |extents: &[Extent], existence| {
             let mut roster = roster(now.monotonic);
@@ -571,8 +668,40 @@ mod tests {
         assert_eq!(gone(&[Whole], Existence::NotFound), [1]);
         assert_eq!(gone(&[Whole], Existence::Unclear), [1]);
         assert_eq!(gone(&[Whole, Whole], Existence::Answers), [0, 1], "paging may skip it once");
+        assert_eq!(gone(&[Whole], Existence::Forbidden), [1]);
         assert_eq!(gone(&[Partial, Partial], Existence::NotFound), [0, 1], "a total may never fit");
+        assert_eq!(gone(&[Partial, Partial], Existence::Forbidden), [0, 1], "it belongs to another group");
         assert_eq!(gone(&[Partial, Partial, Whole], Existence::Unclear), [0, 0, 1], "an outage of lists and probes");
         assert_eq!(gone(&[Partial, Partial, Whole], Existence::Answers), [0, 0, 1]);
+    }
+
+    /// How many of these known pipelines are gone after a list with these items.
+    fn lost(roster: &mut Roster, most: usize, items: &str, extent: Extent, known: &[(&str, Existence)]) -> Vec<String> {
+        let now = Instant::now();
+        roster.begin(most, now);
+        roster.take(serde_json::from_str(&format!(r#"{{"items":[{items}]}}"#)).unwrap(), now).unwrap().unwrap();
+        let known: Vec<_> = known.iter().map(|(id, state)| (PipelineId::new(id).unwrap(), *state)).collect();
+        let gone = roster.gone(extent, known.iter().map(|(id, state)| (id, *state)).collect());
+        gone.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_list_that_is_not_whole_drops_a_pipeline_only_the_second_time_in_a_row() {
+        let mut roster = roster(Instant::now());
+        let mut lost =
+            |items: &str, existence| lost(&mut roster, 100, items, Extent::Partial, &[("a", existence)]).len();
+        assert_eq!(lost("", Existence::NotFound), 0);
+        assert_eq!(lost("", Existence::Answers), 0);
+        assert_eq!(lost("", Existence::NotFound), 1);
+        assert_eq!(lost(r#"{"id":"a"}"#, Existence::NotFound), 0);
+        assert_eq!(lost("", Existence::NotFound), 0, "it was listed in between");
+    }
+
+    #[test]
+    fn a_truncated_list_drops_no_more_pipelines_than_there_are_too_many() {
+        let mut roster = roster(Instant::now());
+        let known = [("a", Existence::NotFound), ("b", Existence::Answers), ("c", Existence::Answers)];
+        assert_eq!(lost(&mut roster, 2, r#"{"id":"c"},{"id":"d"}"#, Extent::Truncated, &known), ["a"]);
+        assert_eq!(lost(&mut roster, 1, r#"{"id":"c"},{"id":"d"}"#, Extent::Truncated, &known), ["a", "b"]);
     }
 }

@@ -159,8 +159,7 @@ impl Schedule {
 
     /// Requests per second that the intervals need, not counting the list.
     pub fn required(&self) -> f64 {
-        // After many additions and subtractions, the sum may end slightly below zero.
-        self.required.max(0.0)
+        self.required
     }
 
     /// How many probes never got a response.
@@ -286,8 +285,9 @@ impl Schedule {
                 return;
             }
             let Some((index, slot)) = self.find(id, probe) else { return };
-            let own = slot.answered && slot.ticket != ON_ITS_WAY && slot.pace != Pace::Refused && !slot.hastened;
-            // A probe whose turn comes soon anyway can wait for it.
+            let own = slot.pace != Pace::Refused && !slot.hastened;
+            // A probe whose turn comes soon anyway can wait for it. One in flight, or without a response yet, has had its
+            // turn, or has one already.
             let soon = time + intervals.of(probe, slot.pace) / 8;
             if probe == than || !own || slot.due <= soon {
                 continue;
@@ -543,6 +543,168 @@ mod tests {
         let slow = Intervals { normal: [interval; Probe::COUNT], ..INTERVALS };
         assert_eq!(slow.of(Probe::Status, Pace::Idle), interval, "idle is never faster than usual");
         assert_eq!(slow.of(Probe::Status, Pace::Refused), interval, "neither is a probe that the API refuses");
+    }
+
+    /// A schedule with these pipelines, of which every probe has had its first turn, and the time after them.
+    fn after_first_turns(pipelines: usize, start: Instant) -> Schedule {
+        let mut schedule = Schedule::new(INTERVALS, start);
+        (0..pipelines).for_each(|number| schedule.insert(&id(number), start, |_| false));
+        while let Some((id, probe)) = schedule.pop(start) {
+            schedule.done(&id, probe, Pace::Normal, start, start);
+        }
+        schedule
+    }
+
+    /// The probes that are due now, in their order; none is answered.
+    fn takes(schedule: &mut Schedule, now: Instant) -> Vec<Probe> {
+        std::iter::from_fn(|| schedule.pop(now)).map(|(_, probe)| probe).collect()
+    }
+
+    #[test]
+    fn a_pipeline_is_scheduled_once_and_without_its_probes_in_flight() {
+        let start = Instant::now();
+        let mut schedule = Schedule::new(INTERVALS, start);
+        schedule.insert(&id(1), start, |probe| probe == Probe::Status);
+        schedule.insert(&id(1), start, |_| false);
+        assert_eq!((schedule.len(), schedule.unanswered()), (1, 3));
+        assert_eq!(takes(&mut schedule, start), [Probe::Metrics, Probe::DestinationHealth]);
+    }
+
+    #[test]
+    fn pipelines_that_come_and_go_leave_nothing() {
+        let start = Instant::now();
+        let mut schedule = Schedule::new(INTERVALS, start);
+        for number in 0..100 {
+            schedule.insert(&id(number), start, |_| false);
+            schedule.remove(&id(number));
+        }
+        assert_eq!((schedule.pipelines.len(), schedule.free.len()), (1, 1));
+    }
+
+    #[test]
+    fn extra_turns_accumulate_with_regular_ones_up_to_a_twentieth_of_a_round_or_one_hint() {
+        let start = Instant::now();
+        for (pipelines, most) in [(1, 2.0), (100, 15.0)] {
+            let mut schedule = after_first_turns(pipelines, start);
+            let turns = (3 * pipelines) as f64;
+            assert!((schedule.extra_turns - turns / 20.0).abs() < 1e-9, "{}", schedule.extra_turns);
+            drive(&mut schedule, start, 1e6, 3_600);
+            assert!((schedule.extra_turns - most).abs() < 1e-9, "{}", schedule.extra_turns);
+        }
+    }
+
+    #[test]
+    fn while_others_wait_extra_turns_come_from_the_accumulated_ones_and_add_none() {
+        let start = Instant::now();
+        let mut schedule = after_first_turns(1, start);
+        schedule.extra_turns = 1.5;
+        schedule.insert(&id(2), start, |_| false);
+        let later = start + Duration::from_secs(1);
+        let slots = |schedule: &Schedule| schedule.pipelines[0].as_ref().unwrap().slots.each_ref().map(|s| s.hastened);
+        schedule.hasten_others(&id(0), Probe::Status, start);
+        assert_eq!(slots(&schedule), [false, true, true], "what is due just now does not wait");
+        assert_eq!(schedule.extra_turns, 1.5);
+
+        let mut schedule = after_first_turns(1, start);
+        schedule.extra_turns = 1.5;
+        schedule.insert(&id(2), start, |_| false);
+        schedule.hasten_others(&id(0), Probe::Status, later);
+        assert_eq!(slots(&schedule), [false, true, false], "one is left");
+        assert_eq!(schedule.extra_turns, 0.5);
+        takes(&mut schedule, later);
+        schedule.done(&id(0), Probe::Metrics, Pace::Normal, later, later);
+        assert_eq!(schedule.extra_turns, 0.5, "an extra turn adds none");
+    }
+
+    #[test]
+    fn a_refused_probe_gets_no_extra_turn_and_one_in_flight_is_not_woken() {
+        let start = Instant::now();
+        let mut schedule = Schedule::new(INTERVALS, start);
+        schedule.insert(&id(0), start, |_| false);
+        for (probe, pace) in takes(&mut schedule, start).into_iter().zip([Pace::Idle, Pace::Refused, Pace::Idle]) {
+            schedule.done(&id(0), probe, pace, start, start);
+        }
+        let later = start + Duration::from_secs(10);
+        schedule.hasten_others(&id(0), Probe::Status, later);
+        assert_eq!(takes(&mut schedule, later), [Probe::DestinationHealth]);
+        schedule.wake(&id(0), later);
+        assert_eq!(takes(&mut schedule, later), [Probe::Status]);
+    }
+
+    #[test]
+    fn an_extra_turn_counts_from_the_hint_and_its_response_may_bring_the_next_turn_forward() {
+        let start = Instant::now();
+        let mut schedule = after_first_turns(1, start);
+        drive(&mut schedule, start, 1e6, 60);
+        let wanted = |schedule: &mut Schedule| schedule.find(&id(0), Probe::Status).unwrap().1.wanted;
+        let regular = wanted(&mut schedule);
+        let hint = regular - Duration::from_secs(12);
+        schedule.hasten_others(&id(0), Probe::Metrics, hint);
+        assert_eq!(wanted(&mut schedule), hint);
+        assert_eq!(takes(&mut schedule, hint)[0], Probe::Status);
+        schedule.done(&id(0), Probe::Status, Pace::Normal, hint, hint);
+        let wait = wanted(&mut schedule) - hint;
+        assert!(
+            wait.abs_diff(Duration::from_secs(12)) < Duration::from_millis(1),
+            "regular turns do not move: {wait:?}"
+        );
+        schedule.done(&id(0), Probe::Status, Pace::Transitional, hint, hint);
+        assert_eq!(wanted(&mut schedule), hint + INTERVALS.transitional, "it will change soon");
+    }
+
+    #[test]
+    fn a_turn_is_wanted_one_interval_after_the_last_one_was_sent() {
+        let start = Instant::now();
+        let mut schedule = after_first_turns(1, start);
+        let now = schedule.next_due(start).unwrap();
+        let (id, probe) = schedule.pop(now).unwrap();
+        schedule.done(&id, probe, Pace::Transitional, now, now + Duration::from_secs(1));
+        assert_eq!(schedule.find(&id, probe).unwrap().1.wanted, now + INTERVALS.transitional);
+    }
+
+    #[test]
+    fn a_response_that_took_long_does_not_hold_up_other_probes() {
+        let start = Instant::now();
+        let mut schedule = Schedule::new(INTERVALS, start);
+        schedule.insert(&id(1), start, |_| false);
+        let slow = schedule.pop(start).unwrap();
+        let late = start + Duration::from_secs(300);
+        schedule.insert(&id(2), start, |_| false);
+        drive(&mut schedule, start, 1e6, 300);
+        schedule.done(&slow.0, slow.1, Pace::Normal, start, late);
+        assert_eq!(schedule.virtual_time(late), late - start);
+    }
+
+    #[test]
+    fn a_probe_that_is_requested_again_has_its_next_turn_one_interval_later() {
+        let start = Instant::now();
+        let mut schedule = Schedule::new(INTERVALS, start);
+        schedule.insert(&id(0), start, |_| false);
+        assert_eq!(takes(&mut schedule, start).len(), 3);
+        schedule.done(&id(0), Probe::Status, Pace::Normal, start, start);
+        let turn = schedule.next_due(start).unwrap();
+        assert_eq!(takes(&mut schedule, turn), [Probe::Status]);
+        let later = turn + Duration::from_secs(20);
+        schedule.again(&id(0), Probe::Status, later);
+        assert_eq!(takes(&mut schedule, later), [Probe::Status]);
+        schedule.done(&id(0), Probe::Status, Pace::Normal, later, later);
+        assert_eq!(schedule.next_due(later), Some(later + INTERVALS.normal[0]));
+    }
+
+    #[test]
+    fn a_pipeline_that_is_woken_is_due_now_and_then_at_its_usual_pace() {
+        let start = Instant::now();
+        let mut schedule = Schedule::new(INTERVALS, start);
+        schedule.insert(&id(0), start, |_| false);
+        for probe in takes(&mut schedule, start) {
+            schedule.done(&id(0), probe, Pace::Idle, start, start);
+        }
+        let woken = start + Duration::from_secs(10);
+        schedule.wake(&id(0), woken);
+        assert_eq!(schedule.oldest_due(), Some(woken));
+        assert_eq!(takes(&mut schedule, woken).len(), 3);
+        schedule.done(&id(0), Probe::Status, Pace::Normal, woken, woken);
+        assert_eq!(schedule.next_due(woken), Some(woken + INTERVALS.normal[0]));
     }
 
     #[test]

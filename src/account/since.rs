@@ -103,6 +103,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn of_two_beginnings_the_later_one_counts_and_of_two_at_once_the_first() {
+        let start = Moment::now();
+        let early = Beginning { at: start, or_earlier: true };
+        let late = Beginning::from(start.after(Duration::from_secs(1)));
+        assert_eq!([early.later(late), late.later(early), early.later(start.into())], [late, late, early]);
+    }
+
+    #[test]
     fn a_known_value_stays_while_readings_lack_it() {
         let start = Moment::now();
         let at = |seconds| start.after(Duration::from_secs(seconds));

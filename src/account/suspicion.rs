@@ -65,6 +65,17 @@ mod tests {
         assert_eq!(hints([metrics(1.0, 5.0, 0.0), stopped(), stopped(), stopped()]), [false, false, true, false]);
         let idle = || metrics(2.0, 0.0, 0.0);
         assert_eq!(hints([metrics(1.0, 0.0, 0.0), idle(), idle()]), [false, false, false], "nothing to do");
+        assert_eq!(hints([metrics(1.0, 0.0, 10.0), metrics(2.0, 0.0, 20.0)]), [false, false], "just doubled");
+        assert_eq!(hints([metrics(1.0, 0.0, 1.0), metrics(2.0, 0.0, 6.0)]), [false, false], "by just 5 s");
+    }
+
+    #[test]
+    fn what_is_not_read_neither_leaps_nor_waits_nor_stops() {
+        let only = |metrics: PipelineMetrics| ProbeResponse::Metrics(Ok(metrics));
+        let offset = |offset| only(PipelineMetrics { last_offset: Some(offset), ..PipelineMetrics::default() });
+        assert_eq!(hints([offset(1.0), offset(2.0), offset(2.0)]), [false, false, false]);
+        let pending = || only(PipelineMetrics { pending_records: Some(5.0), ..PipelineMetrics::default() });
+        assert_eq!(hints([pending(), pending()]), [false, false]);
     }
 
     #[test]
@@ -75,6 +86,7 @@ mod tests {
         };
         let phases = ["RUNNING", "RUNNING", "FAILED", "FAILED"];
         assert_eq!(hints(phases.map(status)), [false, false, true, false]);
+        assert_eq!(hints(["", "RUNNING"].map(status)), [false, false], "it is read for the first time");
         let health = |healthy: bool| {
             let text = format!(r#"{{"healthy": {healthy}}}"#);
             ProbeResponse::DestinationHealth(Ok(serde_json::from_str::<DestinationHealth>(&text).unwrap()))

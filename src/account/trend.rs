@@ -124,12 +124,43 @@ mod tests {
     #[test]
     fn a_count_that_starts_again_has_no_past() {
         let at = clock();
-        let mut trend: Trend = Trend::default();
+        let mut trend = <Trend>::default();
         let mut observe = |seconds, value| {
             trend.observe_count(Some(value), at(seconds));
             trend.slope()
         };
         assert_eq!((observe(0, 1_000.0), observe(30, 1_060.0)), (None, Some(2.0)));
         assert_eq!((observe(60, 30.0), observe(90, 60.0)), (None, Some(1.0)));
+    }
+
+    #[test]
+    fn a_count_that_is_not_read_has_not_started_again() {
+        let at = clock();
+        let mut trend = <Trend>::default();
+        for (seconds, value) in [(0, Some(1_000.0)), (20, None), (30, Some(1_060.0))] {
+            trend.observe_count(value, at(seconds));
+        }
+        assert_eq!(trend.slope(), Some(2.0));
+    }
+
+    #[test]
+    fn a_slope_covers_at_most_its_window() {
+        let at = clock();
+        let mut trend = <Trend>::default();
+        for (seconds, value) in [(0, 0.0), (300, 600.0), (600, 300.0)] {
+            trend.observe(Some(value), at(seconds));
+        }
+        assert_eq!(trend.slope(), Some(-1.0));
+    }
+
+    #[test]
+    fn another_limit_counts_at_once() {
+        let at = clock();
+        let mut level = Level::default();
+        level.observe(Some(200.0), 300.0, at(0));
+        for (seconds, limit, above) in [(1, 200.0, false), (2, 199.0, true), (3, 200.0, false)] {
+            level.limit(limit, at(seconds));
+            assert_eq!(level.above_since(), above.then(|| at(seconds).into()), "{limit}");
+        }
     }
 }

@@ -227,6 +227,27 @@ mod tests {
         let says_nothing = serde_json::from_value(json!({"aggregate": {"max_credits": 800}})).unwrap();
         scene.usage.observe(Ok(says_nothing), scene.start.after(Duration::from_secs(24 * 4 * HOUR + 2)));
         assert_eq!(scene.usage.used_up_since().map(|began| began.at), began, "what is not read has not healed");
+        scene.reads(24 * 4 * HOUR + 3, 1001.0);
+        assert_eq!(scene.runs_out_in(), Some(0), "beyond the limit; the pace is still known");
+    }
+
+    #[test]
+    fn credits_that_just_last_until_the_month_ends_do_not_run_out() {
+        let mut scene = Scene::on(29);
+        scene.reads(0, 400.0);
+        scene.reads(DAY, 800.0);
+        assert_eq!(scene.usage.runs_out_in(), None, "200 last for half a day, and so does the month");
+        scene.reads(DAY + 60, 801.0);
+        assert!(scene.usage.runs_out_in().is_some());
+    }
+
+    #[test]
+    fn a_correction_to_exactly_half_is_not_a_new_month() {
+        let mut scene = Scene::on(10);
+        for (seconds, consumed) in [(0, 100.0), (HOUR, 800.0), (2 * HOUR, 400.0), (DAY, 700.0)] {
+            scene.reads(seconds, consumed);
+        }
+        assert_eq!(scene.runs_out_in(), Some(12));
     }
 
     #[test]

@@ -174,6 +174,16 @@ mod tests {
         assert_eq!(take(&mut walk(2), last).1, WHOLE);
         let longer = r#"{"items":[{"id":"a"},{"id":"b"},{"id":"c"}],"pagination":{"has_more":false}}"#;
         assert_eq!(take(&mut walk(2), longer).1, Step::End(Extent::Truncated), "cut on its last page");
+        let full = r#"{"items":[{"id":"a"},{"id":"b"}],"pagination":{"has_more":true}}"#;
+        assert_eq!(take(&mut walk(2), full).1, Step::End(Extent::Truncated), "there are more");
+    }
+
+    #[test]
+    fn pipelines_share_the_texts_that_they_have_in_common() {
+        let json = r#"{"items":[{"id":"a","project":"x"},{"id":"b","project":"x"}],"pagination":{"has_more":false}}"#;
+        let (new, _) = walk(100).take(page(json)).unwrap();
+        let [one, other] = [0, 1].map(|index| new[index].1.project.clone().unwrap());
+        assert!(Arc::ptr_eq(&one, &other));
     }
 
     #[test]

@@ -37,7 +37,7 @@ impl BaseUrl {
     /// A [`BaseUrlError`] if the address is not an http(s) URL, contains more than host and path, or is plain http to a
     /// host that is not loopback while `allow_http` is false.
     pub fn parse(text: &str, allow_http: bool) -> Result<Self, BaseUrlError> {
-        let mut url = Url::parse(text.trim()).map_err(|error| BaseUrlError::Invalid(error.to_string()))?;
+        let mut url = Url::parse(text).map_err(|error| BaseUrlError::Invalid(error.to_string()))?;
         match url.scheme() {
             "https" => {}
             "http" if allow_http || is_loopback(&url) => {}
@@ -130,6 +130,9 @@ mod tests {
         for refused in ["https://u@h/", "https://u:p@h/", "https://h/?a=b", "https://h/#f"] {
             assert!(matches!(BaseUrl::parse(refused, false), Err(BaseUrlError::Extras)), "{refused}");
         }
+        let base = BaseUrl::parse(" https://h/x ", false).unwrap();
+        assert_eq!((base.to_string(), format!("{base:?}")), ("https://h/x/".to_owned(), "https://h/x/".to_owned()));
+        assert!(base.is_https() && !BaseUrl::parse("http://localhost/", false).unwrap().is_https());
         assert!(matches!(BaseUrl::parse("ftp://h/", false), Err(BaseUrlError::Scheme(_))));
         assert!(matches!(BaseUrl::parse("api.example", false), Err(BaseUrlError::Invalid(_))));
     }

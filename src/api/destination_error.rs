@@ -209,6 +209,8 @@ mod tests {
             ("read: openssl: wrong version number", R::Tls),
             ("dns: server failure", R::Dns),
             ("broken pipe at 10.0.0.1:503", R::Other),
+            ("broken pipe at postgres://db/x?password=y", R::Other),
+            ("broken pipe of timeout@db.example", R::Other),
             ("", R::Other),
         ] {
             assert_eq!(R::classify(text), reason, "{text}");

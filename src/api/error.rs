@@ -358,6 +358,51 @@ mod tests {
     }
 
     #[test]
+    fn some_statuses_mean_something_else_for_the_list_and_for_the_usage() {
+        let said = |status| Error::from_status(status, None, Said::in_envelope("no")).unwrap();
+        for (error, sentence) in [
+            (
+                said(403).of_list(),
+                "the API returned 403: the credential is an API key, not a ServiceKey; replace it with a ServiceKey (error_message: no)",
+            ),
+            (
+                said(404).of_list(),
+                "the API returned 404: there is no list of pipelines at that address; check api.base_url (error_message: no)",
+            ),
+            (said(500).of_list(), "the API returned 500 (server error) (error_message: no)"),
+            (said(401).of_usage(), "the API returned 401: usage is not offered to this key (error_message: no)"),
+            (said(403).of_usage(), "the API returned 403: usage is not offered to this key (error_message: no)"),
+            (said(404).of_usage(), "the API returned 404: usage is not offered to this key (error_message: no)"),
+            (said(500).of_usage(), "the API returned 500 (server error) (error_message: no)"),
+        ] {
+            assert_eq!(error, sentence);
+        }
+    }
+
+    #[test]
+    fn a_parameter_may_be_the_reason_for_a_400_or_a_422_whoever_says_so() {
+        let foreign = |status| {
+            let retry_after = Some(Duration::from_secs(7));
+            Error::ForeignResponse(Foreign { status, retry_after, content: "HTML", product: None })
+        };
+        let in_envelope = |code: &str| Error::ApiError { code: code.to_owned(), message: String::new() };
+        for (error, may_be) in [
+            (foreign(400), true),
+            (foreign(422), true),
+            (foreign(418), false),
+            (in_envelope("400"), true),
+            (in_envelope("422"), true),
+            (in_envelope("500"), false),
+            (Error::of_status(422).unwrap(), true),
+            (Error::of_status(404).unwrap(), false),
+        ] {
+            assert_eq!(error.may_be_about_a_parameter(), may_be, "{error}");
+        }
+        let refused = Error::PageSizeRefused(Box::new(foreign(400)));
+        assert_eq!(refused.retry_after(), Some(Duration::from_secs(7)));
+    }
+
+    #[test]
     fn sentences() {
         let foreign = Foreign { status: 403, retry_after: None, content: "HTML", product: Some("cloudflare") };
         for (error, sentence) in [

@@ -157,6 +157,20 @@ mod tests {
     }
 
     #[test]
+    fn the_type_of_a_body_is_named_in_words() {
+        for (content_type, words) in [
+            (None, "a body without a content type"),
+            (Some("Text/HTML ; charset=utf-8"), "HTML"),
+            (Some("text/plain"), "plain text"),
+            (Some("application/problem+json"), "other JSON"),
+            (Some("application/xml"), "XML"),
+            (Some("image/png"), "another type of content"),
+        ] {
+            assert_eq!(content(content_type), words);
+        }
+    }
+
+    #[test]
     fn only_well_known_products_are_named() {
         for (header, named) in [
             ("cloudflare", Some("cloudflare")),

@@ -128,17 +128,11 @@ impl<'a> Raw<'a> {
 
     /// Visits the fields of an object in order. Repeated fields are all visited, so the last one counts.
     pub(super) fn each_field(self, visit: impl FnMut(&str, Raw<'a>) -> Result<(), Mismatch>) -> Result<(), Mismatch> {
-        if self.kind() != Kind::Object {
-            return Err(self.mismatch(Kind::Object));
-        }
         let visited = serde_json::Deserializer::from_str(self.0).deserialize_map(Fields(visit));
         visited.unwrap_or_else(|_| Err(self.mismatch(Kind::Object)))
     }
 
     pub(super) fn each_item(self, visit: impl FnMut(Raw<'a>) -> Result<(), Mismatch>) -> Result<(), Mismatch> {
-        if self.kind() != Kind::List {
-            return Err(self.mismatch(Kind::List));
-        }
         let visited = serde_json::Deserializer::from_str(self.0).deserialize_seq(Items(visit));
         visited.unwrap_or_else(|_| Err(self.mismatch(Kind::List)))
     }
@@ -284,14 +278,6 @@ impl<'de> Visitor<'de> for Text {
     fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Self::Value, E> {
         Ok(Cow::Owned(without_surrogates(bytes)))
     }
-
-    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-        Ok(Cow::Borrowed(text))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(Cow::Owned(text.to_owned()))
-    }
 }
 
 /// serde_json encodes a lone surrogate as three bytes, as UTF-8 would.
@@ -322,6 +308,7 @@ mod tests {
             ("18446744073709551616", 18_446_744_073_709_551_616.0),
             ("\"123\"", 123.0),
             ("\" 1.5e1 \"", 15.0),
+            ("-1e24", -1e24),
         ] {
             assert_eq!(raw(json).number(), Ok(Some(number)), "{json}");
         }
@@ -351,7 +338,15 @@ mod tests {
             assert_eq!(raw(json).time(), Ok(None), "{json}");
         }
         assert_eq!(raw("\"2023-11-07T05:31:56.5+01:00\"").time(), Ok(Some(1_699_331_516.5)));
-        for json in ["\"yesterday\"", "\"9999-12-31T23:59:59Z\"", "\"0000-00-00T00:00:00Z\"", "1699335116", "[]"] {
+        assert_eq!(raw("\"2100-01-01T00:00:00Z\"").time(), Ok(Some(LATEST_TIME)));
+        for json in [
+            "\"yesterday\"",
+            "\"2100-01-01T00:00:01Z\"",
+            "\"9999-12-31T23:59:59Z\"",
+            "\"0000-00-00T00:00:00Z\"",
+            "1699335116",
+            "[]",
+        ] {
             assert_eq!(raw(json).time(), Err(Unusable), "{json}");
         }
     }
@@ -378,6 +373,22 @@ mod tests {
         });
         assert_eq!(visited, Ok(()));
         assert_eq!(seen, [("a".into(), Kind::Number), ("\u{FFFD}".into(), Kind::Object), ("a".into(), Kind::Null)]);
+    }
+
+    #[test]
+    fn after_a_mismatch_nothing_more_is_visited() {
+        let refuse = |value: Raw<'_>| Err(value.mismatch(Kind::Null));
+        let mut visits = 0;
+        let fields = raw(r#"{"a":1,"b":"x","c":2}"#).each_field(|_, value| {
+            visits += 1;
+            if value.kind() == Kind::Text { refuse(value) } else { Ok(()) }
+        });
+        assert_eq!((fields.unwrap_err().found, visits), (Kind::Text, 2));
+        let items = raw(r#"[1,"x",2]"#).each_item(|value| {
+            visits += 1;
+            if value.kind() == Kind::Text { refuse(value) } else { Ok(()) }
+        });
+        assert_eq!((items.unwrap_err().path.as_str(), visits), ("[1]", 4));
     }
 
     #[test]

@@ -76,7 +76,7 @@ struct GroupFields {
     unknown: UnknownFields,
 }
 
-deserialize_record!(ListPage, ListedPipeline, Group);
+deserialize_record!(ListPage, ListedPipeline);
 
 impl ListPage {
     /// `has_more` and `total_count`, if known.
@@ -257,10 +257,6 @@ impl Record for ListedPipeline {
 }
 
 impl Group {
-    fn read(value: Raw<'_>) -> Result<Self, Mismatch> {
-        GroupFields::read(value).map(GroupFields::named)
-    }
-
     /// The group's name for people: `name`, else `slug`, else `id`.
     pub fn label(&self) -> &str {
         &self.label
@@ -340,6 +336,27 @@ mod tests {
         assert_eq!((group.label(), group.is_paid, group.is_over_limit), ("s", None, Some(true)));
         let unknown: Vec<&str> = pipeline.unknown_fields().map(UnknownField::as_str).collect();
         assert_eq!(unknown, ["project", "desired_status", "group", "is_paid"]);
+    }
+
+    #[test]
+    fn what_is_null_is_not_unknown_and_of_a_repeated_field_the_last_one_counts() {
+        let page = |json: &str| {
+            let page: ListPage = serde_json::from_str(json).unwrap();
+            (page.position(), page.unknown_fields().collect::<Vec<_>>())
+        };
+        assert_eq!(page(r#"{"pagination":{"has_more":true},"pagination":null}"#), ((None, None), vec![]));
+        let unknown = || vec![UnknownField::Pagination];
+        assert_eq!(page(r#"{"pagination":{"has_more":true},"pagination":7}"#), ((None, None), unknown()));
+        assert_eq!(page(r#"{"pagination":{"has_more":"maybe"}}"#), ((None, None), unknown()));
+        let group = |json: &str| {
+            let pipeline: ListedPipeline = serde_json::from_str(json).unwrap();
+            let label = pipeline.group.as_ref().map(|group| group.label().to_owned());
+            (label, pipeline.unknown_fields().collect::<Vec<_>>())
+        };
+        assert_eq!(group(r#"{"group":{"id":"g1"}}"#), (Some("g1".to_owned()), vec![]));
+        assert_eq!(group(r#"{"group":{"id":"g1"},"group":null}"#), (None, vec![]));
+        assert_eq!(group(r#"{"group":{"id":"g1"},"group":7}"#), (None, vec![UnknownField::Group]));
+        assert_eq!(group(r#"{"execution_mode":"sometimes"}"#), (None, vec![UnknownField::ExecutionMode]));
     }
 
     #[test]

@@ -197,7 +197,7 @@ mod tests {
             let known = question.windows(9).any(|part| part.eq_ignore_ascii_case(b"\x07example\0"));
             assert!(length >= end + 5);
             let flags = if known { [0x81, 0x80] } else { [0x81, 0x83] };
-            let count = u8::from(known && is_a);
+            let count = u8::from(known && is_a && !question.starts_with(b"\x05empty"));
             let mut response = [&query[..2], &flags, &[0, 1, 0, count, 0, 0, 0, 0], question].concat();
             if count == 1 {
                 response.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
@@ -228,7 +228,9 @@ mod tests {
 
         assert_eq!(find("api.example").await, "192.0.2.1", "no files: the name server of this machine");
         assert_eq!(find("nowhere.invalid").await, "the name does not exist (NXDOMAIN)");
+        assert_eq!(find("empty.example").await, "the name exists and has no address");
         assert_eq!(find("localhost").await, "127.0.0.1 ::1");
+        assert_eq!(find("api.localhost").await, "127.0.0.1 ::1");
         std::fs::write(&resolv_conf, "search sub.example\nnameserver 127.0.0.2\noptions ndots:2\n").unwrap();
         assert_eq!(find("api.example").await, "192.0.2.2");
         assert_eq!(find("api").await, "192.0.2.2", "the search domain is appended");
@@ -241,6 +243,9 @@ mod tests {
         std::fs::write(&hosts, "").unwrap();
         assert_eq!(find("api.example").await, "192.0.2.2");
         std::fs::write(&resolv_conf, "nameserver localhost\n").unwrap();
+        assert!(find("api.example").await.starts_with("/etc/resolv.conf cannot be used"));
+        std::fs::remove_file(&resolv_conf).unwrap();
+        std::fs::create_dir(&resolv_conf).unwrap();
         assert!(find("api.example").await.starts_with("/etc/resolv.conf cannot be used"));
         let too_long = format!("{}.invalid", "x".repeat(64));
         assert!(find(&too_long).await.starts_with("/etc/resolv.conf cannot be used"));

@@ -1,6 +1,5 @@
 //! A pipeline's id: a label and a path segment.
 
-use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -27,12 +26,6 @@ impl PipelineId {
     }
 }
 
-impl Borrow<str> for PipelineId {
-    fn borrow(&self) -> &str {
-        &self.0
-    }
-}
-
 impl fmt::Display for PipelineId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -54,6 +47,9 @@ mod tests {
         for refused in ["", ".", "..", "a\0", "a\nb", "a\u{2028}b", "a\u{FFFD}", &"x".repeat(257)] {
             assert_eq!(PipelineId::new(refused), None, "{refused:?}");
         }
-        assert!(PipelineId::new("pipe_3e8678c5fc9e48a7bf9879ca729").is_some());
+        for fine in ["pipe_3e8678c5fc9e48a7bf9879ca729", &"x".repeat(256)] {
+            assert!(PipelineId::new(fine).is_some(), "{fine}");
+        }
+        assert_eq!(format!("{:?}", PipelineId::new("a").unwrap()), "\"a\"");
     }
 }

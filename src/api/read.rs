@@ -58,3 +58,26 @@ fn page(data: Option<ListPage>) -> Result<ListPage, Error> {
 fn reading<T: Record>(received: Received) -> Result<T, Error> {
     Ok(received.open()?.unwrap_or_default())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{Phase, PipelineId};
+
+    fn probe(body: &str) -> Response {
+        let id = PipelineId::new("a").unwrap();
+        read(Request::Probe(id, Probe::Status), 200, &[], body.as_bytes())
+    }
+
+    #[test]
+    fn without_data_there_is_no_page_and_no_worker() {
+        let page = read(Request::Page(1), 200, &[], br#"{"data":null}"#);
+        assert!(matches!(page, Response::Page(1, Err(Error::Decode(_)))), "{page:?}");
+        let phase = |response| match response {
+            Response::Probe(_, ProbeResponse::Status(Ok(status))) => status.phase,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(phase(probe(r#"{"data":null}"#)), None);
+        assert_eq!(phase(probe(r#"{"data":{"status":"RUNNING"}}"#)), Some(Phase::Running));
+    }
+}

@@ -158,6 +158,7 @@ mod tests {
             (status.phase, unknown)
         };
         assert_eq!(read("\"RUNNING\""), (Some(Phase::Running), vec!["start_time"]));
+        assert_eq!(read("\" running \""), (Some(Phase::Running), vec!["start_time"]));
         assert_eq!(read("\"CRASHED\""), (Some(Phase::Unknown), vec!["phase", "start_time"]));
         assert_eq!(read("7"), (None, vec!["phase", "start_time"]));
         assert_eq!(read("\"\""), (None, vec!["start_time"]));

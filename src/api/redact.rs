@@ -114,6 +114,8 @@ mod tests {
             ("violates not-null constraint", "violates not-null constraint"),
             ("unable to reach db-prod", "unable to reach [redacted]"),
             ("unknown 'topic with words", "unknown [redacted]"),
+            ("user \"alice at home\" failed", "user [redacted] failed"),
+            ("alice-failed yet", "[redacted] yet"),
             ("Carol Jones sent it", "[redacted] sent it"),
             ("time out\nline two\u{7}", "time out line [redacted]"),
             ("", ""),
@@ -126,5 +128,7 @@ mod tests {
     fn a_long_text_is_truncated() {
         let shown = redact(&"timeout ".repeat(1000));
         assert!(shown.chars().count() <= LONGEST + 1 && shown.ends_with('…'));
+        let just_fits = redact(&format!("a {}", "timeout ".repeat(25)));
+        assert!(just_fits.ends_with("timeout"), "{just_fits}");
     }
 }

@@ -93,13 +93,19 @@ mod tests {
             ),
             ("{\"a\": \"tab\there\u{1}\"}", "{\"a\": \"tab here \"}"),
             (r#"{"a": "\x \u12 \q\" NaN"}"#, "{\"a\": \"\u{FFFD}x \u{FFFD}u12 \u{FFFD}q\\\" NaN\"}"),
+            ("{\"a\": 5x}", "{\"a\": \"5x\"}"),
             ("\u{FEFF}{}", "{}"),
         ] {
             assert_eq!(repair(body).as_deref(), Some(repaired), "{body}");
         }
-        for fine in
-            ["{\"a\": [1.5e3, true, null, \"NaN\", \"\\u00e9\\\\\"]}", "<html>NaN of it</html>", "{\"a\": n}", ""]
-        {
+        for fine in [
+            "{\"a\": [1.5e3, true, null, \"NaN\", \"\\u00e9\\\\\"]}",
+            "<html>NaN of it</html>",
+            "{\"a\": n}",
+            "{\"a\": x5}",
+            "{\"a\": 5<}",
+            "",
+        ] {
             assert_eq!(repair(fine).filter(|_| !fine.starts_with('<')), None, "{fine}");
         }
     }

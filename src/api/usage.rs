@@ -125,6 +125,11 @@ mod tests {
         let unknown: Vec<&str> = read.unknown_fields().map(UnknownField::as_str).collect();
         assert_eq!(unknown, ["max_credits", "flex_credits", "plan"]);
         assert_eq!(read.ceiling(), None);
+        for (last, unknown) in [("null", vec![]), ("7", vec![UnknownField::FlexCredits])] {
+            let json = format!(r#"{{"aggregate":{{"flex_credits":{{"limit":5}},"flex_credits":{last}}}}}"#);
+            let read: Usage = serde_json::from_str(&json).unwrap();
+            assert_eq!((read.flex_credits_limit, read.unknown_fields().collect::<Vec<_>>()), (None, unknown));
+        }
     }
 
     #[test]

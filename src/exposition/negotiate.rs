@@ -43,6 +43,11 @@ mod tests {
             (Some("application/openmetrics-text;q=0.3,text/plain;q=0.7"), Classic),
             (Some("application/openmetrics-text;q=0.7,text/plain;q=0.3"), OpenMetrics),
             (Some("application/openmetrics-text;q=0.5,text/plain;q=0,*/*"), OpenMetrics),
+            (Some("application/openmetrics-text,text/plain"), OpenMetrics),
+            (Some("application/openmetrics-text;q=0.5,text/plain;version=0.0.4"), Classic),
+            (Some("application/openmetrics-text;q=0.5,text/plain;version=0.0.1"), OpenMetrics),
+            (Some("application/openmetrics-text;q=0.5,text/*"), Classic),
+            (Some("application/openmetrics-text;q=0.5,*/*"), Classic),
             (Some("application/openmetrics-text;q=nonsense"), Classic),
             (Some(";;,,;q=1,="), Classic),
             // Prometheus 2.42.

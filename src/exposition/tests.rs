@@ -1,7 +1,9 @@
 //! A small fleet in, literal text out, in both formats.
 
 mod interleavings;
+mod kept;
 mod lean;
+mod own;
 mod parts;
 
 use std::io::Read as _;
@@ -154,6 +156,26 @@ async fn usage_is_shown_if_it_is_polled_and_withdrawn_when_it_is_stale() {
     let text = fleet_text(&fleet, &Selection::full(), at, Format::Classic);
     let counted = "goldrush_api_request_failures_total{account=\"prod\",operation=\"usage\",reason=\"forbidden\"} 1";
     assert!(text.contains(counted), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_count_is_never_negative_a_start_block_is_for_backfills_and_each_flag_of_a_group_is_shown() {
+    let at = moment();
+    let mut prod = account(&[], at);
+    let group =
+        serde_json::json!({"name": "g", "is_paid": false, "is_over_limit": false, "is_free_trial_expired": true});
+    prod.lists(&[serde_json::json!({"id": "a", "group": group, "execution_start_from": "7"})], at);
+    let metrics = serde_json::json!({"records_consumed": 0, "normalization_errors": -1});
+    prod.probed("a", reading(Probe::Metrics, metrics), at);
+    let fleet = Fleet::default();
+    let _handle = fleet.insert("prod", prod);
+    let text = fleet_text(&fleet, &Selection::full(), at, Format::Classic);
+    let labels = r#"{account="prod",project="",pipeline_id="a",pipeline=""}"#;
+    assert!(text.contains(&format!("goldrush_pipeline_source_records_total{labels} 0\n")), "{text}");
+    assert!(text.contains("goldrush_group_free_trial_expired{account=\"prod\",group=\"g\"} 1\n"), "{text}");
+    for absent in ["goldrush_pipeline_dropped_records_total", "goldrush_pipeline_start_block"] {
+        assert!(!text.contains(absent), "{absent}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

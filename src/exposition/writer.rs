@@ -357,3 +357,96 @@ impl<'a> Samples<'a, '_> {
         self.writer.lines += 1;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The pieces that are handed on, and the sizes.
+    fn pieces(format: Format, write: impl FnOnce(&mut Writer)) -> (Vec<String>, Sizes) {
+        let mut pieces = Vec::new();
+        let mut take = |_: Owner, piece: &[u8]| pieces.push(String::from_utf8(piece.to_vec()).unwrap());
+        let mut writer = Writer::new(format, b"of the last time".to_vec(), &mut take);
+        write(&mut writer);
+        let (_, sizes) = writer.finish();
+        (pieces, sizes)
+    }
+
+    #[test]
+    fn numbers_are_written_as_they_are() {
+        for (value, text) in [
+            (0.0, "0"),
+            (-0.0, "-0"),
+            (-7.0, "-7"),
+            (0.25, "0.25"),
+            (9_007_199_254_740_991.0, "9007199254740991"),
+            (9_223_372_036_854_775_808.0, "9223372036854776000"),
+        ] {
+            let mut out = Vec::new();
+            write_number(&mut out, value);
+            assert_eq!(String::from_utf8(out).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn labels_that_are_cleared_are_gone() {
+        let mut labels = Labels::default();
+        labels.push(&[("a", "1"), ("b", "\"2\"")]);
+        labels.clear();
+        labels.push(&[("c", "3")]);
+        labels.push(&[("d", "4"), ("e", "5")]);
+        assert_eq!(labels.iter().collect::<Vec<_>>(), [&b"c=\"3\""[..], b"d=\"4\",e=\"5\""]);
+    }
+
+    #[test]
+    fn text_from_the_client_library_is_translated() {
+        let text = "# HELP a_seconds Some of a.\n# TYPE a_seconds gauge\n# UNIT a_seconds seconds\na_seconds 1\n\
+            # HELP b All of b.\n# TYPE b counter\nb_total 2\n# HELP c Typeless.\nc 3\n";
+        let translated = |format| pieces(format, |writer| writer.append_openmetrics(text)).0.concat();
+        assert_eq!(
+            translated(Format::OpenMetrics),
+            text.replace("# HELP c Typeless.\n", "# HELP c Typeless.\n# TYPE c unknown\n")
+        );
+        assert_eq!(
+            translated(Format::Classic),
+            "# HELP a_seconds Some of a.\n# TYPE a_seconds gauge\na_seconds 1\n# HELP b_total All of b.\n\
+             # TYPE b_total counter\nb_total 2\n# HELP c Typeless.\n# TYPE c unknown\nc 3\n"
+        );
+    }
+
+    /// A family with one sample for each of so many subjects.
+    fn family(writer: &mut Writer, name: &'static str, subjects: usize) {
+        let mut samples = writer.family(name, Kind::Gauge, "Help.");
+        for number in 0..subjects {
+            let bucket = Bucket::of(if number == 0 { "first" } else { "other" });
+            samples.of(b"a=\"1\"", Place { account: 0, bucket });
+            samples.value(Some(7.0));
+        }
+    }
+
+    #[test]
+    fn a_piece_ends_when_it_is_full_and_with_a_family_that_has_filled_one() {
+        let (text, sizes) = pieces(Format::Classic, |writer| {
+            for (name, subjects) in [("x", 300), ("y", 2), ("z", 3)] {
+                family(writer, name, subjects);
+            }
+        });
+        let lines: Vec<usize> = text.iter().map(|piece| piece.lines().count()).collect();
+        let headings = 2;
+        assert_eq!(lines, [headings + 256, 44, 2 * headings + 5]);
+        assert!(text[0].starts_with("# HELP x Help.\n# TYPE x gauge\nx{a=\"1\"} 7\n"), "{}", &text[0][..60]);
+        let line = "x{a=\"1\"} 7\n".len();
+        assert_eq!(sizes.buckets[Bucket::of("other").index()], (299 + 1 + 2) * line);
+    }
+
+    #[test]
+    fn a_text_that_is_cut_has_a_piece_for_each_heading_and_owner() {
+        let (text, _) = pieces(Format::Classic, |writer| {
+            writer.cut(Grain { is_cut: true, shards: 256, ..Grain::default() });
+            family(writer, "x", 3);
+            family(writer, "y", 1);
+        });
+        let lines: Vec<usize> = text.iter().map(|piece| piece.lines().count()).collect();
+        assert_eq!(lines, [2, 1, 2, 2, 1]);
+    }
+}

@@ -55,7 +55,7 @@ impl<'a> Judge<'a> {
             let witness = Some(pipeline).filter(|pipeline| moves && !pipeline.is_bounded());
             let topic = witness.and_then(|pipeline| pipeline.listed().topic.as_deref());
             let read_at = pipeline.probe(Probe::Metrics).read_at();
-            if let (Some(topic), Some(read_at)) = (topic.filter(|topic| !topic.is_empty()), read_at) {
+            if let (Some(topic), Some(read_at)) = (topic, read_at) {
                 let newest = moving.entry(topic).or_insert(read_at);
                 if read_at.monotonic > newest.monotonic {
                     *newest = read_at;
@@ -233,7 +233,7 @@ fn not_running(pipeline: &Pipeline, thresholds: &Thresholds) -> Option<Trouble> 
 
 /// A backfill whose worker has ended before its stop block. A worker may also be PAUSED there until it is resumed.
 fn ended_early(pipeline: &Pipeline, thresholds: &Thresholds) -> Option<Trouble> {
-    let is_short = pipeline.wanted().state() && pipeline.has_ended() && pipeline.is_complete() == Some(false);
+    let is_short = pipeline.wanted().state() && pipeline.is_complete() == Some(false);
     let since = match pipeline.known_phase().value().filter(|_| is_short)? {
         Phase::Paused => not_running(pipeline, thresholds)?.since,
         _ => pipeline.known_phase().began(),

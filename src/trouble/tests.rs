@@ -3,6 +3,7 @@
 mod backfills;
 mod buffers;
 mod credits;
+mod edges;
 mod outages;
 mod unrest;
 

@@ -1,3 +1,4 @@
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use super::super::error::Said;
@@ -6,9 +7,13 @@ use crate::api::BaseUrl;
 use crate::api::{ConnectionLimits, Reason};
 
 fn client(base_url: &str) -> Client {
+    client_with(base_url, Duration::from_secs(10))
+}
+
+fn client_with(base_url: &str, timeout: Duration) -> Client {
     Client::new(Settings {
         base_url: BaseUrl::parse(base_url, false).unwrap(),
-        timeout: Duration::from_secs(10),
+        timeout,
         max_response_bytes: 1024,
         max_connections: 1,
         connections: ConnectionLimits::default(),
@@ -69,4 +74,63 @@ async fn a_page_size_that_is_refused_is_omitted_from_then_on() {
     client.list_page(&key(), 1).await.unwrap();
     client.renew().unwrap();
     assert_eq!(client.list_page(&key(), 1).await, Err(refused));
+}
+
+/// A server whose responses depend on the path.
+async fn by_path(request: axum::extract::Request) -> axum::response::Response {
+    let padded = |text: &str, bytes: usize| format!("{text}{}", " ".repeat(bytes - text.len()));
+    let (status, body) = match request.uri().path() {
+        "/pipe_1/status/" => (200, padded(r#"{"data":{"status":"RUNNING"}}"#, 1_024)),
+        "/pipe_1/metrics/" => (200, padded(r#"{"data":{"last_offset":1}}"#, 1_025)),
+        "/pipe_1/destination-health/" => (404, padded(r#"{"data":null,"error":true,"error_message":"gone"}"#, 2_000)),
+        _ => (500, String::new()),
+    };
+    axum::response::Response::builder().status(status).body(axum::body::Body::from(body)).unwrap()
+}
+
+#[tokio::test]
+async fn a_body_is_read_up_to_its_limit_which_is_another_one_for_refusals() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = client(&format!("http://{}/", listener.local_addr().unwrap()));
+    tokio::spawn(async move { axum::serve(listener, axum::Router::new().fallback(by_path)).await });
+    let error = async |probe| {
+        let id = crate::api::PipelineId::new("pipe_1").unwrap();
+        client.send(&key(), Request::Probe(id, probe)).await.error().cloned()
+    };
+    assert_eq!(error(Probe::Status).await, None);
+    assert_eq!(error(Probe::Metrics).await, Some(Error::TooLarge { limit: 1_024 }));
+    assert_eq!(error(Probe::DestinationHealth).await, Some(Error::NotFound(Said::in_envelope("gone"))));
+}
+
+/// The error of a request to a server that sends these bytes and closes the connection.
+async fn error_after(sends: &'static [u8]) -> Error {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let _ = stream.read(&mut [0; 1024]).await;
+        let _ = stream.write_all(sends).await;
+    });
+    client(&format!("http://{address}/")).list_page(&key(), 1).await.unwrap_err()
+}
+
+#[tokio::test]
+async fn what_is_not_a_response_cannot_be_decoded_and_one_that_is_cut_was_disconnected() {
+    assert_eq!(error_after(b"nonsense\r\n\r\n").await.reason(), Reason::Decode);
+    let no_gzip = b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 8\r\n\r\nnonsense";
+    assert_eq!(error_after(no_gzip).await.reason(), Reason::Decode);
+    let cut = b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{";
+    assert_eq!(error_after(cut).await.reason(), Reason::Disconnected);
+}
+
+#[tokio::test]
+async fn a_refused_connection_and_a_silent_server_are_told_apart() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base_url = format!("http://{}/", listener.local_addr().unwrap());
+    let silent = client_with(&base_url, Duration::from_millis(300)).list_page(&key(), 1).await.unwrap_err();
+    assert_eq!(silent.to_string(), "timed out after 300ms (api.timeout) waiting for response headers");
+    drop(listener);
+    let refused = client(&base_url).list_page(&key(), 1).await.unwrap_err();
+    assert_eq!(refused.reason(), Reason::Connect);
+    assert!(refused.to_string().contains("refused"), "{refused}");
 }

@@ -19,7 +19,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::*;
 use crate::api::ConnectionLimits;
-use crate::api::{BaseUrl, Client, Reason};
+use crate::api::{BaseUrl, Client, Foreign, Reason};
 use crate::service_key::ServiceKey;
 
 const HOST: &str = "api.example";
@@ -40,8 +40,12 @@ enum Lie {
     WrongBackend,
     /// Streams are refused before they are processed.
     RefusesStreams,
+    /// Streams fail while they are processed.
+    ResetsStreams,
     /// The server sends GOAWAY before it has processed anything.
     GoesAway,
+    /// The server sends GOAWAY because of an error.
+    GoesAwayInAnger,
 }
 
 struct Authority(CertifiedIssuer<'static, KeyPair>);
@@ -127,8 +131,11 @@ async fn relay(mut client: TcpStream, mut server: DuplexStream, mut lie: watch::
 
 async fn serve(stream: DuplexStream, tls: Arc<ServerConfig>, lie: watch::Receiver<Lie>) {
     let Ok(mut stream) = TlsAcceptor::from(tls).accept(stream).await else { return };
-    if *lie.borrow() == Lie::GoesAway {
-        return go_away(&mut stream).await;
+    let told = *lie.borrow();
+    match told {
+        Lie::GoesAway => return go_away(&mut stream, h2::Reason::NO_ERROR).await,
+        Lie::GoesAwayInAnger => return go_away(&mut stream, h2::Reason::ENHANCE_YOUR_CALM).await,
+        _ => {}
     }
     let Ok(mut connection) = h2::server::handshake(stream).await else { return };
     let mut unanswered = Vec::new();
@@ -142,17 +149,19 @@ async fn serve(stream: DuplexStream, tls: Arc<ServerConfig>, lie: watch::Receive
         match *lie.borrow() {
             Lie::NeverResponds => unanswered.push((request, respond)),
             Lie::RefusesStreams => respond.send_reset(h2::Reason::REFUSED_STREAM),
+            Lie::ResetsStreams => respond.send_reset(h2::Reason::INTERNAL_ERROR),
             Lie::WrongBackend => respond_with(404, "default backend - 404", &mut respond),
             _ => respond_with(200, EMPTY_LIST, &mut respond),
         }
     }
 }
 
-/// Sends SETTINGS and, after the first request, GOAWAY without an error and with no stream processed.
-async fn go_away(stream: &mut TlsStream<DuplexStream>) {
+/// Sends SETTINGS and, after the first request, GOAWAY with no stream processed.
+async fn go_away(stream: &mut TlsStream<DuplexStream>, reason: h2::Reason) {
     let _ = stream.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await;
     let _ = stream.read(&mut [0; 1024]).await;
-    let _ = stream.write_all(&[0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]).await;
+    let frame = [&[0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0][..], &u32::from(reason).to_be_bytes()].concat();
+    let _ = stream.write_all(&frame).await;
     let _ = stream.shutdown().await;
     while stream.read(&mut [0; 1024]).await.is_ok_and(|read| read > 0) {}
 }
@@ -271,6 +280,38 @@ async fn one_timeout_between_responses_gives_nothing_up() {
     assert_eq!(connections.current().await.0, 1);
 }
 
+#[tokio::test]
+async fn only_two_foreign_responses_in_a_row_on_old_connections_give_them_up() {
+    let scene = Scene::new(Duration::from_secs(30), patient()).await;
+    let foreign = || {
+        let foreign = Foreign { status: 200, retry_after: None, content: "HTML", product: None };
+        Some(Error::ForeignResponse(foreign))
+    };
+    let timeout = || Some(Error::Timeout { after: SHORT, waiting: Waiting::Headers });
+    for (foreign_age, generation) in [(Duration::ZERO, 1), (NEVER, 0)] {
+        let mut settings = scene.client.settings().clone();
+        settings.connections = ConnectionLimits { foreign_age, timeouts_in_a_row: 2, ..settings.connections };
+        let connections = Connections::new(&settings, LookUp::default()).unwrap();
+        for error in [foreign(), None, timeout(), foreign(), timeout(), None] {
+            connections.note(0, error.as_ref());
+            assert_eq!(connections.current().await.0, 0, "{error:?}");
+        }
+        connections.note(0, foreign().as_ref());
+        connections.note(0, foreign().as_ref());
+        assert_eq!(connections.current().await.0, generation);
+    }
+}
+
+#[tokio::test]
+async fn connections_that_cannot_be_replaced_stay_and_are_not_replaced_again_at_once() {
+    let scene = Scene::new(Duration::from_secs(30), patient()).await;
+    let connections = Connections::new(scene.client.settings(), LookUp::default()).unwrap();
+    std::fs::remove_file(scene.folder.path().join("trusted.pem")).unwrap();
+    connections.lock().is_given_up = true;
+    assert_eq!(connections.current().await.0, 0);
+    assert!(!connections.lock().is_given_up);
+}
+
 #[test]
 fn many_requests_share_one_replacement_and_block_no_thread_for_it() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build().unwrap();
@@ -349,6 +390,21 @@ async fn an_unprocessed_request_is_reported_as_unsent_and_is_not_sent_twice() {
         let error = scene.request().await.unwrap_err();
         assert!(error.is_unsent() && error.reason() == Reason::Disconnected, "{lie:?}: {error}");
         assert_eq!(scene.server.accepted.load(Ordering::SeqCst), 2, "{lie:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_may_have_been_processed_is_not_reported_as_unsent() {
+    for (lie, sentence) in [
+        (Lie::ResetsStreams, "received RST_STREAM (INTERNAL_ERROR)"),
+        (Lie::GoesAwayInAnger, "received GOAWAY (ENHANCE_YOUR_CALM)"),
+    ] {
+        let scene = Scene::new(Duration::from_secs(30), patient()).await;
+        scene.server.always(lie);
+        scene.client.renew().unwrap();
+        let error = scene.request().await.unwrap_err();
+        assert!(!error.is_unsent() && error.reason() == Reason::Disconnected, "{lie:?}: {error}");
+        assert!(error.to_string().contains(sentence), "{lie:?}: {error}");
     }
 }
 

@@ -108,3 +108,12 @@ fn a_key_that_may_not_read_usage_is_no_trouble() {
         assert_eq!(scene.account(seconds), []);
     }
 }
+
+#[test]
+fn used_up_comes_after_a_group_that_is_over_its_limit() {
+    let mut scene = Scene::with_usage();
+    scene.lists(0, "a", json!({"status": "paused", "group": {"name": "g", "is_over_limit": true}}));
+    scene.used(10, PLAN);
+    let kinds: Vec<_> = scene.account(10).into_iter().map(|(kind, _)| kind).collect();
+    assert_eq!(kinds, ["group_over_limit", "credits_used_up"]);
+}

@@ -1,0 +1,196 @@
+//! Readings just at a limit, readings that lack a field, and several troubles at once.
+
+use super::*;
+use crate::account::ReadAgain;
+use crate::account::testing::settings;
+use crate::api::{self, Request};
+
+/// The troubles of a running pipeline after readings of its metrics.
+fn after(readings: &[(u64, Value)]) -> Vec<(&'static str, Option<i64>)> {
+    let mut scene = Scene::new();
+    scene.lists(0, "a", json!({}));
+    scene.status(1, "a", "RUNNING", 2);
+    let mut seconds = 0;
+    for (at, metrics) in readings {
+        seconds = *at;
+        scene.metrics(seconds, "a", metrics.clone());
+    }
+    scene.troubles(seconds, "a")
+}
+
+#[test]
+fn a_delay_counts_at_first_sight_above_its_limits_and_unless_it_falls_fast_enough() {
+    let delay = |seconds: f64| json!({"processing_delay_ms": seconds * 1_000.0});
+    assert_eq!(after(&[(10, delay(300.0))]), []);
+    assert_eq!(after(&[(10, delay(1_800.0))]), [("delay_high", Some(-10))]);
+    assert_eq!(after(&[(10, delay(1_800.5))]), [("delay_critical", Some(-10))]);
+    assert_eq!(after(&[(10, delay(1_000.0)), (70, delay(997.0))]), [], "by 0.05 seconds per second");
+    assert_eq!(after(&[(10, delay(1_000.0)), (70, delay(998.0))]), [("delay_high", Some(-10))]);
+}
+
+#[test]
+fn a_backlog_counts_above_its_limit_once_it_is_seen_to_grow() {
+    let pending = |records: u32| json!({"pending_records": records});
+    assert_eq!(after(&[(10, pending(30_000))]), [], "it may be shrinking");
+    assert_eq!(after(&[(10, pending(30_000)), (70, pending(30_000))]), []);
+    assert_eq!(after(&[(10, pending(24_000)), (70, pending(25_000))]), []);
+    assert_eq!(after(&[(10, pending(24_000)), (70, pending(25_001))]), [("backlog_growing", Some(70))]);
+}
+
+#[test]
+fn drops_count_without_a_record_count_but_not_those_of_the_past() {
+    let dropped = |records: u32| json!({"normalization_errors": records});
+    assert_eq!(after(&[(0, dropped(5)), (30, dropped(5)), (60, dropped(5))]), []);
+    assert_eq!(after(&[(0, dropped(5)), (30, dropped(6))]), [("records_dropped", Some(30))]);
+}
+
+#[test]
+fn a_position_that_a_reading_lacks_does_not_stop_the_clock() {
+    let both = json!({"last_offset": 1, "last_block_height": 1});
+    let found = after(&[(10, both), (2_000, json!({"last_offset": 1}))]);
+    assert_eq!(found, [("no_progress", Some(10))]);
+}
+
+/// The troubles of pipeline `c`, which has not moved for 990 seconds, beside another one of its topic with these readings.
+fn beside(others: &[(&str, &[(u64, Value)])]) -> Vec<(&'static str, Option<i64>)> {
+    let mut scene = Scene::new();
+    scene.lists(0, "c", json!({}));
+    scene.status(1, "c", "RUNNING", 2);
+    scene.metrics(10, "c", json!({"last_offset": 1}));
+    scene.metrics(1_000, "c", json!({"last_offset": 1}));
+    for (id, readings) in others {
+        scene.lists(0, id, json!({}));
+        scene.status(1, id, "RUNNING", 2);
+        for (at, metrics) in *readings {
+            scene.metrics(*at, id, metrics.clone());
+        }
+    }
+    scene.troubles(1_000, "c")
+}
+
+#[test]
+fn a_topic_moves_if_another_pipeline_has_lately_been_seen_to_move_on_it() {
+    let offset = |offset: u32| json!({"last_offset": offset});
+    let stalled = [("stalled", Some(10))];
+    assert_eq!(beside(&[]), []);
+    assert_eq!(beside(&[("d", &[(911, offset(1)), (1_000, offset(1))])]), stalled);
+    assert_eq!(beside(&[("d", &[(910, offset(1)), (1_000, offset(1))])]), [], "90 seconds ago");
+    assert_eq!(beside(&[("d", &[(1_000, json!({}))])]), [], "it has no position");
+    // One of them has not been read for long.
+    let (old, new) = ([(100, offset(1)), (110, offset(2))], [(990, offset(1)), (1_000, offset(2))]);
+    assert_eq!(beside(&[("d", &old)]), []);
+    assert_eq!(beside(&[("d", &old), ("e", &new)]), stalled);
+    assert_eq!(beside(&[("d", &new), ("e", &old)]), stalled);
+}
+
+#[test]
+fn what_does_not_run_makes_no_progress_either() {
+    let mut scene = Scene::new();
+    scene.lists(0, "a", json!({}));
+    scene.status(1, "a", "RUNNING", 2);
+    scene.metrics(5, "a", json!({"last_offset": 1}));
+    scene.status(10, "a", "STOPPED", 0);
+    scene.status(5_000, "a", "STOPPED", 0);
+    scene.metrics(5_000, "a", json!({"last_offset": 1}));
+    assert_eq!(scene.troubles(5_000, "a"), [("not_running", Some(10))]);
+}
+
+#[test]
+fn a_backfill_that_is_paused_after_it_was_stopping_ended_when_it_stopped_running() {
+    let mut scene = Scene::new();
+    let fields = json!({"execution_mode": "bounded", "execution_start_from": "1000", "execution_stop_from": "2000"});
+    scene.lists(0, "a", fields);
+    scene.status(1, "a", "RUNNING", 2);
+    scene.metrics(10, "a", json!({"last_block_height": 1_500}));
+    scene.status(100, "a", "STOPPING", 0);
+    for seconds in [200, 999] {
+        scene.status(seconds, "a", "PAUSED", 0);
+        assert_eq!(scene.troubles(seconds, "a"), [], "{seconds}");
+    }
+    scene.status(1_000, "a", "PAUSED", 0);
+    assert_eq!(scene.troubles(1_000, "a"), [("ended_early", Some(100))]);
+}
+
+#[test]
+fn of_several_probes_the_one_that_fails_longest_counts() {
+    let server_error = || Error::of_status(500).unwrap();
+    let forbidden = || Error::of_status(403).unwrap();
+    let mut scene = Scene::new();
+    scene.lists(0, "a", json!({}));
+    scene.status(5, "a", "RUNNING", 2);
+    scene.metrics(5, "a", json!({}));
+    scene.health(5, "a", json!({"healthy": true}));
+    scene.fails(10, "a", Probe::Status, server_error());
+    scene.fails(20, "a", Probe::Metrics, server_error());
+    scene.health(30, "a", json!({"healthy": true}));
+    scene.fails(40, "a", Probe::Status, server_error());
+    scene.fails(50, "a", Probe::Metrics, server_error());
+    assert_eq!(scene.troubles(50, "a"), [("probe_failing", Some(10))]);
+    scene.metrics(60, "a", json!({}));
+    scene.fails(70, "a", Probe::Metrics, forbidden());
+    scene.fails(80, "a", Probe::DestinationHealth, forbidden());
+    assert_eq!(scene.troubles(80, "a"), [("forbidden", Some(70))]);
+}
+
+#[test]
+fn the_account_is_not_read_since_the_newest_reading_or_since_the_first_pipeline_was_on_duty() {
+    let mut read = Scene::new();
+    read.lists(0, "a", json!({}));
+    read.lists(0, "b", json!({}));
+    read.status(10, "a", "RUNNING", 2);
+    read.status(200, "b", "RUNNING", 2);
+    assert_eq!((read.account(500), read.account(501)), (vec![], vec![("no_readings", Some(200))]));
+
+    let mut unread = Scene::new();
+    unread.lists(10, "a", json!({}));
+    unread.lists(100, "b", json!({}));
+    assert_eq!((unread.account(310), unread.account(311)), (vec![], vec![("no_readings", Some(-10))]));
+
+    let mut late = Scene::new();
+    late.lists_again(0);
+    late.lists(1_000, "a", json!({}));
+    assert_eq!((late.account(1_300), late.account(1_301)), (vec![], vec![("no_readings", Some(-1_000))]));
+}
+
+#[test]
+fn a_list_that_something_else_responds_to() {
+    let mut scene = Scene::new();
+    scene.lists_again(0);
+    let html = api::read(Request::Page(1), 200, &[("content-type", "text/html")], b"<html>");
+    let Response::Page(1, Err(foreign)) = html else { panic!("{html:?}") };
+    scene.list_fails(10, foreign);
+    assert_eq!(scene.account(10), [("foreign_response", Some(10))]);
+}
+
+#[test]
+fn a_budget_that_just_suffices_is_no_trouble() {
+    let mut scene = Scene::new();
+    scene.lists_again(0);
+    let now = scene.at(0);
+    for (factor, expected) in [(1.0, vec![]), (0.99, vec![("budget_too_small", None)])] {
+        let mut settings = settings(&[]);
+        settings.poll.requests_per_second = factor * 0.15;
+        let key = ReadAgain { loaded_at: now.wall, is_another: false };
+        scene.account.reconfigure(settings.clone(), key, now);
+        settings.poll.requests_per_second = factor * scene.account.view(now).budget.required;
+        scene.account.reconfigure(settings, key, now);
+        assert_eq!(scene.account(0), expected, "{factor}");
+    }
+}
+
+#[test]
+fn the_worst_comes_first() {
+    let mut scene = Scene::new();
+    scene.lists(0, "a", json!({"group": {"name": "g", "is_free_trial_expired": true}}));
+    scene.lists(10, "a", json!({"group": {"name": "g", "is_over_limit": true, "is_free_trial_expired": true}}));
+    scene.list_fails(20, Error::RateLimited { retry_after: Some(Duration::from_secs(60)) });
+    let kinds = |found: Vec<(&'static str, Option<i64>)>| found.into_iter().map(|(kind, _)| kind).collect::<Vec<_>>();
+    let all = ["list_failing", "group_over_limit", "group_trial_expired", "rate_limited"];
+    assert_eq!(kinds(scene.account(20)), all);
+
+    scene.status(30, "a", "RUNNING", 1);
+    scene.metrics(30, "a", json!({"processing_delay_ms": 400_000}));
+    scene.health(30, "a", json!({"healthy": false}));
+    scene.health(40, "a", json!({"healthy": false}));
+    assert_eq!(kinds(scene.troubles(40, "a")), ["destination_unhealthy", "delay_high", "replicas_not_ready"]);
+}
