@@ -310,6 +310,9 @@ mod tests {
         let mut uneven = even(1);
         uneven[17] = 900;
         assert_eq!(division(1, 1_000, 1_190, &uneven), 4, "the largest counts");
+        let mut in_one = even(0);
+        in_one[17] = 900;
+        assert_eq!(division(2, 1_000, 1_000, &in_one), 2, "more parts would not be smaller");
     }
 
     #[test]

@@ -281,3 +281,22 @@ fn a_worker_that_appears_wakes_the_other_probes_of_a_paused_pipeline() {
     let others = [Probe::Metrics, Probe::DestinationHealth].map(|kind| probe("pipe_1", kind));
     assert_eq!(requests(&mut account, start.after(seconds(2))), others);
 }
+
+#[test]
+fn no_more_requests_are_in_flight_than_the_configuration_allows() {
+    let start = Moment::now();
+    let mut account = account_of_one(start);
+    account.settings.poll.max_in_flight = 2;
+    account.budget.set_rate(1e6);
+    let mut next = || match account.next(start.monotonic) {
+        Next::Send(request, _) => Some(request),
+        other => {
+            assert_eq!(other, Next::Idle);
+            None
+        }
+    };
+    let sent = [next(), next(), next()];
+    assert_eq!(sent, [Some(probe("pipe_1", Probe::Status)), Some(probe("pipe_1", Probe::Metrics)), None]);
+    account.probed("pipe_1", status("RUNNING"), start);
+    assert!(matches!(account.next(start.monotonic), Next::Send(..)));
+}
