@@ -7,8 +7,8 @@ mod engine;
 use std::time::Instant;
 
 use engine::campaign::Campaign;
-use engine::history::Fault::{Reload, Restart, Revoke, Worker};
-use engine::history::{Condition, History, Incident, Knobs, Setup};
+use engine::history::Fault::{Reload, Reply, Restart, Revoke, Suspend, Worker, WrongKey};
+use engine::history::{self, Condition, History, Incident, Knobs, Setup, Target};
 
 /// More, or others: `SIMULATION_SEED`, `SIMULATION_HOURS` and `SIMULATION_FAILURES` in the environment.
 #[test]
@@ -67,9 +67,52 @@ fn replay_300() {
             knobs: Knobs { usage: 900, ..Knobs::DEFAULT },
         },
         incidents: vec![
-            Incident { at: 190, lasts: 0, account: 0, fault: Worker(113_700, Condition::Deploying) },
+            Incident { at: 190, lasts: 3_000, account: 0, fault: Worker(113_700, Condition::Deploying) },
             Incident { at: 790, lasts: 0, account: 0, fault: Restart },
             Incident { at: 2_046, lasts: 969, account: 0, fault: Revoke },
+        ],
+    });
+}
+
+/// A machine that sleeps sends no requests: what was refused before it slept is as good as what is refused after.
+#[test]
+fn replay_1071() {
+    replay(&History {
+        seed: 1_071,
+        length: 2_586,
+        setup: Setup {
+            pipelines: 1,
+            accounts: 1,
+            page: 100,
+            scrape_every: 15,
+            knobs: Knobs { usage: 900, ..Knobs::DEFAULT },
+        },
+        incidents: vec![
+            Incident { at: 1_295, lasts: 2_000, account: 0, fault: WrongKey(history::WrongKey::Malformed) },
+            Incident { at: 1_504, lasts: 0, account: 0, fault: Restart },
+            Incident { at: 1_727, lasts: 793, account: 0, fault: Suspend },
+        ],
+    });
+}
+
+/// After a reload, a request that was not processed is a failed one.
+#[test]
+fn replay_1150() {
+    let knobs = Knobs { stale_after: 120, filters: true, ..Knobs::DEFAULT };
+    let unsent = Reply { to: Target::Everything, with: history::Reply::Unsent, one_in: 1, times: 0 };
+    replay(&History {
+        seed: 1_150,
+        length: 2_168,
+        setup: Setup {
+            pipelines: 45,
+            accounts: 1,
+            page: 100,
+            scrape_every: 15,
+            knobs: Knobs { budget: 30, in_flight: 2, expects: true, ..knobs },
+        },
+        incidents: vec![
+            Incident { at: 2_040, lasts: 2_000, account: 0, fault: unsent },
+            Incident { at: 2_159, lasts: 0, account: 0, fault: Reload(Knobs { budget: 260, ..knobs }) },
         ],
     });
 }

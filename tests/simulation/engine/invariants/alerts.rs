@@ -35,7 +35,8 @@ impl Invariant for Alerts {
     }
 
     fn check(&mut self, step: &Step, scene: &mut Scene) -> Result<(), String> {
-        let now = scene.now();
+        // While the machine sleeps, nothing is requested and nothing is scraped.
+        let now = scene.clock.awake;
         match step {
             // What Prometheus makes of a target that is away is another matter.
             Step::Suspended => self.states.clear(),
@@ -64,7 +65,7 @@ impl Invariant for Alerts {
 
 impl Alerts {
     fn evaluate(&mut self, kind: Kind, rule: &Generated, picture: &Picture, scene: &mut Scene) -> Result<(), String> {
-        let now = scene.now();
+        let now = scene.clock.awake;
         let row = kind.row();
         let kinds: Vec<&str> = [kind].iter().chain(rule.also).map(|kind| kind.row().name).collect();
         let wait = duration(rule.wait);

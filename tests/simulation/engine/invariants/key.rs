@@ -125,7 +125,7 @@ impl Invariant for DeadKey {
             }
             Step::Scraped { picture, views } => {
                 for (account, known) in self.known.iter().enumerate() {
-                    let Some(shown) = picture.accounts.get(&daemon::name(account)) else {
+                    let Some(shown) = picture.accounts.get(daemon::name(account)) else {
                         return Err(format!("account {account} is not shown"));
                     };
                     let value = shown.samples.get("goldrush_auth_unauthorized").copied();
