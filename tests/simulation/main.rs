@@ -16,7 +16,7 @@ fn a_handful_of_histories() {
     let number =
         |name: &str, default: u64| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
     let begin = Instant::now();
-    let hours = number("SIMULATION_HOURS", 10) as f64;
+    let hours = number("SIMULATION_HOURS", 8) as f64;
     let campaign = Campaign::run(number("SIMULATION_SEED", 1), hours, number("SIMULATION_FAILURES", 1) as usize);
     println!("{}\n{} in {:?}", campaign.coverage.report(), campaign.summary(), begin.elapsed());
     assert!(campaign.failures.is_empty(), "{}", campaign.failures.join("\n"));

@@ -5,6 +5,7 @@
 //! `daemon.rs` (the exporter and its machine).
 
 use fastrand::Rng;
+use goldrush_exporter::api::Reason;
 
 /// What is drawn from one seed.
 #[derive(Debug, Clone, PartialEq)]
@@ -111,6 +112,8 @@ pub enum Condition {
     Paused,
     Failed,
     Deploying,
+    /// It deploys and fails in turns.
+    CrashLoops,
     /// Its worker is, and the user has not asked for it.
     WorkerPaused,
     /// A bounded one has, wherever it is.
@@ -191,6 +194,22 @@ impl Reply {
         }
     }
 
+    /// Why a request fails that gets it, where the contract says so. What is not the API's accuses no key and drops nothing.
+    pub fn reason(self) -> Option<Reason> {
+        match self {
+            Self::Status(401) | Self::Bare(401) => Some(Reason::Unauthorized),
+            Self::Status(402) => Some(Reason::PaymentRequired),
+            Self::Status(403) => Some(Reason::Forbidden),
+            Self::Status(404) | Self::Bare(404) => Some(Reason::NotFound),
+            Self::Status(429) | Self::StatusAndWait(429, _) | Self::Bare(429) => Some(Reason::RateLimited),
+            Self::Status(500 | 503) | Self::StatusAndWait(503, _) => Some(Reason::ServerError),
+            Self::Bare(302) => Some(Reason::Redirect),
+            Self::Foreign(200 | 401 | 403 | 404) => Some(Reason::ForeignResponse),
+            Self::Cut | Self::WrongShape => Some(Reason::Decode),
+            _ => None,
+        }
+    }
+
     pub fn is_of_list_only(self) -> bool {
         matches!(self, Self::Hides(_) | Self::NoIds | Self::Repeats | Self::NoPagination)
     }
@@ -264,6 +283,7 @@ impl Condition {
         Self::Paused,
         Self::Failed,
         Self::Deploying,
+        Self::CrashLoops,
         Self::WorkerPaused,
         Self::Ended,
         Self::StrangePhase,
@@ -358,7 +378,7 @@ impl Fault {
             // See `no_progress`.
             Self::QuietTopic(_) | Self::Worker(_, Condition::Quiet) => 2_400,
             // See `not_running`.
-            Self::Worker(_, Condition::Deploying | Condition::WorkerPaused) => 1_200,
+            Self::Worker(_, Condition::Deploying | Condition::CrashLoops | Condition::WorkerPaused) => 1_200,
             _ => 0,
         }
     }

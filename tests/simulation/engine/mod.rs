@@ -393,6 +393,10 @@ impl Simulation {
         let coverage = &mut self.scene.coverage;
         if let Some(hit) = hit {
             coverage.note(coverage::reply(hit, operation));
+            let found = error.as_ref().map(Error::reason);
+            if let Some(reason) = hit.reason().filter(|reason| found != Some(*reason)) {
+                return Err(("reasons", format!("{hit:?} is {reason}, and {found:?} was made of it")));
+            }
         }
         if is_of_old_key {
             coverage.note("late response of an old key");

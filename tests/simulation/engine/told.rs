@@ -32,6 +32,12 @@ impl At {
 pub struct ProbeTold {
     pub read: Option<At>,
     pub attempt: Option<(At, Option<Reason>)>,
+    /// How many attempts the API has refused in a row.
+    pub refusals: u32,
+}
+
+fn is_refusal(reason: Reason) -> bool {
+    matches!(reason, Reason::Forbidden | Reason::NotFound | Reason::PaymentRequired)
 }
 
 /// What was said of one pipeline.
@@ -321,6 +327,7 @@ impl Told {
                 let Some(pipeline) = self.pipelines.get_mut(id) else { return };
                 let state = &mut pipeline.probes[*probe as usize];
                 state.attempt = Some((at, reason));
+                state.refusals = if reason.is_some_and(is_refusal) { state.refusals + 1 } else { 0 };
                 if reason.is_some() {
                     return;
                 }

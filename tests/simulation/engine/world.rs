@@ -175,6 +175,8 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const RESTARTS_EVERY: Duration = Duration::from_secs(300);
 /// In seconds.
 const FLAPS_EVERY: u64 = 150;
+/// In seconds.
+const CRASHES_EVERY: u64 = 200;
 
 /// The id of the first pipeline of an account, which configurations expect.
 pub fn first_id(account: usize) -> String {
@@ -641,10 +643,15 @@ impl Pipeline {
 
     pub fn phase(&self) -> Option<&'static str> {
         use Condition as C;
+        let crashed = self.since(C::CrashLoops).is_some_and(|since| {
+            let turns = self.settled.saturating_sub(since).as_secs() / CRASHES_EVERY;
+            !turns.is_multiple_of(2)
+        });
         let order = [
             (C::Paused, Some("PAUSED")),
             (C::Failed, Some("FAILED")),
             (C::Deploying, Some("DEPLOYING")),
+            (C::CrashLoops, Some(if crashed { "FAILED" } else { "DEPLOYING" })),
             (C::WorkerPaused, Some("PAUSED")),
             (C::StrangePhase, Some("UNKNOWN")),
             (C::NoPhase, None),

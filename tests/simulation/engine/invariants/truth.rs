@@ -13,6 +13,9 @@ use super::super::world::Pipeline;
 use super::readings::phase_series;
 use super::{Invariant, Scene, Step};
 
+/// After this, everything has been read often enough to be judged.
+const LONGEST: Duration = Duration::from_secs(900);
+
 #[derive(Default)]
 pub struct Truth {
     /// The end of the last pause of each account, in the world's time.
@@ -100,7 +103,7 @@ fn compare(
             if scene.now() - pipeline.turned < settles {
                 continue;
             }
-            if let Some(phase) = pipeline.phase()
+            if let Some(phase) = pipeline.phase().filter(|_| !pipeline.has(Condition::CrashLoops))
                 && shown.samples.get(phase_series(phase)) != Some(&1.0)
             {
                 return Err(format!("{} is {phase}, and something else is shown", pipeline.id));
@@ -115,8 +118,9 @@ fn compare(
                     || (pipeline.bounded
                         && matches!(condition, Condition::Lag | Condition::LagCritical | Condition::WorkerPaused));
                 let worse = has_worse(pipeline, *condition);
-                let due =
-                    lasted.is_some_and(|lasted| lasted.as_secs_f64() > *after as f64 + calm.as_secs_f64().min(900.0));
+                // Whatever has begun or ended since may have hidden it: a pause, or another exporter.
+                let after = Duration::from_secs(*after);
+                let due = lasted.is_some_and(|lasted| lasted > after + LONGEST) && calm > after + settles;
                 if due && !hidden && !worse && !kinds.contains(*kind) {
                     return Err(format!(
                         "{} has been {condition:?} for {lasted:?}, and {kind} is not raised",
@@ -159,6 +163,7 @@ const INCIDENTS: &[(&str, Condition, u64)] = &[
     ("failed", Condition::Failed, 0),
     ("destination_unhealthy", Condition::Unhealthy, 0),
     ("not_running", Condition::Deploying, 900),
+    ("not_running", Condition::CrashLoops, 900),
     ("not_running", Condition::WorkerPaused, 900),
     ("replicas_not_ready", Condition::LacksReplicas, 0),
     ("delay_high", Condition::Lag, 900),
@@ -175,13 +180,23 @@ fn has_worse(pipeline: &Pipeline, condition: Condition) -> bool {
     let worker: &[Condition] = match condition {
         C::Unhealthy => &[C::Flaps],
         C::Failed => &[C::Paused],
-        C::Deploying | C::WorkerPaused => &[C::Paused, C::Failed],
-        C::NoPhase => &[C::Failed, C::Deploying, C::WorkerPaused, C::StrangePhase],
-        C::Lag => &[C::Failed, C::Deploying, C::WorkerPaused, C::StrangePhase, C::NoPhase, C::LagCritical],
-        C::Backlog | C::Stalled | C::Drops => {
-            &[C::Failed, C::Deploying, C::WorkerPaused, C::StrangePhase, C::NoPhase, C::Quiet, C::Stalled, C::Backlog]
+        C::Deploying | C::CrashLoops | C::WorkerPaused => &[C::Paused, C::Failed],
+        C::NoPhase => &[C::Failed, C::Deploying, C::CrashLoops, C::WorkerPaused, C::StrangePhase],
+        C::Lag => {
+            &[C::Failed, C::Deploying, C::CrashLoops, C::WorkerPaused, C::StrangePhase, C::NoPhase, C::LagCritical]
         }
-        _ => &[C::Failed, C::Deploying, C::WorkerPaused, C::StrangePhase, C::NoPhase],
+        C::Backlog | C::Stalled | C::Drops => &[
+            C::Failed,
+            C::Deploying,
+            C::CrashLoops,
+            C::WorkerPaused,
+            C::StrangePhase,
+            C::NoPhase,
+            C::Quiet,
+            C::Stalled,
+            C::Backlog,
+        ],
+        _ => &[C::Failed, C::Deploying, C::CrashLoops, C::WorkerPaused, C::StrangePhase, C::NoPhase],
     };
     worker.iter().any(|other| *other != condition && pipeline.has(*other))
 }
