@@ -7,7 +7,7 @@ mod engine;
 use std::time::Instant;
 
 use engine::campaign::Campaign;
-use engine::history::Fault::{Reload, Reply, Restart, Revoke, Suspend, Worker, WrongKey};
+use engine::history::Fault::{Reload, Reply, Restart, Revoke, Rotate, Suspend, Worker, WrongKey};
 use engine::history::{self, Condition, History, Incident, Knobs, Setup, Target};
 
 /// More, or others: `SIMULATION_SEED`, `SIMULATION_HOURS` and `SIMULATION_FAILURES` in the environment.
@@ -113,6 +113,33 @@ fn replay_1150() {
         incidents: vec![
             Incident { at: 2_040, lasts: 2_000, account: 0, fault: unsent },
             Incident { at: 2_159, lasts: 0, account: 0, fault: Reload(Knobs { budget: 260, ..knobs }) },
+        ],
+    });
+}
+
+/// A page that repeats another one says nothing new.
+#[test]
+fn replay_2001() {
+    let tight = Knobs { budget: 4, stale_after: 120, discovery: 30, ..Knobs::DEFAULT };
+    let reply = |to, with, one_in| Reply { to, with, one_in, times: 0 };
+    let incident = |at, lasts, fault| Incident { at, lasts, account: 0, fault };
+    replay(&History {
+        seed: 2_001,
+        length: 2_005,
+        setup: Setup {
+            pipelines: 4,
+            accounts: 1,
+            page: 100,
+            scrape_every: 15,
+            knobs: Knobs { in_flight: 2, max_pipelines: 3, filters: true, ..Knobs::DEFAULT },
+        },
+        incidents: vec![
+            incident(353, 2_950, reply(Target::Metrics, history::Reply::TooLarge, 1)),
+            incident(412, 1, Rotate),
+            incident(764, 3_694, reply(Target::List, history::Reply::Repeats, 3)),
+            incident(783, 1, reply(Target::Status, history::Reply::Bare(302), 1)),
+            incident(950, 0, Reload(Knobs { usage: 900, filters: true, ..tight })),
+            incident(1_875, 600, reply(Target::Everything, history::Reply::Tls, 1)),
         ],
     });
 }

@@ -316,7 +316,11 @@ impl Told {
                     self.walk.clear();
                 }
                 for item in items {
-                    if self.walk.len() >= delivery.most && !self.walk.contains(&item.id) {
+                    // What a page repeats is old.
+                    if self.walk.contains(&item.id) {
+                        continue;
+                    }
+                    if self.walk.len() >= delivery.most {
                         break;
                     }
                     self.walk.insert(item.id.clone());
