@@ -143,3 +143,21 @@ fn replay_2001() {
         ],
     });
 }
+
+/// A 429 to a usage request pauses everything, so that nothing is read for as long as it asks.
+#[test]
+fn replay_2063() {
+    let fault = Reply { to: Target::Usage, with: history::Reply::StatusAndWait(429, 842), one_in: 1, times: 0 };
+    replay(&History {
+        seed: 2_063,
+        length: 7_868,
+        setup: Setup {
+            pipelines: 1,
+            accounts: 1,
+            page: 100,
+            scrape_every: 30,
+            knobs: Knobs { usage: 900, ..Knobs::DEFAULT },
+        },
+        incidents: vec![Incident { at: 6_728, lasts: 600, account: 0, fault }],
+    });
+}

@@ -627,7 +627,7 @@ impl Simulation {
             let is_known = usage.probe.read.is_some_and(|at| at.world > frozen + SLOWEST);
             settings.poll.usage = settings.poll.usage.filter(|_| is_known);
             let world = &mut self.scene.world;
-            second_opinion::compare(&text, &name, &settings, &mut |path| world.get(account, path, frozen))
+            second_opinion::compare(&text, name, &settings, &mut |path| world.get(account, path, frozen))
                 .map_err(|what| ("second opinion", format!("{name}: {what}")))?;
             self.scene.coverage.note("the second opinion agrees");
         }

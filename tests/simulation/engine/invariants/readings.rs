@@ -153,8 +153,8 @@ fn expected(pipeline: &PipelineTold, now: Duration, stale_after: Duration) -> Ve
     put("goldrush_pipeline_forbidden", Some(f64::from(forbidden)));
     for ([success, last_success], state) in PROBES.iter().zip(&pipeline.probes) {
         let attempt = state.attempt.filter(|(at, _)| at.is_fresh(now, stale_after));
-        put(*success, attempt.map(|(_, failure)| f64::from(failure.is_none())));
-        put(*last_success, state.read.map(|at| at.wall));
+        put(success, attempt.map(|(_, failure)| f64::from(failure.is_none())));
+        put(last_success, state.read.map(|at| at.wall));
     }
     samples
 }
