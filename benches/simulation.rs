@@ -11,7 +11,6 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use engine::campaign::Campaign;
-use engine::history::History;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
@@ -21,11 +20,7 @@ fn main() -> ExitCode {
     };
     let begin = Instant::now();
     let campaign = match number("--replay") {
-        Some(seed) => {
-            let mut campaign = Campaign::default();
-            campaign.live(History::draw(seed));
-            campaign
-        }
+        Some(seed) => Campaign::replay(seed),
         None => Campaign::run(
             number("--seed").unwrap_or(1),
             number("--hours").unwrap_or(1_000) as f64,

@@ -7,8 +7,8 @@ mod engine;
 use std::time::Instant;
 
 use engine::campaign::Campaign;
-use engine::history::Fault::{Reload, Restart, Revoke, Worker};
-use engine::history::{Condition, History, Incident, Knobs, Setup};
+use engine::history::Fault::{Reload, Reply, Restart, Revoke, Rotate, Suspend, Worker, WrongKey};
+use engine::history::{self, Condition, History, Incident, Knobs, Setup, Target};
 
 /// More, or others: `SIMULATION_SEED`, `SIMULATION_HOURS` and `SIMULATION_FAILURES` in the environment.
 #[test]
@@ -16,7 +16,7 @@ fn a_handful_of_histories() {
     let number =
         |name: &str, default: u64| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
     let begin = Instant::now();
-    let hours = number("SIMULATION_HOURS", 10) as f64;
+    let hours = number("SIMULATION_HOURS", 8) as f64;
     let campaign = Campaign::run(number("SIMULATION_SEED", 1), hours, number("SIMULATION_FAILURES", 1) as usize);
     println!("{}\n{} in {:?}", campaign.coverage.report(), campaign.summary(), begin.elapsed());
     assert!(campaign.failures.is_empty(), "{}", campaign.failures.join("\n"));
@@ -67,9 +67,97 @@ fn replay_300() {
             knobs: Knobs { usage: 900, ..Knobs::DEFAULT },
         },
         incidents: vec![
-            Incident { at: 190, lasts: 0, account: 0, fault: Worker(113_700, Condition::Deploying) },
+            Incident { at: 190, lasts: 3_000, account: 0, fault: Worker(113_700, Condition::Deploying) },
             Incident { at: 790, lasts: 0, account: 0, fault: Restart },
             Incident { at: 2_046, lasts: 969, account: 0, fault: Revoke },
         ],
+    });
+}
+
+/// A machine that sleeps sends no requests: what was refused before it slept is as good as what is refused after.
+#[test]
+fn replay_1071() {
+    replay(&History {
+        seed: 1_071,
+        length: 2_586,
+        setup: Setup {
+            pipelines: 1,
+            accounts: 1,
+            page: 100,
+            scrape_every: 15,
+            knobs: Knobs { usage: 900, ..Knobs::DEFAULT },
+        },
+        incidents: vec![
+            Incident { at: 1_295, lasts: 2_000, account: 0, fault: WrongKey(history::WrongKey::Malformed) },
+            Incident { at: 1_504, lasts: 0, account: 0, fault: Restart },
+            Incident { at: 1_727, lasts: 793, account: 0, fault: Suspend },
+        ],
+    });
+}
+
+/// After a reload, a request that was not processed is a failed one.
+#[test]
+fn replay_1150() {
+    let knobs = Knobs { stale_after: 120, filters: true, ..Knobs::DEFAULT };
+    let unsent = Reply { to: Target::Everything, with: history::Reply::Unsent, one_in: 1, times: 0 };
+    replay(&History {
+        seed: 1_150,
+        length: 2_168,
+        setup: Setup {
+            pipelines: 45,
+            accounts: 1,
+            page: 100,
+            scrape_every: 15,
+            knobs: Knobs { budget: 30, in_flight: 2, expects: true, ..knobs },
+        },
+        incidents: vec![
+            Incident { at: 2_040, lasts: 2_000, account: 0, fault: unsent },
+            Incident { at: 2_159, lasts: 0, account: 0, fault: Reload(Knobs { budget: 260, ..knobs }) },
+        ],
+    });
+}
+
+/// A page that repeats another one says nothing new.
+#[test]
+fn replay_2001() {
+    let tight = Knobs { budget: 4, stale_after: 120, discovery: 30, ..Knobs::DEFAULT };
+    let reply = |to, with, one_in| Reply { to, with, one_in, times: 0 };
+    let incident = |at, lasts, fault| Incident { at, lasts, account: 0, fault };
+    replay(&History {
+        seed: 2_001,
+        length: 2_005,
+        setup: Setup {
+            pipelines: 4,
+            accounts: 1,
+            page: 100,
+            scrape_every: 15,
+            knobs: Knobs { in_flight: 2, max_pipelines: 3, filters: true, ..Knobs::DEFAULT },
+        },
+        incidents: vec![
+            incident(353, 2_950, reply(Target::Metrics, history::Reply::TooLarge, 1)),
+            incident(412, 1, Rotate),
+            incident(764, 3_694, reply(Target::List, history::Reply::Repeats, 3)),
+            incident(783, 1, reply(Target::Status, history::Reply::Bare(302), 1)),
+            incident(950, 0, Reload(Knobs { usage: 900, filters: true, ..tight })),
+            incident(1_875, 600, reply(Target::Everything, history::Reply::Tls, 1)),
+        ],
+    });
+}
+
+/// A 429 to a usage request pauses everything, so that nothing is read for as long as it asks.
+#[test]
+fn replay_2063() {
+    let fault = Reply { to: Target::Usage, with: history::Reply::StatusAndWait(429, 842), one_in: 1, times: 0 };
+    replay(&History {
+        seed: 2_063,
+        length: 7_868,
+        setup: Setup {
+            pipelines: 1,
+            accounts: 1,
+            page: 100,
+            scrape_every: 30,
+            knobs: Knobs { usage: 900, ..Knobs::DEFAULT },
+        },
+        incidents: vec![Incident { at: 6_728, lasts: 600, account: 0, fault }],
     });
 }

@@ -33,8 +33,11 @@ pub struct Driver {
     pub wake: Option<Duration>,
 }
 
-pub fn name(account: usize) -> String {
-    format!("account {account}")
+/// The names of the accounts.
+const NAMES: [&str; 2] = ["account 0", "account 1"];
+
+pub fn name(account: usize) -> &'static str {
+    NAMES[account]
 }
 
 /// As a user would write it.

@@ -5,6 +5,7 @@
 //! `daemon.rs` (the exporter and its machine).
 
 use fastrand::Rng;
+use goldrush_exporter::api::Reason;
 
 /// What is drawn from one seed.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,7 +51,7 @@ pub struct Knobs {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Incident {
     pub at: u64,
-    /// Ignored by what happens once and for all.
+    /// 0 for what happens once and [for all](Fault::is_for_good).
     pub lasts: u64,
     pub account: u8,
     pub fault: Fault,
@@ -69,6 +70,8 @@ pub enum Fault {
     MoveGroup(u32),
     /// Something is so with the pipeline at this place.
     Worker(u32, Condition),
+    /// Nothing comes from the topic at this place any more.
+    QuietTopic(u32),
     OverLimit,
     TrialExpired,
     /// So many more credits are used in an hour.
@@ -109,6 +112,11 @@ pub enum Condition {
     Paused,
     Failed,
     Deploying,
+    /// It deploys and fails in turns.
+    CrashLoops,
+    /// Its worker is, and the user has not asked for it.
+    WorkerPaused,
+    /// A bounded one has, wherever it is.
     Ended,
     StrangePhase,
     NoPhase,
@@ -186,6 +194,22 @@ impl Reply {
         }
     }
 
+    /// Why a request fails that gets it, where the contract says so. What is not the API's accuses no key and drops nothing.
+    pub fn reason(self) -> Option<Reason> {
+        match self {
+            Self::Status(401) | Self::Bare(401) => Some(Reason::Unauthorized),
+            Self::Status(402) => Some(Reason::PaymentRequired),
+            Self::Status(403) => Some(Reason::Forbidden),
+            Self::Status(404) | Self::Bare(404) => Some(Reason::NotFound),
+            Self::Status(429) | Self::StatusAndWait(429, _) | Self::Bare(429) => Some(Reason::RateLimited),
+            Self::Status(500 | 503) | Self::StatusAndWait(503, _) => Some(Reason::ServerError),
+            Self::Bare(302) => Some(Reason::Redirect),
+            Self::Foreign(200 | 401 | 403 | 404) => Some(Reason::ForeignResponse),
+            Self::Cut | Self::WrongShape => Some(Reason::Decode),
+            _ => None,
+        }
+    }
+
     pub fn is_of_list_only(self) -> bool {
         matches!(self, Self::Hides(_) | Self::NoIds | Self::Repeats | Self::NoPagination)
     }
@@ -259,6 +283,8 @@ impl Condition {
         Self::Paused,
         Self::Failed,
         Self::Deploying,
+        Self::CrashLoops,
+        Self::WorkerPaused,
         Self::Ended,
         Self::StrangePhase,
         Self::NoPhase,
@@ -319,6 +345,44 @@ impl Knobs {
 }
 
 impl Fault {
+    /// Whether nothing of it ever ends.
+    pub fn is_for_good(&self) -> bool {
+        match self {
+            Self::Create(_)
+            | Self::Delete(_)
+            | Self::Rename(_)
+            | Self::Reproject(_)
+            | Self::MoveGroup(_)
+            | Self::NewMonth
+            | Self::Reload(_)
+            | Self::Restart
+            | Self::StepWall(_) => true,
+            Self::Worker(..)
+            | Self::QuietTopic(_)
+            | Self::OverLimit
+            | Self::TrialExpired
+            | Self::Spend(_)
+            | Self::Reply { .. }
+            | Self::Rotate
+            | Self::WrongKey(_)
+            | Self::Revoke
+            | Self::Suspend => false,
+        }
+    }
+
+    /// It takes this long until anything of it can be seen.
+    fn lasts_at_least(&self) -> u64 {
+        match self {
+            // Usage is requested once in a quarter of an hour.
+            Self::Reply { to: Target::Usage, .. } => 1_000,
+            // See `no_progress`.
+            Self::QuietTopic(_) | Self::Worker(_, Condition::Quiet) => 2_400,
+            // See `not_running`.
+            Self::Worker(_, Condition::Deploying | Condition::CrashLoops | Condition::WorkerPaused) => 1_200,
+            _ => 0,
+        }
+    }
+
     fn draw(rng: &mut Rng, setup: &Setup) -> Self {
         let place = rng.u32(..1_000_000);
         match rng.u8(..100) {
@@ -327,14 +391,15 @@ impl Fault {
             7..9 => Self::Rename(place),
             9..11 => Self::Reproject(place),
             11..13 => Self::MoveGroup(place),
-            13..40 => Self::Worker(place, Condition::ALL[rng.usize(..Condition::ALL.len())]),
+            13..38 => Self::Worker(place, Condition::ALL[rng.usize(..Condition::ALL.len())]),
+            38..40 => Self::QuietTopic(place),
             40..42 => Self::OverLimit,
             42 => Self::TrialExpired,
             43..45 => Self::Spend([10, 10_000][rng.usize(..2)]),
             45 => Self::NewMonth,
             46..80 => {
                 let to = match rng.u8(..9) {
-                    8 => Target::Usage,
+                    8 if setup.knobs.usage > 0 => Target::Usage,
                     0..2 => Target::Everything,
                     2..4 => Target::List,
                     4 => Target::Status,
@@ -358,6 +423,11 @@ impl Fault {
 }
 
 impl History {
+    /// In hours of fleets.
+    pub fn hours(&self) -> f64 {
+        f64::from(self.setup.accounts) * self.length as f64 / 3_600.0
+    }
+
     /// The history of a seed: busy times, with calm ones in between in which the picture has to come true again.
     pub fn draw(seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
@@ -394,6 +464,8 @@ impl History {
         if is_long {
             let (at, lasts) = (rng.u64(0..7_200), rng.u64(80_000..200_000));
             incidents.push(Incident { at, lasts, account: 0, fault: Fault::Spend(rng.u32(1..60)) });
+            let at = rng.u64(100_000..length.max(100_001));
+            incidents.push(Incident { at, lasts: 0, account: 0, fault: Fault::NewMonth });
         }
         let mut at = rng.u64(0..600);
         while at < length {
@@ -406,7 +478,13 @@ impl History {
                     _ => rng.u64(600..4_000),
                 };
                 let account = rng.u8(..setup.accounts);
-                incidents.push(Incident { at, lasts, account, fault: Fault::draw(&mut rng, &setup) });
+                let fault = Fault::draw(&mut rng, &setup);
+                let lasts = match fault.lasts_at_least() {
+                    _ if fault.is_for_good() => 0,
+                    least if rng.bool() => lasts.max(least),
+                    _ => lasts,
+                };
+                incidents.push(Incident { at, lasts, account, fault });
                 at += rng.u64(1..400);
             }
             at += rng.u64(600..6_000) * if is_long { 5 } else { 1 };

@@ -23,8 +23,9 @@ pub mod shrink;
 pub mod told;
 pub mod world;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::rc::Rc;
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -38,7 +39,7 @@ use coverage::Coverage;
 use daemon::Daemon;
 use history::{Fault, History, Incident, Reply};
 use invariants::Invariant;
-use picture::Picture;
+use picture::{Picture, Reader, Series};
 use told::{At, Delivery, Told};
 use world::{KeyId, Reaction, Said, World};
 
@@ -137,6 +138,13 @@ enum Pending {
     Scrapes,
 }
 
+/// What happens to an incident. One that lasts for no time begins before it ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Turn {
+    Begins,
+    Ends,
+}
+
 /// An exposition that is served again while nothing has changed, as the daemon does.
 struct KeptText {
     text: String,
@@ -152,11 +160,13 @@ struct Simulation {
     /// By the monotonic clock, then in the order in which they were planned.
     pending: BTreeMap<(Duration, u64), Pending>,
     planned: u64,
-    /// Beginnings and ends of incidents, by the world's time, the latest first.
-    agenda: Vec<(Duration, usize, bool)>,
+    /// What incidents do, by the world's time.
+    agenda: BTreeSet<(Duration, Turn, usize)>,
     digest: DefaultHasher,
     outcome: Outcome,
-    troubles: BTreeMap<String, ()>,
+    /// The series of the troubles at the last scrape.
+    troubles: BTreeMap<Box<str>, Rc<Series>>,
+    reader: Reader,
     kept: Option<KeptText>,
     key_states: Vec<KeyState>,
 }
@@ -182,14 +192,15 @@ impl Simulation {
         let mut rng = Rng::with_seed(history.seed ^ 0x5eed);
         let world = World::new(&history.setup);
         let daemon = Daemon::start(history.setup.knobs, &world, &clock, &mut rng);
-        let mut agenda = Vec::new();
+        let mut agenda = BTreeSet::new();
         for (index, incident) in history.incidents.iter().enumerate() {
             // Not all at whole seconds: where in a second is a matter of the incident alone.
             let begin = Duration::from_millis(incident.at * 1_000 + (index as u64 * 617) % 1_000);
-            agenda.push((begin, index, true));
-            agenda.push((begin + Duration::from_secs(incident.lasts), index, false));
+            agenda.insert((begin, Turn::Begins, index));
+            if !incident.fault.is_for_good() {
+                agenda.insert((begin + Duration::from_secs(incident.lasts), Turn::Ends, index));
+            }
         }
-        agenda.sort_by(|a, b| b.cmp(a));
         let accounts = usize::from(history.setup.accounts);
         let scene = Scene {
             clock,
@@ -210,6 +221,7 @@ impl Simulation {
             digest: DefaultHasher::new(),
             outcome: Outcome::default(),
             troubles: BTreeMap::new(),
+            reader: Reader::default(),
             kept: None,
             key_states: vec![KeyState::Untried; accounts],
         }
@@ -226,14 +238,18 @@ impl Simulation {
         self.run_until(Duration::from_secs(self.scene.history.length), |_| false)
     }
 
-    /// Until that moment of the world, or until it is over.
+    /// Until that moment of the world, or until it is over, which is looked at once in a second.
     fn run_until(&mut self, end: Duration, is_over: impl Fn(&Scene) -> bool) -> Checked {
+        let mut looks = self.scene.now();
         loop {
-            if is_over(&self.scene) {
-                return Ok(());
+            if self.scene.now() >= looks {
+                if is_over(&self.scene) {
+                    return Ok(());
+                }
+                looks = self.scene.now() + Duration::from_secs(1);
             }
             let clock = &self.scene.clock;
-            let agenda = self.agenda.last().map(|(at, ..)| at.saturating_sub(clock.asleep).max(clock.awake));
+            let agenda = self.agenda.first().map(|(at, ..)| at.saturating_sub(clock.asleep).max(clock.awake));
             let wakes = self.scene.daemon.accounts.iter().enumerate();
             let wake = wakes.filter_map(|(account, driver)| Some((driver.wake?, account))).min();
             let pending = self.pending.keys().next().map(|(at, _)| *at);
@@ -244,14 +260,20 @@ impl Simulation {
                 return Ok(());
             }
             let next = next.max(clock.awake);
-            self.compare_with_kept_text(next)?;
-            self.scene.clock.awake = next;
             if agenda.is_some_and(|at| at <= next) {
+                self.compare_with_kept_text(next)?;
+                self.scene.clock.awake = next;
                 self.act()?;
-            } else if pending.is_some_and(|at| at <= next) {
-                let (_, pending) = self.pending.pop_first().expect("it is there");
+            } else if let Some(first) = self.pending.first_entry().filter(|first| first.key().0 <= next) {
+                let pending = first.remove();
+                // A request that arrives at the API changes nothing that is shown.
+                if !matches!(pending, Pending::Arrives { .. }) {
+                    self.compare_with_kept_text(next)?;
+                }
+                self.scene.clock.awake = next;
                 self.happen(pending)?;
             } else if let Some((_, account)) = wake {
+                self.scene.clock.awake = next;
                 self.send(account)?;
             }
         }
@@ -270,12 +292,11 @@ impl Simulation {
         let text = fleet_text(fleet, &Selection::full(), now, Format::Classic);
         // A second's resolution is enough for it.
         let is_lag = |line: &&str| line.starts_with("goldrush_poll_lag_seconds{");
-        let lines =
-            |text: &'_ str| -> Vec<String> { text.lines().filter(|line| !is_lag(line)).map(str::to_owned).collect() };
-        let differs = lines(&kept.text).into_iter().zip(lines(&text)).find(|(old, new)| old != new);
+        let lines = |text| str::lines(text).filter(|line| !is_lag(line));
+        let differs = lines(&kept.text).zip(lines(&text)).find(|(old, new)| old != new);
         match differs {
             Some((old, new)) => Err(("kept text", format!("{old} is served, and by now it is {new}"))),
-            None if kept.text.lines().count() != text.lines().count() => {
+            None if lines(&kept.text).count() != lines(&text).count() => {
                 Err(("kept text", "another number of samples is served than there is by now".to_owned()))
             }
             None => {
@@ -372,6 +393,10 @@ impl Simulation {
         let coverage = &mut self.scene.coverage;
         if let Some(hit) = hit {
             coverage.note(coverage::reply(hit, operation));
+            let found = error.as_ref().map(Error::reason);
+            if let Some(reason) = hit.reason().filter(|reason| found != Some(*reason)) {
+                return Err(("reasons", format!("{hit:?} is {reason}, and {found:?} was made of it")));
+            }
         }
         if is_of_old_key {
             coverage.note("late response of an old key");
@@ -471,12 +496,12 @@ impl Simulation {
 
     /// The next beginning or end on the agenda.
     fn act(&mut self) -> Checked {
-        let Some((_, index, begins)) = self.agenda.pop() else { return Ok(()) };
+        let Some((_, turn, index)) = self.agenda.pop_first() else { return Ok(()) };
         let incident = self.scene.history.incidents[index].clone();
         let account = usize::from(incident.account);
         self.scene.disturbed = self.scene.now();
         let now = self.scene.now();
-        if !begins {
+        if turn == Turn::Ends {
             self.scene.world.end(index, &incident, now);
             if matches!(incident.fault, Fault::WrongKey(_)) {
                 self.plan_look(account);
@@ -539,28 +564,22 @@ impl Simulation {
     fn scrape(&mut self) -> Checked {
         let moment = self.scene.clock.moment();
         let fleet = &self.scene.daemon.fleet;
-        let read = |format: Format| {
-            let text = fleet_text(fleet, &Selection::full(), moment, format);
-            let picture = Picture::read(&text, format == Format::OpenMetrics).map_err(|what| ("well-formed", what));
-            picture.map(|picture| (picture, text))
-        };
-        let (picture, text) = read(Format::Classic)?;
+        let (text, good_for) = lasting_fleet_text(fleet, &Selection::full(), moment, Format::Classic);
+        let picture = self.reader.read(&text, false).map_err(|what| ("well-formed", what))?;
         text.hash(&mut self.digest);
+        if text.contains(world::API_KEY) {
+            return Err(("secrets", "a key of by_api_key is shown".to_owned()));
+        }
         // Reading everything twice each time would cost half of the campaign.
         if self.outcome.scrapes.is_multiple_of(COMPARES_FORMATS) {
-            let (other, _) = read(Format::OpenMetrics)?;
-            let differs = |(series, value): &(&String, &f64)| other.all.get(*series) != Some(*value);
-            if let Some((series, value)) = picture.all.iter().find(differs) {
-                return Err(("formats agree", format!("{series} {value} is not in the OpenMetrics text")));
-            }
-            if picture.all.len() != other.all.len() {
-                return Err(("formats agree", "the OpenMetrics text has more series".to_owned()));
+            let text = fleet_text(fleet, &Selection::full(), moment, Format::OpenMetrics);
+            let other = self.reader.read(&text, true).map_err(|what| ("well-formed", what))?;
+            if let Some(sample) = picture.difference(&other).or_else(|| other.difference(&picture)) {
+                return Err(("formats agree", format!("{sample} is in one of both texts only")));
             }
         }
         if self.outcome.scrapes.is_multiple_of(KEEPS_TEXT) {
-            let version = fleet.version();
-            let (text, good_for) = lasting_fleet_text(fleet, &Selection::full(), moment, Format::Classic);
-            self.kept = Some(KeptText { text, at: moment, version, good_for });
+            self.kept = Some(KeptText { text, at: moment, version: fleet.version(), good_for });
         }
         self.outcome.scrapes += 1;
         self.note_troubles(&picture);
@@ -571,14 +590,19 @@ impl Simulation {
     /// The faults of the API and of the keys come to an end, and the platform stays as it is then. What is shown is at last
     /// what a naive poller makes of it that asks everything once.
     fn ask_for_a_second_opinion(&mut self) -> Checked {
-        let begun = |index: &usize| !self.agenda.iter().any(|(_, later, begins)| *begins && later == index);
-        let is_of_api =
-            |fault: &Fault| matches!(fault, Fault::Reply { .. } | Fault::WrongKey(_) | Fault::Revoke | Fault::Rotate);
-        let ends = self.agenda.iter().filter(|(_, index, _)| begun(index)).map(|(_, index, _)| *index);
+        let begins_later: BTreeSet<usize> =
+            self.agenda.iter().filter(|(_, turn, _)| *turn == Turn::Begins).map(|(.., index)| *index).collect();
         let incidents = &self.scene.history.incidents;
-        let ends: Vec<usize> = ends.filter(|index| is_of_api(&incidents[*index].fault)).collect();
+        let is_on = |index: &usize| {
+            let is_of_api = matches!(
+                incidents[*index].fault,
+                Fault::Reply { .. } | Fault::WrongKey(_) | Fault::Revoke | Fault::Rotate
+            );
+            is_of_api && !begins_later.contains(index)
+        };
         let now = self.scene.now();
-        self.agenda = ends.into_iter().map(|index| (now, index, false)).collect();
+        let ends = self.agenda.iter().map(|(.., index)| *index).filter(is_on);
+        self.agenda = ends.map(|index| (now, Turn::Ends, index)).collect();
         let is_silent = |scene: &Scene| {
             let moment = scene.clock.moment();
             let paused = |driver: &daemon::Driver| driver.handle.view(moment).budget.paused_until.is_some();
@@ -603,7 +627,7 @@ impl Simulation {
             let is_known = usage.probe.read.is_some_and(|at| at.world > frozen + SLOWEST);
             settings.poll.usage = settings.poll.usage.filter(|_| is_known);
             let world = &mut self.scene.world;
-            second_opinion::compare(&text, &name, &settings, &mut |path| world.get(account, path, frozen))
+            second_opinion::compare(&text, name, &settings, &mut |path| world.get(account, path, frozen))
                 .map_err(|what| ("second opinion", format!("{name}: {what}")))?;
             self.scene.coverage.note("the second opinion agrees");
         }
@@ -611,19 +635,16 @@ impl Simulation {
     }
 
     fn note_troubles(&mut self, picture: &Picture) {
-        let is_trouble = |series: &&String| {
-            series.starts_with("goldrush_pipeline_trouble{") || series.starts_with("goldrush_account_trouble{")
+        let now: BTreeMap<_, _> = picture.troubles.iter().map(|series| (series.text.clone(), series.clone())).collect();
+        let only_in = |some: &BTreeMap<Box<str>, Rc<Series>>, others: &BTreeMap<Box<str>, Rc<Series>>| {
+            let some = some.iter().filter(|(text, _)| !others.contains_key(*text));
+            some.filter_map(|(_, series)| series.kind.clone()).collect::<Vec<_>>()
         };
-        let now: BTreeMap<String, ()> = picture.all.keys().filter(is_trouble).map(|s| (s.clone(), ())).collect();
-        let kind = |series: &str| {
-            let (_, rest) = series.split_once("kind=\"").unwrap_or_default();
-            rest.split('"').next().unwrap_or_default().to_owned()
-        };
-        for series in now.keys().filter(|series| !self.troubles.contains_key(*series)) {
-            self.scene.coverage.note(format!("trouble {} raised", kind(series)));
+        for kind in only_in(&now, &self.troubles) {
+            self.scene.coverage.note(format!("trouble {kind} raised"));
         }
-        for series in self.troubles.keys().filter(|series| !now.contains_key(*series)) {
-            self.scene.coverage.note(format!("trouble {} healed", kind(series)));
+        for kind in only_in(&self.troubles, &now) {
+            self.scene.coverage.note(format!("trouble {kind} healed"));
         }
         self.troubles = now;
     }

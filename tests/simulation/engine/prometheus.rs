@@ -7,44 +7,26 @@ use goldrush_exporter::trouble::kinds::Scope;
 
 use super::picture::Picture;
 
-/// A duration of a rule, in minutes or seconds.
+/// A duration of a rule, in hours, minutes or seconds.
 pub fn duration(text: &str) -> Duration {
     let (number, unit) = text.split_at(text.len() - 1);
     let number: u64 = number.parse().unwrap_or_else(|_| panic!("{text}"));
-    Duration::from_secs(if unit == "m" { 60 * number } else { number })
+    let seconds = match unit {
+        "h" => 3_600,
+        "m" => 60,
+        "s" => 1,
+        _ => panic!("{text}"),
+    };
+    Duration::from_secs(number * seconds)
 }
 
 /// The label sets of `max by (per) (gauge{kind=~"kinds"})`.
 pub fn labels_of(picture: &Picture, scope: Scope, kinds: &[&str], per: &[&str]) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
-    for (account, shown) in &picture.accounts {
-        let mut take = |series: &str, subject: &[(&str, &str)]| {
-            let Some(rest) = series.strip_prefix(scope.gauge()) else { return };
-            if kinds.iter().any(|kind| rest.contains(&format!("kind=\"{kind}\""))) {
-                let of_subject = subject.iter().filter(|(name, _)| per.contains(name));
-                let mut labels: String = of_subject.map(|(name, text)| format!("{name}={text:?},")).collect();
-                for pair in rest.trim_matches(['{', '}']).split("\",") {
-                    let name = pair.split('=').next().unwrap_or_default();
-                    if per.contains(&name) {
-                        labels += pair;
-                    }
-                }
-                found.insert(labels);
-            }
-        };
-        match scope {
-            Scope::Account => shown.samples.keys().for_each(|series| take(series, &[("account", account)])),
-            Scope::Pipeline => {
-                for (id, pipeline) in &shown.pipelines {
-                    let subject = [
-                        ("account", account.as_str()),
-                        ("project", &pipeline.project),
-                        ("pipeline_id", id),
-                        ("pipeline", &pipeline.name),
-                    ];
-                    pipeline.samples.keys().for_each(|series| take(series, &subject));
-                }
-            }
+    for series in picture.troubles.iter().filter(|series| *series.name == *scope.gauge()) {
+        if series.kind.as_deref().is_some_and(|kind| kinds.contains(&kind)) {
+            let labels = series.labels().filter(|(label, _)| per.contains(label));
+            found.insert(labels.map(|(label, text)| format!("{label}={text:?},")).collect());
         }
     }
     found

@@ -19,7 +19,7 @@ type Series = (String, BTreeMap<String, String>);
 /// The first sample on which both do not agree.
 pub fn compare(text: &str, account: &str, settings: &Settings, get: &mut Get) -> Result<(), String> {
     let mut naive = Naive { account, samples: BTreeMap::new() };
-    naive.poll(settings, get);
+    naive.poll(settings, get)?;
     let is_polled = |name: &str| settings.poll.usage.is_some() || !name.starts_with("goldrush_usage_");
     let is_naive =
         |name: &str| is_polled(name) && NAMES.iter().any(|known| name.strip_prefix("goldrush_") == Some(*known));
@@ -73,6 +73,8 @@ const NAMES: &[&str] = &[
     "pipeline_start_time_seconds",
     "pipeline_created_timestamp_seconds",
     "pipeline_updated_timestamp_seconds",
+    "pipeline_start_block",
+    "pipeline_stop_block",
     "pipeline_records_consumed",
     "pipeline_last_offset",
     "pipeline_last_block_height",
@@ -103,11 +105,11 @@ impl Naive<'_> {
         self.samples.insert((format!("goldrush_{name}"), labels), value);
     }
 
-    fn poll(&mut self, settings: &Settings, get: &mut Get) {
+    fn poll(&mut self, settings: &Settings, get: &mut Get) -> Result<(), String> {
         let (mut items, mut page) = (Vec::new(), 1);
         loop {
-            let data = data(get, &format!("?page_number={page}&page_size=100"));
-            items.extend(data["items"].as_array().expect("a list").clone());
+            let data = data(get, &format!("?page_number={page}&page_size=100"))?;
+            items.extend(data["items"].as_array().cloned().unwrap_or_default());
             if data["pagination"]["has_more"] != true {
                 break;
             }
@@ -135,7 +137,7 @@ impl Naive<'_> {
         self.put("pipelines_unowned", &[], unowned as f64);
         let mut highest: BTreeMap<String, f64> = BTreeMap::new();
         for item in &items {
-            let height = self.pipeline(item, get);
+            let height = self.pipeline(item, get)?;
             if let (Some(height), true) = (height, item["execution_mode"] != "bounded") {
                 let known = highest.entry(chain(item)).or_insert(height);
                 *known = known.max(height);
@@ -145,7 +147,7 @@ impl Naive<'_> {
             self.put("chain_highest_block", &[("chain", &chain)], height);
         }
         if settings.poll.usage.is_some() {
-            let data = data(get, "../usage/?duration=1");
+            let data = data(get, "../usage/?duration=1")?;
             let usage = &data["aggregate"];
             self.number("usage_credits_consumed", &[], &usage["credits_consumed"], 1.0);
             self.number("usage_credits_limit", &[], &usage["max_credits"], 1.0);
@@ -155,10 +157,11 @@ impl Naive<'_> {
             self.put("usage_plan_info", &[("plan", text(&usage["plan"]))], 1.0);
             self.put("usage_probe_success", &[], 1.0);
         }
+        Ok(())
     }
 
     /// Returns the block height.
-    fn pipeline(&mut self, item: &Value, get: &mut Get) -> Option<f64> {
+    fn pipeline(&mut self, item: &Value, get: &mut Get) -> Result<Option<f64>, String> {
         let id = text(&item["id"]);
         let subject = [("project", text(&item["project"])), ("pipeline_id", id), ("pipeline", text(&item["name"]))];
         let with = |more: &[(&'static str, &'static str)]| [&subject[..], more].concat();
@@ -177,12 +180,18 @@ impl Naive<'_> {
         }
         self.time("pipeline_created_timestamp_seconds", &subject, &item["created_at"]);
         self.time("pipeline_updated_timestamp_seconds", &subject, &item["updated_at"]);
+        let blocks = [("start_block", &item["execution_start_from"]), ("stop_block", &item["execution_stop_from"])];
+        for (name, block) in blocks.into_iter().filter(|_| item["execution_mode"] == "bounded") {
+            if let Ok(block) = text(block).parse() {
+                self.put(&format!("pipeline_{name}"), &subject, block);
+            }
+        }
         self.put("pipeline_forbidden", &subject, 0.0);
         for probe in ["status", "metrics", "destination_health"] {
             self.put("pipeline_probe_success", &with(&[("probe", probe)]), 1.0);
         }
 
-        let status = data(get, &format!("{id}/status/"));
+        let status = data(get, &format!("{id}/status/"))?;
         if let Some(phase) = status["status"].as_str() {
             let known = ["DEPLOYING", "RUNNING", "PAUSED", "FAILED", "STOPPING", "STOPPED"];
             let phase = if known.contains(&phase) { phase } else { "UNKNOWN" };
@@ -194,7 +203,7 @@ impl Naive<'_> {
         self.number("pipeline_replicas_ready", &subject, &status["ready"], 1.0);
         self.time("pipeline_start_time_seconds", &subject, &status["start_time"]);
 
-        let metrics = data(get, &format!("{id}/metrics/"));
+        let metrics = data(get, &format!("{id}/metrics/"))?;
         self.number("pipeline_records_consumed", &subject, &metrics["records_consumed"], 1.0);
         self.number("pipeline_source_records_total", &subject, &metrics["records_consumed"], 1.0);
         self.number("pipeline_last_offset", &subject, &metrics["last_offset"], 1.0);
@@ -205,7 +214,7 @@ impl Naive<'_> {
         self.number("pipeline_normalization_errors", &subject, &metrics["normalization_errors"], 1.0);
         self.number("pipeline_dropped_records_total", &subject, &metrics["normalization_errors"], 1.0);
 
-        let health = data(get, &format!("{id}/destination-health/"));
+        let health = data(get, &format!("{id}/destination-health/"))?;
         self.flag("pipeline_destination_healthy", &subject, &health["healthy"]);
         self.number("pipeline_destination_latency_seconds", &subject, &health["latency_ms"], 1_000.0);
         self.time("pipeline_destination_last_check_timestamp_seconds", &subject, &health["last_checked_at"]);
@@ -214,7 +223,7 @@ impl Naive<'_> {
             let reason = if is_refused { "connection_refused" } else { "other" };
             self.put("pipeline_destination_error", &with(&[("reason", reason)]), 1.0);
         }
-        metrics["last_block_height"].as_f64()
+        Ok(metrics["last_block_height"].as_f64())
     }
 
     fn number(&mut self, name: &str, labels: &[(&str, &str)], value: &Value, per_unit: f64) {
@@ -237,12 +246,14 @@ impl Naive<'_> {
     }
 }
 
-fn data(get: &mut Get, path: &str) -> Value {
+fn data(get: &mut Get, path: &str) -> Result<Value, String> {
     let (status, body) = get(path);
-    assert_eq!(status, 200, "{path}: {body}");
-    let mut envelope: Value = serde_json::from_str(&body).expect("JSON");
-    assert_eq!(envelope["error"], false, "{path}");
-    envelope["data"].take()
+    let mut envelope: Value = serde_json::from_str(&body).map_err(|error| format!("{path}: {error}: {body}"))?;
+    if status == 200 && envelope["error"] == false {
+        Ok(envelope["data"].take())
+    } else {
+        Err(format!("nothing is wrong with the API any more, and {path} gets {status}: {body}"))
+    }
 }
 
 fn text(value: &Value) -> &str {

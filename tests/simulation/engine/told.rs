@@ -32,6 +32,12 @@ impl At {
 pub struct ProbeTold {
     pub read: Option<At>,
     pub attempt: Option<(At, Option<Reason>)>,
+    /// How many attempts the API has refused in a row.
+    pub refusals: u32,
+}
+
+fn is_refusal(reason: Reason) -> bool {
+    matches!(reason, Reason::Forbidden | Reason::NotFound | Reason::PaymentRequired)
 }
 
 /// What was said of one pipeline.
@@ -49,8 +55,10 @@ pub struct PipelineTold {
     pub known: Known,
     /// When the phase was first read that was read last.
     pub phase_since: Option<At>,
+    /// It is bounded, and its worker has ended or stands still at its last block with nothing left to write.
+    ended: bool,
     /// When a bounded pipeline that had ended was read to go on.
-    pub resumed: Option<At>,
+    resumed: Option<At>,
     /// When the worker was first read not to run, and has not been read to run since.
     pub not_running_since: Option<At>,
     pub running_since: Option<At>,
@@ -77,6 +85,8 @@ pub struct Known {
     pub lacks_replicas: bool,
     pub metrics: MetricsFacts,
     pub position_read: Option<At>,
+    /// The block that a bounded one has reached. A worker that has not begun yet says nothing of it.
+    pub block: Option<f64>,
     pub checked: Option<(f64, At)>,
     pub start: Option<(f64, At)>,
     pub healthy: Option<(bool, At)>,
@@ -94,6 +104,7 @@ impl PipelineTold {
             health: None,
             known: Known::default(),
             phase_since: None,
+            ended: false,
             resumed: None,
             not_running_since: None,
             running_since: None,
@@ -116,12 +127,32 @@ impl PipelineTold {
     }
 
     pub fn on_duty_since(&self) -> At {
-        let resumed = self.resumed.filter(|at| at.world > self.wanted_since.world);
+        let resumed = self.resumed.filter(|at| !self.ended && at.world > self.wanted_since.world);
         resumed.unwrap_or(self.wanted_since)
     }
 
-    fn has_ended(&self) -> bool {
-        self.item.bounded && matches!(self.known.phase, Some("STOPPED" | "PAUSED"))
+    pub fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Whether it has processed its blocks, up to a thousandth of them.
+    pub fn is_complete(&self) -> Option<bool> {
+        let (blocks, block) = (self.item.blocks?, self.known.block?);
+        Some(blocks.stop - block <= (0.001 * (blocks.stop - blocks.start)).max(1.0))
+    }
+
+    fn note_end(&mut self, at: At) {
+        let stands = self.progress != self.known.position_read;
+        let waits = self.known.metrics.pending.is_some_and(|pending| pending > 0.0);
+        let ended = match self.known.phase {
+            Some("STOPPED" | "PAUSED") => self.item.bounded,
+            Some("RUNNING") => self.is_complete() == Some(true) && stands && !waits,
+            _ => false,
+        };
+        if self.ended && !ended {
+            self.resumed = Some(at);
+        }
+        self.ended = ended;
     }
 
     pub fn is_working(&self) -> bool {
@@ -129,16 +160,12 @@ impl PipelineTold {
     }
 
     fn hear_status(&mut self, new: StatusFacts, at: At) {
-        let had_ended = self.has_ended();
         if let Some(phase) = new.phase {
             if self.known.phase != Some(phase) {
                 self.phase_since = Some(at);
             }
             self.known.phase = Some(phase);
             self.known.phase_read = Some(at);
-        }
-        if had_ended && !self.has_ended() {
-            self.resumed = Some(at);
         }
         if let Some((ready, all)) = new.ready.zip(new.replicas) {
             self.known.lacks_replicas = ready < all;
@@ -181,6 +208,8 @@ impl PipelineTold {
         if new.offset.is_some() || new.height.is_some() || new.consumed.is_some() {
             self.known.position_read = Some(at);
         }
+        let first = self.item.blocks.map_or(0.0, |blocks| blocks.start);
+        self.known.block = new.height.filter(|height| *height > 0.0 && *height >= first).or(self.known.block);
         self.known.metrics = MetricsFacts {
             consumed: new.consumed.or(old.consumed),
             offset: new.offset.or(old.offset),
@@ -235,6 +264,8 @@ pub struct Told {
     pub lists_failed: u32,
     /// When the first page of a list last came.
     pub list_begun: Option<At>,
+    /// When any probe last succeeded.
+    pub read: Option<At>,
     pub usage: UsageTold,
     /// What the list that is under way has shown: it is cut at `max_pipelines`.
     walk: BTreeSet<PipelineId>,
@@ -285,7 +316,11 @@ impl Told {
                     self.walk.clear();
                 }
                 for item in items {
-                    if self.walk.len() >= delivery.most && !self.walk.contains(&item.id) {
+                    // What a page repeats is old.
+                    if self.walk.contains(&item.id) {
+                        continue;
+                    }
+                    if self.walk.len() >= delivery.most {
                         break;
                     }
                     self.walk.insert(item.id.clone());
@@ -296,10 +331,12 @@ impl Told {
                 let Some(pipeline) = self.pipelines.get_mut(id) else { return };
                 let state = &mut pipeline.probes[*probe as usize];
                 state.attempt = Some((at, reason));
+                state.refusals = if reason.is_some_and(is_refusal) { state.refusals + 1 } else { 0 };
                 if reason.is_some() {
                     return;
                 }
                 state.read = Some(at);
+                self.read = Some(at);
                 match said {
                     Some(Said::Status(facts)) => pipeline.hear_status(*facts, at),
                     Some(Said::Metrics(facts)) => pipeline.hear_metrics(*facts, at),
@@ -307,6 +344,7 @@ impl Told {
                     // The picture's check will find a reading that nobody gave.
                     Some(Said::Page(_) | Said::Usage(_)) | None => {}
                 }
+                pipeline.note_end(at);
             }
             Request::Usage => {
                 self.usage.probe.attempt = Some((at, reason));

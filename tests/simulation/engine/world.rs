@@ -9,6 +9,7 @@ use goldrush_exporter::api::{self, Error, PipelineId, Probe, Request, Response, 
 
 use super::clock::EPOCH;
 use super::history::{Condition, Fault, Incident, Reply, Setup, Target, WrongKey};
+use super::picture::Map;
 
 /// What a response says, whole and undamaged.
 #[derive(Debug, Clone)]
@@ -27,11 +28,19 @@ pub struct Item {
     pub project: String,
     pub paused: bool,
     pub bounded: bool,
+    pub blocks: Option<Blocks>,
     pub topic: &'static str,
     pub created: f64,
     pub updated: f64,
     pub over_limit: bool,
     pub trial_expired: bool,
+}
+
+/// Where a pipeline begins and ends.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Blocks {
+    pub start: f64,
+    pub stop: f64,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -58,7 +67,6 @@ pub struct HealthFacts {
     pub healthy: Option<bool>,
     pub checked: Option<f64>,
     pub latency_ms: Option<f64>,
-    pub reason: Option<&'static str>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -101,6 +109,10 @@ pub struct Pipeline {
     pub project: &'static str,
     pub group: usize,
     pub bounded: bool,
+    /// Of some bounded ones, the blocks that they process are known.
+    blocks: Option<Blocks>,
+    /// When it last reached its last block, or began again.
+    pub turned: Duration,
     number: u32,
     created: Duration,
     updated: Duration,
@@ -115,6 +127,8 @@ pub struct Pipeline {
 pub struct World {
     /// In the order of creation, which is that of the list.
     pub pipelines: Vec<Pipeline>,
+    /// Where each of them is.
+    places: Map<PipelineId, usize>,
     keys: Vec<Key>,
     /// The key in each account's file.
     pub files: Vec<KeyId>,
@@ -148,13 +162,21 @@ const GROUPS: usize = 3;
 const CREDITS_PER_HOUR: f64 = 1.0;
 const CREDITS: UsageFacts = UsageFacts { consumed: 100.0, limit: 1_000.0, flex: 200.0 };
 const PROJECTS: [&str; 3] = ["analytics", "trading \"prod\"", "hidden"];
-const TOPICS: [&str; 2] = ["base.mainnet.ref.block.logs", "eth.mainnet.ref.block.transfers"];
+const TOPICS: [&str; 4] = [
+    "base.mainnet.ref.block.logs",
+    "eth.mainnet.ref.block.transfers",
+    "base.mainnet.ref.block.traces",
+    "hypercore.mainnet.ref.block.fills",
+];
+const RECORDS_PER_BLOCK: f64 = 7.0;
 /// Responses about usage hold keys, which must not be shown.
 pub const API_KEY: &str = "cqt_canary";
 const TIMEOUT: Duration = Duration::from_secs(10);
 const RESTARTS_EVERY: Duration = Duration::from_secs(300);
 /// In seconds.
 const FLAPS_EVERY: u64 = 150;
+/// In seconds.
+const CRASHES_EVERY: u64 = 200;
 
 /// The id of the first pipeline of an account, which configurations expect.
 pub fn first_id(account: usize) -> String {
@@ -166,6 +188,7 @@ impl World {
         let accounts = usize::from(setup.accounts);
         let mut world = Self {
             pipelines: Vec::new(),
+            places: Map::default(),
             keys: (0..accounts).map(|group| Key { group, kind: None, revoked: false }).collect(),
             files: (0..accounts).collect(),
             faults: Vec::new(),
@@ -195,12 +218,20 @@ impl World {
         } else {
             format!("pipe_new_{number}")
         };
+        let bounded = number % 5 == 3;
+        let start = 1_000.0 * f64::from(number);
+        // It processes them within a quarter of an hour, or within hours.
+        let blocks = Blocks { start, stop: start + 4_000.0 * f64::from(1 + number % 9) };
+        let id = PipelineId::new(&text).expect("a usable id");
+        self.places.insert(id.clone(), self.pipelines.len());
         self.pipelines.push(Pipeline {
-            id: PipelineId::new(&text).expect("a usable id"),
+            id,
             name: format!("swaps \\ \"{number}\" 転送"),
             project: PROJECTS[number as usize % 2],
             group,
-            bounded: number % 7 == 6,
+            bounded,
+            blocks: (bounded && number % 3 != 2).then_some(blocks),
+            turned: now,
             number,
             created: now,
             updated: now,
@@ -214,9 +245,14 @@ impl World {
 
     /// The pipeline of a group at a place, modulo their number.
     fn at(&mut self, group: usize, place: u32) -> Option<&mut Pipeline> {
-        let count = self.of(group).count();
+        self.find(group, place, |_| true)
+    }
+
+    /// The same among some of them.
+    fn find(&mut self, group: usize, place: u32, is_meant: impl Fn(&Pipeline) -> bool) -> Option<&mut Pipeline> {
+        let count = self.of(group).filter(|pipeline| is_meant(pipeline)).count();
         let place = place as usize % count.max(1);
-        self.pipelines.iter_mut().filter(|pipeline| pipeline.group == group).nth(place)
+        self.pipelines.iter_mut().filter(|pipeline| pipeline.group == group && is_meant(pipeline)).nth(place)
     }
 
     /// The pipelines of a group.
@@ -257,6 +293,8 @@ impl World {
             Fault::Delete(place) => {
                 if let Some(id) = self.at(account, *place).map(|pipeline| pipeline.id.clone()) {
                     self.pipelines.retain(|pipeline| pipeline.id != id);
+                    let ids = self.pipelines.iter().map(|pipeline| pipeline.id.clone());
+                    self.places = ids.zip(0..).collect();
                 }
             }
             Fault::Rename(place) => {
@@ -277,12 +315,23 @@ impl World {
                 }
             }
             Fault::Worker(place, is) => {
-                if let Some(pipeline) = self.at(account, *place) {
+                let may_be_so = |pipeline: &Pipeline| *is != Condition::Ended || pipeline.bounded;
+                if let Some(pipeline) = self.find(account, *place, may_be_so) {
                     pipeline.settle(now);
                     if *is == Condition::Restarts {
                         pipeline.restart(now);
                     }
                     pipeline.conditions.push(Active { incident: index, is: *is, since: now });
+                }
+            }
+            Fault::QuietTopic(place) => {
+                let topic = TOPICS[*place as usize % TOPICS.len()];
+                let reads = |pipeline: &&mut Pipeline| {
+                    pipeline.group == account && pipeline.topic() == topic && !pipeline.bounded
+                };
+                for pipeline in self.pipelines.iter_mut().filter(reads) {
+                    pipeline.settle(now);
+                    pipeline.conditions.push(Active { incident: index, is: Condition::Quiet, since: now });
                 }
             }
             Fault::OverLimit | Fault::TrialExpired => {
@@ -304,7 +353,7 @@ impl World {
     /// An incident is over.
     pub fn end(&mut self, index: usize, incident: &Incident, now: Duration) {
         match &incident.fault {
-            Fault::Worker(..) => {
+            Fault::Worker(..) | Fault::QuietTopic(_) => {
                 for pipeline in &mut self.pipelines {
                     if pipeline.conditions.iter().any(|active| active.incident == index) {
                         pipeline.settle(now);
@@ -377,13 +426,13 @@ impl World {
     }
 
     fn fault_for(&mut self, account: usize, request: &Request, rng: &mut Rng) -> Option<Reply> {
-        let ids: Vec<PipelineId> = match request {
-            Request::Probe(..) if self.faults.iter().any(|(_, incident, _)| is_about_one(incident)) => {
-                self.of(account).map(|pipeline| pipeline.id.clone()).collect()
-            }
-            _ => Vec::new(),
+        let (pipelines, faults) = (&self.pipelines, &mut self.faults);
+        let is_at = |place: u32, id: &PipelineId| {
+            let ours = || pipelines.iter().filter(|pipeline| pipeline.group == account);
+            let place = place as usize % ours().count().max(1);
+            ours().nth(place).is_some_and(|pipeline| pipeline.id == *id)
         };
-        for (_, incident, hits) in &mut self.faults {
+        for (_, incident, hits) in faults {
             let Fault::Reply { to, with, one_in, times } = incident.fault else { continue };
             let is_meant = match (to, request) {
                 (Target::Everything, Request::Page(_)) | (Target::List, Request::Page(_)) => true,
@@ -394,9 +443,7 @@ impl World {
                 (Target::Status, Request::Probe(_, probe)) => *probe == Probe::Status,
                 (Target::Metrics, Request::Probe(_, probe)) => *probe == Probe::Metrics,
                 (Target::DestinationHealth, Request::Probe(_, probe)) => *probe == Probe::DestinationHealth,
-                (Target::Pipeline(place), Request::Probe(id, _)) => {
-                    ids.get(place as usize % ids.len().max(1)) == Some(id)
-                }
+                (Target::Pipeline(place), Request::Probe(id, _)) => is_at(place, id),
             };
             let is_on = usize::from(incident.account) == account && (times == 0 || *hits < times);
             if is_meant && is_on && rng.u32(..one_in) == 0 {
@@ -418,7 +465,7 @@ impl World {
         match request {
             Request::Page(number) => self.page_of(group, *number as usize, hit),
             Request::Probe(id, probe) => {
-                let Some(pipeline) = self.pipelines.iter_mut().find(|pipeline| pipeline.id == *id) else {
+                let Some(pipeline) = self.places.get(id).map(|place| &mut self.pipelines[*place]) else {
                     return Right::refusal(404);
                 };
                 if pipeline.group != group {
@@ -450,6 +497,7 @@ impl World {
     /// From now on, every response is the same for ever.
     pub fn freeze(&mut self, now: Duration) {
         self.frozen = Some(now);
+        self.pipelines.iter_mut().for_each(|pipeline| pipeline.settle(now));
     }
 
     /// The right response to the key in the account's file, as a client sees it that knows nothing but addresses.
@@ -472,9 +520,13 @@ impl World {
         (status, body)
     }
 
+    pub fn is_flagged(&self, group: usize, flag: &Fault) -> bool {
+        self.group_flags.iter().any(|(_, of, on)| *of == group && on == flag)
+    }
+
     fn page_of(&self, group: usize, number: usize, hit: Option<Reply>) -> Right {
-        let flag = |fault: &Fault| self.group_flags.iter().any(|(_, of, flag)| *of == group && flag == fault);
-        let (over_limit, trial_expired) = (flag(&Fault::OverLimit), flag(&Fault::TrialExpired));
+        let over_limit = self.is_flagged(group, &Fault::OverLimit);
+        let trial_expired = self.is_flagged(group, &Fault::TrialExpired);
         let all: Vec<&Pipeline> = self.of(group).collect();
         let number = if matches!(hit, Some(Reply::Repeats)) { 1 } else { number };
         let begin = ((number - 1) * self.page).min(all.len());
@@ -499,10 +551,13 @@ impl World {
                 (serde_json::Value::from(item.name.as_str()), serde_json::Value::from(item.project.as_str()));
             let status = if item.paused { "paused" } else { "running" };
             let mode = if item.bounded { "bounded" } else { "unbounded" };
+            let [start, stop] = item
+                .blocks
+                .map_or_else(Default::default, |blocks| [blocks.start, blocks.stop].map(|block| block.to_string()));
             let [created, updated] = [item.created, item.updated].map(|at| rfc3339(at as u64));
             let _ = write!(
                 body,
-                r#"{comma}{{"id":{id},"name":{name},"project":{project},"topic":"{}","destination_type":"postgres","execution_mode":"{mode}","status":"{status}","group":{{"name":"group {group}","is_paid":false,"is_over_limit":{over_limit},"is_free_trial_expired":{trial_expired}}},"created_at":"{created}","updated_at":"{updated}"}}"#,
+                r#"{comma}{{"id":{id},"name":{name},"project":{project},"topic":"{}","destination_type":"postgres","execution_mode":"{mode}","execution_start_from":"{start}","execution_stop_from":"{stop}","status":"{status}","group":{{"name":"group {group}","is_paid":false,"is_over_limit":{over_limit},"is_free_trial_expired":{trial_expired}}},"created_at":"{created}","updated_at":"{updated}"}}"#,
                 item.topic
             );
         }
@@ -515,10 +570,6 @@ impl World {
         items.truncate(lacking);
         Right { status: 200, body, said: Some(Said::Page(items)) }
     }
-}
-
-fn is_about_one(incident: &Incident) -> bool {
-    matches!(incident.fault, Fault::Reply { to: Target::Pipeline(_), .. })
 }
 
 /// The response of an API that nothing is wrong with.
@@ -592,14 +643,21 @@ impl Pipeline {
 
     pub fn phase(&self) -> Option<&'static str> {
         use Condition as C;
+        let crashed = self.since(C::CrashLoops).is_some_and(|since| {
+            let turns = self.settled.saturating_sub(since).as_secs() / CRASHES_EVERY;
+            !turns.is_multiple_of(2)
+        });
         let order = [
             (C::Paused, Some("PAUSED")),
             (C::Failed, Some("FAILED")),
             (C::Deploying, Some("DEPLOYING")),
+            (C::CrashLoops, Some(if crashed { "FAILED" } else { "DEPLOYING" })),
+            (C::WorkerPaused, Some("PAUSED")),
             (C::StrangePhase, Some("UNKNOWN")),
             (C::NoPhase, None),
         ];
-        if self.bounded && self.has(C::Ended) {
+        // Some workers go on RUNNING at their last block, with nothing to do.
+        if (self.bounded && self.has(C::Ended)) || (self.is_complete() && self.number.is_multiple_of(2)) {
             return Some("STOPPED");
         }
         order.into_iter().find(|(is, _)| self.has(*is)).map_or(Some("RUNNING"), |(_, phase)| phase)
@@ -607,14 +665,37 @@ impl Pipeline {
 
     fn moves(&self) -> bool {
         let stands = [Condition::Stalled, Condition::Quiet].into_iter().any(|is| self.has(is));
-        !stands && !matches!(self.phase(), Some("PAUSED" | "FAILED" | "DEPLOYING" | "STOPPED"))
+        !stands && !self.is_complete() && !matches!(self.phase(), Some("PAUSED" | "FAILED" | "DEPLOYING" | "STOPPED"))
     }
 
     fn rate(&self) -> f64 {
         f64::from(10 + self.number % 50)
     }
 
+    /// How many records it will have read at its last block.
+    fn records(&self) -> f64 {
+        self.blocks.map_or(f64::INFINITY, |blocks| (blocks.stop - blocks.start) * RECORDS_PER_BLOCK)
+    }
+
+    /// Whether blocks would be missing if it ended now.
+    pub fn is_short(&self) -> bool {
+        let left = self.records() - self.consumed;
+        self.blocks.is_some() && left / RECORDS_PER_BLOCK > 0.001 * self.records() / RECORDS_PER_BLOCK + 2.0
+    }
+
+    /// Whether it has processed its last block.
+    pub fn is_complete(&self) -> bool {
+        self.consumed >= self.records()
+    }
+
+    fn topic(&self) -> &'static str {
+        TOPICS[self.number as usize % TOPICS.len()]
+    }
+
     fn restart(&mut self, now: Duration) {
+        if self.is_complete() {
+            self.turned = now;
+        }
         self.consumed = 0.0;
         self.dropped = 0.0;
         self.started = now;
@@ -626,7 +707,10 @@ impl Pipeline {
         }
         let seconds = now.saturating_sub(self.settled).as_secs_f64();
         if self.moves() {
-            self.consumed += self.rate() * seconds;
+            self.consumed = (self.consumed + self.rate() * seconds).min(self.records());
+            if self.is_complete() {
+                self.turned = now;
+            }
             if self.has(Condition::Drops) {
                 self.dropped += self.rate() * seconds / 10.0;
             }
@@ -641,7 +725,8 @@ impl Pipeline {
             project: self.project.to_owned(),
             paused: self.has(Condition::Paused),
             bounded: self.bounded,
-            topic: TOPICS[self.number as usize % 2],
+            blocks: self.blocks,
+            topic: self.topic(),
             created: (EPOCH + self.created.as_secs()) as f64,
             updated: (EPOCH + self.updated.as_secs()) as f64,
             over_limit,
@@ -681,7 +766,8 @@ impl Pipeline {
                 let delay = critical.or(lag).unwrap_or(f64::from(self.number % 900));
                 let rate = if self.moves() { self.rate() } else { 0.0 };
                 let dropped = self.dropped.floor();
-                let height = (consumed / 7.0).floor();
+                let start = self.blocks.map_or(0.0, |blocks| blocks.start);
+                let height = start + (consumed / RECORDS_PER_BLOCK).floor();
                 let facts = MetricsFacts {
                     consumed: Some(consumed),
                     offset: Some(consumed + 5.0),
@@ -702,12 +788,8 @@ impl Pipeline {
                 let healthy = !self.has(Condition::Unhealthy) && flaps.is_multiple_of(2);
                 let age = if self.has(Condition::CheckOld) { 7_200 } else { 0 };
                 let checked = EPOCH + now.as_secs() / 30 * 30 - age;
-                let facts = HealthFacts {
-                    healthy: Some(healthy),
-                    checked: Some(checked as f64),
-                    latency_ms: Some(12.0),
-                    reason: (!healthy).then_some("connection_refused"),
-                };
+                let facts =
+                    HealthFacts { healthy: Some(healthy), checked: Some(checked as f64), latency_ms: Some(12.0) };
                 let error = if healthy { "null" } else { "\"connection refused\"" };
                 let checked = rfc3339(checked);
                 let data = format!(

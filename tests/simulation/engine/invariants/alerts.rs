@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use goldrush_exporter::api::Request;
+use goldrush_exporter::api::{Reason, Request};
 use goldrush_exporter::trouble::kinds::{Generated, Rule, Scope};
 use goldrush_exporter::trouble::{Kind, Severity};
 
@@ -35,11 +35,14 @@ impl Invariant for Alerts {
     }
 
     fn check(&mut self, step: &Step, scene: &mut Scene) -> Result<(), String> {
-        let now = scene.now();
+        // While the machine sleeps, nothing is requested and nothing is scraped.
+        let now = scene.clock.awake;
         match step {
             // What Prometheus makes of a target that is away is another matter.
             Step::Suspended => self.states.clear(),
-            Step::Delivered { request: Request::Usage, .. } => {}
+            // Of what becomes of these, only a 429 concerns the others.
+            Step::Delivered { request: Request::Usage, error, .. }
+                if error.is_none_or(|error| error.reason() != Reason::RateLimited) => {}
             Step::Delivered { account, error: Some(error), .. } => {
                 let failures = self.failures.entry(*account).or_default();
                 // In a long pause nothing is read, as if many had failed.
@@ -64,7 +67,7 @@ impl Invariant for Alerts {
 
 impl Alerts {
     fn evaluate(&mut self, kind: Kind, rule: &Generated, picture: &Picture, scene: &mut Scene) -> Result<(), String> {
-        let now = scene.now();
+        let now = scene.clock.awake;
         let row = kind.row();
         let kinds: Vec<&str> = [kind].iter().chain(rule.also).map(|kind| kind.row().name).collect();
         let wait = duration(rule.wait);

@@ -5,17 +5,28 @@ use std::time::Duration;
 
 use super::{Invariant, Scene, Step};
 
-/// Windows in seconds.
-const WINDOWS: [f64; 4] = [0.5, 1.0, 10.0, 60.0];
+/// Windows, the longest last.
+const WINDOWS: [Duration; 4] =
+    [Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(10), Duration::from_secs(60)];
+
+/// What one account has sent in the longest window.
+#[derive(Default, Clone)]
+struct Account {
+    /// On the monotonic clock.
+    sent: VecDeque<Duration>,
+    /// How many of them have left each window.
+    left: [usize; WINDOWS.len()],
+    /// The rates that were allowed, each with the last request that was sent at it.
+    rates: Vec<(f64, Duration)>,
+}
 
 pub struct Budget {
-    /// When requests were sent, on the monotonic clock, and the rate that was allowed then.
-    sent: Vec<VecDeque<(Duration, f64)>>,
+    accounts: Vec<Account>,
 }
 
 impl Budget {
     pub fn new(accounts: usize) -> Self {
-        Self { sent: vec![VecDeque::new(); accounts] }
+        Self { accounts: vec![Account::default(); accounts] }
     }
 }
 
@@ -26,28 +37,37 @@ impl Invariant for Budget {
 
     fn check(&mut self, step: &Step, scene: &mut Scene) -> Result<(), String> {
         match step {
-            Step::Restarted => self.sent.iter_mut().for_each(VecDeque::clear),
+            Step::Restarted => self.accounts.fill(Account::default()),
             Step::Sent { account, .. } => {
-                let sent = &mut self.sent[*account];
-                let now = scene.clock.awake;
                 let rate = scene.daemon.accounts[*account].settings.poll.requests_per_second;
-                sent.push_back((now, rate));
-                while sent.front().is_some_and(|(at, _)| (now - *at).as_secs_f64() > WINDOWS[3]) {
-                    sent.pop_front();
-                }
-                let most = sent.iter().map(|(_, rate)| *rate).fold(0.0, f64::max);
-                for window in WINDOWS {
-                    let first = sent.partition_point(|(at, _)| (now - *at).as_secs_f64() > window);
-                    let count = sent.len() - first;
-                    // As the contract of the bucket says: the rate, one more, and a twentieth of a second's requests.
-                    let allowed = most * window + 1.0 + most / 20.0;
-                    if count as f64 > allowed + 1e-6 {
-                        return Err(format!("{count} requests in {window} s at {most} per second"));
-                    }
-                }
+                return self.accounts[*account].send(rate, scene.clock.awake);
             }
             _ => {}
         }
+        Ok(())
+    }
+}
+
+impl Account {
+    fn send(&mut self, rate: f64, now: Duration) -> Result<(), String> {
+        self.rates.retain(|(known, last)| *known != rate && now - *last <= WINDOWS[WINDOWS.len() - 1]);
+        self.rates.push((rate, now));
+        let most = self.rates.iter().map(|(rate, _)| *rate).fold(0.0, f64::max);
+        self.sent.push_back(now);
+        for (window, left) in WINDOWS.iter().zip(&mut self.left) {
+            while self.sent.get(*left).is_some_and(|at| now - *at > *window) {
+                *left += 1;
+            }
+            let count = self.sent.len() - *left;
+            // As the contract of the bucket says: the rate, one more, and a twentieth of a second's requests.
+            let allowed = most * window.as_secs_f64() + 1.0 + most / 20.0;
+            if count as f64 > allowed + 1e-6 {
+                return Err(format!("{count} requests in {window:?} at {most} per second"));
+            }
+        }
+        let gone = self.left[WINDOWS.len() - 1];
+        self.sent.drain(..gone);
+        self.left.iter_mut().for_each(|left| *left -= gone);
         Ok(())
     }
 }

@@ -1,10 +1,12 @@
-//! No probe starves: while nothing is in the way, each has its turn within its interval, stretched as the budget asks.
+//! No probe starves: while nothing is in the way, each has its turn within its interval, stretched as the budget asks. And one
+//! that the API refuses has it no sooner than the list.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use goldrush_exporter::api::{Error, PipelineId, Probe, Reason, Request};
 
+use super::super::told::{At, PipelineTold};
 use super::{Invariant, Scene, Step};
 
 /// Pipelines that have nothing to do may be asked this rarely.
@@ -43,7 +45,15 @@ impl Invariant for FairShare {
         match *step {
             Step::Restarted => *self = Self::new(self.sent.len()),
             Step::Sent { account, request: Request::Probe(id, probe) } => {
-                self.sent[account].entry(id.clone()).or_insert([now; Probe::COUNT])[*probe as usize] = now;
+                let sent = self.sent[account].entry(id.clone()).or_insert([now; Probe::COUNT]);
+                let before = std::mem::replace(&mut sent[*probe as usize], now);
+                if let Some(told) = scene.told[account].pipelines.get(id)
+                    && before > self.hindered[account]
+                    && is_refused(told, *probe, before, scene)
+                    && now - before < scene.daemon.accounts[account].settings.poll.discovery.mul_f64(0.45)
+                {
+                    return Err(format!("{probe} of {id} is refused, and is sent again after {:?}", now - before));
+                }
             }
             Step::Delivered { request: Request::Usage, error, .. }
                 if error.is_none_or(|error| error.reason() != Reason::RateLimited) => {}
@@ -90,6 +100,16 @@ impl Invariant for FairShare {
         }
         Ok(())
     }
+}
+
+/// Whether the API refuses a probe, and no reading of the pipeline since it was sent asks for another turn. The first refusal
+/// may have come in an extra turn, which moves no other.
+fn is_refused(told: &PipelineTold, probe: Probe, sent: Duration, scene: &Scene) -> bool {
+    let is_since = |at: At| scene.clock.since_origin(at.monotonic) >= sent;
+    let state = &told.probes[probe as usize];
+    let is_answered = state.attempt.is_some_and(|(at, _)| is_since(at));
+    let is_read = told.probes.iter().filter_map(|probe| probe.read).any(is_since);
+    is_answered && state.refusals > 1 && !is_read
 }
 
 impl FairShare {

@@ -2,15 +2,14 @@
 //! shown, and what cannot be read does not heal.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 use std::time::Duration;
 
 use goldrush_exporter::account::{KeyState, View};
-use goldrush_exporter::api::{Probe, Reason};
+use goldrush_exporter::api::{PipelineId, Probe, Reason};
 
 use super::super::daemon;
-use super::super::picture::Samples;
 use super::super::told::{At, PipelineTold};
-use super::truth::view_kinds;
 use super::{Invariant, Scene, Step};
 
 /// A slope is taken over ten minutes; after this it holds nothing of what was before.
@@ -18,8 +17,8 @@ const SLOPE: Duration = Duration::from_secs(1_500);
 
 #[derive(Default)]
 pub struct Judgement {
-    /// The kinds of each pipeline at the scrape before, by account and id.
-    before: BTreeMap<(usize, String), BTreeSet<String>>,
+    /// The kinds of each pipeline in trouble at the scrape before, by account and id.
+    before: BTreeMap<(usize, PipelineId), BTreeSet<Rc<str>>>,
     scraped: Duration,
     /// Something else than a reading has changed the picture since.
     excused: bool,
@@ -39,20 +38,19 @@ impl Invariant for Judgement {
             Step::Scraped { picture, views } => {
                 let mut now_raised = BTreeMap::new();
                 for (account, view) in views.iter().enumerate() {
-                    let Some(shown) = picture.accounts.get(&daemon::name(account)) else { continue };
-                    of_account(&shown.samples, view, account, scene)?;
+                    let Some(shown) = picture.accounts.get(daemon::name(account)) else { continue };
+                    of_account(&shown.kinds, view, account, scene)?;
                     for (id, told) in &scene.told[account].pipelines {
                         let Some(shown) = shown.pipelines.get(id.as_str()) else { continue };
-                        let kinds = view_kinds(shown.samples.keys());
-                        of_pipeline(told, &kinds, view).map_err(|what| format!("{id}: {what}"))?;
-                        let key = (account, id.to_string());
-                        if !self.excused
-                            && let Some(before) = self.before.get(&key)
-                        {
-                            self.heals_by_readings_only(before, &kinds, told)
-                                .map_err(|what| format!("{id}: {what}"))?;
+                        let kinds = &shown.kinds;
+                        of_pipeline(told, kinds, view).map_err(|what| format!("{id}: {what}"))?;
+                        let key = (account, id.clone());
+                        if let Some(before) = self.before.get(&key).filter(|_| !self.excused) {
+                            self.heals_by_readings_only(before, kinds, told).map_err(|what| format!("{id}: {what}"))?;
                         }
-                        now_raised.insert(key, kinds.into_iter().map(str::to_owned).collect());
+                        if !kinds.is_empty() {
+                            now_raised.insert(key, kinds.clone());
+                        }
                     }
                 }
                 self.before = now_raised;
@@ -68,15 +66,15 @@ impl Invariant for Judgement {
 impl Judgement {
     fn heals_by_readings_only(
         &self,
-        before: &BTreeSet<String>,
-        kinds: &BTreeSet<&str>,
+        before: &BTreeSet<Rc<str>>,
+        kinds: &BTreeSet<Rc<str>>,
         told: &PipelineTold,
     ) -> Result<(), String> {
         let is_new = |at: At| at.world >= self.scraped;
         let was_read = told.probes.iter().filter_map(|probe| probe.read).any(is_new) || is_new(told.listed);
         for kind in before {
-            let healed = !kinds.contains(kind.as_str());
-            if healed && !was_read && !CHANGE_WITHOUT_READINGS.contains(&kind.as_str()) {
+            let healed = !kinds.contains(kind);
+            if healed && !was_read && !CHANGE_WITHOUT_READINGS.contains(&&**kind) {
                 return Err(format!("{kind} has healed without a reading"));
             }
         }
@@ -84,12 +82,7 @@ impl Judgement {
     }
 }
 
-fn of_account(samples: &Samples, view: &View, account: usize, scene: &Scene) -> Result<(), String> {
-    let kinds: BTreeSet<&str> = samples
-        .keys()
-        .filter_map(|series| series.strip_prefix("goldrush_account_trouble{kind=\""))
-        .filter_map(|rest| rest.split('"').next())
-        .collect();
+fn of_account(kinds: &BTreeSet<Rc<str>>, view: &View, account: usize, scene: &Scene) -> Result<(), String> {
     let state = view.credential.state();
     let exact = |kind: &str, is: bool| {
         let shown = kinds.contains(kind);
@@ -116,17 +109,32 @@ fn of_account(samples: &Samples, view: &View, account: usize, scene: &Scene) -> 
         }
     }
     let settings = &scene.daemon.accounts[account].settings;
-    if kinds.contains("no_readings") {
-        let watched = told.pipelines.iter().filter(|(_, pipeline)| !pipeline.is_off_duty() && !is_forbidden(pipeline));
-        let reads = watched.flat_map(|(_, pipeline)| pipeline.probes.iter().filter_map(|probe| probe.read));
-        if let Some(at) = reads.max_by_key(|at| at.world)
-            && at.is_fresh(scene.now(), settings.poll.stale_after)
-        {
-            return Err("no_readings is shown, and there is a fresh one".to_owned());
-        }
-    }
+    no_readings(kinds.contains("no_readings"), view, account, scene)?;
     if kinds.contains("expected_missing") && settings.account.expect.is_empty() {
         return Err("a pipeline is missing that is not expected".to_owned());
+    }
+    Ok(())
+}
+
+/// Shown only without a fresh reading, and in any case once lists have succeeded for as long as readings are fresh.
+fn no_readings(is_shown: bool, view: &View, account: usize, scene: &Scene) -> Result<(), String> {
+    let (told, now) = (&scene.told[account], scene.now());
+    let stale_after = scene.daemon.accounts[account].settings.poll.stale_after;
+    let watched = || told.pipelines.values().filter(|pipeline| !pipeline.is_off_duty() && !is_forbidden(pipeline));
+    let reads = watched().flat_map(|pipeline| pipeline.probes.iter().filter_map(|probe| probe.read));
+    let is_read = reads.into_iter().any(|at| at.is_fresh(now, stale_after));
+    if is_shown && is_read {
+        return Err("no_readings is shown, and there is a fresh one".to_owned());
+    }
+    let succeeds = view.listing.succeeds();
+    let listed = succeeds.began().filter(|_| succeeds.state()).map(|began| scene.clock.moment().since(began.at));
+    let is_old = |at: At| !at.is_fresh(now, stale_after);
+    let is_due = matches!(view.credential.state(), KeyState::Accepted { .. })
+        && listed.is_some_and(|listed| listed > stale_after)
+        && told.read.is_none_or(is_old)
+        && watched().any(|pipeline| is_old(pipeline.on_duty_since()));
+    if is_due && !is_shown {
+        return Err("nothing has been read although lists succeed, and no_readings is not shown".to_owned());
     }
     Ok(())
 }
@@ -144,11 +152,8 @@ fn later(a: At, b: At) -> At {
     if b.world > a.world { b } else { a }
 }
 
-fn of_pipeline(told: &PipelineTold, kinds: &BTreeSet<&str>, view: &View) -> Result<(), String> {
+fn of_pipeline(told: &PipelineTold, kinds: &BTreeSet<Rc<str>>, view: &View) -> Result<(), String> {
     let shows = |kind: &str| kinds.contains(kind);
-    if told.is_off_duty() {
-        return if kinds.is_empty() { Ok(()) } else { Err(format!("is off duty, and in trouble {kinds:?}")) };
-    }
     let exact = |kind: &str, is: bool| {
         if shows(kind) == is { Ok(()) } else { Err(format!("{kind} is shown: {}, and was told: {is}", shows(kind))) }
     };
@@ -158,9 +163,20 @@ fn of_pipeline(told: &PipelineTold, kinds: &BTreeSet<&str>, view: &View) -> Resu
     let must = |kind: &str, has_to: bool| {
         if !has_to || shows(kind) { Ok(()) } else { Err(format!("{kind} is not shown, and has to be")) }
     };
-    let read = |probe: Probe| told.probes[probe as usize].read;
     let on_duty = told.on_duty_since();
     let failed = told.known.phase == Some("FAILED");
+    let stopped = told.not_running_since.filter(|_| told.known.phase.is_some_and(|phase| phase != "RUNNING"));
+    let stopped = stopped.filter(|since| !failed || Some(*since) != told.phase_since);
+    let not_running =
+        stopped.zip(told.known.phase_read).is_some_and(|(since, read)| between(later(since, on_duty), read) >= 900.0);
+    // A worker that is PAUSED may be resumed soon.
+    let is_over = told.has_ended() && (told.known.phase != Some("PAUSED") || not_running);
+    exact("ended_early", is_over && !told.item.paused && told.is_complete() == Some(false))?;
+    if told.is_off_duty() {
+        let others: Vec<_> = kinds.iter().filter(|kind| &***kind != "ended_early").collect();
+        return if others.is_empty() { Ok(()) } else { Err(format!("is off duty, and in trouble {others:?}")) };
+    }
+    let read = |probe: Probe| told.probes[probe as usize].read;
     exact("failed", failed)?;
     exact("destination_unhealthy", told.unhealthy >= 2)?;
     let lately = |times: &[Duration], read: Option<At>| {
@@ -169,10 +185,6 @@ fn of_pipeline(told: &PipelineTold, kinds: &BTreeSet<&str>, view: &View) -> Resu
     };
     exact("restarting", lately(&told.restarts, told.known.start.map(|(_, read)| read)) >= 3)?;
     exact("destination_flapping", lately(&told.flips, told.known.healthy.map(|(_, read)| read)) >= 6)?;
-    let stopped = told.not_running_since.filter(|_| told.known.phase.is_some_and(|phase| phase != "RUNNING"));
-    let stopped = stopped.filter(|since| !failed || Some(*since) != told.phase_since);
-    let not_running =
-        stopped.zip(told.known.phase_read).is_some_and(|(since, read)| between(later(since, on_duty), read) >= 900.0);
     exact("not_running", not_running)?;
     let works = told.is_working();
     exact("replicas_not_ready", works && told.known.lacks_replicas)?;

@@ -9,6 +9,9 @@ use goldrush_exporter::api::{Error, KeyVerdict, Reason, Request};
 use super::super::daemon;
 use super::{Invariant, Scene, Step};
 
+/// Until then, other requests may be in the way.
+const IN_FLIGHT: Duration = Duration::from_secs(13);
+
 #[derive(Default, Clone)]
 struct Known {
     /// Since when everything that was delivered for the key in use says 401, on the monotonic clock.
@@ -21,6 +24,8 @@ struct Known {
     counts_from: Duration,
     /// One probe may be sent once more after a rotation.
     retry: bool,
+    /// With another key in place of one that is refused, something is sent by then.
+    tries_by: Option<Duration>,
     /// Evidence of acceptance that was sent after the newest refusal.
     accepted: bool,
 }
@@ -57,6 +62,7 @@ impl Invariant for DeadKey {
             Step::Restarted => self.known.fill(Known::default()),
             Step::Sent { account, request } => {
                 let known = &mut self.known[account];
+                known.tries_by = None;
                 if known.refused.is_none() {
                     return Ok(());
                 }
@@ -117,6 +123,10 @@ impl Invariant for DeadKey {
                 let known = &mut self.known[account];
                 (known.retry, known.sent, known.counts_from) = (true, 0, now);
                 known.accepted = false;
+                if known.refused.is_some() {
+                    let budget = scene.daemon.accounts[account].settings.poll.requests_per_second.recip();
+                    known.tries_by = Some(now + IN_FLIGHT + Duration::from_secs_f64(2.0 * budget));
+                }
             }
             Step::Reloaded { account, .. } => {
                 let known = &mut self.known[account];
@@ -124,8 +134,14 @@ impl Invariant for DeadKey {
                 known.accepted = false;
             }
             Step::Scraped { picture, views } => {
-                for (account, known) in self.known.iter().enumerate() {
-                    let Some(shown) = picture.accounts.get(&daemon::name(account)) else {
+                for (account, known) in self.known.iter_mut().enumerate() {
+                    if views[account].budget.paused_until.is_some() {
+                        known.tries_by = None;
+                    }
+                    if known.tries_by.is_some_and(|by| now > by) {
+                        return Err("the new key is not tried at once".to_owned());
+                    }
+                    let Some(shown) = picture.accounts.get(daemon::name(account)) else {
                         return Err(format!("account {account} is not shown"));
                     };
                     let value = shown.samples.get("goldrush_auth_unauthorized").copied();

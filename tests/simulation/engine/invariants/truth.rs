@@ -4,11 +4,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use goldrush_exporter::api::PipelineId;
+
 use super::super::daemon;
-use super::super::history::Condition;
+use super::super::history::{Condition, Fault};
 use super::super::picture::AccountPicture;
 use super::super::world::Pipeline;
+use super::readings::phase_series;
 use super::{Invariant, Scene, Step};
+
+/// After this, everything has been read often enough to be judged.
+const LONGEST: Duration = Duration::from_secs(900);
 
 #[derive(Default)]
 pub struct Truth {
@@ -40,24 +46,30 @@ impl Invariant for Truth {
                 + pages / poll.requests_per_second
                 + pages;
             let round = 3.0 * pipelines / poll.requests_per_second;
-            let settles = 60.0 + 2.0 * list + 2.0 * 1.6 * 120.0 * stretch + 2.0 * round + 30.0;
+            let settles = Duration::from_secs_f64(60.0 + 2.0 * list + 2.0 * 1.6 * 120.0 * stretch + 2.0 * round + 30.0);
             let calm = scene.calm_for().min(now.saturating_sub(self.paused.get(&account).copied().unwrap_or_default()));
             // With a budget as small as that, readings come and go: the list is withdrawn before the next one comes.
             let comes_and_goes = list.max(60.0 * stretch) * 1.6 > poll.stale_after.as_secs_f64();
-            if calm.as_secs_f64() < settles || scene.world.is_faulty() || comes_and_goes {
+            if calm < settles || scene.world.is_faulty() || comes_and_goes {
                 continue;
             }
             scene.coverage.note("calm: the picture was compared with the truth");
-            let Some(shown) = picture.accounts.get(&daemon::name(account)) else {
+            let Some(shown) = picture.accounts.get(daemon::name(account)) else {
                 return Err(format!("account {account} is not shown"));
             };
-            compare(account, shown, scene, calm)?;
+            compare(account, shown, scene, calm, settles)?;
         }
         Ok(())
     }
 }
 
-fn compare(account: usize, shown: &AccountPicture, scene: &Scene, calm: Duration) -> Result<(), String> {
+fn compare(
+    account: usize,
+    shown: &AccountPicture,
+    scene: &Scene,
+    calm: Duration,
+    settles: Duration,
+) -> Result<(), String> {
     for (series, truth) in [("goldrush_up", 1.0), ("goldrush_auth_unauthorized", 0.0), ("goldrush_auth_forbidden", 0.0)]
     {
         let found = shown.samples.get(series);
@@ -71,7 +83,7 @@ fn compare(account: usize, shown: &AccountPicture, scene: &Scene, calm: Duration
         all.iter().copied().filter(|pipeline| settings.account.projects.matches(pipeline.project)).collect();
     let is_cut = all.len() > settings.max_pipelines;
     let truth: BTreeSet<&str> = ours.iter().map(|pipeline| pipeline.id.as_str()).collect();
-    let found: BTreeSet<&str> = shown.pipelines.keys().map(String::as_str).collect();
+    let found: BTreeSet<&str> = shown.pipelines.keys().map(|id| &**id).collect();
     for gone in found.difference(&truth) {
         // What a list that is cut hides is not gone, as long as it exists at all.
         let may_be_hidden = is_cut && scene.world.pipelines.iter().any(|pipeline| pipeline.id.as_str() == *gone);
@@ -85,36 +97,58 @@ fn compare(account: usize, shown: &AccountPicture, scene: &Scene, calm: Duration
     for pipeline in ours {
         if let (Some(shown), false) = (shown.pipelines.get(pipeline.id.as_str()), is_cut) {
             // Of those that a cut list hides, what the list says is old.
-            if shown.name != pipeline.name || shown.project != pipeline.project {
+            if *shown.name != *pipeline.name || *shown.project != *pipeline.project {
                 return Err(format!("{} is shown as {:?}", pipeline.id, shown.name));
             }
-            if let Some(phase) = pipeline.phase()
-                && shown.samples.get(&format!("goldrush_pipeline_phase{{phase=\"{phase}\"}}")) != Some(&1.0)
+            if scene.now() - pipeline.turned < settles {
+                continue;
+            }
+            if let Some(phase) = pipeline.phase().filter(|_| !pipeline.has(Condition::CrashLoops))
+                && shown.samples.get(phase_series(phase)) != Some(&1.0)
             {
                 return Err(format!("{} is {phase}, and something else is shown", pipeline.id));
             }
-            let kinds: BTreeSet<&str> = view_kinds(shown.samples.keys());
+            let kinds = &shown.kinds;
             let now = scene.now();
             for (kind, condition, after) in INCIDENTS {
                 let lasted = pipeline.since(*condition).map(|since| now - since);
                 let hidden = pipeline.has(Condition::Paused)
                     || (pipeline.bounded && pipeline.has(Condition::Ended))
-                    || (pipeline.bounded && matches!(condition, Condition::Lag | Condition::LagCritical));
+                    || pipeline.is_complete()
+                    || (pipeline.bounded
+                        && matches!(condition, Condition::Lag | Condition::LagCritical | Condition::WorkerPaused));
                 let worse = has_worse(pipeline, *condition);
-                let due =
-                    lasted.is_some_and(|lasted| lasted.as_secs_f64() > *after as f64 + calm.as_secs_f64().min(900.0));
-                if due && !hidden && !worse && !kinds.contains(kind) {
+                // Whatever has begun or ended since may have hidden it: a pause, or another exporter.
+                let after = Duration::from_secs(*after);
+                let due = lasted.is_some_and(|lasted| lasted > after + LONGEST) && calm > after + settles;
+                if due && !hidden && !worse && !kinds.contains(*kind) {
                     return Err(format!(
                         "{} has been {condition:?} for {lasted:?}, and {kind} is not raised",
                         pipeline.id
                     ));
                 }
             }
+            let ends_early = pipeline.has(Condition::Ended) && pipeline.is_short() && !pipeline.has(Condition::Paused);
+            if ends_early && !kinds.contains("ended_early") {
+                return Err(format!("{} has ended before its last block, and ended_early is not raised", pipeline.id));
+            }
             // Restarts and flapping count for half an hour.
             let at_peace = pipeline.conditions.is_empty() && calm > Duration::from_secs(1_500 + 1_800);
             if at_peace && !kinds.is_empty() && scene.clock.stepped == 0 {
                 return Err(format!("{} is in trouble {kinds:?}, and nothing is wrong with it", pipeline.id));
             }
+        }
+    }
+    let is_missing = |id: &PipelineId| !all.iter().any(|pipeline| pipeline.id == *id);
+    for (kind, is) in [
+        ("pipelines_over_limit", is_cut),
+        ("group_over_limit", !all.is_empty() && scene.world.is_flagged(account, &Fault::OverLimit)),
+        ("group_trial_expired", !all.is_empty() && scene.world.is_flagged(account, &Fault::TrialExpired)),
+        ("expected_missing", settings.account.expect.iter().any(is_missing)),
+    ] {
+        // What a list that is cut does not show may be missing, or may be of another group.
+        if shown.kinds.contains(kind) != is && (!is_cut || kind == "pipelines_over_limit") {
+            return Err(format!("{kind} is so: {is}, and something else is shown"));
         }
     }
     let over = shown.samples.get("goldrush_pipelines_over_limit");
@@ -129,6 +163,8 @@ const INCIDENTS: &[(&str, Condition, u64)] = &[
     ("failed", Condition::Failed, 0),
     ("destination_unhealthy", Condition::Unhealthy, 0),
     ("not_running", Condition::Deploying, 900),
+    ("not_running", Condition::CrashLoops, 900),
+    ("not_running", Condition::WorkerPaused, 900),
     ("replicas_not_ready", Condition::LacksReplicas, 0),
     ("delay_high", Condition::Lag, 900),
     ("delay_critical", Condition::LagCritical, 900),
@@ -144,19 +180,23 @@ fn has_worse(pipeline: &Pipeline, condition: Condition) -> bool {
     let worker: &[Condition] = match condition {
         C::Unhealthy => &[C::Flaps],
         C::Failed => &[C::Paused],
-        C::Deploying => &[C::Paused, C::Failed],
-        C::NoPhase => &[C::Failed, C::Deploying, C::StrangePhase],
-        C::Lag => &[C::Failed, C::Deploying, C::StrangePhase, C::NoPhase, C::LagCritical],
-        C::Backlog | C::Stalled | C::Drops => {
-            &[C::Failed, C::Deploying, C::StrangePhase, C::NoPhase, C::Quiet, C::Stalled, C::Backlog]
+        C::Deploying | C::CrashLoops | C::WorkerPaused => &[C::Paused, C::Failed],
+        C::NoPhase => &[C::Failed, C::Deploying, C::CrashLoops, C::WorkerPaused, C::StrangePhase],
+        C::Lag => {
+            &[C::Failed, C::Deploying, C::CrashLoops, C::WorkerPaused, C::StrangePhase, C::NoPhase, C::LagCritical]
         }
-        _ => &[C::Failed, C::Deploying, C::StrangePhase, C::NoPhase],
+        C::Backlog | C::Stalled | C::Drops => &[
+            C::Failed,
+            C::Deploying,
+            C::CrashLoops,
+            C::WorkerPaused,
+            C::StrangePhase,
+            C::NoPhase,
+            C::Quiet,
+            C::Stalled,
+            C::Backlog,
+        ],
+        _ => &[C::Failed, C::Deploying, C::CrashLoops, C::WorkerPaused, C::StrangePhase, C::NoPhase],
     };
     worker.iter().any(|other| *other != condition && pipeline.has(*other))
-}
-
-/// The kinds of trouble among the series of a pipeline.
-pub fn view_kinds<'a>(series: impl Iterator<Item = &'a String>) -> BTreeSet<&'a str> {
-    let troubles = series.filter_map(|series| series.strip_prefix("goldrush_pipeline_trouble{kind=\""));
-    troubles.filter_map(|rest| rest.split('"').next()).collect()
 }
