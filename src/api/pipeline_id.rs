@@ -1,5 +1,6 @@
 //! A pipeline's id: a label and a path segment.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -22,6 +23,12 @@ impl PipelineId {
     }
 
     pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Borrow<str> for PipelineId {
+    fn borrow(&self) -> &str {
         &self.0
     }
 }
