@@ -1,10 +1,10 @@
 //! `check`: requests the list of each account once, and the usage if it is polled, and reports what is wrong.
 
-use futures_util::future::try_join_all;
+use futures_util::future::join_all;
 
 use super::serve::access;
 use super::{Error, Status};
-use crate::api::{Client, ClientError, Error as ApiError};
+use crate::api::{Client, Error as ApiError};
 use crate::cli::Flags;
 use crate::config::{Account, Config, ConfigError, ConfigSource};
 use crate::exposition::Selection;
@@ -23,7 +23,10 @@ pub(super) async fn load(source: &ConfigSource, flags: &Flags) -> Result<Config,
 
 pub(super) async fn run(source: &ConfigSource, flags: &Flags) -> Result<Status, Error> {
     let config = load(source, flags).await?;
-    let outcomes = try_join_all(config.accounts.iter().map(|account| check(&config, account))).await?;
+    // All before the first request: reading the trusted certificates would use up the time that a request has.
+    let clients = config.accounts.iter().map(|_| Client::new(config.api.clone())).collect::<Result<Vec<_>, _>>()?;
+    let checks = config.accounts.iter().zip(&clients).map(|(account, client)| check(&config, account, client));
+    let outcomes = join_all(checks).await;
     let mut statuses = Vec::new();
     for (account, (status, text)) in config.accounts.iter().zip(outcomes) {
         print(format!("account {:?}: {text}\n", account.name)).await?;
@@ -32,11 +35,10 @@ pub(super) async fn run(source: &ConfigSource, flags: &Flags) -> Result<Status, 
     Ok(Status::of_all(statuses))
 }
 
-async fn check(config: &Config, account: &Account) -> Result<(Status, String), ClientError> {
-    let client = Client::new(config.api.clone())?;
+async fn check(config: &Config, account: &Account, client: &Client) -> (Status, String) {
     let keys = match KeyHolder::load(account.key.clone()).await {
         Ok(keys) => keys,
-        Err(error) => return Ok((Status::Configuration, error.to_string())),
+        Err(error) => return (Status::Configuration, error.to_string()),
     };
     let list = || client.list_page(&keys.current().key, 1);
     let page = match list().await {
@@ -49,16 +51,16 @@ async fn check(config: &Config, account: &Account) -> Result<(Status, String), C
         let listed = page.into_first_items()?.len() as f64;
         Ok(total.unwrap_or(listed))
     });
-    Ok(match count {
+    match count {
         Ok(count) => {
-            let usage = if config.poll.usage.is_some() { usage(&client, &keys).await } else { String::new() };
+            let usage = if config.poll.usage.is_some() { usage(client, &keys).await } else { String::new() };
             (Status::Success, format!("ok, {count} pipelines listed{usage} (key from {})", account.key))
         }
         Err(error) => {
             let base_url = &config.api.base_url;
             (Status::from(&error), format!("{} (key from {}, {base_url})", error.of_list(), account.key))
         }
-    })
+    }
 }
 
 /// The outcome of the usage says nothing about the key or the pipelines, so it does not affect the exit status.

@@ -131,7 +131,7 @@ fn no_key_and_wrong_configuration_are_2() {
     both_end_with(&[], 2, "environment variable GOLDRUSH_SERVICE_KEY is not set");
     let unknown = environment(&[("GOLDRUSH_EXPORTER__POLL__STATSU", "5s"), ("GOLDRUSH_SERVICE_KEY", KEY)]);
     both_end_with(&unknown, 2, "poll.statsu: unknown setting");
-    let ended = run(&[], &unknown);
+    let ended = run(&["--web.listen-address", "127.0.0.1:0"], &unknown);
     assert_eq!(ended.status, Some(2), "serving refuses it as well");
     assert_eq!(run(&["--no-such-flag"], &[]).status, Some(2));
     for address in ["nope", ":", "127.0.0.1:http"] {
@@ -144,7 +144,7 @@ fn no_key_and_wrong_configuration_are_2() {
     assert_eq!(run(&["--config.file", "/no/such/file.yml", "--config.check"], &[]).status, Some(2));
     let spaced = environment(&[("GOLDRUSH_SERVICE_KEY", "two canary-words")]);
     both_end_with(&spaced, 2, "contains white space");
-    let ended = run(&[], &spaced);
+    let ended = run(&["--web.listen-address", "127.0.0.1:0"], &spaced);
     assert_eq!(ended.status, Some(2));
     assert!(!format!("{}{}", ended.stdout, ended.stderr).contains("canary"));
 }

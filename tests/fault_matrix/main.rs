@@ -576,7 +576,7 @@ fn command(name: &str, endpoint: Endpoint, timeout: &str, status: i32, tried: fn
 
 #[test]
 fn check() {
-    let ended = command("check", Endpoint::List, "500ms", 3, |_| true);
+    let ended = command("check", Endpoint::List, SHORT, 3, |_| true);
     let lines: Vec<&str> = ended.stdout.lines().filter(|line| line.starts_with("account \"a")).collect();
     assert_eq!(lines.len(), FAULTS.len());
     for (index, (fault, line)) in FAULTS.iter().zip(lines).enumerate() {
