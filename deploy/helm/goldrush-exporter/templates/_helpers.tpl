@@ -68,8 +68,8 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 - name: configuration
   configMap:
     name: {{ include "goldrush-exporter.fullname" . }}
-# A changed Secret reaches the files within about a minute, and the exporter reads them again. Only the pod's own containers
-# see them; readable by any user, because which one the pod has may be the cluster's choice.
+# A changed Secret reaches the files within about a minute, and the exporter reads them again. Any user may read the files,
+# because the cluster may choose the pod's user; only this pod's containers have them.
 - name: service-keys
   projected:
     defaultMode: 0444
