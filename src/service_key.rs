@@ -80,7 +80,7 @@ impl fmt::Display for KeySource {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
     /// The variable is not set.
-    #[error("no ServiceKey: {0} is not set")]
+    #[error("no ServiceKey: {0} is not set: set it, or name a file with service_key_file")]
     NotSet(KeySource),
     /// The file could not be read.
     #[error("no ServiceKey: {0} cannot be read: {1}")]

@@ -25,7 +25,7 @@ const VOCABULARY: &str = "
     incorrect insert insufficient internal invalid io is isn't issuer it its kafka key large last leader length
     level limit limited line login long lookup lost malformed many match maximum memory message method mismatch
     missing mode name network new no node none not null object of offline offset on only open operation or order os out
-    over overload overloaded packet parse partition password payload payment peer permission permitted pipe plan
+    over overload overloaded packet parse partition password payload payment peer permission permitted pipe pipeline plan
     please policy pool port postgres privilege privileges protocol provided query queue quota range rate reach
     reached read reading ready reason receive received record records recovery reduce refused region reject rejected
     relation remaining remote replica request requests required reset resolution resolve resource response retries

@@ -84,7 +84,7 @@ fn introduction(listeners: &[TcpListener], options: &daemon::Options, api: &TcpL
             "A small fleet is being simulated, and something is wrong with it.\n\
              \n  Look:     {scheme}://{host}:{port}/\n  Metrics:  {scheme}://{host}:{port}{telemetry_path}\n\
              \n  Scrape it with Prometheus:\n\n\
-             scrape_configs:\n  - job_name: goldrush\n    scheme: {scheme}\n    metrics_path: {telemetry_path}\n    static_configs:\n      \
+             scrape_configs:\n  - job_name: goldrush\n    scrape_interval: 15s\n    scheme: {scheme}\n    metrics_path: {telemetry_path}\n    static_configs:\n      \
              - targets: ['{host}:{port}']\n\n"
         ));
     }

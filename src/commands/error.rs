@@ -22,7 +22,7 @@ pub(super) enum Error {
     Daemon(#[from] daemon::Error),
     #[error(transparent)]
     Client(#[from] ClientError),
-    #[error("cannot listen on {address} ({flag}): {error}")]
+    #[error("cannot listen on {address} ({flag}): {error}{}", remedy(error))]
     Listen { address: String, flag: &'static str, error: io::Error },
     #[error(transparent)]
     SystemdSocket(#[from] SystemdSocketError),
@@ -35,6 +35,13 @@ pub(super) enum Error {
     /// From [`print`](crate::output::print), which says what failed.
     #[error(transparent)]
     Print(#[from] io::Error),
+}
+
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => ": another process listens there; choose another address, or stop that process",
+        _ => "",
+    }
 }
 
 impl Error {
