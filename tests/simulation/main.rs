@@ -7,7 +7,7 @@ mod engine;
 use std::time::Instant;
 
 use engine::campaign::Campaign;
-use engine::history::Fault::{Reload, Reply, Restart, Revoke, Rotate, Suspend, Worker, WrongKey};
+use engine::history::Fault::{Create, Reload, Reply, Restart, Revoke, Rotate, Suspend, Worker, WrongKey};
 use engine::history::{self, Condition, History, Incident, Knobs, Setup, Target};
 
 /// More, or others: `SIMULATION_SEED`, `SIMULATION_HOURS` and `SIMULATION_FAILURES` in the environment.
@@ -140,6 +140,27 @@ fn replay_2001() {
             incident(783, 1, reply(Target::Status, history::Reply::Bare(302), 1)),
             incident(950, 0, Reload(Knobs { usage: 900, filters: true, ..tight })),
             incident(1_875, 600, reply(Target::Everything, history::Reply::Tls, 1)),
+        ],
+    });
+}
+
+/// With a small budget, what has nothing to do is read less often than readings are shown.
+#[test]
+fn replay_5084() {
+    let slow = Knobs { budget: 9, ..Knobs::DEFAULT };
+    replay(&History {
+        seed: 5_084,
+        length: 5_000,
+        setup: Setup {
+            pipelines: 14,
+            accounts: 2,
+            page: 2,
+            scrape_every: 15,
+            knobs: Knobs { budget: 40, ..Knobs::DEFAULT },
+        },
+        incidents: vec![
+            Incident { at: 1_153, lasts: 0, account: 1, fault: Create(3) },
+            Incident { at: 2_000, lasts: 0, account: 0, fault: Reload(slow) },
         ],
     });
 }
