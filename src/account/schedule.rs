@@ -243,7 +243,8 @@ impl Schedule {
         let first = !slot.answered;
         // All first turns come at once, so the second ones are spread.
         let wait = if first { interval.mul_f64(0.5 + slot.phase) } else { interval };
-        let was_extra = slot.hastened && slot.due > time;
+        // An extra turn, or a retry with another key: the regular turn does not move.
+        let was_extra = slot.due > time;
         if was_extra {
             slot.due = slot.due.min(time + wait);
             slot.wanted = now + (slot.due - time);
@@ -650,6 +651,19 @@ mod tests {
         );
         schedule.done(&id(0), Probe::Status, Pace::Transitional, hint, hint);
         assert_eq!(wanted(&mut schedule), hint + INTERVALS.transitional, "it will change soon");
+    }
+
+    #[test]
+    fn retries_between_two_turns_do_not_put_off_the_next_one() {
+        let start = Instant::now();
+        let mut schedule = after_first_turns(1, start);
+        drive(&mut schedule, start, 1e6, 60);
+        let turn = |schedule: &mut Schedule| schedule.find(&id(0), Probe::Metrics).unwrap().1.due;
+        let next = turn(&mut schedule);
+        let now = start + Duration::from_secs(61);
+        // With each key that is read, a refused request is retried at once.
+        (0..3).for_each(|_| schedule.done(&id(0), Probe::Metrics, Pace::Normal, now, now));
+        assert_eq!(turn(&mut schedule), next);
     }
 
     #[test]

@@ -165,6 +165,20 @@ fn replay_5084() {
     });
 }
 
+/// A request that is retried with each new key loses no turn of its own.
+#[test]
+fn replay_208() {
+    replay(&History {
+        seed: 208,
+        length: 4_688,
+        setup: Setup { pipelines: 1, accounts: 1, page: 100, scrape_every: 15, knobs: Knobs::DEFAULT },
+        incidents: vec![
+            Incident { at: 4_010, lasts: 600, account: 0, fault: Revoke },
+            Incident { at: 4_611, lasts: 1, account: 0, fault: WrongKey(history::WrongKey::Malformed) },
+        ],
+    });
+}
+
 /// A 429 to a usage request pauses everything, so that nothing is read for as long as it asks.
 #[test]
 fn replay_2063() {
