@@ -7,7 +7,7 @@ mod engine;
 use std::time::Instant;
 
 use engine::campaign::Campaign;
-use engine::history::Fault::{Create, Reload, Reply, Restart, Revoke, Rotate, Suspend, Worker, WrongKey};
+use engine::history::Fault::{Create, QuietTopic, Reload, Reply, Restart, Revoke, Rotate, Suspend, Worker, WrongKey};
 use engine::history::{self, Condition, History, Incident, Knobs, Setup, Target};
 
 /// More, or others: `SIMULATION_SEED`, `SIMULATION_HOURS` and `SIMULATION_FAILURES` in the environment.
@@ -175,6 +175,27 @@ fn replay_208() {
         incidents: vec![
             Incident { at: 4_010, lasts: 600, account: 0, fault: Revoke },
             Incident { at: 4_611, lasts: 1, account: 0, fault: WrongKey(history::WrongKey::Malformed) },
+        ],
+    });
+}
+
+/// When another pipeline of its topic moves, one without progress is stalled.
+#[test]
+fn replay_390() {
+    let knobs = Knobs { budget: 16, in_flight: 2, filters: true, expects: true, ..Knobs::DEFAULT };
+    let less = Knobs { budget: 6, expects: false, usage: 900, ..knobs };
+    let repeats = Reply { to: Target::List, with: history::Reply::Repeats, one_in: 1, times: 0 };
+    let incident = |at, lasts, account, fault| Incident { at, lasts, account, fault };
+    replay(&History {
+        seed: 390,
+        length: 5_123,
+        setup: Setup { pipelines: 10, accounts: 2, page: 2, scrape_every: 15, knobs },
+        incidents: vec![
+            incident(505, 1, 1, WrongKey(history::WrongKey::Malformed)),
+            incident(941, 0, 0, Create(3)),
+            incident(1_260, 3_843, 1, QuietTopic(259_795)),
+            incident(1_600, 1, 0, repeats),
+            incident(1_872, 0, 0, Reload(less)),
         ],
     });
 }
