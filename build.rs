@@ -6,6 +6,9 @@ use std::process::Command;
 fn main() {
     println!("cargo::rerun-if-env-changed=GOLDRUSH_REVISION");
     println!("cargo::rerun-if-changed=build.rs");
+    if Path::new(PACKAGED).exists() {
+        println!("cargo::rerun-if-changed={PACKAGED}");
+    }
     // Packages and images are built without a git directory: they pass the revision in. A git directory further up is
     // not ours.
     let git = |arguments: &[&str]| Path::new(".git").exists().then(|| output("git", arguments)).flatten();
@@ -24,10 +27,12 @@ fn main() {
     println!("cargo::rustc-env=GOLDRUSH_RUSTC={}", version.unwrap_or("unknown"));
 }
 
+const PACKAGED: &str = ".cargo_vcs_info.json";
+
 /// The commit that `cargo package` wrote into the crate. Before git's: around an unpacked crate, a git directory is its
 /// packager's.
 fn packaged() -> Option<String> {
-    let text = std::fs::read_to_string(".cargo_vcs_info.json").ok()?;
+    let text = std::fs::read_to_string(PACKAGED).ok()?;
     let (_, after) = text.split_once("\"sha1\"")?;
     let commit = after.split('"').nth(1)?;
     let is_commit = commit.len() >= 12 && commit.bytes().all(|byte| byte.is_ascii_hexdigit());

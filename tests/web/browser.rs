@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -22,6 +22,9 @@ pub struct Browser {
 
 /// `chromedriver --port=0` picks a free port for IPv6 and then wants the same one for IPv4, which can be taken by then.
 const ATTEMPTS: usize = 5;
+
+/// The browser starts slowly if the system has to read it from the disk.
+const STARTS_WITHIN: Duration = Duration::from_secs(120);
 
 /// The driver and its port; `None` if it lost the race for the port.
 fn start_driver(profile: &tempfile::TempDir) -> Option<(Child, String)> {
@@ -62,7 +65,7 @@ impl Browser {
             "goog:chromeOptions": {"args": arguments},
             "goog:loggingPrefs": {"browser": "ALL"},
         }}});
-        let answer = browser.ask("POST", "/session", &capabilities);
+        let answer = browser.ask_within(STARTS_WITHIN, "POST", "/session", &capabilities);
         browser.session = format!("/session/{}", answer["sessionId"].as_str().unwrap());
         browser
     }
@@ -86,7 +89,7 @@ impl Browser {
         let deadline = Instant::now() + PATIENCE;
         while self.run(script) != json!(true) {
             assert!(Instant::now() < deadline, "{script}: not so in\n{}", self.text("return document.body.innerText"));
-            std::thread::sleep(std::time::Duration::from_millis(20));
+            std::thread::sleep(Duration::from_millis(20));
         }
     }
 
@@ -151,8 +154,12 @@ impl Browser {
     }
 
     fn ask(&self, method: &str, path: &str, body: &Value) -> Value {
+        self.ask_within(PATIENCE, method, path, body)
+    }
+
+    fn ask_within(&self, patience: Duration, method: &str, path: &str, body: &Value) -> Value {
         let mut stream = TcpStream::connect(&self.address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(patience)).unwrap();
         let body = body.to_string();
         let (address, length) = (&self.address, body.len());
         write!(stream, "{method} {path} HTTP/1.1\r\nHost: {address}\r\nContent-Length: {length}\r\n\r\n{body}")
