@@ -743,7 +743,8 @@ proptest! {
         prop_assume!(account::check_label(&text).is_ok());
         let mut config = defaults();
         config.accounts[0].name = text.clone();
-        config.accounts[0].key = KeySource::File(text.clone().into());
+        // With a folder: a bare name may look like a ServiceKey, which is refused.
+        config.accounts[0].key = KeySource::File(format!("./{text}").into());
         config.poll.requests_per_second = number + 0.01;
         config.poll.stale_after = Duration::new(seconds.into(), nanos);
         let thresholds = [
