@@ -854,7 +854,11 @@ impl World {
             _ => {}
         }
         self.heard += 1;
-        self.account.answered(sent, response, self.now);
+        let events = self.account.answered(sent, response, self.now);
+        if events.iter().any(|event| matches!(event, Event::KeyAcceptedAgain)) {
+            // The key may belong to another group: a list follows at once.
+            self.listed = None;
+        }
         if self.refused.is_some() {
             assert!(self.account.credential.is_refused());
         }
