@@ -307,7 +307,7 @@ impl Exposition {
             return current;
         }
         let begin = Instant::now();
-        // Taken away, so that it shrinks while the new one grows: nobody else would use it.
+        // Removed, because no other scrape would use it: its memory is released while the new one grows.
         let old = self.kept()[index(format, encoding)].rendering.take();
         let other = self.kept()[index(format.other(), encoding)].rendering.clone();
         let Renderer { packer, piece, accounts, pipelines } = renderer;

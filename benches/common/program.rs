@@ -59,7 +59,7 @@ impl Program {
         Self::listening(command.stdout(Stdio::null()).stderr(Stdio::null()), address)
     }
 
-    /// Waits until an exporter has complete readings of so many pipelines.
+    /// Waits until an exporter has complete readings of this number of pipelines.
     pub fn wait_for_readings(&self, pipelines: usize) {
         while shown(&self.address) < pipelines {
             std::thread::sleep(Duration::from_secs(1));
@@ -178,7 +178,7 @@ impl Prometheus {
         Self { program, _data: data }
     }
 
-    /// Its own median of the duration of so many scrapes of one target, in seconds, and its CPU time for each. Measure
+    /// Its own median of the duration of this number of scrapes of one target, in seconds, and its CPU time for each. Measure
     /// targets one after another, because scrapes that overlap slow each other down.
     pub fn scrape(program: &str, target: &str, scrapes: u32) -> (f64, Duration) {
         let prometheus = Self::start(

@@ -504,10 +504,12 @@ impl Pipeline {
             return Existence::NotFound;
         }
         let answers = self.probes.iter().any(|probe| probe.tried_at().is_some() && probe.failure().is_none());
-        match answers {
-            true => Existence::Answers,
-            false if self.is_forbidden() => Existence::Forbidden,
-            false => Existence::Unclear,
+        if answers {
+            Existence::Answers
+        } else if self.is_forbidden() {
+            Existence::Forbidden
+        } else {
+            Existence::Unclear
         }
     }
 

@@ -380,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn a_parameter_may_be_the_reason_for_a_400_or_a_422_whoever_says_so() {
+    fn a_parameter_may_be_the_reason_for_a_400_or_a_422_from_any_server() {
         let foreign = |status| {
             let retry_after = Some(Duration::from_secs(7));
             Error::ForeignResponse(Foreign { status, retry_after, content: "HTML", product: None })

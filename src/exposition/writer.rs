@@ -414,7 +414,7 @@ mod tests {
         );
     }
 
-    /// A family with one sample for each of so many subjects.
+    /// A family with one sample for each of this number of subjects.
     fn family(writer: &mut Writer, name: &'static str, subjects: usize) {
         let mut samples = writer.family(name, Kind::Gauge, "Help.");
         for number in 0..subjects {

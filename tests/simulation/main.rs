@@ -165,7 +165,7 @@ fn replay_5084() {
     });
 }
 
-/// A request that is retried with each new key loses no turn of its own.
+/// Retries of a request with each new key do not put off its next turn.
 #[test]
 fn replay_208() {
     replay(&History {

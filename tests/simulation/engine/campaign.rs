@@ -21,7 +21,7 @@ pub struct Campaign {
     pub failures: Vec<String>,
 }
 
-/// The histories of consecutive seeds, until they add up to so many hours of fleets. Which ones these are does not depend on
+/// The histories of consecutive seeds, until they add up to this number of fleet-hours. Which ones these are does not depend on
 /// how fast they are lived through.
 struct Seeds {
     next: u64,
@@ -40,7 +40,7 @@ impl Iterator for Seeds {
 }
 
 impl Campaign {
-    /// Lives through the histories of the seeds from `seed` on, until they add up to so many hours or `most` of them have
+    /// Lives through the histories of the seeds from `seed` on, until they add up to this number of hours or `most` of them have
     /// failed.
     pub fn run(seed: u64, hours: f64, most: usize) -> Self {
         let seeds = Mutex::new(Seeds { next: seed, hours });

@@ -370,7 +370,7 @@ impl Fault {
         }
     }
 
-    /// It takes this long until anything of it can be seen.
+    /// Nothing of it can be seen before this time has passed.
     fn lasts_at_least(&self) -> u64 {
         match self {
             // Usage is requested once in a quarter of an hour.
