@@ -216,7 +216,7 @@ async fn poller(address: &str, in_flight: usize, rate: f64, fleet: &Fleet, inter
     let keys = service_key::KeyHolder::load(settings.account.key.clone()).await.unwrap();
     let client = api::Client::new(config.api.clone()).unwrap();
     let now = Moment::now();
-    let account = Account::new(settings, now.wall, fastrand::Rng::new(), now);
+    let account = Account::new(settings, now.wall(), fastrand::Rng::new(), now);
     Poller::new(client, keys, fleet.insert("default", account).hand_over(|_| {}))
 }
 

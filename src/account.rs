@@ -171,11 +171,11 @@ impl Account {
         Self {
             started: now,
             credential: Credential::new(key_loaded_at),
-            roster: Roster::new(Backoff::new(random.fork()), now.monotonic),
+            roster: Roster::new(Backoff::new(random.fork()), now.monotonic()),
             requests: Requests::default(),
-            budget: Budget::new(settings.poll.requests_per_second, random, now.monotonic),
-            schedule: Schedule::new(Intervals::from(&settings.poll), now.monotonic),
-            usage: settings.poll.usage.map(|interval| Usage::new(interval, now.monotonic)),
+            budget: Budget::new(settings.poll.requests_per_second, random, now.monotonic()),
+            schedule: Schedule::new(Intervals::from(&settings.poll), now.monotonic()),
+            usage: settings.poll.usage.map(|interval| Usage::new(interval, now.monotonic())),
             pipelines: BTreeMap::new(),
             read_at: None,
             in_flight: HashSet::new(),
@@ -203,13 +203,13 @@ impl Account {
         // A key that was merely read again was loaded when it was read first: its time shows rotations.
         let loaded_at = if key.is_another { key.loaded_at } else { self.credential.loaded_at() };
         self.credential.replace(loaded_at);
-        self.roster.abandon_walk(now.monotonic);
+        self.roster.abandon_walk(now.monotonic());
         self.roster.expect_only(&settings.account.expect);
         self.budget.set_rate(settings.poll.requests_per_second);
-        self.schedule = Schedule::new(Intervals::from(&settings.poll), now.monotonic);
+        self.schedule = Schedule::new(Intervals::from(&settings.poll), now.monotonic());
         self.usage = settings.poll.usage.map(|interval| {
-            let mut usage = self.usage.take().unwrap_or_else(|| Usage::new(interval, now.monotonic));
-            usage.set_interval(interval, now.monotonic);
+            let mut usage = self.usage.take().unwrap_or_else(|| Usage::new(interval, now.monotonic()));
+            usage.set_interval(interval, now.monotonic());
             usage
         });
         self.pipelines.retain(|id, pipeline| settings.includes(id, pipeline.listed()));
@@ -220,7 +220,7 @@ impl Account {
         // Those that have waited longest go first: the next reload may come before a small budget has served all.
         let mut waiting: Vec<_> = self.pipelines.iter().map(|(id, pipeline)| (pipeline.tried_at(), id)).collect();
         waiting.sort();
-        waiting.into_iter().for_each(|(_, id)| self.schedule.insert(id, now.monotonic, |_| false));
+        waiting.into_iter().for_each(|(_, id)| self.schedule.insert(id, now.monotonic(), |_| false));
         self.in_flight.clear();
         self.urgent.clear();
         self.refused = None;
@@ -242,8 +242,8 @@ impl Account {
                 next_due: if self.credential.is_refused() { None } else { self.schedule.oldest_due() },
                 paused_until: self
                     .budget
-                    .paused_until(now.monotonic)
-                    .map(|until| now.after(until.saturating_duration_since(now.monotonic))),
+                    .paused_until(now.monotonic())
+                    .map(|until| now.after(until.saturating_duration_since(now.monotonic()))),
             },
             read_at: self.read_at,
             credits_run_out: self.settings.account.credits_run_out,
@@ -349,13 +349,13 @@ impl Account {
         let request = response.request();
         self.in_flight.remove(&request);
         let failure = response.error().map(Error::reason);
-        self.requests.count(request.operation(), now.monotonic.saturating_duration_since(sent.at), failure);
+        self.requests.count(request.operation(), now.monotonic().saturating_duration_since(sent.at), failure);
         self.pause_if_asked(&response, sent, now, &mut events);
         let is_of_current_key = sent.generation == self.credential.generation();
         // The old key was still in flight when it was replaced: its refusal says nothing about the new key.
         let is_late = !is_of_current_key && matches!(failure, Some(Reason::Unauthorized | Reason::Forbidden));
         if is_late || self.note_unsent(&request, response.error()) {
-            self.retry(request, now.monotonic);
+            self.retry(request, now.monotonic());
             return events;
         }
         if is_of_current_key {
@@ -387,7 +387,7 @@ impl Account {
                 }
                 if refusal.is_first && !is_list {
                     // A list that is refused schedules its own retry.
-                    self.roster.back_off(now.monotonic);
+                    self.roster.back_off(now.monotonic());
                 }
                 false
             }
@@ -400,7 +400,7 @@ impl Account {
             events.push(Event::KeyAcceptedAgain);
             if !is_list {
                 // The key may belong to another group: list what it shows.
-                self.roster.start_over(now.monotonic);
+                self.roster.start_over(now.monotonic());
             }
         }
     }
@@ -453,21 +453,21 @@ impl Account {
         let is_limit = error.is_some_and(|error| error.reason() == Reason::RateLimited);
         if matches!(response, Response::Usage(_)) && !is_limit {
             if let (Some(usage), Some(wait)) = (&mut self.usage, retry_after) {
-                usage.wait_until(now.monotonic + wait);
+                usage.wait_until(now.monotonic() + wait);
             }
             return;
         }
         if !is_limit && retry_after.is_none() {
             // A timeout says nothing about the limit.
             if error.is_none_or(Error::answered) {
-                self.budget.calm(now.monotonic);
+                self.budget.calm(now.monotonic());
             }
             return;
         }
-        let before = self.budget.paused_until(now.monotonic).unwrap_or(now.monotonic);
-        let until = self.budget.pause(retry_after, sent.at, now.monotonic);
+        let before = self.budget.paused_until(now.monotonic()).unwrap_or(now.monotonic());
+        let until = self.budget.pause(retry_after, sent.at, now.monotonic());
         if until > before + SAME_PAUSE {
-            events.push(Event::Paused { retry_after, wait: until.saturating_duration_since(now.monotonic) });
+            events.push(Event::Paused { retry_after, wait: until.saturating_duration_since(now.monotonic()) });
         }
     }
 
@@ -494,11 +494,11 @@ impl Account {
         let page = match page {
             Ok(page) => page,
             // Not a failure yet: the next request names no size. With another page size, the list must start over.
-            Err(Error::PageSizeRefused(_)) => return self.roster.abandon_walk(now.monotonic),
+            Err(Error::PageSizeRefused(_)) => return self.roster.abandon_walk(now.monotonic()),
             Err(error) => return self.list_failed(error, now, events),
         };
         self.requests.count_unknown(page.unknown_fields());
-        match self.roster.take(page, now.monotonic) {
+        match self.roster.take(page, now.monotonic()) {
             None => {}
             Some(Err(error)) => {
                 self.requests.count_failure(Operation::List, error.reason());
@@ -529,7 +529,7 @@ impl Account {
             let updated_at = pipeline.listed().updated_at();
             let change = Arc::make_mut(pipeline).relist(listed, policy, now);
             if rested && (!pipeline.rests() || pipeline.listed().updated_at() != updated_at) {
-                self.schedule.wake(&id, now.monotonic);
+                self.schedule.wake(&id, now.monotonic());
             }
             let name = || PipelineName { id: id.clone(), name: pipeline.name() };
             events.extend(change.map(|change| Event::PipelineChanged(name(), change)));
@@ -539,7 +539,7 @@ impl Account {
             }
             // It may have been dropped and listed again while a probe of it was in flight.
             let in_flight = |probe| self.in_flight.contains(&Request::Probe(id.clone(), probe));
-            self.schedule.insert(&id, now.monotonic, in_flight);
+            self.schedule.insert(&id, now.monotonic(), in_flight);
             self.pipelines.insert(id.clone(), Arc::new(Pipeline::new(id, listed, policy, now)));
         }
     }
@@ -563,7 +563,7 @@ impl Account {
         let completed = self.roster.complete(expected, extent, self.supply(), now);
         if self.credential.is_refused() {
             // The pages were sent before the refusal: the next list shows whether the key is accepted again.
-            self.roster.back_off(now.monotonic);
+            self.roster.back_off(now.monotonic());
         }
         self.requests.count_unknown(std::iter::repeat_n(UnknownField::Id, completed.without_id));
         if completed.was_failing {
@@ -631,14 +631,14 @@ impl Account {
         }
         if failure == Some(Reason::NotFound) && was_found {
             // Only a list can say whether the pipeline is gone.
-            self.roster.request(self.supply(), now.monotonic);
+            self.roster.request(self.supply(), now.monotonic());
         }
-        self.schedule.done(id, probe, pace, sent.at, now.monotonic);
+        self.schedule.done(id, probe, pace, sent.at, now.monotonic());
         if wakes {
-            self.schedule.wake(id, now.monotonic);
+            self.schedule.wake(id, now.monotonic());
         }
         if hints {
-            self.schedule.hasten_others(id, probe, now.monotonic);
+            self.schedule.hasten_others(id, probe, now.monotonic());
         }
     }
 }

@@ -234,7 +234,7 @@ impl Exposition {
             Arc::ptr_eq(&rendering.made.selection, &selection) && now.since(rendering.made.at) < SIZES_LAST
         };
         let newest = kept.iter().filter_map(|kept| kept.rendering.as_ref()).filter(usable);
-        newest.max_by_key(|rendering| rendering.made.at.monotonic).cloned()
+        newest.max_by_key(|rendering| rendering.made.at.monotonic()).cloned()
     }
 
     /// From now on, cuts texts finely enough for this part.
@@ -281,7 +281,7 @@ impl Exposition {
         let now = Moment::now();
         let mut kept = self.kept();
         let kept = &mut kept[index(format, encoding)];
-        kept.asked = Some(now.monotonic.into());
+        kept.asked = Some(now.monotonic().into());
         let rendering = kept.rendering.as_ref().filter(|rendering| rendering.made.serves(&selection, grain))?;
         let Made { at, good_for, .. } = rendering.made;
         let age = now.since(at);
@@ -290,7 +290,7 @@ impl Exposition {
             good_for.is_none_or(|good_for| age < good_for) && (rendering.made.version == version || is_recent);
         // A rendering that started after this request arrived is fresh enough. Otherwise, every scrape that is queued
         // behind a slow rendering would render again.
-        let holds = is_so_still || at.monotonic > asked.monotonic;
+        let holds = is_so_still || at.monotonic() > asked.monotonic();
         holds.then(|| rendering.clone())
     }
 
@@ -394,7 +394,7 @@ fn write_fleet(
     let changes = accounts.iter().filter_map(|view| view.view.changes_in(now));
     // Once a probe is overdue, the lag grows all the time; a resolution of one second is enough for it.
     let due = accounts.iter().filter_map(|view| view.view.budget.next_due);
-    let lags = due.map(|due| due.saturating_duration_since(now.monotonic).max(REST));
+    let lags = due.map(|due| due.saturating_duration_since(now.monotonic()).max(REST));
     changes.chain(lags).min()
 }
 

@@ -192,7 +192,7 @@ mod tests {
         let now = Moment::now();
         let handle = Fleet::default().insert("prod", testing::account(&[], now));
         let later = now.after(Duration::from_secs(1));
-        let send = |driver: &Driver, at: Moment| match driver.next(at.monotonic) {
+        let send = |driver: &Driver, at: Moment| match driver.next(at.monotonic()) {
             Next::Send(request, sent) => {
                 assert_eq!(request, Request::Page(1));
                 sent
@@ -201,19 +201,19 @@ mod tests {
         };
         let old = handle.hand_over(|_| {});
         let sent_by_old = send(&old, now);
-        let loaded_at = now.wall;
+        let loaded_at = now.wall();
         let new = handle.hand_over(|account| {
             let key = ReadAgain { loaded_at, is_another: false };
             account.reconfigure(testing::settings(&[]), key, now);
         });
-        assert_eq!(old.next(later.monotonic), Next::Idle);
+        assert_eq!(old.next(later.monotonic()), Next::Idle);
         let sent_by_new = send(&new, later);
         assert!(old.answered(sent_by_old, list("pipe_of_the_old"), later).is_empty());
-        assert_eq!(old.change(|account| account.key_replaced(loaded_at, now.monotonic)), None);
+        assert_eq!(old.change(|account| account.key_replaced(loaded_at, now.monotonic())), None);
         let view = handle.view(later);
         assert!(view.pipelines.is_empty() && view.listing.latest().is_none());
         assert!(view.requests.durations.iter().all(|counted| counted.sum == 0.0), "not even counted");
-        assert_eq!(new.next(later.after(Duration::from_secs(1)).monotonic), Next::Idle, "its own is in flight");
+        assert_eq!(new.next(later.after(Duration::from_secs(1)).monotonic()), Next::Idle, "its own is in flight");
         new.answered(sent_by_new, list("pipe_of_the_new"), later);
         let known: Vec<String> = handle.view(later).pipelines.keys().map(ToString::to_string).collect();
         assert_eq!(known, ["pipe_of_the_new"]);

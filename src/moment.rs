@@ -1,29 +1,82 @@
 //! A moment on three clocks, to measure ages and to show times.
 
+use std::num::NonZeroU64;
+use std::sync::LazyLock;
 use std::time::{Duration, Instant, SystemTime};
 
 /// Ages are measured with clocks that never step; people see the wall-clock time.
+///
+/// A pipeline has three dozen of these, so each clock is kept in one word, with the resolution of the system's clocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Moment {
-    /// Never steps, but stops while the machine sleeps; tests control it.
-    pub monotonic: Instant,
-    /// Since the machine's boot, including sleep.
-    pub boot: Duration,
-    /// May step.
-    pub wall: SystemTime,
+    /// Never steps, but stops while the machine sleeps; tests control it. In nanoseconds since [`ORIGIN`], shifted by
+    /// [`MIDDLE`].
+    monotonic: NonZeroU64,
+    /// Since the machine's boot, including sleep. In nanoseconds.
+    boot: u64,
+    /// May step. In nanoseconds since the Unix epoch: until the year 2262.
+    wall: i64,
 }
 
+/// The offset of an [`Instant`] is not accessible, only the difference of two.
+static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// Stands for [`ORIGIN`], as there are instants before it.
+const MIDDLE: u64 = 1 << 62;
+
 impl Moment {
+    pub fn new(monotonic: Instant, boot: Duration, wall: SystemTime) -> Self {
+        let monotonic = match monotonic.checked_duration_since(*ORIGIN) {
+            Some(after) => MIDDLE.saturating_add(nanoseconds(after)),
+            None => MIDDLE.saturating_sub(nanoseconds(ORIGIN.saturating_duration_since(monotonic))),
+        };
+        let wall = match wall.duration_since(SystemTime::UNIX_EPOCH) {
+            Ok(after) => nanoseconds(after).try_into().unwrap_or(i64::MAX),
+            Err(before) => 0_i64.saturating_sub_unsigned(nanoseconds(before.duration())),
+        };
+        Self { monotonic: NonZeroU64::new(monotonic).unwrap_or(NonZeroU64::MIN), boot: nanoseconds(boot), wall }
+    }
+
     /// Reads the clocks. The core has moments as parameters: only code that does I/O calls this.
     pub fn now() -> Self {
         // Tokio's clock, which tests can pause.
-        let monotonic = tokio::time::Instant::now().into_std();
-        Self { monotonic, boot: since_boot(), wall: SystemTime::now() }
+        Self::new(tokio::time::Instant::now().into_std(), since_boot(), SystemTime::now())
+    }
+
+    /// The clock that timers use.
+    pub fn monotonic(self) -> Instant {
+        match self.monotonic.get().checked_sub(MIDDLE) {
+            Some(after) => *ORIGIN + Duration::from_nanos(after),
+            None => *ORIGIN - Duration::from_nanos(MIDDLE - self.monotonic.get()),
+        }
+    }
+
+    /// What the clock showed.
+    pub fn wall(self) -> SystemTime {
+        let distance = Duration::from_nanos(self.wall.unsigned_abs());
+        if self.wall < 0 { SystemTime::UNIX_EPOCH - distance } else { SystemTime::UNIX_EPOCH + distance }
+    }
+
+    /// The same moment by another wall clock.
+    pub fn with_wall(self, wall: SystemTime) -> Self {
+        Self::new(self.monotonic(), Duration::from_nanos(self.boot), wall)
     }
 
     /// The moment `by` later, if no clock steps and the machine does not sleep.
     pub fn after(self, by: Duration) -> Self {
-        Self { monotonic: self.monotonic + by, boot: self.boot + by, wall: self.wall + by }
+        let by = nanoseconds(by);
+        Self {
+            monotonic: self.monotonic.saturating_add(by),
+            boot: self.boot.saturating_add(by),
+            wall: self.wall.saturating_add_unsigned(by),
+        }
+    }
+
+    /// The moment at which the machine wakes up, if it sleeps for `by` from this one on.
+    #[cfg(test)]
+    pub(crate) fn after_sleep(self, by: Duration) -> Self {
+        let awake = self.monotonic;
+        Self { monotonic: awake, ..self.after(by) }
     }
 
     /// Whether something from this moment is not older than `stale_after`.
@@ -33,9 +86,13 @@ impl Moment {
 
     /// The time from `earlier` to this moment; zero if `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
-        let awake = self.monotonic.saturating_duration_since(earlier.monotonic);
-        awake.max(self.boot.saturating_sub(earlier.boot))
+        let awake = self.monotonic.get().saturating_sub(earlier.monotonic.get());
+        Duration::from_nanos(awake.max(self.boot.saturating_sub(earlier.boot)))
     }
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    duration.as_nanos().try_into().unwrap_or(u64::MAX)
 }
 
 #[cfg(target_os = "linux")]
@@ -67,14 +124,41 @@ mod tests {
         let second = Duration::from_secs(1);
         let hour = Duration::from_secs(3600);
         let earlier = Moment::now();
-        let after = |awake, asleep: Duration, stepped: Duration| Moment {
-            monotonic: earlier.monotonic + awake,
-            boot: earlier.boot + awake + asleep,
-            wall: earlier.wall + awake + stepped,
+        let after = |awake, asleep, stepped| {
+            let later = earlier.after_sleep(asleep).after(awake);
+            later.with_wall(later.wall() + stepped)
         };
         assert_eq!(after(second, Duration::ZERO, Duration::ZERO).since(earlier), second);
         assert_eq!(after(second, Duration::ZERO, hour).since(earlier), second);
         assert_eq!(after(second, hour, Duration::ZERO).since(earlier), second + hour);
         assert_eq!(earlier.since(after(second, hour, hour)), Duration::ZERO);
+    }
+
+    #[test]
+    fn the_clocks_are_kept_to_the_nanosecond() {
+        let now = Instant::now();
+        let odd = Duration::from_nanos(1_000_000_001);
+        for monotonic in [now, now + odd, now.checked_sub(odd).unwrap()] {
+            for wall in [SystemTime::UNIX_EPOCH - odd, SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH + odd] {
+                let moment = Moment::new(monotonic, odd, wall);
+                assert_eq!((moment.monotonic(), moment.wall()), (monotonic, wall));
+                let later = moment.after(odd);
+                assert_eq!((later.monotonic(), later.wall()), (monotonic + odd, wall + odd));
+                assert_eq!((later.since(moment), moment.since(later)), (odd, Duration::ZERO));
+            }
+        }
+    }
+
+    #[test]
+    fn a_wall_clock_that_no_word_can_hold_stops_at_the_last_second_that_it_can() {
+        let far = SystemTime::UNIX_EPOCH + Duration::from_secs(u64::from(u32::MAX) * 10);
+        let wall = Moment::now().with_wall(far).wall();
+        assert_eq!(wall, SystemTime::UNIX_EPOCH + Duration::from_nanos(i64::MAX as u64));
+    }
+
+    /// Memory: there are some forty in each pipeline.
+    #[test]
+    fn a_moment_takes_three_words_whether_it_is_known_or_not() {
+        assert_eq!([size_of::<Moment>(), size_of::<Option<Moment>>()], [24, 24]);
     }
 }

@@ -82,7 +82,7 @@ impl Poller {
         loop {
             self.pulse.beat();
             let wake = self.send_what_is_due();
-            let now = Moment::now().monotonic;
+            let now = Moment::now().monotonic();
             if look.is_terminated() && self.account.read(|account| is_over(account, now)) {
                 return;
             }
@@ -104,7 +104,7 @@ impl Poller {
     /// Returns when to try again.
     fn send_what_is_due(&mut self) -> Option<Instant> {
         loop {
-            match self.account.next(Moment::now().monotonic) {
+            match self.account.next(Moment::now().monotonic()) {
                 Next::Send(request, sent) => {
                     let client = self.client.clone();
                     let key = self.keys.current().key.clone();
@@ -127,7 +127,7 @@ impl Poller {
             "response"
         );
         let events = self.account.answered(sent, response, now);
-        events.iter().for_each(|event| self.log.write(event, now.monotonic));
+        events.iter().for_each(|event| self.log.write(event, now.monotonic()));
         events.iter().any(|event| matches!(event, Event::KeyRefused(_)))
     }
 
@@ -138,7 +138,7 @@ impl Poller {
             Reread::Failed(problem) => warn!(account, "{problem}; the key that was read before stays in use"),
             Reread::Changed => {
                 let loaded_at = self.keys.current().loaded_at;
-                let now = Moment::now().monotonic;
+                let now = Moment::now().monotonic();
                 if self.account.change(|account| account.key_replaced(loaded_at, now)).is_some() {
                     info!(account, source = %self.keys.source(), "a new ServiceKey has been read");
                 }

@@ -60,7 +60,7 @@ impl Picture {
             Config::load(None, &SETTINGS.map(|(name, value)| (format!("GOLDRUSH_EXPORTER__{name}"), value.to_owned())))
                 .unwrap();
         let mut account =
-            Account::new(Settings::of(&config, &config.accounts[0]), now.wall, fastrand::Rng::with_seed(1), now);
+            Account::new(Settings::of(&config, &config.accounts[0]), now.wall(), fastrand::Rng::with_seed(1), now);
         let mut ids = Vec::new();
         let mut items = Vec::new();
         for number in 0..pipelines {
@@ -82,7 +82,7 @@ impl Picture {
             items.push(listed);
         }
         let page = serde_json::json!({"items": items, "pagination": {"has_more": false}});
-        let Next::Send(Request::Page(1), sent) = account.next(now.monotonic) else { panic!("a list comes first") };
+        let Next::Send(Request::Page(1), sent) = account.next(now.monotonic()) else { panic!("a list comes first") };
         account.answered(sent, Response::Page(1, Ok(read(page))), now);
         let fleet = Fleet::default();
         let account = fleet.insert("prod", account);
@@ -165,7 +165,7 @@ impl Picture {
                 "last_error": troubled(42).then_some("dial tcp 10.0.0.5:5432: connection refused")})))),
         };
         let now = Moment::now();
-        let sent = Sent { at: now.monotonic, generation: 1 };
+        let sent = Sent { at: now.monotonic(), generation: 1 };
         self.account.change(|account| account.answered(sent, Response::Probe(id.clone(), response), now));
     }
 }

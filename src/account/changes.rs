@@ -72,7 +72,7 @@ mod tests {
             changes.observe(Some(second), Some(second + 1), 3.0, start.after(Duration::from_secs(second)));
         }
         assert!(changes.often().state());
-        let slept = Moment { boot: start.boot + 2 * WINDOW, ..start.after(Duration::from_secs(10)) };
+        let slept = start.after(Duration::from_secs(10)).after_sleep(2 * WINDOW);
         changes.observe(Some(3), Some(3), 3.0, slept);
         assert!(!changes.often().state());
     }

@@ -114,7 +114,7 @@ impl Credential {
     /// A request got a 401.
     pub(super) fn refuse(&mut self, sent: Instant, at: Moment) -> Refusal {
         let is_first = !self.is_refused();
-        self.become_state(sent, at, |since| KeyState::Refused { since, latest: at.monotonic });
+        self.become_state(sent, at, |since| KeyState::Refused { since, latest: at.monotonic() });
         Refusal { is_news: self.reported.replace(self.generation) != Some(self.generation), is_first }
     }
 
@@ -152,42 +152,42 @@ mod tests {
     #[test]
     fn responses_to_what_was_sent_before_a_refusal_do_not_undo_it() {
         let start = Moment::now();
-        let mut key = Credential::new(start.wall);
-        assert_eq!(key.refuse(start.monotonic, at(start, 1)), Refusal { is_news: true, is_first: true });
-        assert!(!key.accept_list(start.monotonic, at(start, 2)), "sent before");
+        let mut key = Credential::new(start.wall());
+        assert_eq!(key.refuse(start.monotonic(), at(start, 1)), Refusal { is_news: true, is_first: true });
+        assert!(!key.accept_list(start.monotonic(), at(start, 2)), "sent before");
         assert_eq!(
-            key.refuse(start.monotonic, at(start, 3)),
+            key.refuse(start.monotonic(), at(start, 3)),
             Refusal { is_news: false, is_first: false },
             "the same wave"
         );
         let since = Beginning { at: at(start, 1), or_earlier: true };
-        assert_eq!(key.state(), KeyState::Refused { since, latest: at(start, 1).monotonic });
-        assert!(key.clone().accept_list(at(start, 1).monotonic, at(start, 2)), "sent when it came");
-        assert!(key.accept_probe(at(start, 2).monotonic, at(start, 4)));
+        assert_eq!(key.state(), KeyState::Refused { since, latest: at(start, 1).monotonic() });
+        assert!(key.clone().accept_list(at(start, 1).monotonic(), at(start, 2)), "sent when it came");
+        assert!(key.accept_probe(at(start, 2).monotonic(), at(start, 4)));
         assert_eq!(key.state(), KeyState::Accepted { since: Beginning { at: at(start, 4), or_earlier: false } });
-        let again = key.refuse(at(start, 5).monotonic, at(start, 6));
+        let again = key.refuse(at(start, 5).monotonic(), at(start, 6));
         assert_eq!(again, Refusal { is_news: true, is_first: true }, "the same key is refused after all");
     }
 
     #[test]
     fn a_new_key_is_reported_once_more_and_has_to_be_accepted() {
         let start = Moment::now();
-        let mut key = Credential::new(start.wall);
-        key.refuse(start.monotonic, start);
-        key.replace(start.wall);
+        let mut key = Credential::new(start.wall());
+        key.refuse(start.monotonic(), start);
+        key.replace(start.wall());
         assert!(key.is_refused(), "nothing is known about the new key yet");
-        assert!(key.refuse(at(start, 1).monotonic, at(start, 1)).is_news);
-        assert!(!key.refuse(at(start, 2).monotonic, at(start, 2)).is_news);
+        assert!(key.refuse(at(start, 1).monotonic(), at(start, 1)).is_news);
+        assert!(!key.refuse(at(start, 2).monotonic(), at(start, 2)).is_news);
     }
 
     #[test]
     fn only_a_list_shows_that_a_key_is_a_service_key_after_all() {
         let start = Moment::now();
-        let mut key = Credential::new(start.wall);
-        key.forbid_list(start.monotonic, start);
-        key.accept_probe(at(start, 1).monotonic, at(start, 1));
+        let mut key = Credential::new(start.wall());
+        key.forbid_list(start.monotonic(), start);
+        key.accept_probe(at(start, 1).monotonic(), at(start, 1));
         assert!(key.is_not_a_service_key());
-        assert!(!key.accept_list(at(start, 2).monotonic, at(start, 2)), "it was not refused");
+        assert!(!key.accept_list(at(start, 2).monotonic(), at(start, 2)), "it was not refused");
         assert!(matches!(key.state(), KeyState::Accepted { .. }));
     }
 }

@@ -299,7 +299,7 @@ impl Pipeline {
     }
 
     fn position_read_at(&self) -> Option<Moment> {
-        self.position.iter().filter_map(Known::read_at).max_by_key(|at| at.monotonic)
+        self.position.iter().filter_map(Known::read_at).max_by_key(|at| at.monotonic())
     }
 
     pub fn id(&self) -> &PipelineId {
@@ -347,12 +347,12 @@ impl Pipeline {
 
     /// When any of its probes last succeeded.
     pub fn read_at(&self) -> Option<Moment> {
-        self.probes.iter().filter_map(ProbeState::read_at).max_by_key(|at| at.monotonic)
+        self.probes.iter().filter_map(ProbeState::read_at).max_by_key(|at| at.monotonic())
     }
 
     /// The oldest of its probes' newest attempts; `None` if one has never been tried.
     pub(super) fn tried_at(&self) -> Option<Instant> {
-        self.probes.iter().map(|probe| probe.tried_at().map(|at| at.monotonic)).min().flatten()
+        self.probes.iter().map(|probe| probe.tried_at().map(|at| at.monotonic())).min().flatten()
     }
 
     /// When the offset, the height or the record count was last seen to move, or was first read.
@@ -364,7 +364,7 @@ impl Pipeline {
     pub fn idle(&self) -> Option<Duration> {
         let began =
             [self.on_duty_since(), self.running.began()].into_iter().flatten().filter(|began| !began.or_earlier);
-        let since = began.map(|began| began.at).chain(self.last_progress).max_by_key(|at| at.monotonic);
+        let since = began.map(|began| began.at).chain(self.last_progress).max_by_key(|at| at.monotonic());
         Some(self.position_read_at()?.since(self.last_progress.and(since)?))
     }
 
@@ -495,7 +495,7 @@ impl Pipeline {
     /// The first 403 in a row, as far as is known, of those probes that get a 403 now.
     pub fn forbidden_since(&self) -> Option<Beginning> {
         let forbidden = self.probes.iter().filter(|probe| probe.failure() == Some(Reason::Forbidden));
-        forbidden.filter_map(ProbeState::fails_since).min_by_key(|began| began.at.monotonic)
+        forbidden.filter_map(ProbeState::fails_since).min_by_key(|began| began.at.monotonic())
     }
 
     /// Whether the API still knows it, according to the newest attempts of its probes.

@@ -36,7 +36,7 @@ impl ProbeState {
         let failing = failure.map(|reason| {
             let first = Beginning { at, or_earlier: self.newest.is_none() };
             let since = before.map_or(first, |before| before.since);
-            let others_succeed = account_read_at.is_some_and(|read| read.monotonic > since.at.monotonic);
+            let others_succeed = account_read_at.is_some_and(|read| read.monotonic() > since.at.monotonic());
             Failing { reason, since, alone: others_succeed || before.is_some_and(|before| before.alone) }
         });
         if failing.is_none() {

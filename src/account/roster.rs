@@ -164,7 +164,7 @@ impl Listing {
 
     /// Whether the newest list succeeded. False if the current one is overdue, for example because of a pause.
     pub fn is_up(&self, now: Moment, stale_after: Duration) -> bool {
-        let is_overdue = now.monotonic.saturating_duration_since(self.due) > stale_after;
+        let is_overdue = now.monotonic().saturating_duration_since(self.due) > stale_after;
         self.latest.is_some() && self.failure.is_none() && !is_overdue
     }
 
@@ -405,9 +405,9 @@ impl Roster {
         };
         self.listing.succeeded(ListSummary { at: now, pages: walk.pages, groups: walk.groups, expected, truncated });
         self.backoff.reset();
-        self.listing.due = self.next(supply, now.monotonic);
+        self.listing.due = self.next(supply, now.monotonic());
         if walk.again {
-            self.request(supply, now.monotonic);
+            self.request(supply, now.monotonic());
         }
         completed
     }
@@ -422,12 +422,12 @@ impl Roster {
         // cost time.
         let soon = !self.was_listed() || matches!(reason, Reason::Unauthorized | Reason::Forbidden);
         if soon {
-            self.back_off(now.monotonic);
+            self.back_off(now.monotonic());
         } else {
             // Not stretched: one failure must not look like an outage. A list that fails late still leaves half of the
             // time.
-            let soonest = now.monotonic + supply.discovery.max(self.took(now.monotonic));
-            self.listing.due = self.next(supply, now.monotonic).min(soonest);
+            let soonest = now.monotonic() + supply.discovery.max(self.took(now.monotonic()));
+            self.listing.due = self.next(supply, now.monotonic()).min(soonest);
         }
         is_news
     }
@@ -476,9 +476,9 @@ mod tests {
     const EMPTY: &str = r#"{"items":[],"pagination":{"has_more":false}}"#;
 
     fn list(roster: &mut Roster, json: &str, expect: &[PipelineId], now: Moment) -> Vec<(PipelineId, bool)> {
-        roster.begin(100, now.monotonic);
+        roster.begin(100, now.monotonic());
         let page = serde_json::from_str(json).unwrap();
-        let Taken { step, .. } = roster.take(page, now.monotonic).unwrap().unwrap();
+        let Taken { step, .. } = roster.take(page, now.monotonic()).unwrap().unwrap();
         let Step::End(extent) = step else { panic!("{step:?}") };
         let expected = roster.expected(extent, expect.iter(), |_| false);
         roster.complete(expected.clone(), extent, SMALL, now);
@@ -502,24 +502,24 @@ mod tests {
     #[test]
     fn a_list_that_failed_once_follows_after_one_interval_however_small_the_budget() {
         let now = Moment::now();
-        let mut roster = roster(now.monotonic);
+        let mut roster = roster(now.monotonic());
         list(&mut roster, EMPTY, &[], now);
         roster.listing.latest.as_mut().unwrap().pages = 201;
-        let wait = roster.next(SMALL, now.monotonic) - now.monotonic;
+        let wait = roster.next(SMALL, now.monotonic()) - now.monotonic();
         assert_eq!(wait, Duration::from_secs(1_005), "201 pages are a twentieth of 4 requests per second");
-        roster.begin(20_000, now.monotonic);
+        roster.begin(20_000, now.monotonic());
         assert!(roster.fail(Error::of_status(502).unwrap(), SMALL, now));
-        assert_eq!(roster.listing.due - now.monotonic, SMALL.discovery);
+        assert_eq!(roster.listing.due - now.monotonic(), SMALL.discovery);
         let late = now.after(Duration::from_secs(500));
-        roster.begin(20_000, now.monotonic);
+        roster.begin(20_000, now.monotonic());
         assert!(!roster.fail(Error::of_status(502).unwrap(), SMALL, late), "no news");
-        assert_eq!(roster.listing.due - late.monotonic, Duration::from_secs(500), "half of the time");
+        assert_eq!(roster.listing.due - late.monotonic(), Duration::from_secs(500), "half of the time");
     }
 
     #[test]
     fn an_overload_stretches_the_time_between_lists_until_their_share_suffices() {
         let moment = Moment::now();
-        let now = moment.monotonic;
+        let now = moment.monotonic();
         let mut roster = roster(now);
         list(&mut roster, EMPTY, &[], moment);
         roster.listing.latest.as_mut().unwrap().pages = 201;
@@ -538,39 +538,39 @@ mod tests {
         let now = Moment::now();
         for (is_listed, status, soon) in [(false, 500, true), (true, 500, false), (true, 401, true), (true, 403, true)]
         {
-            let mut roster = roster(now.monotonic);
+            let mut roster = roster(now.monotonic());
             if is_listed {
                 list(&mut roster, EMPTY, &[], now);
             }
-            roster.begin(100, now.monotonic);
+            roster.begin(100, now.monotonic());
             roster.fail(Error::of_status(status).unwrap(), SMALL, now);
-            assert_eq!(roster.listing.due - now.monotonic <= Duration::from_secs(1), soon, "{is_listed} {status}");
+            assert_eq!(roster.listing.due - now.monotonic() <= Duration::from_secs(1), soon, "{is_listed} {status}");
         }
     }
 
     #[test]
     fn starting_over_forgets_earlier_failures_and_a_failed_list_the_request_for_another() {
         let now = Moment::now();
-        let mut roster = roster(now.monotonic);
-        (0..5).for_each(|_| roster.back_off(now.monotonic));
-        roster.start_over(now.monotonic);
-        assert_eq!(roster.due(), Some(now.monotonic));
-        roster.back_off(now.monotonic);
-        assert!(roster.listing.due - now.monotonic <= Duration::from_secs(1));
+        let mut roster = roster(now.monotonic());
+        (0..5).for_each(|_| roster.back_off(now.monotonic()));
+        roster.start_over(now.monotonic());
+        assert_eq!(roster.due(), Some(now.monotonic()));
+        roster.back_off(now.monotonic());
+        assert!(roster.listing.due - now.monotonic() <= Duration::from_secs(1));
 
-        roster.begin(100, now.monotonic);
-        roster.request(SMALL, now.monotonic);
+        roster.begin(100, now.monotonic());
+        roster.request(SMALL, now.monotonic());
         roster.fail(Error::of_status(500).unwrap(), SMALL, now);
         list(&mut roster, EMPTY, &[], now);
-        assert_eq!(roster.listing.due - now.monotonic, SMALL.discovery);
-        roster.abandon_walk(now.monotonic);
-        assert_eq!(roster.due(), Some(now.monotonic));
+        assert_eq!(roster.listing.due - now.monotonic(), SMALL.discovery);
+        roster.abandon_walk(now.monotonic());
+        assert_eq!(roster.due(), Some(now.monotonic()));
     }
 
     #[test]
     fn it_is_up_while_the_newest_list_succeeded() {
         let now = Moment::now();
-        let mut roster = roster(now.monotonic);
+        let mut roster = roster(now.monotonic());
         let is_up = |roster: &Roster| roster.listing().is_up(now, Duration::from_secs(300));
         assert!(!is_up(&roster), "nothing has been listed");
         list(&mut roster, EMPTY, &[], now);
@@ -601,9 +601,9 @@ mod tests {
     #[test]
     fn a_list_that_is_requested_comes_at_once_and_keeps_to_its_share() {
         let now = Moment::now();
-        let mut roster = roster(now.monotonic);
+        let mut roster = roster(now.monotonic());
         list(&mut roster, EMPTY, &[], now);
-        let later = now.monotonic + Duration::from_secs(30);
+        let later = now.monotonic() + Duration::from_secs(30);
         roster.request(SMALL, later);
         assert_eq!(roster.due(), Some(later));
         roster.begin(100, later);
@@ -621,7 +621,7 @@ mod tests {
     #[test]
     fn an_expected_pipeline_that_is_missing_stays_so_while_a_list_hides_something() {
         let now = Moment::now();
-        let mut roster = roster(now.monotonic);
+        let mut roster = roster(now.monotonic());
         let [one, nine] = ["pipe_1", "pipe_9"].map(|id| PipelineId::new(id).unwrap());
         let expect = [one.clone(), nine.clone()];
         let mut expected = |items: &str| {
@@ -639,7 +639,7 @@ mod tests {
     #[test]
     fn a_count_that_never_fits_does_not_hide_that_an_expected_pipeline_is_missing() {
         let now = Moment::now();
-        let mut roster = roster(now.monotonic);
+        let mut roster = roster(now.monotonic());
         let nine = PipelineId::new("pipe_9").unwrap();
         let skips = r#"{"items":[{"id":"pipe_1"}],"pagination":{"has_more":false,"total_count":5}}"#;
         for missing in [vec![], vec![(nine.clone(), true)]] {
@@ -654,10 +654,10 @@ mod tests {
         let empty = EMPTY;
         // How many of one pipeline are gone after each of these lists, which do not show it.
         let gone = |extents: &[Extent], existence| {
-            let mut roster = roster(now.monotonic);
+            let mut roster = roster(now.monotonic());
             let after = extents.iter().map(|extent| {
-                roster.begin(100, now.monotonic);
-                roster.take(serde_json::from_str(empty).unwrap(), now.monotonic).unwrap().unwrap();
+                roster.begin(100, now.monotonic());
+                roster.take(serde_json::from_str(empty).unwrap(), now.monotonic()).unwrap().unwrap();
                 let gone = roster.gone(*extent, vec![(&id, existence)]);
                 roster.complete(Vec::new(), *extent, SMALL, now);
                 gone.len()

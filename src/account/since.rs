@@ -21,7 +21,7 @@ pub struct Beginning {
 impl Beginning {
     /// Of two conditions that must both hold, the one that began last.
     pub fn later(self, other: Self) -> Self {
-        if other.at.monotonic > self.at.monotonic { other } else { self }
+        if other.at.monotonic() > self.at.monotonic() { other } else { self }
     }
 }
 

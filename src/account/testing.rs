@@ -26,7 +26,7 @@ pub(crate) fn settings(expect: &[&str]) -> Settings {
 
 /// An account of which nothing is known yet, without jitter.
 pub(crate) fn account(expect: &[&str], now: Moment) -> Account {
-    Account::new(settings(expect), now.wall, fastrand::Rng::with_seed(1), now)
+    Account::new(settings(expect), now.wall(), fastrand::Rng::with_seed(1), now)
 }
 
 /// A reading of a probe; the JSON is the response's `data`.
@@ -51,16 +51,16 @@ impl Account {
     /// Processes a response that took this long.
     pub(crate) fn hears_after(&mut self, took: Duration, response: Response, now: Moment) -> Vec<Event> {
         if matches!(response, Response::Page(1, _)) {
-            self.roster.begin(self.settings.max_pipelines, now.monotonic);
+            self.roster.begin(self.settings.max_pipelines, now.monotonic());
         }
-        let at = now.monotonic.checked_sub(took).unwrap_or(now.monotonic);
+        let at = now.monotonic().checked_sub(took).unwrap_or(now.monotonic());
         self.answered(Sent { at, generation: self.credential.generation() }, response, now)
     }
 
     /// Takes every probe that is due, regardless of the budget, so that none is late.
     #[cfg(test)]
     pub(crate) fn takes_all_turns(&mut self, now: Moment) {
-        while self.schedule.pop(now.monotonic).is_some() {}
+        while self.schedule.pop(now.monotonic()).is_some() {}
     }
 
     pub(crate) fn probed(&mut self, id: &str, response: ProbeResponse, now: Moment) -> Vec<Event> {

@@ -33,7 +33,7 @@ fn failed(error: Error) -> ProbeResponse {
 }
 
 fn read_again(now: Moment) -> ReadAgain {
-    ReadAgain { loaded_at: now.wall, is_another: false }
+    ReadAgain { loaded_at: now.wall(), is_another: false }
 }
 
 /// An account that has listed one pipeline.
@@ -66,29 +66,29 @@ fn after_a_401_only_the_list_is_requested_until_something_is_accepted() {
     assert!(events.iter().any(|event| matches!(event, Event::KeyRefused(_))));
     assert!(account.view(start).credential.is_refused());
     let later = start.after(seconds(3));
-    let sent = sends(&mut account, later.monotonic);
+    let sent = sends(&mut account, later.monotonic());
     assert_eq!(sent.iter().map(|(request, _)| request.clone()).collect::<Vec<_>>(), [Request::Page(1)]);
     let list = json!({"items": [{"id": "pipe_1"}], "pagination": {"has_more": false}});
     let page = Response::Page(1, Ok(serde_json::from_value(list).unwrap()));
     let events = account.answered(sent[0].1, page, later.after(seconds(1)));
     assert!(events.contains(&Event::KeyAcceptedAgain));
     assert!(!account.view(start).credential.is_refused());
-    assert!(sends(&mut account, later.monotonic + seconds(2)).len() > 1, "probing resumes");
+    assert!(sends(&mut account, later.monotonic() + seconds(2)).len() > 1, "probing resumes");
 }
 
 /// An account that polls its usage every hour, and has listed one pipeline.
 fn account_with_usage(now: Moment) -> Account {
     let mut settings = settings(&[]);
     settings.poll.usage = Some(seconds(3_600));
-    let mut account = Account::new(settings, now.wall, fastrand::Rng::with_seed(1), now);
-    assert!(!sends(&mut account, now.monotonic).iter().any(|(request, _)| *request == Request::Usage), "no list yet");
+    let mut account = Account::new(settings, now.wall(), fastrand::Rng::with_seed(1), now);
+    assert!(!sends(&mut account, now.monotonic()).iter().any(|(request, _)| *request == Request::Usage), "no list yet");
     account.lists(&[json!({"id": "pipe_1", "status": "running"})], now);
     account
 }
 
 /// How many usage requests are sent now.
 fn asks_for_usage(account: &mut Account, now: Moment) -> usize {
-    sends(account, now.monotonic).iter().filter(|(request, _)| *request == Request::Usage).count()
+    sends(account, now.monotonic()).iter().filter(|(request, _)| *request == Request::Usage).count()
 }
 
 #[test]
@@ -152,8 +152,8 @@ fn a_429_to_the_usage_pauses_the_account_and_a_503_only_the_usage() {
 fn a_401_to_the_usage_for_the_old_key_is_asked_again_with_the_new_one() {
     let start = Moment::now();
     let mut account = account_with_usage(start);
-    let sent = sends(&mut account, start.monotonic).into_iter().find(|(request, _)| *request == Request::Usage);
-    account.key_replaced(start.wall, start.monotonic);
+    let sent = sends(&mut account, start.monotonic()).into_iter().find(|(request, _)| *request == Request::Usage);
+    account.key_replaced(start.wall(), start.monotonic());
     account.answered(sent.unwrap().1, Response::Usage(Err(Error::of_status(401).unwrap())), start.after(seconds(1)));
     assert_eq!(account.view(start).usage.unwrap().failure(), None);
     assert_eq!(asks_for_usage(&mut account, start.after(seconds(1))), 1);
@@ -168,10 +168,10 @@ fn usage_has_its_share_of_a_budget_that_is_too_small_and_no_more() {
     account.budget.set_rate(account.required() / 2.0);
     let usage = |account: &Account| account.usage.as_ref().unwrap().due();
     account.in_flight.clear();
-    while !matches!(account.next(start.monotonic), Next::Send(Request::Usage, _)) {
-        account.budget = Budget::new(account.required() / 2.0, fastrand::Rng::with_seed(1), start.monotonic);
+    while !matches!(account.next(start.monotonic()), Next::Send(Request::Usage, _)) {
+        account.budget = Budget::new(account.required() / 2.0, fastrand::Rng::with_seed(1), start.monotonic());
     }
-    let stretched = usage(&account).saturating_duration_since(start.monotonic).as_secs_f64();
+    let stretched = usage(&account).saturating_duration_since(start.monotonic()).as_secs_f64();
     assert!((stretched - 7_200.0).abs() < 1.0, "{stretched}");
 }
 
@@ -198,10 +198,10 @@ fn once_requests_the_usage_once_and_its_failure_does_not_fail_the_account() {
     for probe in Probe::ALL {
         account.probed("pipe_1", reading(*probe, json!({})), start);
     }
-    assert!(!account.is_done(start.monotonic));
+    assert!(!account.is_done(start.monotonic()));
     assert_eq!(asks_for_usage(&mut account, start), 1);
     account.hears(Response::Usage(Err(Error::of_status(404).unwrap())), start);
-    assert!(account.is_done(start.monotonic) && account.failure().is_none());
+    assert!(account.is_done(start.monotonic()) && account.failure().is_none());
     assert_eq!(asks_for_usage(&mut account, start.after(seconds(90_000))), 0);
 }
 
@@ -209,16 +209,16 @@ fn once_requests_the_usage_once_and_its_failure_does_not_fail_the_account() {
 fn a_401_for_the_old_key_is_counted_as_a_request_and_accuses_no_key() {
     let start = Moment::now();
     let mut account = account_of_one(start);
-    let (request, sent) = sends(&mut account, start.monotonic).remove(0);
+    let (request, sent) = sends(&mut account, start.monotonic()).remove(0);
     assert_eq!(request, probe("pipe_1", Probe::Status));
-    account.key_replaced(start.wall, start.monotonic);
+    account.key_replaced(start.wall(), start.monotonic());
     let late = Response::Probe(id("pipe_1"), failed(Error::of_status(401).unwrap()));
     assert_eq!(account.answered(sent, late, start.after(seconds(1))), []);
     let view = account.view(start.after(seconds(1)));
     assert!(!view.credential.is_refused());
     assert_eq!(view.requests.failed(Reason::Unauthorized), 1);
     assert_eq!(view.pipelines[&id("pipe_1")].failure(Probe::Status), None);
-    let again = sends(&mut account, start.monotonic + seconds(1));
+    let again = sends(&mut account, start.monotonic() + seconds(1));
     assert!(again.iter().any(|(request, _)| *request == probe("pipe_1", Probe::Status)), "{again:?}");
 }
 
@@ -227,8 +227,8 @@ fn a_new_key_is_tried_at_once_with_the_request_that_was_refused_and_with_the_lis
     let start = Moment::now();
     let mut account = account_of_one(start);
     account.probed("pipe_1", failed(Error::of_status(401).unwrap()), start);
-    account.key_replaced(start.wall, start.monotonic);
-    let sent: Vec<Request> = sends(&mut account, start.monotonic).into_iter().map(|(request, _)| request).collect();
+    account.key_replaced(start.wall(), start.monotonic());
+    let sent: Vec<Request> = sends(&mut account, start.monotonic()).into_iter().map(|(request, _)| request).collect();
     assert_eq!(sent, [probe("pipe_1", Probe::Status), Request::Page(1)]);
 }
 
@@ -238,12 +238,12 @@ fn a_new_key_ends_the_pause_of_the_old_one() {
     let mut account = account_of_one(start);
     account.probed("pipe_1", failed(Error::RateLimited { retry_after: Some(seconds(3_600)) }), start);
     assert!(
-        matches!(account.next(start.monotonic), Next::WaitUntil(until) if until > start.monotonic + seconds(3_599))
+        matches!(account.next(start.monotonic()), Next::WaitUntil(until) if until > start.monotonic() + seconds(3_599))
     );
     let view = account.view(start.after(seconds(600)));
     assert!(!view.is_up(start.after(seconds(600))), "nothing has been listed for long");
-    account.key_replaced(start.wall, start.monotonic);
-    assert!(matches!(account.next(start.monotonic + seconds(1)), Next::Send(..)));
+    account.key_replaced(start.wall(), start.monotonic());
+    assert!(matches!(account.next(start.monotonic() + seconds(1)), Next::Send(..)));
 }
 
 /// Lists pipe_1 and reads its phase; later turns come at the resulting pace.
@@ -286,7 +286,7 @@ fn a_change_in_the_list_wakes_an_idle_pipeline_at_once() {
         account.probed("pipe_1", reading(Probe::DestinationHealth, json!({})), start);
         let later = start.after(seconds(2));
         account.lists(&listed(status_later, updated_later), later);
-        let sent = sends(&mut account, later.monotonic);
+        let sent = sends(&mut account, later.monotonic());
         let probes = sent.iter().filter(|(request, _)| matches!(request, Request::Probe(..))).count();
         assert_eq!(probes, if wakes { 3 } else { 0 }, "{status_later} {updated_later}");
     }
@@ -303,7 +303,7 @@ fn a_worker_that_starts_again_wakes_its_other_probes() {
     account.probed("pipe_1", reading(Probe::DestinationHealth, json!({})), start);
     let later = start.after(seconds(2));
     account.probed("pipe_1", status("RUNNING"), later);
-    let sent: Vec<Request> = sends(&mut account, later.monotonic).into_iter().map(|(request, _)| request).collect();
+    let sent: Vec<Request> = sends(&mut account, later.monotonic()).into_iter().map(|(request, _)| request).collect();
     assert_eq!(sent, [probe("pipe_1", Probe::Metrics), probe("pipe_1", Probe::DestinationHealth)]);
 }
 
@@ -311,11 +311,11 @@ fn a_worker_that_starts_again_wakes_its_other_probes() {
 fn a_404_fails_the_probe_and_asks_for_a_list_which_alone_drops_the_pipeline() {
     let start = Moment::now();
     let mut account = account_of_one(start);
-    sends(&mut account, start.monotonic);
+    sends(&mut account, start.monotonic());
     let later = start.after(seconds(20));
     account.probed("pipe_1", failed(Error::of_status(404).unwrap()), later);
     assert_eq!(account.view(later).pipelines.len(), 1);
-    assert_eq!(account.roster.due(), Some(later.monotonic));
+    assert_eq!(account.roster.due(), Some(later.monotonic()));
     account.probed("pipe_1", failed(Error::of_status(404).unwrap()), later);
     let events = account.lists(&[], later.after(seconds(1)));
     assert_eq!(events, [Event::PipelineIsGone(PipelineName { id: id("pipe_1"), name: None })]);
@@ -326,23 +326,23 @@ fn a_404_fails_the_probe_and_asks_for_a_list_which_alone_drops_the_pipeline() {
 fn a_404_during_a_list_asks_for_another_one() {
     let start = Moment::now();
     let mut account = account_of_one(start);
-    account.roster.begin(100, start.monotonic);
+    account.roster.begin(100, start.monotonic());
     account.probed("pipe_1", failed(Error::of_status(404).unwrap()), start);
     let page = json!({"items": [{"id": "pipe_1"}], "pagination": {"has_more": false}});
-    let sent = Sent { at: start.monotonic, generation: 1 };
+    let sent = Sent { at: start.monotonic(), generation: 1 };
     account.answered(sent, Response::Page(1, Ok(serde_json::from_value(page).unwrap())), start.after(seconds(10)));
-    assert_eq!(account.roster.due(), Some(start.monotonic + seconds(10)));
+    assert_eq!(account.roster.due(), Some(start.monotonic() + seconds(10)));
 }
 
 #[test]
 fn a_reload_during_a_list_lists_once_even_after_a_404() {
     let start = Moment::now();
     let mut account = account_of_one(start);
-    account.roster.begin(100, start.monotonic);
+    account.roster.begin(100, start.monotonic());
     account.probed("pipe_1", failed(Error::of_status(404).unwrap()), start);
     account.reconfigure(settings(&[]), read_again(start), start);
     account.lists(&[json!({"id": "pipe_1"})], start);
-    assert_eq!(account.roster.due(), Some(start.monotonic + seconds(60)));
+    assert_eq!(account.roster.due(), Some(start.monotonic() + seconds(60)));
 }
 
 #[test]
@@ -386,11 +386,11 @@ fn a_reload_that_reads_the_same_key_again_is_not_a_rotation() {
     let start = Moment::now();
     let later = start.after(seconds(60));
     let mut account = account_of_one(start);
-    let read = ReadAgain { loaded_at: later.wall, is_another: false };
+    let read = ReadAgain { loaded_at: later.wall(), is_another: false };
     account.reconfigure(settings(&[]), read, later);
-    assert_eq!(account.view(later).credential.loaded_at(), start.wall);
+    assert_eq!(account.view(later).credential.loaded_at(), start.wall());
     account.reconfigure(settings(&[]), ReadAgain { is_another: true, ..read }, later);
-    assert_eq!(account.view(later).credential.loaded_at(), later.wall);
+    assert_eq!(account.view(later).credential.loaded_at(), later.wall());
 }
 
 #[test]
@@ -405,7 +405,7 @@ fn after_a_reload_the_pipelines_that_have_waited_longest_go_first() {
     }
     let later = start.after(seconds(4));
     account.reconfigure(settings(&[]), read_again(start), later);
-    let sent = sends(&mut account, later.monotonic).into_iter().filter_map(|(request, _)| match request {
+    let sent = sends(&mut account, later.monotonic()).into_iter().filter_map(|(request, _)| match request {
         Request::Probe(id, Probe::Status) => Some(id.to_string()),
         _ => None,
     });
@@ -417,34 +417,38 @@ fn once_ends_when_everything_has_been_requested_or_the_list_fails() {
     let start = Moment::now();
     let mut fine = account(&[], start);
     fine.ask_once();
-    assert!(!fine.is_done(start.monotonic));
+    assert!(!fine.is_done(start.monotonic()));
     fine.lists(&[json!({"id": "pipe_1"})], start);
-    assert!(!fine.is_done(start.monotonic));
+    assert!(!fine.is_done(start.monotonic()));
     for probe in Probe::ALL {
         fine.probed("pipe_1", reading(*probe, json!({})), start);
     }
-    assert!(fine.is_done(start.monotonic));
+    assert!(fine.is_done(start.monotonic()));
     assert_eq!(
-        sends(&mut fine, start.monotonic + seconds(3_600)).iter().filter(|(r, _)| *r == Request::Page(1)).count(),
+        sends(&mut fine, start.monotonic() + seconds(3_600)).iter().filter(|(r, _)| *r == Request::Page(1)).count(),
         0
     );
     let mut slow = account(&[], start);
     slow.ask_once();
     slow.lists(&[json!({"id": "pipe_1"})], start);
-    assert_eq!(sends(&mut slow, start.monotonic).len(), 3);
+    assert_eq!(sends(&mut slow, start.monotonic()).len(), 3);
     for probe in [Probe::Metrics, Probe::DestinationHealth] {
         slow.probed("pipe_1", reading(probe, json!({})), start);
     }
-    assert_eq!(sends(&mut slow, start.monotonic + seconds(3_600)), [], "the others were asked, the third is in flight");
+    assert_eq!(
+        sends(&mut slow, start.monotonic() + seconds(3_600)),
+        [],
+        "the others were asked, the third is in flight"
+    );
     slow.probed("pipe_1", failed(Error::of_status(500).unwrap()), start.after(seconds(3_600)));
-    assert!(slow.is_done(start.monotonic + seconds(3_600)));
+    assert!(slow.is_done(start.monotonic() + seconds(3_600)));
 
     let mut refused = account(&[], start);
     refused.ask_once();
     refused.hears(Response::Page(1, Err(Error::of_status(401).unwrap())), start);
-    assert!(refused.is_done(start.monotonic));
-    refused.key_replaced(start.wall, start.monotonic);
-    assert!(!refused.is_done(start.monotonic), "the new key has the last word");
+    assert!(refused.is_done(start.monotonic()));
+    refused.key_replaced(start.wall(), start.monotonic());
+    assert!(!refused.is_done(start.monotonic()), "the new key has the last word");
     assert_eq!(refused.failure(), Error::of_status(401));
 }
 
@@ -452,12 +456,12 @@ fn once_ends_when_everything_has_been_requested_or_the_list_fails() {
 fn a_403_for_the_old_key_says_nothing_about_what_the_new_one_may_see() {
     let start = Moment::now();
     let mut account = account_of_one(start);
-    let (_, sent) = sends(&mut account, start.monotonic).remove(0);
-    account.key_replaced(start.wall, start.monotonic);
+    let (_, sent) = sends(&mut account, start.monotonic()).remove(0);
+    account.key_replaced(start.wall(), start.monotonic());
     let late = Response::Probe(id("pipe_1"), failed(Error::of_status(403).unwrap()));
     assert_eq!(account.answered(sent, late, start.after(seconds(1))), []);
     assert!(!account.view(start).pipelines[&id("pipe_1")].is_forbidden());
-    let again = sends(&mut account, start.monotonic + seconds(1));
+    let again = sends(&mut account, start.monotonic() + seconds(1));
     assert!(again.iter().any(|(request, _)| *request == probe("pipe_1", Probe::Status)), "{again:?}");
 }
 
@@ -467,8 +471,8 @@ fn a_request_that_was_refused_is_not_sent_again_once_the_key_is_accepted_after_a
     let mut account = account_of_one(start);
     account.probed("pipe_1", failed(Error::of_status(401).unwrap()), start);
     account.lists(&[], start.after(seconds(1)));
-    let later = start.monotonic + seconds(2);
-    account.key_replaced(start.wall, later);
+    let later = start.monotonic() + seconds(2);
+    account.key_replaced(start.wall(), later);
     assert_eq!(sends(&mut account, later), [], "its pipeline is gone");
 }
 
@@ -476,26 +480,30 @@ fn a_request_that_was_refused_is_not_sent_again_once_the_key_is_accepted_after_a
 fn the_last_page_that_was_sent_before_a_refusal_does_not_delay_the_next_list() {
     let start = Moment::now();
     let mut account = account_of_one(start);
-    account.roster.begin(100, start.monotonic);
+    account.roster.begin(100, start.monotonic());
     account.probed("pipe_1", failed(Error::of_status(401).unwrap()), start.after(seconds(1)));
     let page = json!({"items": [{"id": "pipe_1"}], "pagination": {"has_more": false}});
-    let sent = Sent { at: start.monotonic, generation: 1 };
+    let sent = Sent { at: start.monotonic(), generation: 1 };
     account.answered(sent, Response::Page(1, Ok(serde_json::from_value(page).unwrap())), start.after(seconds(2)));
     assert!(account.view(start).credential.is_refused());
-    assert!(account.roster.due().is_some_and(|due| due <= start.monotonic + seconds(3)), "{:?}", account.roster.due());
+    assert!(
+        account.roster.due().is_some_and(|due| due <= start.monotonic() + seconds(3)),
+        "{:?}",
+        account.roster.due()
+    );
 }
 
 #[test]
 fn a_list_that_began_with_a_refused_key_is_followed_by_one_with_the_new_key() {
     let start = Moment::now();
     let mut account = account_of_one(start);
-    account.roster.begin(100, start.monotonic);
-    let sent = Sent { at: start.monotonic, generation: 1 };
+    account.roster.begin(100, start.monotonic());
+    let sent = Sent { at: start.monotonic(), generation: 1 };
     account.probed("pipe_1", failed(Error::of_status(401).unwrap()), start.after(seconds(1)));
-    account.key_replaced(start.wall, start.monotonic + seconds(2));
+    account.key_replaced(start.wall(), start.monotonic() + seconds(2));
     account.probed("pipe_1", status("RUNNING"), start.after(seconds(3)));
     account.answered(sent, page(1, 3, false), start.after(seconds(4)));
-    assert_eq!(account.roster.due(), Some(start.monotonic + seconds(5)), "its share of the budget");
+    assert_eq!(account.roster.due(), Some(start.monotonic() + seconds(5)), "its share of the budget");
 }
 
 #[test]
@@ -504,13 +512,13 @@ fn a_first_page_that_is_retried_with_a_new_key_begins_the_list_anew() {
     let mut account = account_of_one(start);
     let at = |after: u64| start.after(seconds(60 + after));
     let page_1 = |sent: Vec<(Request, Sent)>| sent.into_iter().find(|(request, _)| *request == Request::Page(1));
-    let (_, sent) = page_1(sends(&mut account, at(0).monotonic)).unwrap();
+    let (_, sent) = page_1(sends(&mut account, at(0).monotonic())).unwrap();
     account.probed("pipe_1", failed(Error::of_status(401).unwrap()), at(1));
-    account.key_replaced(start.wall, at(2).monotonic);
+    account.key_replaced(start.wall(), at(2).monotonic());
     account.answered(sent, Response::Page(1, Err(Error::of_status(401).unwrap())), at(10));
-    let (_, sent) = page_1(sends(&mut account, at(10).monotonic)).unwrap();
+    let (_, sent) = page_1(sends(&mut account, at(10).monotonic())).unwrap();
     account.answered(sent, page(1, 3, false), at(11));
-    assert_eq!(account.roster.due(), Some(at(70).monotonic), "one list with the new key is enough");
+    assert_eq!(account.roster.due(), Some(at(70).monotonic()), "one list with the new key is enough");
 }
 
 #[test]
@@ -582,9 +590,9 @@ fn a_page_without_items_counts_as_one_that_cannot_be_read() {
 fn a_list_that_waits_for_its_next_page_for_long_is_not_known_to_succeed() {
     let start = Moment::now();
     let mut account = account_of_one(start);
-    account.roster.begin(100, start.monotonic);
+    account.roster.begin(100, start.monotonic());
     let page = json!({"items": [{"id": "pipe_1"}], "pagination": {"has_more": true}});
-    let sent = Sent { at: start.monotonic, generation: 1 };
+    let sent = Sent { at: start.monotonic(), generation: 1 };
     account.answered(sent, Response::Page(1, Ok(serde_json::from_value(page).unwrap())), start);
     account.probed("pipe_1", failed(Error::RateLimited { retry_after: Some(seconds(3_600)) }), start);
     let is_up = |account: &mut Account, after| {
@@ -599,12 +607,12 @@ fn a_list_that_waits_for_its_next_page_for_long_is_not_known_to_succeed() {
 fn a_list_that_a_pause_has_held_up_does_not_hold_up_the_next() {
     let start = Moment::now();
     let mut account = account_of_one(start);
-    account.roster.begin(100, start.monotonic);
-    let sent = Sent { at: start.monotonic, generation: 1 };
+    account.roster.begin(100, start.monotonic());
+    let sent = Sent { at: start.monotonic(), generation: 1 };
     account.answered(sent, page(1, 3, true), start);
     let hour = start.after(seconds(3_600));
-    account.answered(Sent { at: hour.monotonic, generation: 1 }, page(2, 1, false), hour);
-    assert_eq!(account.roster.due(), Some(hour.monotonic + seconds(60)));
+    account.answered(Sent { at: hour.monotonic(), generation: 1 }, page(2, 1, false), hour);
+    assert_eq!(account.roster.due(), Some(hour.monotonic() + seconds(60)));
 }
 
 #[test]
@@ -614,7 +622,7 @@ fn a_pipeline_that_is_new_after_an_hour_without_a_key_is_probed_at_once() {
     account.probed("pipe_1", failed(Error::of_status(401).unwrap()), start);
     let hour = start.after(seconds(3_600));
     account.lists(&[json!({"id": "pipe_1"}), json!({"id": "new"})], hour);
-    let sent = sends(&mut account, hour.monotonic);
+    let sent = sends(&mut account, hour.monotonic());
     assert!(sent.iter().any(|(request, _)| *request == probe("new", Probe::Metrics)), "{sent:?}");
 }
 
@@ -625,14 +633,14 @@ fn a_refused_page_size_neither_fails_the_list_nor_ends_once() {
     account.ask_once();
     let refusal = || Error::PageSizeRefused(Box::new(Error::of_status(422).unwrap()));
     assert_eq!(account.hears(Response::Page(1, Err(refusal())), start), []);
-    assert!(!account.is_done(start.monotonic));
+    assert!(!account.is_done(start.monotonic()));
     let pages = |sent: Vec<(Request, Sent)>| sent.into_iter().map(|(request, _)| request).collect::<Vec<_>>();
-    assert_eq!(pages(sends(&mut account, start.monotonic)), [Request::Page(1)]);
+    assert_eq!(pages(sends(&mut account, start.monotonic())), [Request::Page(1)]);
     // With another page size, the list must start over.
     account.hears(Response::Page(2, Err(refusal())), start);
-    assert_eq!(pages(sends(&mut account, start.monotonic)), [Request::Page(1)]);
+    assert_eq!(pages(sends(&mut account, start.monotonic())), [Request::Page(1)]);
     account.hears(Response::Page(1, Err(Error::of_status(422).unwrap())), start);
-    assert!(account.is_done(start.monotonic));
+    assert!(account.is_done(start.monotonic()));
     assert_eq!(account.failure(), Error::of_status(422));
 }
 
@@ -668,10 +676,10 @@ fn what_is_no_longer_expected_is_not_missing() {
 fn a_retry_in_flight_does_not_hide_what_is_due_next() {
     let start = Moment::now();
     let mut account = account_of_one(start);
-    let sent = sends(&mut account, start.monotonic);
+    let sent = sends(&mut account, start.monotonic());
     account.urgent.push_back(sent[0].0.clone());
-    let later = start.monotonic + seconds(1);
-    assert_eq!(account.next(later), Next::WaitUntil(start.monotonic + seconds(60)), "the next list");
+    let later = start.monotonic() + seconds(1);
+    assert_eq!(account.next(later), Next::WaitUntil(start.monotonic() + seconds(60)), "the next list");
 }
 
 /// What happens to an account.
@@ -777,12 +785,12 @@ impl World {
         configured.poll.requests_per_second = rate;
         configured.poll.usage = Some(seconds(60));
         Self {
-            account: Account::new(configured.clone(), now.wall, fastrand::Rng::with_seed(7), now),
+            account: Account::new(configured.clone(), now.wall(), fastrand::Rng::with_seed(7), now),
             configured,
             now,
             in_flight: Vec::new(),
             sent_at: Vec::new(),
-            paused_until: now.monotonic,
+            paused_until: now.monotonic(),
             read: BTreeMap::new(),
             refused: None,
             listed: None,
@@ -793,7 +801,7 @@ impl World {
 
     /// Sends what is due. Returns when the next request is due.
     fn send(&mut self) -> Option<Instant> {
-        let now = self.now.monotonic;
+        let now = self.now.monotonic();
         loop {
             match self.account.next(now) {
                 Next::Send(request, sent) => self.sent(request, sent),
@@ -810,7 +818,7 @@ impl World {
     }
 
     fn sent(&mut self, request: Request, sent: Sent) {
-        let now = self.now.monotonic;
+        let now = self.now.monotonic();
         assert!(now >= self.paused_until, "a pause is kept");
         assert!(self.in_flight.len() < self.configured.poll.max_in_flight);
         assert!(!self.in_flight.iter().any(|(other, _)| *other == request), "{request:?} is in flight");
@@ -829,7 +837,7 @@ impl World {
     fn hear(&mut self, which: usize, respond: impl FnOnce(Request) -> Response) {
         let (request, sent) = self.in_flight.swap_remove(which % self.in_flight.len());
         let response = respond(request);
-        let now = self.now.monotonic;
+        let now = self.now.monotonic();
         let error = response.error();
         if let Some(wait) = error.and_then(Error::retry_after) {
             self.paused_until = self.paused_until.max(now + wait);
@@ -878,8 +886,8 @@ impl World {
             }
             Step::Respond(..) => {}
             Step::NewKey => {
-                self.account.key_replaced(self.now.wall, self.now.monotonic);
-                self.paused_until = self.now.monotonic;
+                self.account.key_replaced(self.now.wall(), self.now.monotonic());
+                self.paused_until = self.now.monotonic();
                 self.refused = None;
                 self.listed = None;
             }
@@ -927,7 +935,7 @@ impl World {
     /// From now on every request succeeds, with three pipelines. Checks that readers see that after a while.
     fn heals(&mut self) {
         let healed = self.now.after(seconds(900));
-        while self.now.monotonic < healed.monotonic {
+        while self.now.monotonic() < healed.monotonic() {
             let wake = self.send();
             while !self.in_flight.is_empty() {
                 self.hear(0, |request| match request {
@@ -937,7 +945,7 @@ impl World {
                 });
             }
             if let Some(wake) = wake {
-                self.now = self.now.after(wake - self.now.monotonic);
+                self.now = self.now.after(wake - self.now.monotonic());
             }
         }
         let view = self.account.view(self.now);

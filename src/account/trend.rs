@@ -26,10 +26,10 @@ impl<const WINDOW: u64, const SHORTEST: u64> Trend<WINDOW, SHORTEST> {
     /// Adds a reading.
     pub(super) fn observe(&mut self, value: Option<f64>, at: Moment) {
         let Some(value) = value else { return };
-        let sample = Sample { value, at: at.monotonic };
+        let sample = Sample { value, at: at.monotonic() };
         self.newest = Some(sample);
         let half = Duration::from_secs(WINDOW / 2);
-        if self.newer.is_none_or(|newer| at.monotonic.saturating_duration_since(newer.at) >= half) {
+        if self.newer.is_none_or(|newer| at.monotonic().saturating_duration_since(newer.at) >= half) {
             self.older = self.newer.replace(sample);
         }
     }

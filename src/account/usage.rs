@@ -145,7 +145,7 @@ impl Usage {
         let left = usage.ceiling()? - usage.credits_consumed?;
         let pace = self.pace.slope().filter(|pace| *pace > 0.0)?;
         let lasts = Duration::try_from_secs_f64(left.max(0.0) / pace).ok()?;
-        let month_lasts = until_next_month(self.read_at()?.wall);
+        let month_lasts = until_next_month(self.read_at()?.wall());
         (lasts < month_lasts).then_some(lasts)
     }
 
@@ -191,8 +191,8 @@ mod tests {
         /// At noon on a day of November.
         fn on(day: u64) -> Self {
             let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(NOVEMBER + (day - 1) * DAY + DAY / 2);
-            let start = Moment { wall, ..Moment::now() };
-            Self { start, usage: Usage::new(INTERVAL, start.monotonic) }
+            let start = Moment::now().with_wall(wall);
+            Self { start, usage: Usage::new(INTERVAL, start.monotonic()) }
         }
 
         fn reads(&mut self, seconds: u64, consumed: f64) {
@@ -303,7 +303,7 @@ mod tests {
     #[test]
     fn another_interval_counts_from_a_request_at_once() {
         let Scene { start, mut usage } = Scene::on(10);
-        let later = start.monotonic + Duration::from_secs(7);
+        let later = start.monotonic() + Duration::from_secs(7);
         usage.set_interval(2 * INTERVAL, later);
         assert_eq!(usage.due(), later);
         assert_eq!(usage.frequency(), 1.0 / 1_800.0);

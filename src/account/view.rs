@@ -87,7 +87,7 @@ pub struct BudgetView {
 impl BudgetView {
     /// How late the most overdue probe is.
     pub fn lag(&self, now: Moment) -> Duration {
-        self.next_due.map(|due| now.monotonic.saturating_duration_since(due)).unwrap_or_default()
+        self.next_due.map(|due| now.monotonic().saturating_duration_since(due)).unwrap_or_default()
     }
 }
 
@@ -147,14 +147,14 @@ impl View {
         let shown_for = self.stale_after.saturating_add(Duration::from_nanos(1));
         let list = self.listing.latest().map(|list| list.at);
         let moments = list.into_iter().chain(self.pipelines.values().flat_map(|pipeline| pipeline.moments()));
-        let since_list_due = now.monotonic.saturating_duration_since(self.listing.due());
+        let since_list_due = now.monotonic().saturating_duration_since(self.listing.due());
         // Missing readings become trouble of the account this long after the first of them could have arrived.
         let unread = self.listing.unread_for(now);
         let ages = moments.map(|at| now.since(at)).chain([since_list_due, unread]);
         let left = ages.map(|age| shown_for.saturating_sub(age));
         let usage = self.usage.iter().flat_map(|usage| usage.moments(self.stale_after));
         let usage = usage.map(|(at, age)| age.saturating_add(Duration::from_nanos(1)).saturating_sub(now.since(at)));
-        let paused = self.budget.paused_until.map(|until| until.monotonic.saturating_duration_since(now.monotonic));
+        let paused = self.budget.paused_until.map(|until| until.monotonic().saturating_duration_since(now.monotonic()));
         left.chain(usage).chain(paused).filter(|left| !left.is_zero()).min()
     }
 }

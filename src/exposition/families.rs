@@ -335,7 +335,7 @@ pub const FAMILIES: &[Family] = &[
         "goldrush_discovery_last_success_timestamp_seconds",
         "Unix time at which the list of pipelines last succeeded as a whole.",
         &[],
-        |a, s| s.value(a.view.listing.latest().map(|list| unix_seconds(list.at.wall))),
+        |a, s| s.value(a.view.listing.latest().map(|list| unix_seconds(list.at.wall()))),
     )
     .lean(),
     account(
@@ -437,7 +437,7 @@ pub const FAMILIES: &[Family] = &[
         &[],
         |a, s| {
             let read_at = a.view.usage.as_ref().and_then(|usage| usage.read_at());
-            s.value(read_at.map(|at| unix_seconds(at.wall)));
+            s.value(read_at.map(|at| unix_seconds(at.wall())));
         },
     )
     .experimental(),
@@ -506,7 +506,7 @@ pub const FAMILIES: &[Family] = &[
         &[],
         |a, s| {
             let until = a.view.budget.paused_until;
-            s.value(Some(until.map_or(0.0, |until| unix_seconds(until.wall))));
+            s.value(Some(until.map_or(0.0, |until| unix_seconds(until.wall()))));
         },
     )
     .lean(),
@@ -672,7 +672,7 @@ pub const FAMILIES: &[Family] = &[
         "goldrush_pipeline_last_progress_timestamp_seconds",
         "Unix time at which the exporter last saw the offset, the height or the record count move, or first saw them.",
         &[],
-        |p, s| s.value(p.metrics().and(p.pipeline.last_progress()).map(|at| unix_seconds(at.wall))),
+        |p, s| s.value(p.metrics().and(p.pipeline.last_progress()).map(|at| unix_seconds(at.wall()))),
     )
     .lean(),
     pipeline(
@@ -728,7 +728,7 @@ pub const FAMILIES: &[Family] = &[
         &["probe"],
         |p, s| {
             for (probe, state) in p.pipeline.probes() {
-                let read_at = state.read_at().map(|at| unix_seconds(at.wall));
+                let read_at = state.read_at().map(|at| unix_seconds(at.wall()));
                 s.labelled(&[("probe", probe.as_str())], read_at);
             }
         },

@@ -30,7 +30,7 @@ const UNHEALTHY: &str = r#"{"healthy": false, "last_checked_at": "2023-11-07T05:
 
 /// The current monotonic time, and a fixed wall-clock time.
 fn moment() -> Moment {
-    Moment { wall: SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_250), ..Moment::now() }
+    Moment::now().with_wall(SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_250))
 }
 
 fn read<T: serde::de::DeserializeOwned>(json: &str) -> T {
@@ -124,7 +124,7 @@ async fn usage_is_shown_if_it_is_polled_and_withdrawn_when_it_is_stale() {
     let at = moment();
     let mut settings = crate::account::testing::settings(&[]);
     settings.poll.usage = Some(Duration::from_secs(900));
-    let mut prod = Account::new(settings, at.wall, fastrand::Rng::with_seed(1), at);
+    let mut prod = Account::new(settings, at.wall(), fastrand::Rng::with_seed(1), at);
     prod.lists(&[], at);
     let fleet = Fleet::default();
     let handle = fleet.insert("prod", prod);
@@ -380,12 +380,8 @@ async fn renderings_that_are_not_requested_any_more_are_dropped() {
 async fn a_stale_reading_is_withdrawn_when_it_is_older_than_stale_after_and_not_before() {
     let at = moment();
     let (fleet, handle) = small_fleet(at);
-    let later = |seconds| Moment {
-        monotonic: at.monotonic + Duration::from_secs(seconds),
-        // A wall clock that steps back does not make anything fresh.
-        wall: SystemTime::UNIX_EPOCH,
-        ..at
-    };
+    // A wall clock that steps back does not make anything fresh.
+    let later = |seconds| at.after(Duration::from_secs(seconds)).with_wall(SystemTime::UNIX_EPOCH);
     // Only the status is requested again.
     handle.change(|prod| prod.probed("pipe_1", status(STATUS), later(200)));
     let has = |text: &str, family: &str| text.lines().any(|line| line.starts_with(&format!("{family}{{")));
@@ -418,9 +414,9 @@ async fn progress_is_any_move_and_the_first_sight() {
         line.rsplit_once(' ').unwrap().1.to_owned()
     };
     let observe = |seconds, json| {
-        let wall = at.wall + Duration::from_secs(seconds);
+        let wall = at.wall() + Duration::from_secs(seconds);
         let metrics = reading(Probe::Metrics, read(json));
-        handle.change(|prod| prod.probed("pipe_1", metrics, Moment { wall, ..at }));
+        handle.change(|prod| prod.probed("pipe_1", metrics, at.with_wall(wall)));
     };
     assert_eq!(progress(), "1700000000.25");
     observe(10, METRICS);
@@ -491,7 +487,7 @@ async fn pipelines_without_a_team_are_counted_where_there_are_teams() {
             ..crate::config::Policy::default()
         };
         settings.policies = vec![policy.into(), crate::config::Policy::default().into()];
-        let mut prod = Account::new(settings, at.wall, fastrand::Rng::with_seed(1), at);
+        let mut prod = Account::new(settings, at.wall(), fastrand::Rng::with_seed(1), at);
         prod.lists(
             &["owned 1", "owned 2", "other"]
                 .map(|name| serde_json::json!({"id": name.replace(' ', "_"), "name": name})),

@@ -117,7 +117,7 @@ fn verdict(report: &Report, summary: &Summary) -> Markup {
                 }
             }
             p.as-of {
-                @let now = crate::moment::unix_seconds(report.now.wall);
+                @let now = crate::moment::unix_seconds(report.now.wall());
                 @if let Some(utc) = words::utc(now) {
                     "As of " time #as-of datetime=(utc) { (words::for_people(&utc)) }
                 }

@@ -288,7 +288,7 @@ impl<'a> Report<'a> {
             .map(|(index, (name, view))| Judged { index, name, view, judge: Judge::new(view, now), now })
             .collect();
         let mut report = Report {
-            time_seconds: Number(unix_seconds(now.wall)),
+            time_seconds: Number(unix_seconds(now.wall())),
             now,
             version: env!("CARGO_PKG_VERSION"),
             accounts: Vec::new(),
@@ -429,7 +429,7 @@ impl<'a> Judged<'a> {
                 required_requests_per_second: Number(budget.required),
                 allowed_requests_per_second: Number(budget.allowed),
                 lag_seconds: Number(budget.lag(self.now).as_secs_f64()),
-                paused_until_timestamp_seconds: budget.paused_until.map(|until| Number(unix_seconds(until.wall))),
+                paused_until_timestamp_seconds: budget.paused_until.map(|until| Number(unix_seconds(until.wall()))),
                 paused_for: budget.paused_until.map(|until| until.since(self.now)),
             },
             groups: groups.collect(),
@@ -529,7 +529,7 @@ impl<'a> Judged<'a> {
             ratio: backfill.ratio.map(Number),
             blocks_left: Number(backfill.blocks_left),
             blocks_per_second: backfill.blocks_per_second.map(Number),
-            ends: left.map(|left| Number(unix_seconds(read_at.wall) + left.as_secs_f64())),
+            ends: left.map(|left| Number(unix_seconds(read_at.wall()) + left.as_secs_f64())),
             ends_in: left.map(|left| left.saturating_sub(self.now.since(read_at))),
             fell_back: backfill.fell_back.map(|fell| self.time(fell.at)),
             fell_back_from_block: backfill.fell_back.map(|fell| Number(fell.from_block)),

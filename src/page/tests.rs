@@ -20,7 +20,7 @@ const TIMEOUT: Error = Error::Timeout { after: Duration::from_secs(10), waiting:
 /// Moments at fixed wall-clock times, some seconds after the fleet was first seen.
 fn clock() -> impl Fn(u64) -> Moment {
     let wall = SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_250);
-    let start = Moment { wall, ..Moment::now() };
+    let start = Moment::now().with_wall(wall);
     move |seconds| start.after(Duration::from_secs(seconds))
 }
 
@@ -148,7 +148,7 @@ fn the_usage_of_credits_is_one_line_of_its_account() {
     let at = clock();
     let mut settings = settings(&[]);
     settings.poll.usage = Some(Duration::from_secs(900));
-    let prod = crate::account::Account::new(settings, at(0).wall, fastrand::Rng::with_seed(1), at(0));
+    let prod = crate::account::Account::new(settings, at(0).wall(), fastrand::Rng::with_seed(1), at(0));
     let fleet = Fleet::default();
     let handle = fleet.insert("prod", prod);
     let shown = |seconds| {
@@ -196,7 +196,7 @@ fn the_usage_of_credits_is_one_line_of_its_account() {
 #[test]
 fn a_wall_clock_that_steps_back_makes_nothing_younger() {
     let at = clock();
-    let now = Moment { wall: SystemTime::UNIX_EPOCH, ..at(94) };
+    let now = at(94).with_wall(SystemTime::UNIX_EPOCH);
     let page = page_at(&Snapshot::of(&small_fleet(&at), now), &query("", ""));
     assert!(page.contains("title=\"2023-11-14T22:13:54Z\">60 s</time>"), "by the monotonic clock");
     assert!(
@@ -264,7 +264,7 @@ fn backfills(at: &impl Fn(u64) -> Moment) -> Fleet {
         ..crate::config::Policy::default()
     };
     settings.policies = vec![team("data", "b-.*").into(), team("trading", "c-.*").into()];
-    let mut prod = crate::account::Account::new(settings, at(0).wall, fastrand::Rng::with_seed(1), at(0));
+    let mut prod = crate::account::Account::new(settings, at(0).wall(), fastrand::Rng::with_seed(1), at(0));
     let listed = |name: &str, start: &str, stop: &str| {
         json!({"id": name, "name": name, "status": "running", "execution_mode": "bounded",
         "topic": "base.mainnet.ref.block.logs", "execution_start_from": start, "execution_stop_from": stop})

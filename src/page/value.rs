@@ -15,12 +15,12 @@ pub(super) struct Time {
 
 impl Time {
     pub(super) fn of(at: Moment, now: Moment) -> Self {
-        Self { unix: unix_seconds(at.wall), age: now.since(at) }
+        Self { unix: unix_seconds(at.wall()), age: now.since(at) }
     }
 
     /// A time that only the wall clock knows; the future counts as now.
     pub(super) fn of_wall(unix: f64, now: Moment) -> Self {
-        let age = Duration::try_from_secs_f64(unix_seconds(now.wall) - unix).unwrap_or_default();
+        let age = Duration::try_from_secs_f64(unix_seconds(now.wall()) - unix).unwrap_or_default();
         Self { unix, age }
     }
 

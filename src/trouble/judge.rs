@@ -57,7 +57,7 @@ impl<'a> Judge<'a> {
             let read_at = pipeline.probe(Probe::Metrics).read_at();
             if let (Some(topic), Some(read_at)) = (topic, read_at) {
                 let newest = moving.entry(topic).or_insert(read_at);
-                if read_at.monotonic > newest.monotonic {
+                if read_at.monotonic() > newest.monotonic() {
                     *newest = read_at;
                 }
             }
@@ -134,9 +134,9 @@ impl<'a> Judge<'a> {
     fn no_readings(&self) -> Option<Trouble> {
         let KeyState::Accepted { .. } = self.view.credential.state() else { return None };
         let watched = || self.view.pipelines.values().filter(|pipeline| pipeline.is_watched());
-        let read = watched().filter_map(|pipeline| pipeline.read_at()).max_by_key(|at| at.monotonic);
+        let read = watched().filter_map(|pipeline| pipeline.read_at()).max_by_key(|at| at.monotonic());
         let wanted =
-            || watched().filter_map(|pipeline| pipeline.on_duty_since()).min_by_key(|began| began.at.monotonic);
+            || watched().filter_map(|pipeline| pipeline.on_duty_since()).min_by_key(|began| began.at.monotonic());
         let since = read.map(Beginning::from).or_else(wanted)?;
         let lasted = self.view.listing.unread_for(self.now).min(self.now.since(since.at));
         (lasted > self.view.stale_after).then(|| Trouble::new(Kind::NoReadings, Some(since)))
@@ -194,7 +194,7 @@ impl<'a> Judge<'a> {
                 (Kind::ReadingsStale, probe.read_at().map_or(fails_since, Beginning::from))
             })
         });
-        let worst = probes.chain(without_phase(pipeline)).min_by_key(|(kind, began)| (*kind, began.at.monotonic));
+        let worst = probes.chain(without_phase(pipeline)).min_by_key(|(kind, began)| (*kind, began.at.monotonic()));
         worst.map(|(kind, since)| Trouble::new(kind, Some(since)))
     }
 
@@ -202,8 +202,8 @@ impl<'a> Judge<'a> {
     /// a list that has succeeded since then shows that the pipeline is to blame.
     fn blames_credential(&self, pipeline: &Pipeline) -> bool {
         let credential = &self.view.credential;
-        let listed = self.view.listing.latest().map(|list| list.at.monotonic);
-        let listed_since = pipeline.forbidden_since().is_some_and(|began| listed >= Some(began.at.monotonic));
+        let listed = self.view.listing.latest().map(|list| list.at.monotonic());
+        let listed_since = pipeline.forbidden_since().is_some_and(|began| listed >= Some(began.at.monotonic()));
         (credential.is_refused() || credential.is_not_a_service_key()) && !listed_since
     }
 }
@@ -276,7 +276,7 @@ fn destination(pipeline: &Pipeline, thresholds: &Thresholds) -> Option<Trouble> 
         return (!is_blip).then(|| Trouble::new(Kind::DestinationUnhealthy, Some(began)));
     }
     let checked = pipeline.checked();
-    let age = unix_seconds(checked.read_at()?.wall) - checked.value()?;
+    let age = unix_seconds(checked.read_at()?.wall()) - checked.value()?;
     let is_old = age > thresholds[Threshold::DestinationCheckAge];
     (is_old && pipeline.is_working()).then(|| Trouble::new(Kind::DestinationCheckOld, None))
 }

@@ -28,7 +28,7 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
-        let start = Moment { wall: SystemTime::UNIX_EPOCH + Duration::from_secs(10_000_000), ..Moment::now() };
+        let start = Moment::now().with_wall(SystemTime::UNIX_EPOCH + Duration::from_secs(10_000_000));
         Self { account: account(&["pipe_1"], start), start, listed: BTreeMap::new() }
     }
 

@@ -58,7 +58,7 @@ fn a_limit_and_a_budget_that_are_too_small_are_said_once_each_time() {
 
     let mut poor = settings(&[]);
     poor.poll.requests_per_second = 0.01;
-    let mut poor = Account::new(poor, start.wall, fastrand::Rng::with_seed(1), start);
+    let mut poor = Account::new(poor, start.wall(), fastrand::Rng::with_seed(1), start);
     assert!(matches!(poor.lists(&items, start)[..], [Event::ListSucceeds { .. }, Event::Overloaded { .. }]));
 }
 

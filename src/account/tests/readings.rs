@@ -71,7 +71,7 @@ fn a_view_changes_when_its_usage_becomes_stale() {
     let start = Moment::now();
     let mut settings = settings(&[]);
     settings.poll.usage = Some(seconds(900));
-    let mut account = Account::new(settings, start.wall, fastrand::Rng::with_seed(1), start);
+    let mut account = Account::new(settings, start.wall(), fastrand::Rng::with_seed(1), start);
     account.lists(&[], start);
     account.reads_usage(json!({"credits_consumed": 5}), start);
     let now = start.after(seconds(2_690));

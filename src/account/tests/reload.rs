@@ -55,7 +55,7 @@ fn new_settings_and_the_new_key_are_in_use_at_once_and_everything_is_requested_a
     let mut account = account_of_one(start);
     let probes = [Probe::Status, Probe::Metrics, Probe::DestinationHealth].map(|kind| probe("pipe_1", kind));
     let sent = |account: &mut Account| -> Vec<Request> {
-        sends(account, start.monotonic).into_iter().map(|(request, _)| request).collect()
+        sends(account, start.monotonic()).into_iter().map(|(request, _)| request).collect()
     };
     assert_eq!(sent(&mut account), probes);
     let first = json!({"items": [{"id": "pipe_1", "status": "running"}], "pagination": {"has_more": true}});
@@ -67,12 +67,12 @@ fn new_settings_and_the_new_key_are_in_use_at_once_and_everything_is_requested_a
     changed.poll.status = seconds(10);
     changed.poll.discovery = seconds(50);
     changed.poll.requests_per_second = 9.0;
-    let key = ReadAgain { loaded_at: start.wall + seconds(5), is_another: true };
+    let key = ReadAgain { loaded_at: start.wall() + seconds(5), is_another: true };
     account.reconfigure(changed, key, start);
     let view = account.view(start);
     assert_eq!(view.budget.allowed, 9.0);
     assert!((view.budget.required - (1.0 / 10.0 + 2.0 / 30.0 + 1.0 / 50.0)).abs() < 1e-9, "{}", view.budget.required);
-    assert_eq!(view.credential.loaded_at(), start.wall + seconds(5));
+    assert_eq!(view.credential.loaded_at(), start.wall() + seconds(5));
     assert!(account.credential.generation() > generation, "responses to the old driver count no longer");
     assert_eq!(sent(&mut account), [&[Request::Page(1)], &probes[..]].concat());
 }
@@ -83,8 +83,8 @@ fn requests_that_were_refused_or_not_processed_are_forgotten() {
     let mut refused = account_of_one(start);
     refused.probed("pipe_1", failed(Error::of_status(401).unwrap()), start);
     refused.reconfigure(settings(&[]), read_again(start), start);
-    refused.key_replaced(start.wall, start.monotonic);
-    let sent: Vec<Request> = sends(&mut refused, start.monotonic).into_iter().map(|(request, _)| request).collect();
+    refused.key_replaced(start.wall(), start.monotonic());
+    let sent: Vec<Request> = sends(&mut refused, start.monotonic()).into_iter().map(|(request, _)| request).collect();
     assert_eq!(sent, [Request::Page(1)]);
 
     let mut unsent = account_of_one(start);

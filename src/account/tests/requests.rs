@@ -7,7 +7,7 @@ fn error_of(status: u16) -> Error {
 }
 
 fn requests(account: &mut Account, now: Moment) -> Vec<Request> {
-    sends(account, now.monotonic).into_iter().map(|(request, _)| request).collect()
+    sends(account, now.monotonic()).into_iter().map(|(request, _)| request).collect()
 }
 
 #[test]
@@ -30,7 +30,7 @@ fn the_next_page_goes_before_everything_else() {
     let mut account = account_of_one(start);
     account.takes_all_turns(start);
     account.hears(page(1, 1, true), start);
-    assert!(matches!(account.next(start.monotonic), Next::Send(Request::Page(2), _)));
+    assert!(matches!(account.next(start.monotonic()), Next::Send(Request::Page(2), _)));
 }
 
 #[test]
@@ -49,15 +49,15 @@ fn a_list_whose_first_page_was_not_processed_begins_when_that_is_requested_again
     let start = Moment::now();
     let mut account = account_of_one(start);
     account.takes_all_turns(start);
-    account.roster.begin(100, start.monotonic);
+    account.roster.begin(100, start.monotonic());
     account.probed("pipe_1", failed(error_of(404)), start);
-    let sent = Sent { at: start.monotonic, generation: 1 };
+    let sent = Sent { at: start.monotonic(), generation: 1 };
     account.answered(sent, Response::Page(1, Err(Error::Unsent("GOAWAY".to_owned()))), start.after(seconds(1)));
     let later = start.after(seconds(2));
-    let Next::Send(Request::Page(1), sent) = account.next(later.monotonic) else { panic!() };
+    let Next::Send(Request::Page(1), sent) = account.next(later.monotonic()) else { panic!() };
     let page = json!({"items": [{"id": "pipe_1"}], "pagination": {"has_more": false}});
     account.answered(sent, Response::Page(1, Ok(serde_json::from_value(page).unwrap())), later);
-    assert_eq!(account.roster.due(), Some(later.monotonic + seconds(60)), "this is the list that the 404 asked for");
+    assert_eq!(account.roster.due(), Some(later.monotonic() + seconds(60)), "this is the list that the 404 asked for");
 }
 
 #[test]
@@ -65,8 +65,8 @@ fn a_later_page_that_was_not_processed_is_requested_again_at_once() {
     let start = Moment::now();
     let mut account = account_of_one(start);
     account.takes_all_turns(start);
-    account.roster.begin(100, start.monotonic);
-    let sent = Sent { at: start.monotonic, generation: 1 };
+    account.roster.begin(100, start.monotonic());
+    let sent = Sent { at: start.monotonic(), generation: 1 };
     account.answered(sent, page(1, 1, true), start);
     assert_eq!(requests(&mut account, start).first(), Some(&Request::Page(2)));
     account.answered(sent, Response::Page(2, Err(Error::Unsent("GOAWAY".to_owned()))), start);
@@ -79,8 +79,8 @@ fn while_the_key_is_refused_the_schedule_neither_wakes_anyone_nor_counts_as_late
     let mut account = account_of_one(start);
     account.probed("pipe_1", failed(error_of(401)), start);
     let list = account.roster.due().unwrap();
-    assert!(list > start.monotonic);
-    assert_eq!(account.next(start.monotonic), Next::WaitUntil(list));
+    assert!(list > start.monotonic());
+    assert_eq!(account.next(start.monotonic()), Next::WaitUntil(list));
     assert_eq!(account.view(start).budget.next_due, None);
 }
 
@@ -90,7 +90,7 @@ fn once_nothing_is_left_to_request_nothing_is_waited_for() {
     let mut account = account(&[], start);
     account.ask_once();
     account.lists(&[], start);
-    assert_eq!(account.next(start.monotonic + seconds(3_600)), Next::Idle);
+    assert_eq!(account.next(start.monotonic() + seconds(3_600)), Next::Idle);
 }
 
 #[test]
@@ -102,13 +102,13 @@ fn once_is_not_done_before_the_new_key_has_been_tried() {
         account.probed("pipe_1", reading(probe, json!({})), start);
     }
     account.probed("pipe_1", failed(error_of(401)), start.after(seconds(1)));
-    assert!(account.is_done(start.monotonic));
+    assert!(account.is_done(start.monotonic()));
     assert_eq!(account.failure(), Some(error_of(401)));
-    account.key_replaced(start.wall, start.monotonic);
-    assert!(!account.is_done(start.monotonic), "it waits to be sent");
-    let retry = account.next(start.monotonic + seconds(1));
+    account.key_replaced(start.wall(), start.monotonic());
+    assert!(!account.is_done(start.monotonic()), "it waits to be sent");
+    let retry = account.next(start.monotonic() + seconds(1));
     assert!(matches!(retry, Next::Send(Request::Probe(..), _)), "{retry:?}");
-    assert!(!account.is_done(start.monotonic), "it is in flight");
+    assert!(!account.is_done(start.monotonic()), "it is in flight");
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn one_refusal_moves_the_next_list_by_one_step() {
 
     let mut account = account_of_one(start);
     account.hears(Response::Page(1, Err(error_of(401))), start);
-    let wait = account.roster.due().unwrap() - start.monotonic;
+    let wait = account.roster.due().unwrap() - start.monotonic();
     assert!(wait <= seconds(1), "the first step: {wait:?}");
 }
 
@@ -131,9 +131,9 @@ fn what_the_old_key_may_see_says_nothing_about_the_new_one() {
     let start = Moment::now();
     let mut account = account_of_one(start);
     account.probed("pipe_1", failed(error_of(401)), start.after(seconds(1)));
-    let sent = sends(&mut account, start.monotonic + seconds(4));
+    let sent = sends(&mut account, start.monotonic() + seconds(4));
     let [(Request::Page(1), with_old_key)] = sent[..] else { panic!("{sent:?}") };
-    account.key_replaced(start.wall, start.monotonic + seconds(5));
+    account.key_replaced(start.wall(), start.monotonic() + seconds(5));
     account.answered(with_old_key, page(1, 1, false), start.after(seconds(6)));
     assert!(account.view(start).credential.is_refused());
 }
@@ -143,12 +143,12 @@ fn a_probe_that_shows_that_the_new_key_is_accepted_leads_to_a_list() {
     let start = Moment::now();
     let mut account = account_of_one(start);
     account.probed("pipe_1", failed(error_of(401)), start);
-    account.key_replaced(start.wall, start.monotonic);
+    account.key_replaced(start.wall(), start.monotonic());
     account.hears(Response::Page(1, Err(error_of(500))), start.after(seconds(1)));
     let later = start.after(seconds(2));
-    assert!(account.roster.due().is_some_and(|due| due > later.monotonic), "it fails");
+    assert!(account.roster.due().is_some_and(|due| due > later.monotonic()), "it fails");
     account.probed("pipe_1", status("RUNNING"), later);
-    assert_eq!(account.roster.due(), Some(later.monotonic));
+    assert_eq!(account.roster.due(), Some(later.monotonic()));
 }
 
 /// How long polling pauses after this error.
@@ -245,7 +245,7 @@ fn only_the_first_404_asks_for_a_list() {
     let not_found = |probe| ProbeResponse::failed(probe, error_of(404));
     account.probed("pipe_1", not_found(Probe::Status), start.after(seconds(20)));
     let due = account.roster.due();
-    assert_eq!(due, Some(start.monotonic + seconds(20)));
+    assert_eq!(due, Some(start.monotonic() + seconds(20)));
     account.lists(&[json!({"id": "pipe_1", "status": "running"})], start.after(seconds(20)));
     let due = account.roster.due();
     for probe in [Probe::Status, Probe::Metrics] {
@@ -288,7 +288,7 @@ fn no_more_requests_are_in_flight_than_the_configuration_allows() {
     let mut account = account_of_one(start);
     account.settings.poll.max_in_flight = 2;
     account.budget.set_rate(1e6);
-    let mut next = || match account.next(start.monotonic) {
+    let mut next = || match account.next(start.monotonic()) {
         Next::Send(request, _) => Some(request),
         other => {
             assert_eq!(other, Next::Idle);
@@ -298,5 +298,5 @@ fn no_more_requests_are_in_flight_than_the_configuration_allows() {
     let sent = [next(), next(), next()];
     assert_eq!(sent, [Some(probe("pipe_1", Probe::Status)), Some(probe("pipe_1", Probe::Metrics)), None]);
     account.probed("pipe_1", status("RUNNING"), start);
-    assert!(matches!(account.next(start.monotonic), Next::Send(..)));
+    assert!(matches!(account.next(start.monotonic()), Next::Send(..)));
 }

@@ -67,7 +67,8 @@ async fn take(order: &[Step], handle: &AccountHandle, exposition: &Exposition) {
             Some(came) => {
                 let rendering = exposition.render(how.0, how.1, how.2, &mut renderer, came.asked);
                 let is_another = newest.as_ref().is_none_or(|newest| !Arc::ptr_eq(newest, &rendering));
-                let would_do = newest.as_ref().is_some_and(|newest| newest.made.at.monotonic > came.asked.monotonic);
+                let would_do =
+                    newest.as_ref().is_some_and(|newest| newest.made.at.monotonic() > came.asked.monotonic());
                 assert!(!(is_another && would_do), "rendered again in {order:?}");
                 newest = Some(rendering.clone());
                 (rendering, came.version)

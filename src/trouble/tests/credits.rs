@@ -13,7 +13,7 @@ impl Scene {
     /// An account that polls its usage, from 2023-11-02, 00:00 UTC.
     fn with_usage() -> Self {
         let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(1_698_883_200);
-        let start = Moment { wall, ..Moment::now() };
+        let start = Moment::now().with_wall(wall);
         let mut settings = settings(&[]);
         settings.poll.usage = Some(Duration::from_secs(15 * 60));
         let account = Account::new(settings, wall, fastrand::Rng::with_seed(1), start);
@@ -63,7 +63,7 @@ fn a_shorter_threshold_warns_later() {
     let mut shorter = settings(&[]);
     shorter.poll.usage = Some(Duration::from_secs(15 * 60));
     shorter.account.credits_run_out = Duration::from_secs(DAY);
-    let again = crate::account::ReadAgain { loaded_at: scene.start.wall, is_another: false };
+    let again = crate::account::ReadAgain { loaded_at: scene.start.wall(), is_another: false };
     scene.account.reconfigure(shorter, again, scene.start);
     let warned = (0..400).find(|hour| {
         scene.used(hour * HOUR, 1_000.0 * *hour as f64);

@@ -170,7 +170,7 @@ fn a_budget_that_just_suffices_is_no_trouble() {
     for (factor, expected) in [(1.0, vec![]), (0.99, vec![("budget_too_small", None)])] {
         let mut settings = settings(&[]);
         settings.poll.requests_per_second = factor * 0.15;
-        let key = ReadAgain { loaded_at: now.wall, is_another: false };
+        let key = ReadAgain { loaded_at: now.wall(), is_another: false };
         scene.account.reconfigure(settings.clone(), key, now);
         settings.poll.requests_per_second = factor * scene.account.view(now).budget.required;
         scene.account.reconfigure(settings, key, now);

@@ -31,11 +31,8 @@ impl Clock {
     pub fn moment(&self) -> Moment {
         let true_wall = SystemTime::UNIX_EPOCH + Duration::from_secs(EPOCH) + self.world();
         let step = Duration::from_secs(self.stepped.unsigned_abs());
-        Moment {
-            monotonic: self.origin + self.awake,
-            boot: Duration::from_secs(1_000) + self.world(),
-            wall: if self.stepped < 0 { true_wall - step } else { true_wall + step },
-        }
+        let wall = if self.stepped < 0 { true_wall - step } else { true_wall + step };
+        Moment::new(self.origin + self.awake, Duration::from_secs(1_000) + self.world(), wall)
     }
 
     /// An instant as time since the beginning.

@@ -77,7 +77,7 @@ impl Daemon {
         let moment = clock.moment();
         let start = |(index, account)| {
             let settings = Settings::of(&config, account);
-            let core = Account::new(settings.clone(), moment.wall, rng.fork(), moment);
+            let core = Account::new(settings.clone(), moment.wall(), rng.fork(), moment);
             let handle = fleet.insert(&account.name, core);
             let right = handle.hand_over(|_| {});
             Driver { handle, right, settings, key: world.files[index], generation: 1, epoch: 0, wake: None }
@@ -102,7 +102,7 @@ impl Daemon {
             driver.key = world.files[index];
             driver.generation += 1;
             driver.epoch += 1;
-            let key = ReadAgain { loaded_at: now.wall, is_another };
+            let key = ReadAgain { loaded_at: now.wall(), is_another };
             driver.right = driver.handle.hand_over(|account| account.reconfigure(settings, key, now));
             changed.push((index, is_another));
         }

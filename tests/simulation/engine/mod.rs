@@ -325,7 +325,7 @@ impl Simulation {
     /// As the poller does: everything that may be sent now.
     fn send(&mut self, account: usize) -> Checked {
         loop {
-            let now = self.scene.clock.moment().monotonic;
+            let now = self.scene.clock.moment().monotonic();
             let driver = &mut self.scene.daemon.accounts[account];
             driver.wake = None;
             match driver.right.next(now) {
@@ -489,7 +489,7 @@ impl Simulation {
         let moment = scene.clock.moment();
         driver.key = key;
         driver.generation += 1;
-        driver.handle.change(|account| account.key_replaced(moment.wall, moment.monotonic));
+        driver.handle.change(|account| account.key_replaced(moment.wall(), moment.monotonic()));
         self.check(&Step::Rotated { account })?;
         self.send(account)
     }
@@ -665,7 +665,7 @@ fn has_read_all(scene: &Scene, account: usize, since: Duration) -> bool {
     let ours = scene.world.of(account).filter(|pipeline| settings.account.projects.matches(pipeline.project));
     let view = scene.daemon.accounts[account].handle.view(scene.clock.moment());
     let is_new = |at: &At| at.world > since;
-    let is_complete = |begun: &At| view.listing.latest().is_some_and(|list| list.at.monotonic >= begun.monotonic);
+    let is_complete = |begun: &At| view.listing.latest().is_some_and(|list| list.at.monotonic() >= begun.monotonic);
     let is_read = |pipeline: &told::PipelineTold| {
         let probes = &pipeline.probes;
         is_new(&pipeline.listed) && probes.iter().all(|probe| probe.read.as_ref().is_some_and(is_new))

@@ -20,7 +20,7 @@ pub struct At {
 
 impl At {
     pub fn new(world: Duration, moment: Moment) -> Self {
-        Self { world, monotonic: moment.monotonic, wall: unix_seconds(moment.wall) }
+        Self { world, monotonic: moment.monotonic(), wall: unix_seconds(moment.wall()) }
     }
 
     pub fn is_fresh(self, now: Duration, stale_after: Duration) -> bool {

@@ -58,7 +58,7 @@ impl Invariant for FairShare {
             Step::Delivered { request: Request::Usage, error, .. }
                 if error.is_none_or(|error| error.reason() != Reason::RateLimited) => {}
             Step::Delivered { account, sent, error, .. } => {
-                let took = scene.clock.moment().monotonic - sent.at;
+                let took = scene.clock.moment().monotonic() - sent.at;
                 let pause = error.and_then(Error::retry_after).unwrap_or_default();
                 let is_hard = |error: &Error| {
                     error.is_unsent() || matches!(error.reason(), Reason::RateLimited | Reason::Unauthorized)

@@ -105,7 +105,7 @@ impl Invariant for DeadKey {
                         let is_of_a_wave = known.refused.is_some() && known.refused_at.is_some_and(|at| sent.at < at);
                         known.refused = known.refused.or(Some(now));
                         if !is_of_a_wave {
-                            known.refused_at = Some(scene.clock.moment().monotonic);
+                            known.refused_at = Some(scene.clock.moment().monotonic());
                         }
                         known.ever_refused = true;
                         known.accepted = false;

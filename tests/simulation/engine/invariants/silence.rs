@@ -73,7 +73,7 @@ impl Invariant for Silence {
             Step::Restarted => self.accounts.fill(Account::default()),
             Step::Scraped { views, .. } => {
                 for (view, account) in views.iter().zip(&self.accounts) {
-                    let until = view.budget.paused_until.map(|until| scene.clock.since_origin(until.monotonic));
+                    let until = view.budget.paused_until.map(|until| scene.clock.since_origin(until.monotonic()));
                     if let Some(until) = until.filter(|until| *until > account.at_most + Duration::from_millis(1)) {
                         return Err(format!("is paused {:?} longer than asked for", until - account.at_most));
                     }

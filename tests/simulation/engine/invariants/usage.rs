@@ -134,10 +134,10 @@ fn judges(kinds: &BTreeSet<Rc<str>>, account: usize, view: &View, scene: &Scene)
         return Err(format!("credits_used_up is shown: {used_up}, and {left} are left"));
     }
     // Over which of the last days the pace is taken is the exporter's choice.
-    let read = told.usage.probe.read.map_or(unix_seconds(scene.clock.moment().wall), |at| at.wall);
+    let read = told.usage.probe.read.map_or(unix_seconds(scene.clock.moment().wall()), |at| at.wall);
     let epoch = EPOCH as f64;
     let month_lasts = if read < epoch { epoch - read } else { epoch + MONTH - read };
-    let (newest, consumed) = *told.usage.spent.last().unwrap_or(&(scene.clock.moment().monotonic, 0.0));
+    let (newest, consumed) = *told.usage.spent.last().unwrap_or(&(scene.clock.moment().monotonic(), 0.0));
     let bases = told.usage.spent.iter().filter(|(at, _)| newest - *at >= DAY);
     let is_soon: Vec<bool> = bases
         .map(|(at, before)| {
