@@ -1,7 +1,8 @@
 //! How the exporter performs over hours: a fleet and scrapers as processes; reports the resource use periodically.
 //!
 //! Run it by hand: `cargo bench --bench endurance -- --pipelines 10000 --scrapers 4 --duration 2h`. It fails if memory,
-//! descriptors or threads grow after the warm-up, or if a probe is missed although the budget had room for it.
+//! descriptors or threads grow after the warm-up, if a scrape fails, or if a probe is missed although the budget had
+//! room for it and the API responds. Each scenario begins once all pipelines have been read.
 
 mod common;
 
@@ -20,9 +21,9 @@ const EXPORTER: &str = env!("CARGO_BIN_EXE_goldrush-exporter");
 enum Scenario {
     /// Everything works.
     Normal,
-    /// The key is always refused.
+    /// The key is refused from now on.
     Unauthorized,
-    /// Nothing listens at the API's address.
+    /// Nothing listens at the API's address any more.
     Down,
 }
 
@@ -31,9 +32,12 @@ struct Arguments {
     /// Pipelines of the single account
     #[arg(long, default_value_t = 10_000)]
     pipelines: usize,
-    /// Number of scrapers; each scrapes compressed OpenMetrics once per second over a persistent connection
+    /// Number of scrapers; each scrapes compressed OpenMetrics over a persistent connection
     #[arg(long, default_value_t = 4)]
     scrapers: usize,
+    /// Between two scrapes of each: short, like that of probes
+    #[arg(long, default_value = "1s", value_parser = humantime::parse_duration)]
+    scrape_interval: Duration,
     #[arg(long, default_value = "2h", value_parser = humantime::parse_duration)]
     duration: Duration,
     /// Interval of all probes: short, to accelerate a day of ordinary polling
@@ -61,10 +65,10 @@ struct Seen {
     newest: Bytes,
 }
 
-async fn scrape_for_ever(address: String, first: Duration, seen: Arc<Mutex<Seen>>) {
+async fn scrape_for_ever(address: String, first: Duration, interval: Duration, seen: Arc<Mutex<Seen>>) {
     let client = reqwest::Client::builder().gzip(false).no_proxy().build().expect("a client");
     tokio::time::sleep(first).await;
-    let mut turns = tokio::time::interval(Duration::from_secs(1));
+    let mut turns = tokio::time::interval(interval);
     loop {
         turns.tick().await;
         let began = Instant::now();
@@ -116,21 +120,11 @@ struct Line {
 async fn main() {
     let arguments = Arguments::parse();
     println!("{arguments:?}");
-    // If nothing must listen there, keep the port so that nothing else can.
-    let held = tokio::net::TcpSocket::new_v4().expect("a socket");
-    held.bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
-    let api = match arguments.scenario {
-        Scenario::Down => held.local_addr().expect("a port").to_string(),
-        Scenario::Normal | Scenario::Unauthorized => free_address(),
-    };
-    let scenario = if arguments.scenario == Scenario::Unauthorized { "revoked-key" } else { "healthy" };
     let pipelines = arguments.pipelines.to_string();
-    let _simulator = (arguments.scenario != Scenario::Down).then(|| {
-        let mut command = Command::new(EXPORTER);
-        command.args(["simulate", "--simulator.listen-address", &api, "--simulator.pipelines", &pipelines]);
-        command.args(["--simulator.scenario", scenario]).stdout(Stdio::null()).stderr(Stdio::null());
-        Program::listening(&mut command, api.clone())
-    });
+    let api = free_address();
+    let mut command = Command::new(EXPORTER);
+    command.args(["simulate", "--simulator.listen-address", &api, "--simulator.pipelines", &pipelines]);
+    let simulator = Program::listening(command.stdout(Stdio::null()).stderr(Stdio::null()), api.clone());
     let interval = humantime::format_duration(arguments.interval).to_string();
     let rate = (4.0 * arguments.pipelines as f64 / arguments.interval.as_secs_f64() + 10.0).to_string();
     let settings = [
@@ -142,10 +136,13 @@ async fn main() {
         ("POLL__MAX_IN_FLIGHT", "64"),
     ];
     let exporter = Program::exporter(EXPORTER, &api, &settings);
+    exporter.wait_for_readings(arguments.pipelines);
+    let _simulator = begin(arguments.scenario, simulator).await;
     let seen = Arc::new(Mutex::new(Seen::default()));
     for scraper in 0..arguments.scrapers {
-        let first = Duration::from_secs(1).mul_f64(scraper as f64 / arguments.scrapers as f64);
-        tokio::spawn(scrape_for_ever(exporter.address.clone(), first, seen.clone()));
+        let interval = arguments.scrape_interval;
+        let first = interval.mul_f64(scraper as f64 / arguments.scrapers as f64);
+        tokio::spawn(scrape_for_ever(exporter.address.clone(), first, interval, seen.clone()));
     }
     println!(
         "elapsed_s resident_MiB fds threads scrapes failed p50_ms p99_ms exposition_KiB asked_per_s required_per_s missed lag_s"
@@ -171,7 +168,8 @@ async fn main() {
         let rate = (asked - asked_before) / seconds;
         let lag = sum(&newest, "goldrush_poll_lag_seconds");
         // A probe is missed if a whole interval passes without it.
-        let missed = if lag > arguments.interval.as_secs_f64() { (required - rate).max(0.0) * seconds } else { 0.0 };
+        let is_missed = arguments.scenario == Scenario::Normal && lag > arguments.interval.as_secs_f64();
+        let missed = if is_missed { (required - rate).max(0.0) * seconds } else { 0.0 };
         let line = Line {
             resident_mib: exporter.resident(),
             descriptors: sum(&newest, "process_open_fds"),
@@ -193,6 +191,21 @@ async fn main() {
         lines.push(line);
     }
     judge(lines.get(arguments.warm_up..).unwrap_or_default());
+}
+
+/// What keeps the simulated API running, if the scenario does.
+async fn begin(scenario: Scenario, simulator: Program) -> Option<Program> {
+    match scenario {
+        Scenario::Normal => Some(simulator),
+        Scenario::Unauthorized => {
+            let switch = format!("http://{}/simulator/scenario/revoked-key", simulator.address);
+            let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+            let response = client.put(switch).send().await.expect("the simulator responds");
+            assert!(response.status().is_success(), "{response:?}");
+            Some(simulator)
+        }
+        Scenario::Down => None,
+    }
 }
 
 /// Compares the last quarter after the warm-up with the first.
