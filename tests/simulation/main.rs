@@ -7,7 +7,9 @@ mod engine;
 use std::time::Instant;
 
 use engine::campaign::Campaign;
-use engine::history::Fault::{Create, QuietTopic, Reload, Reply, Restart, Revoke, Rotate, Suspend, Worker, WrongKey};
+use engine::history::Fault::{
+    Create, QuietTopic, Reload, Reply, Restart, Revoke, Rotate, StepWall, Suspend, Worker, WrongKey,
+};
 use engine::history::{self, Condition, History, Incident, Knobs, Setup, Target};
 
 /// More, or others: `SIMULATION_SEED`, `SIMULATION_HOURS` and `SIMULATION_FAILURES` in the environment.
@@ -215,5 +217,23 @@ fn replay_2063() {
             knobs: Knobs { usage: 900, ..Knobs::DEFAULT },
         },
         incidents: vec![Incident { at: 6_728, lasts: 600, account: 0, fault }],
+    });
+}
+
+/// The end of a pause is shown by the wall clock, and moves with it.
+#[test]
+fn replay_20006() {
+    let limit = Reply { to: Target::Everything, with: history::Reply::StatusAndWait(429, 59), one_in: 1, times: 0 };
+    let incident = |at, lasts, fault| Incident { at, lasts, account: 0, fault };
+    replay(&History {
+        seed: 20_006,
+        length: 14_906,
+        setup: Setup { pipelines: 0, accounts: 1, page: 100, scrape_every: 60, knobs: Knobs::DEFAULT },
+        incidents: vec![
+            incident(14_487, 600, Revoke),
+            incident(14_624, 600, limit),
+            incident(14_884, 1, Rotate),
+            incident(14_905, 0, StepWall(158)),
+        ],
     });
 }
