@@ -237,3 +237,19 @@ fn replay_20006() {
         ],
     });
 }
+
+/// What failed before the machine slept is why an alert fires once more after it woke up.
+#[test]
+fn replay_20470() {
+    let wait =
+        Reply { to: Target::Pipeline(65_490), with: history::Reply::StatusAndWait(503, 5_957), one_in: 1, times: 2 };
+    replay(&History {
+        seed: 20_470,
+        length: 13_344,
+        setup: Setup { pipelines: 1, accounts: 1, page: 100, scrape_every: 15, knobs: Knobs::DEFAULT },
+        incidents: vec![
+            Incident { at: 9_016, lasts: 60, account: 0, fault: wait },
+            Incident { at: 12_976, lasts: 1, account: 0, fault: Suspend },
+        ],
+    });
+}
