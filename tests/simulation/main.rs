@@ -253,3 +253,27 @@ fn replay_20470() {
         ],
     });
 }
+
+/// Each `Retry-After: 0` is a pause, too: half a second.
+#[test]
+fn replay_20594() {
+    let reply = |to, with, times| Reply { to, with, one_in: 1, times };
+    let incident = |at, lasts, fault| Incident { at, lasts, account: 0, fault };
+    replay(&History {
+        seed: 20_594,
+        length: 908,
+        setup: Setup {
+            pipelines: 298,
+            accounts: 1,
+            page: 14,
+            scrape_every: 300,
+            knobs: Knobs { budget: 1_608, in_flight: 9, usage: 300, ..Knobs::DEFAULT },
+        },
+        incidents: vec![
+            incident(528, 1, reply(Target::Everything, history::Reply::Cut, 2)),
+            incident(636, 1, reply(Target::Usage, history::Reply::StatusAndWait(429, 57), 2)),
+            incident(722, 576, reply(Target::DestinationHealth, history::Reply::StatusAndWait(503, 0), 0)),
+            incident(871, 60, Worker(773_551, Condition::WorkerPaused)),
+        ],
+    });
+}
