@@ -286,8 +286,9 @@ impl Exposition {
         let Made { at, good_for, .. } = rendering.made;
         let age = now.since(at);
         let is_recent = rendering.text_bytes > LARGE && age < REST;
-        let is_so_still =
-            good_for.is_none_or(|good_for| age < good_for) && (rendering.made.version == version || is_recent);
+        let is_so_still = good_for.is_none_or(|good_for| age < good_for)
+            && !now.wall_stepped_since(at)
+            && (rendering.made.version == version || is_recent);
         // A rendering that started after this request arrived is fresh enough. Otherwise, every scrape that is queued
         // behind a slow rendering would render again.
         let holds = is_so_still || at.monotonic() > asked.monotonic();
@@ -403,7 +404,7 @@ pub fn fleet_text(fleet: &Fleet, selection: &Selection, now: Moment, format: For
     lasting_fleet_text(fleet, selection, now, format).0
 }
 
-/// The same, and how long it is good for while [`Fleet::version`] stays what it is.
+/// The same, and how long it is good for while [`Fleet::version`] stays what it is and the wall clock does not step.
 pub fn lasting_fleet_text(
     fleet: &Fleet,
     selection: &Selection,

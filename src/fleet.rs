@@ -78,8 +78,9 @@ impl Fleet {
         self.version.advance();
     }
 
-    /// Two snapshots cannot differ while this stays the same and [`View::changes_in`] has not passed. Read it before
-    /// the snapshot: a change in between then counts as new.
+    /// Two snapshots cannot differ while this stays the same, [`View::changes_in`] has not passed and the wall clock
+    /// has [not stepped](Moment::wall_stepped_since). Read it before the snapshot: a change in between then counts as
+    /// new.
     pub fn version(&self) -> u64 {
         self.version.0.load(Ordering::Acquire)
     }

@@ -21,6 +21,9 @@ pub struct Moment {
 /// The offset of an [`Instant`] is not accessible, only the difference of two.
 static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
 
+/// Slewing moves the wall clock by less than this while a rendering is kept; what sets it moves it by more.
+const STEP: Duration = Duration::from_millis(400);
+
 /// Stands for [`ORIGIN`], as there are instants before it.
 const MIDDLE: u64 = 1 << 62;
 
@@ -40,7 +43,8 @@ impl Moment {
     /// Reads the clocks. The core has moments as parameters: only code that does I/O calls this.
     pub fn now() -> Self {
         // Tokio's clock, which tests can pause.
-        Self::new(tokio::time::Instant::now().into_std(), since_boot(), SystemTime::now())
+        let monotonic = tokio::time::Instant::now().into_std();
+        Self::new(monotonic, since_boot(), wall_clock(monotonic))
     }
 
     /// The clock that timers use.
@@ -79,6 +83,13 @@ impl Moment {
         Self { monotonic: awake, ..self.after(by) }
     }
 
+    /// Whether an instant has another wall-clock time than at `earlier`: the wall clock was set, or the machine slept.
+    pub fn wall_stepped_since(self, earlier: Self) -> bool {
+        let ran = i128::from(self.wall) - i128::from(earlier.wall);
+        let awake = i128::from(self.monotonic.get()) - i128::from(earlier.monotonic.get());
+        ran.abs_diff(awake) >= STEP.as_nanos()
+    }
+
     /// Whether something from this moment is not older than `stale_after`.
     pub fn is_fresh(self, now: Self, stale_after: Duration) -> bool {
         now.since(self) <= stale_after
@@ -93,6 +104,18 @@ impl Moment {
 
 fn nanoseconds(duration: Duration) -> u64 {
     duration.as_nanos().try_into().unwrap_or(u64::MAX)
+}
+
+#[cfg(not(test))]
+fn wall_clock(_: Instant) -> SystemTime {
+    SystemTime::now()
+}
+
+/// When a test pauses or advances Tokio's clock, the wall clock does the same.
+#[cfg(test)]
+fn wall_clock(monotonic: Instant) -> SystemTime {
+    let (wall, awake) = (SystemTime::now(), Instant::now());
+    wall + monotonic.saturating_duration_since(awake) - awake.saturating_duration_since(monotonic)
 }
 
 #[cfg(target_os = "linux")]
@@ -132,6 +155,18 @@ mod tests {
         assert_eq!(after(second, Duration::ZERO, hour).since(earlier), second);
         assert_eq!(after(second, hour, Duration::ZERO).since(earlier), second + hour);
         assert_eq!(earlier.since(after(second, hour, hour)), Duration::ZERO);
+    }
+
+    #[test]
+    fn the_wall_clock_steps_when_it_is_set_or_the_machine_sleeps_and_not_when_it_is_slewed() {
+        let earlier = Moment::now().with_wall(SystemTime::UNIX_EPOCH + Duration::from_secs(1_000));
+        let hour = earlier.after(Duration::from_secs(3600));
+        let (slewed, set) = (Duration::from_millis(399), Duration::from_millis(400));
+        let steps = |later: Moment| later.wall_stepped_since(earlier);
+        assert!(!steps(hour));
+        assert!(!steps(hour.with_wall(hour.wall() + slewed)) && !steps(hour.with_wall(hour.wall() - slewed)));
+        assert!(steps(hour.with_wall(hour.wall() + set)) && steps(hour.with_wall(hour.wall() - set)));
+        assert!(steps(hour.after_sleep(set)) && !steps(hour.after_sleep(slewed)));
     }
 
     #[test]

@@ -7,7 +7,9 @@ mod engine;
 use std::time::Instant;
 
 use engine::campaign::Campaign;
-use engine::history::Fault::{Create, QuietTopic, Reload, Reply, Restart, Revoke, Rotate, Suspend, Worker, WrongKey};
+use engine::history::Fault::{
+    Create, QuietTopic, Reload, Reply, Restart, Revoke, Rotate, StepWall, Suspend, Worker, WrongKey,
+};
 use engine::history::{self, Condition, History, Incident, Knobs, Setup, Target};
 
 /// More, or others: `SIMULATION_SEED`, `SIMULATION_HOURS` and `SIMULATION_FAILURES` in the environment.
@@ -215,5 +217,63 @@ fn replay_2063() {
             knobs: Knobs { usage: 900, ..Knobs::DEFAULT },
         },
         incidents: vec![Incident { at: 6_728, lasts: 600, account: 0, fault }],
+    });
+}
+
+/// The end of a pause is shown by the wall clock, and moves with it.
+#[test]
+fn replay_20006() {
+    let limit = Reply { to: Target::Everything, with: history::Reply::StatusAndWait(429, 59), one_in: 1, times: 0 };
+    let incident = |at, lasts, fault| Incident { at, lasts, account: 0, fault };
+    replay(&History {
+        seed: 20_006,
+        length: 14_906,
+        setup: Setup { pipelines: 0, accounts: 1, page: 100, scrape_every: 60, knobs: Knobs::DEFAULT },
+        incidents: vec![
+            incident(14_487, 600, Revoke),
+            incident(14_624, 600, limit),
+            incident(14_884, 1, Rotate),
+            incident(14_905, 0, StepWall(158)),
+        ],
+    });
+}
+
+/// What failed before the machine slept is why an alert fires once more after it woke up.
+#[test]
+fn replay_20470() {
+    let wait =
+        Reply { to: Target::Pipeline(65_490), with: history::Reply::StatusAndWait(503, 5_957), one_in: 1, times: 2 };
+    replay(&History {
+        seed: 20_470,
+        length: 13_344,
+        setup: Setup { pipelines: 1, accounts: 1, page: 100, scrape_every: 15, knobs: Knobs::DEFAULT },
+        incidents: vec![
+            Incident { at: 9_016, lasts: 60, account: 0, fault: wait },
+            Incident { at: 12_976, lasts: 1, account: 0, fault: Suspend },
+        ],
+    });
+}
+
+/// Each `Retry-After: 0` is a pause, too: half a second.
+#[test]
+fn replay_20594() {
+    let reply = |to, with, times| Reply { to, with, one_in: 1, times };
+    let incident = |at, lasts, fault| Incident { at, lasts, account: 0, fault };
+    replay(&History {
+        seed: 20_594,
+        length: 908,
+        setup: Setup {
+            pipelines: 298,
+            accounts: 1,
+            page: 14,
+            scrape_every: 300,
+            knobs: Knobs { budget: 1_608, in_flight: 9, usage: 300, ..Knobs::DEFAULT },
+        },
+        incidents: vec![
+            incident(528, 1, reply(Target::Everything, history::Reply::Cut, 2)),
+            incident(636, 1, reply(Target::Usage, history::Reply::StatusAndWait(429, 57), 2)),
+            incident(722, 576, reply(Target::DestinationHealth, history::Reply::StatusAndWait(503, 0), 0)),
+            incident(871, 60, Worker(773_551, Condition::WorkerPaused)),
+        ],
     });
 }

@@ -22,6 +22,25 @@ fn grow(handle: &AccountHandle) {
     handle.change(|prod| prod.lists(&pipelines, Moment::now()));
 }
 
+/// The end of a pause is an instant, and is shown by the wall clock.
+#[tokio::test(start_paused = true)]
+async fn what_was_rendered_before_the_wall_clock_stepped_is_not_served_after_it() {
+    let (exposition, handle) = exposition();
+    let pause = Error::RateLimited { retry_after: Some(seconds(200)) };
+    handle.change(|prod| prod.probed("pipe_2", failed(pause), Moment::now()));
+    scrape(&exposition, Format::Classic, Encoding::Identity).await;
+    let current = || exposition.current(Format::Classic, Encoding::Identity, Grain::default(), Moment::now());
+    // No probe is late: a lag would grow all the time.
+    time::advance(Duration::from_millis(500)).await;
+    assert!(current().is_some(), "nothing has changed");
+    let mut kept = exposition.kept();
+    let rendering = kept[index(Format::Classic, Encoding::Identity)].rendering.as_mut().and_then(Arc::get_mut);
+    let made = &mut rendering.unwrap().made;
+    made.at = made.at.with_wall(made.at.wall() - seconds(158));
+    drop(kept);
+    assert!(current().is_none());
+}
+
 async fn is_divided(exposition: &Arc<Exposition>, most_bytes: usize) -> bool {
     exposition.parts(most_bytes).await.unwrap() != [Part::Whole]
 }

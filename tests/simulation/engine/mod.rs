@@ -285,7 +285,8 @@ impl Simulation {
         let clock = &mut self.scene.clock;
         clock.awake = clock.awake.max(next.saturating_sub(Duration::from_nanos(1)));
         let (fleet, now) = (&self.scene.daemon.fleet, clock.moment());
-        if fleet.version() != kept.version || kept.good_for.is_some_and(|good_for| now.since(kept.at) >= good_for) {
+        let is_over = kept.good_for.is_some_and(|good_for| now.since(kept.at) >= good_for);
+        if fleet.version() != kept.version || is_over || now.wall_stepped_since(kept.at) {
             self.kept = None;
             return Ok(());
         }

@@ -16,7 +16,10 @@ type Labels = String;
 
 #[derive(Debug, Clone, Copy)]
 struct State {
-    since: Duration,
+    /// Since when Prometheus knows of it; not yet if the machine has slept since.
+    since: Option<Duration>,
+    /// When it was first seen, before any sleep.
+    raised: Duration,
     firing: bool,
     /// When the expression was last true.
     seen: Duration,
@@ -38,8 +41,13 @@ impl Invariant for Alerts {
         // While the machine sleeps, nothing is requested and nothing is scraped.
         let now = scene.clock.awake;
         match step {
-            // What Prometheus makes of a target that is away is another matter.
-            Step::Suspended => self.states.clear(),
+            // While the target is away, alerts resolve; then they wait anew. What they say was so before.
+            Step::Suspended => {
+                for state in self.states.values_mut() {
+                    state.since = None;
+                    state.firing = false;
+                }
+            }
             // Of what becomes of these, only a 429 concerns the others.
             Step::Delivered { request: Request::Usage, error, .. }
                 if error.is_none_or(|error| error.reason() != Reason::RateLimited) => {}
@@ -74,14 +82,15 @@ impl Alerts {
         let keep = rule.keep_firing_for.map(duration).unwrap_or_default();
         for labels in labels_of(picture, row.scope, &kinds, rule.per) {
             let state = self.states.entry((row.alert, labels.clone()));
-            let state = state.or_insert(State { since: now, firing: false, seen: now });
+            let state = state.or_insert(State { since: None, raised: now, firing: false, seen: now });
             state.seen = now;
-            if !state.firing && now - state.since >= wait {
+            let since = *state.since.get_or_insert(now);
+            if !state.firing && now - since >= wait {
                 state.firing = true;
-                let since = state.since;
+                let raised = state.raised;
                 scene.coverage.note(format!("alert {} fired", row.alert));
                 if row.severity == Severity::Critical && row.scope == Scope::Account {
-                    self.is_no_blip(kind, since, scene)?;
+                    self.is_no_blip(kind, raised, scene)?;
                 }
             }
         }
@@ -92,7 +101,7 @@ impl Alerts {
     }
 
     /// Pages about an account that say that requests fail need more than one that has failed.
-    fn is_no_blip(&self, kind: Kind, since: Duration, scene: &Scene) -> Result<(), String> {
+    fn is_no_blip(&self, kind: Kind, raised: Duration, scene: &Scene) -> Result<(), String> {
         let by_failures = [
             Kind::KeyUnauthorized,
             Kind::KeyNotServiceKey,
@@ -105,7 +114,7 @@ impl Alerts {
             return Ok(());
         }
         // Up to a scrape passes until a trouble is seen, and no_readings comes after the failures.
-        let from = since.saturating_sub(Duration::from_secs(2 * 300 + 60 + scene.history.setup.scrape_every));
+        let from = raised.saturating_sub(Duration::from_secs(2 * 300 + 60 + scene.history.setup.scrape_every));
         let most = self.failures.values().map(|times| times.iter().filter(|at| **at >= from).count()).max();
         if most.unwrap_or_default() < 2 {
             return Err(format!("{} pages after {most:?} failed requests", kind.row().alert));

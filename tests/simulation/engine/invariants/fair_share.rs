@@ -7,6 +7,7 @@ use std::time::Duration;
 use goldrush_exporter::api::{Error, PipelineId, Probe, Reason, Request};
 
 use super::super::told::{At, PipelineTold};
+use super::silence::LEAST;
 use super::{Invariant, Scene, Step};
 
 /// Pipelines that have nothing to do may be asked this rarely.
@@ -59,7 +60,8 @@ impl Invariant for FairShare {
                 if error.is_none_or(|error| error.reason() != Reason::RateLimited) => {}
             Step::Delivered { account, sent, error, .. } => {
                 let took = scene.clock.moment().monotonic() - sent.at;
-                let pause = error.and_then(Error::retry_after).unwrap_or_default();
+                // Every pause keeps all probes waiting, even the shortest: with one in each wave, most of the budget is lost.
+                let pause = error.and_then(Error::retry_after).map(|asked| asked.max(LEAST));
                 let is_hard = |error: &Error| {
                     error.is_unsent() || matches!(error.reason(), Reason::RateLimited | Reason::Unauthorized)
                 };
@@ -67,8 +69,8 @@ impl Invariant for FairShare {
                 let was_refused = self.refused[account];
                 self.refused[account] = error.is_some_and(|error| error.reason() == Reason::Unauthorized)
                     || (was_refused && error.is_some());
-                if was_refused || error.is_some_and(is_hard) || !pause.is_zero() || took > Duration::from_secs(1) {
-                    self.hindered[account] = self.hindered[account].max(now + pause);
+                if was_refused || error.is_some_and(is_hard) || pause.is_some() || took > Duration::from_secs(1) {
+                    self.hindered[account] = self.hindered[account].max(now + pause.unwrap_or_default());
                 }
             }
             Step::Rotated { account } | Step::Reloaded { account, .. } => {
