@@ -16,7 +16,7 @@ use axum::Router;
 use axum::extract::{Query as UrlQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{MethodRouter, get};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
@@ -44,20 +44,23 @@ type Parameters = UrlQuery<Vec<(String, String)>>;
 
 /// What the routes need.
 #[derive(Clone)]
-struct Context {
-    fleet: Fleet,
-    telemetry_path: String,
+pub(crate) struct Context {
+    pub fleet: Fleet,
+    pub telemetry_path: String,
 }
 
-pub(crate) fn routes(fleet: Fleet, telemetry_path: String) -> Router {
+/// The page and its JSON form, by path.
+pub(crate) fn routes(context: &Context) -> [(&'static str, MethodRouter); 2] {
     let [page_path, json_path] = REPORT_PATHS;
+    [(page_path, get(page)), (json_path, get(json))].map(|(path, route)| (path, route.with_state(context.clone())))
+}
+
+/// The files that the page loads.
+pub(crate) fn assets() -> Router {
     Router::new()
-        .route(page_path, get(page))
-        .route(json_path, get(json))
         .route(SCRIPT_PATH, get(async |version| SCRIPT.respond(version)))
         .route(STYLE_PATH, get(async |version| STYLE.respond(version)))
         .route(ICON_PATH, get(async |version| ICON.respond(version)))
-        .with_state(Context { fleet, telemetry_path })
 }
 
 async fn page(state: State<Context>, headers: HeaderMap, UrlQuery(parameters): Parameters) -> Response {

@@ -77,15 +77,20 @@ pub fn site(app: App, max_requests: usize) -> Site {
 }
 
 fn router(app: App) -> Router {
-    let page = page::routes(app.fleet.clone(), app.telemetry_path.clone());
-    Router::new()
-        .route(&app.telemetry_path, get(metrics::respond))
-        .route(TARGETS_PATH, get(targets::respond))
-        .route(HEALTH.path, get(async || HEALTH.body))
-        .route(READY_PATH, get(ready))
-        .route("/-/reload", post(reload))
-        .with_state(app)
-        .merge(page)
+    let own = [
+        (app.telemetry_path.as_str(), get(metrics::respond)),
+        (TARGETS_PATH, get(targets::respond)),
+        (HEALTH.path, get(async || HEALTH.body)),
+        (READY_PATH, get(ready)),
+        ("/-/reload", post(reload)),
+    ];
+    let own = own.map(|(path, route)| (path, route.with_state(app.clone())));
+    let page = page::Context { fleet: app.fleet.clone(), telemetry_path: app.telemetry_path.clone() };
+    let routes: Vec<_> = own.into_iter().chain(page::routes(&page)).collect();
+    let paths: Vec<_> = routes.iter().map(|(path, _)| *path).collect();
+    let unknown = format!("Not found. The paths are {}.\n", paths.join(", "));
+    let router = routes.into_iter().fold(page::assets(), |router, (path, route)| router.route(path, route));
+    router.fallback(async move || (StatusCode::NOT_FOUND, unknown.clone()))
 }
 
 async fn ready(State(app): State<App>) -> Response {

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
+use hickory_resolver::config::{NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::system_conf::parse_resolv_conf;
@@ -24,8 +24,6 @@ use crate::file_system;
 const LONGEST_QUERY: Duration = Duration::from_secs(2);
 /// Lists that block advertisements make `/etc/hosts` large.
 const LARGEST_FILE: u64 = 64 * 1024 * 1024;
-/// Each new connection looks the address up again. The cache only serves concurrent connections.
-const LONGEST_KEPT: Duration = Duration::from_secs(5);
 
 /// A resolver that follows the machine's configuration. Clones share what they have read.
 #[derive(Clone)]
@@ -115,26 +113,24 @@ impl LookUp {
 fn build(resolv_conf: &[u8], port: u16) -> Result<TokioResolver, String> {
     let names_a_server =
         String::from_utf8_lossy(resolv_conf).lines().any(|line| line.trim_start().starts_with("nameserver"));
-    let (mut config, mut options) = if names_a_server {
+    let (config, mut options) = if names_a_server {
         parse_resolv_conf(resolv_conf).map_err(|error| error.to_string())?
     } else {
         let local = NameServerConfig::udp_and_tcp(Ipv4Addr::LOCALHOST.into());
         (ResolverConfig::from_name_servers(vec![local]), ResolverOpts::default())
     };
-    let mut servers = config.name_servers().to_vec();
+    let (domain, search, mut servers) = config.into_parts();
     for connection in servers.iter_mut().flat_map(|server| &mut server.connections) {
         connection.port = port;
     }
-    config = ResolverConfig::from_parts(config.domain().cloned(), config.search().to_vec(), servers);
+    let config = ResolverConfig::from_parts(domain, search, servers);
     options.timeout = options.timeout.min(LONGEST_QUERY);
     // Retries: more would not end in time.
     options.attempts = 1;
+    // The resolver would read the file once, and never again.
     options.use_hosts_file = ResolveHosts::Never;
-    // Both families: connecting skips an unreachable one.
-    options.ip_strategy = LookupIpStrategy::Ipv6AndIpv4;
-    options.cache_size = 8;
-    options.positive_max_ttl = Some(LONGEST_KEPT);
-    options.negative_max_ttl = Some(Duration::from_secs(1));
+    // Each new connection looks the address up again, and there are few of them.
+    options.cache_size = 0;
     let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
     *builder.options_mut() = options;
     builder.build().map_err(|error| error.to_string())
@@ -186,28 +182,44 @@ mod tests {
 
     use super::*;
 
-    /// A name server that resolves every name below `example` to one address, and no other name.
+    /// A name server that resolves every name below `example` to one address, and no other name. `dual`
+    /// has an IPv6 address as well; the address of `moving` changes with each query. All may be cached.
     async fn name_server(socket: UdpSocket, address: [u8; 4]) {
         let mut query = [0; 512];
+        let mut moving = [198, 51, 100, 0];
         while let Ok((length, from)) = socket.recv_from(&mut query).await {
             let mut end = 12;
             while query[end] != 0 {
                 end += 1 + usize::from(query[end]);
             }
             let question = &query[12..end + 5];
-            let is_a = question[question.len() - 4..] == [0, 1, 0, 1];
-            let known = question.windows(9).any(|part| part.eq_ignore_ascii_case(b"\x07example\0"));
             assert!(length >= end + 5);
+            let known = question.windows(9).any(|part| part.eq_ignore_ascii_case(b"\x07example\0"));
+            let record: Option<&[u8]> = match question {
+                _ if !known => None,
+                [5, b'e', b'm', b'p', b't', b'y', ..] => None,
+                [6, b'm', b'o', b'v', b'i', b'n', b'g', .., 0, 1, 0, 1] => {
+                    moving[3] += 1;
+                    Some(&moving)
+                }
+                [.., 0, 1, 0, 1] => Some(&address),
+                [4, b'd', b'u', b'a', b'l', .., 0, 28, 0, 1] => Some(&IPV6),
+                _ => None,
+            };
             let flags = if known { [0x81, 0x80] } else { [0x81, 0x83] };
-            let count = u8::from(known && is_a && !question.starts_with(b"\x05empty"));
+            let count = u8::from(record.is_some());
             let mut response = [&query[..2], &flags, &[0, 1, 0, count, 0, 0, 0, 0], question].concat();
-            if count == 1 {
-                response.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
-                response.extend(address);
+            if let Some(record) = record {
+                response.extend([0xc0, 12]);
+                response.extend(&question[question.len() - 4..]);
+                response.extend([0, 0, 0, 60, 0, record.len() as u8]);
+                response.extend(record);
             }
             let _ = socket.send_to(&response, from).await;
         }
     }
+
+    const IPV6: [u8; 16] = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).octets();
 
     fn text(found: Result<Vec<IpAddr>, LookUpError>) -> String {
         match found {
@@ -231,9 +243,15 @@ mod tests {
         assert_eq!(find("api.example").await, "192.0.2.1", "no files: the name server of this machine");
         assert_eq!(find("nowhere.invalid").await, "the name does not exist (NXDOMAIN)");
         assert_eq!(find("empty.example").await, "the name exists and has no address");
+        assert_eq!(find("dual.example").await, "2001:db8::1 192.0.2.1", "connecting skips an unreachable family");
+        let (before, after) = (find("moving.example").await, find("moving.example").await);
+        assert!(before.starts_with("198.51.100.") && after.starts_with("198.51.100."), "{before}, {after}");
+        assert_ne!(before, after, "each look-up asks again");
         assert_eq!(find("localhost").await, "127.0.0.1 ::1");
         assert_eq!(find("api.localhost").await, "127.0.0.1 ::1");
-        std::fs::write(&resolv_conf, "search sub.example\nnameserver 127.0.0.2\noptions ndots:2\n").unwrap();
+        std::fs::write(&resolv_conf, "# no name server\n").unwrap();
+        assert_eq!(find("api.example").await, "192.0.2.1");
+        std::fs::write(&resolv_conf, "search sub.example\n nameserver 127.0.0.2\noptions ndots:2\n").unwrap();
         assert_eq!(find("api.example").await, "192.0.2.2");
         assert_eq!(find("api").await, "192.0.2.2", "the search domain is appended");
         std::fs::write(
@@ -258,12 +276,24 @@ mod tests {
         let silent = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let folder = tempfile::tempdir().unwrap();
         let port = silent.local_addr().unwrap().port();
-        let look_up = LookUp::reading(folder.path().join("hosts"), folder.path().join("resolv.conf"), port);
-        let started = tokio::time::Instant::now();
-        let found = futures_util::future::join_all((0..50).map(|_| look_up.addresses("api.example"))).await;
-        assert!(started.elapsed() <= crate::api::transport::LONGEST_CONNECT, "{:?}", started.elapsed());
-        for found in found {
-            assert_eq!(text(found), "no name server of /etc/resolv.conf responds");
+        let resolv_conf = folder.path().join("resolv.conf");
+        let look_up = LookUp::reading(folder.path().join("hosts"), resolv_conf.clone(), port);
+        for (options, expected) in [("", 4), ("timeout:30 attempts:9", 4), ("timeout:1", 2)] {
+            std::fs::write(&resolv_conf, format!("nameserver 127.0.0.1\noptions {options}\n")).unwrap();
+            let started = tokio::time::Instant::now();
+            let found = futures_util::future::join_all((0..50).map(|_| look_up.addresses("api.example"))).await;
+            let elapsed = started.elapsed();
+            assert_eq!(elapsed.as_secs(), expected, "{options}: {elapsed:?}");
+            assert!(elapsed <= crate::api::transport::LONGEST_CONNECT, "{elapsed:?}");
+            for found in found {
+                assert_eq!(text(found), "no name server of /etc/resolv.conf responds");
+            }
         }
+    }
+
+    #[test]
+    fn the_machines_hosts_file_is_read_here_only() {
+        let resolver = build(b"nameserver 127.0.0.1\n", 53).unwrap();
+        assert_eq!(resolver.options().use_hosts_file, ResolveHosts::Never);
     }
 }

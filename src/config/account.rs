@@ -82,9 +82,13 @@ pub(super) fn accounts_of(
     for (index, Section(section)) in sections.into_iter().enumerate() {
         let path = format!("accounts[{index}]");
         let account = section.check(alone, &path, origins)?;
-        if accounts.iter().any(|other| other.name == account.name) {
-            let problem = format!("duplicate account name {:?}", account.name);
-            return Err(origins.error(&format!("{path}.name"), problem));
+        if let Some(other) = accounts.iter().position(|other| other.name == account.name) {
+            let path = format!("{path}.name");
+            let problem = format!(
+                "{path}: duplicate account name {:?} (also accounts[{other}].name); give each account a different name",
+                account.name
+            );
+            return Err(origins.error(&path, problem));
         }
         accounts.push(account);
     }

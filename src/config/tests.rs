@@ -420,7 +420,7 @@ fn what_is_wrong_in_a_file_is_named() {
         ),
         (
             "accounts: [{name: prod, service_key_env: A}, {name: prod, service_key_env: B}]",
-            "duplicate account name \"prod\"",
+            "accounts[1].name: duplicate account name \"prod\" (also accounts[0].name); give each account a different name",
         ),
         (
             "accounts: [{name: prod, service_key_env: A, service_key_file: b}]",
@@ -546,7 +546,7 @@ fn what_is_wrong_in_the_environment_is_named() {
         (&[("ACCOUNTS__NAME", "a")], "ACCOUNTS__NAME: accounts is a list; name an element by its index, as in …__0"),
         (
             &[("ACCOUNTS__1__NAME", "a"), ("ACCOUNTS__1__SERVICE_KEY_ENV", "B")],
-            "ACCOUNTS__1__NAME: duplicate account name \"a\"",
+            "ACCOUNTS__1__NAME: accounts[1].name: duplicate account name \"a\" (also accounts[0].name); give each account a different name",
         ),
         (
             &[("ACCOUNTS__1__NAME", "b")],

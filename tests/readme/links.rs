@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use super::{Page, ROOT, pages};
 
 /// Where the repository is published. Runbooks and packages link to it absolutely.
-const PUBLISHED: &str = "https://github.com/covalenthq/goldrush-exporter/blob/main/";
+const PUBLISHED: &str = concat!(env!("CARGO_PKG_REPOSITORY"), "/blob/main/");
 
 /// The anchors of a page, as GitHub makes them of its headings.
 fn anchors(page: &Page) -> BTreeSet<String> {
@@ -66,6 +66,20 @@ fn every_link_leads_somewhere() {
         dead(&[page]),
         ["docs/drill.md: #no", "docs/drill.md: no.md", "docs/drill.md: ../LICENSE#no", no.as_str()]
     );
+}
+
+#[test]
+fn the_repository_and_its_releases_have_one_address() {
+    let repository = env!("CARGO_PKG_REPOSITORY");
+    let name = repository.strip_prefix("https://github.com/").unwrap();
+    let readme = Page::read("README.md").text;
+    assert!(readme.contains(&format!("({repository}/releases)")), "README.md does not say where releases are");
+    for page in pages() {
+        for link in page.text.split("https://github.com/").skip(1) {
+            let is_ours = link.split('/').nth(1).is_some_and(|project| project.starts_with("goldrush-exporter"));
+            assert!(!is_ours || link.starts_with(name), "{}: {}", page.name(), link.lines().next().unwrap());
+        }
+    }
 }
 
 /// The folders of the repository's root.

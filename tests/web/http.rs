@@ -31,7 +31,18 @@ fn the_page_and_what_there_is_not() {
     assert!(page.text().contains("href=\"./goldrush/metrics\""));
     assert!(page.header("content-security-policy").is_some_and(|policy| policy.starts_with("default-src 'none'")));
     assert_eq!(exporter.get("/goldrush/metrics").status, 200);
-    assert_eq!(exporter.get("/metrics").status, 404);
+    let unknown = exporter.get("/metrics");
+    assert_eq!((unknown.status, unknown.header("content-type")), (404, Some("text/plain; charset=utf-8")));
+    let text = unknown.text();
+    let listed = text.strip_prefix("Not found. The paths are ").unwrap().strip_suffix(".\n").unwrap();
+    let listed: Vec<&str> = listed.split(", ").collect();
+    for path in ["/", "/goldrush/metrics", "/sd", "/-/ready", "/api/v1/pipelines"] {
+        assert!(listed.contains(&path), "{path} is not in {listed:?}");
+    }
+    for path in listed {
+        assert_ne!(exporter.get(path).status, 404, "{path}");
+    }
+    assert_eq!(request(&exporter.address, "HEAD", "/metrics", &[]).text(), "");
     assert_eq!(request(&exporter.address, "POST", "/goldrush/metrics", &[]).status, 405);
     assert_eq!(request(&exporter.address, "GET", "/-/reload", &[]).status, 405);
     assert_eq!(request(&exporter.address, "POST", "/-/reload", &[]).status, 403, "off by default");
