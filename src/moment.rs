@@ -130,12 +130,13 @@ fn since_boot() -> Duration {
     Duration::ZERO
 }
 
-/// Seconds since the Unix epoch, the format of Prometheus.
+/// Seconds since the Unix epoch, the format of Prometheus, and like its timestamps, to the millisecond.
 pub fn unix_seconds(time: SystemTime) -> f64 {
-    match time.duration_since(SystemTime::UNIX_EPOCH) {
+    let seconds = match time.duration_since(SystemTime::UNIX_EPOCH) {
         Ok(after) => after.as_secs_f64(),
         Err(before) => -before.duration().as_secs_f64(),
-    }
+    };
+    (seconds * 1_000.0).round() / 1_000.0
 }
 
 #[cfg(test)]
@@ -195,5 +196,14 @@ mod tests {
     #[test]
     fn a_moment_takes_three_words_whether_it_is_known_or_not() {
         assert_eq!([size_of::<Moment>(), size_of::<Option<Moment>>()], [24, 24]);
+    }
+
+    #[test]
+    fn times_are_shown_to_the_millisecond() {
+        let at = |nanoseconds| SystemTime::UNIX_EPOCH + Duration::from_nanos(nanoseconds);
+        let shown = |nanoseconds| unix_seconds(at(nanoseconds)).to_string();
+        assert_eq!(shown(1_795_814_235_410_362_700), "1795814235.41");
+        assert_eq!(shown(1_795_814_235_999_600_000), "1795814236");
+        assert_eq!(unix_seconds(SystemTime::UNIX_EPOCH - Duration::from_micros(1_500_400)).to_string(), "-1.5");
     }
 }
