@@ -7,7 +7,9 @@ mod engine;
 use std::time::Instant;
 
 use engine::campaign::Campaign;
-use engine::history::Fault::{Create, QuietTopic, Reload, Reply, Restart, Revoke, Rotate, Suspend, Worker, WrongKey};
+use engine::history::Fault::{
+    BadDay, Create, QuietTopic, Reload, Reply, Restart, Revoke, Rotate, Suspend, Worker, WrongKey,
+};
 use engine::history::{self, Condition, History, Incident, Knobs, Setup, Target};
 
 /// More, or others: `SIMULATION_SEED`, `SIMULATION_HOURS` and `SIMULATION_FAILURES` in the environment.
@@ -215,5 +217,23 @@ fn replay_2063() {
             knobs: Knobs { usage: 900, ..Knobs::DEFAULT },
         },
         incidents: vec![Incident { at: 6_728, lasts: 600, account: 0, fault }],
+    });
+}
+
+/// With a request every five seconds, a few extra turns that nothing waited for delay the next regular ones by more than a
+/// tenth.
+#[test]
+fn replay_25() {
+    replay(&History {
+        seed: 25,
+        length: 368,
+        setup: Setup {
+            pipelines: 2,
+            accounts: 2,
+            page: 100,
+            scrape_every: 30,
+            knobs: Knobs { budget: 2, ..Knobs::DEFAULT },
+        },
+        incidents: vec![Incident { at: 275, lasts: 600, account: 1, fault: BadDay }],
     });
 }
