@@ -478,6 +478,7 @@ impl History {
             },
         };
         let length = match pipelines {
+            _ if knows_days => rng.u64(27..37) * 3_600,
             _ if is_long => rng.u64(30..80) * 3_600,
             101.. => 2 * 3_600,
             _ => rng.u64(2..9) * 3_600,
@@ -488,7 +489,7 @@ impl History {
             // Up to 40 in an hour, some are left after a day.
             let spend = if knows_days { rng.u32(8..40) } else { rng.u32(1..60) };
             incidents.push(Incident { at, lasts, account: 0, fault: Fault::Spend(spend) });
-            let at = rng.u64(100_000..length.max(100_001));
+            let at = if knows_days { rng.u64(92_000..length - 1_800) } else { rng.u64(100_000..length.max(100_001)) };
             incidents.push(Incident { at, lasts: 0, account: 0, fault: Fault::NewMonth });
         }
         let mut at = rng.u64(0..600);
