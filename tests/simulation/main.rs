@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use engine::campaign::Campaign;
 use engine::history::Fault::{
-    Create, QuietTopic, Reload, Reply, Restart, Revoke, Rotate, StepWall, Suspend, Worker, WrongKey,
+    BadDay, Create, QuietTopic, Reload, Reply, Restart, Revoke, Rotate, StepWall, Suspend, Worker, WrongKey,
 };
 use engine::history::{self, Condition, History, Incident, Knobs, Setup, Target};
 
@@ -275,5 +275,23 @@ fn replay_20594() {
             incident(722, 576, reply(Target::DestinationHealth, history::Reply::StatusAndWait(503, 0), 0)),
             incident(871, 60, Worker(773_551, Condition::WorkerPaused)),
         ],
+    });
+}
+
+/// With a request every five seconds, a few extra turns that nothing waited for delay the next regular ones by more than a
+/// tenth.
+#[test]
+fn replay_25() {
+    replay(&History {
+        seed: 25,
+        length: 368,
+        setup: Setup {
+            pipelines: 2,
+            accounts: 2,
+            page: 100,
+            scrape_every: 30,
+            knobs: Knobs { budget: 2, ..Knobs::DEFAULT },
+        },
+        incidents: vec![Incident { at: 275, lasts: 600, account: 1, fault: BadDay }],
     });
 }

@@ -90,6 +90,7 @@ const OTHERS: &[&str] = &[
     "pipeline is gone",
     "list truncated",
     "budget too small",
+    "regular turns were compared with their share of a small budget",
     "the second opinion agrees",
     "kept text served",
     "fleet of 0",

@@ -72,6 +72,8 @@ pub enum Fault {
     Worker(u32, Condition),
     /// Nothing comes from the topic at this place any more.
     QuietTopic(u32),
+    /// All pipelines [flicker](Condition::Flickers).
+    BadDay,
     OverLimit,
     TrialExpired,
     /// So many more credits are used in an hour.
@@ -114,6 +116,10 @@ pub enum Condition {
     Deploying,
     /// It deploys and fails in turns.
     CrashLoops,
+    /// A bounded one ends, is deployed again, and runs, in turns.
+    RunsAgain,
+    /// At any second it is well or not: its worker, what it has to write, and its destination.
+    Flickers,
     /// Its worker is, and the user has not asked for it.
     WorkerPaused,
     /// A bounded one has, wherever it is.
@@ -284,6 +290,8 @@ impl Condition {
         Self::Failed,
         Self::Deploying,
         Self::CrashLoops,
+        Self::RunsAgain,
+        Self::Flickers,
         Self::WorkerPaused,
         Self::Ended,
         Self::StrangePhase,
@@ -359,6 +367,7 @@ impl Fault {
             | Self::StepWall(_) => true,
             Self::Worker(..)
             | Self::QuietTopic(_)
+            | Self::BadDay
             | Self::OverLimit
             | Self::TrialExpired
             | Self::Spend(_)
@@ -377,8 +386,16 @@ impl Fault {
             Self::Reply { to: Target::Usage, .. } => 1_000,
             // See `no_progress`.
             Self::QuietTopic(_) | Self::Worker(_, Condition::Quiet) => 2_400,
+            // Once all pipelines have been read a few times, whatever the budget is.
+            Self::BadDay => 1_200,
+            // The alert fires a while after the first reading.
+            Self::Worker(_, Condition::Backlog)
+            | Self::Reply { to: Target::Pipeline(_), with: Reply::Status(403), .. } => 2_400,
             // See `not_running`.
-            Self::Worker(_, Condition::Deploying | Condition::CrashLoops | Condition::WorkerPaused) => 1_200,
+            Self::Worker(
+                _,
+                Condition::Deploying | Condition::CrashLoops | Condition::RunsAgain | Condition::WorkerPaused,
+            ) => 1_200,
             _ => 0,
         }
     }
@@ -398,8 +415,8 @@ impl Fault {
             43..45 => Self::Spend([10, 10_000][rng.usize(..2)]),
             45 => Self::NewMonth,
             46..80 => {
-                let to = match rng.u8(..9) {
-                    8 if setup.knobs.usage > 0 => Target::Usage,
+                let to = match rng.u8(..11) {
+                    8.. if setup.knobs.usage > 0 => Target::Usage,
                     0..2 => Target::Everything,
                     2..4 => Target::List,
                     4 => Target::Status,
@@ -411,7 +428,8 @@ impl Fault {
                 let times = if rng.u8(..4) == 0 { rng.u32(1..4) } else { 0 };
                 Self::Reply { to, with: Reply::draw(rng, to), one_in, times }
             }
-            80..85 => Self::Rotate,
+            80..84 => Self::Rotate,
+            84 => Self::BadDay,
             85..88 => Self::WrongKey([WrongKey::ReadOnly, WrongKey::OtherGroup, WrongKey::Malformed][rng.usize(..3)]),
             88..91 => Self::Revoke,
             91..94 => Self::Reload(Knobs::draw(rng, setup.pipelines)),
@@ -421,6 +439,9 @@ impl Fault {
         }
     }
 }
+
+/// One history of so many is long, and nothing in it forgets the credits that were used.
+const UNINTERRUPTED: u64 = 20;
 
 impl History {
     /// In hours of fleets.
@@ -439,8 +460,9 @@ impl History {
             980..998 => rng.u32(60..300),
             _ => 2_000,
         };
-        // Only after a day is it known how long credits last.
-        let is_long = rng.u8(..50) == 0;
+        // Only after a day is it known how long credits last. Some days are not interrupted by anything that forgets them.
+        let knows_days = seed.is_multiple_of(UNINTERRUPTED);
+        let is_long = rng.u8(..50) == 0 || knows_days;
         let pipelines = if is_long { pipelines.min(2) } else { pipelines };
         let setup = Setup {
             pipelines,
@@ -456,6 +478,7 @@ impl History {
             },
         };
         let length = match pipelines {
+            _ if knows_days => rng.u64(27..37) * 3_600,
             _ if is_long => rng.u64(30..80) * 3_600,
             101.. => 2 * 3_600,
             _ => rng.u64(2..9) * 3_600,
@@ -463,8 +486,10 @@ impl History {
         let mut incidents = Vec::new();
         if is_long {
             let (at, lasts) = (rng.u64(0..7_200), rng.u64(80_000..200_000));
-            incidents.push(Incident { at, lasts, account: 0, fault: Fault::Spend(rng.u32(1..60)) });
-            let at = rng.u64(100_000..length.max(100_001));
+            // Up to 40 in an hour, some are left after a day.
+            let spend = if knows_days { rng.u32(8..40) } else { rng.u32(1..60) };
+            incidents.push(Incident { at, lasts, account: 0, fault: Fault::Spend(spend) });
+            let at = if knows_days { rng.u64(92_000..length - 1_800) } else { rng.u64(100_000..length.max(100_001)) };
             incidents.push(Incident { at, lasts: 0, account: 0, fault: Fault::NewMonth });
         }
         let mut at = rng.u64(0..600);
@@ -478,13 +503,23 @@ impl History {
                     _ => rng.u64(600..4_000),
                 };
                 let account = rng.u8(..setup.accounts);
-                let fault = Fault::draw(&mut rng, &setup);
+                let mut fault = Fault::draw(&mut rng, &setup);
+                match &mut fault {
+                    Fault::Restart | Fault::Spend(_) if knows_days => continue,
+                    Fault::Reload(knobs) if knows_days => knobs.usage = setup.knobs.usage,
+                    _ => {}
+                }
                 let lasts = match fault.lasts_at_least() {
                     _ if fault.is_for_good() => 0,
                     least if rng.bool() => lasts.max(least),
                     _ => lasts,
                 };
+                // Otherwise a start with a key that is refused would be rare.
+                let restarts = matches!(fault, Fault::WrongKey(_) | Fault::Revoke) && !knows_days && rng.u8(..4) == 0;
                 incidents.push(Incident { at, lasts, account, fault });
+                if restarts {
+                    incidents.push(Incident { at: at + lasts / 2, lasts: 0, account, fault: Fault::Restart });
+                }
                 at += rng.u64(1..400);
             }
             at += rng.u64(600..6_000) * if is_long { 5 } else { 1 };

@@ -177,6 +177,8 @@ const RESTARTS_EVERY: Duration = Duration::from_secs(300);
 const FLAPS_EVERY: u64 = 150;
 /// In seconds.
 const CRASHES_EVERY: u64 = 200;
+/// In seconds.
+const RUN_AGAIN_EVERY: u64 = 400;
 
 /// The id of the first pipeline of an account, which configurations expect.
 pub fn first_id(account: usize) -> String {
@@ -315,7 +317,8 @@ impl World {
                 }
             }
             Fault::Worker(place, is) => {
-                let may_be_so = |pipeline: &Pipeline| *is != Condition::Ended || pipeline.bounded;
+                let ends = matches!(is, Condition::Ended | Condition::RunsAgain);
+                let may_be_so = |pipeline: &Pipeline| !ends || pipeline.bounded;
                 if let Some(pipeline) = self.find(account, *place, may_be_so) {
                     pipeline.settle(now);
                     if *is == Condition::Restarts {
@@ -332,6 +335,12 @@ impl World {
                 for pipeline in self.pipelines.iter_mut().filter(reads) {
                     pipeline.settle(now);
                     pipeline.conditions.push(Active { incident: index, is: Condition::Quiet, since: now });
+                }
+            }
+            Fault::BadDay => {
+                for pipeline in self.pipelines.iter_mut().filter(|pipeline| pipeline.group == account) {
+                    pipeline.settle(now);
+                    pipeline.conditions.push(Active { incident: index, is: Condition::Flickers, since: now });
                 }
             }
             Fault::OverLimit | Fault::TrialExpired => {
@@ -353,7 +362,7 @@ impl World {
     /// An incident is over.
     pub fn end(&mut self, index: usize, incident: &Incident, now: Duration) {
         match &incident.fault {
-            Fault::Worker(..) | Fault::QuietTopic(_) => {
+            Fault::Worker(..) | Fault::QuietTopic(_) | Fault::BadDay => {
                 for pipeline in &mut self.pipelines {
                     if pipeline.conditions.iter().any(|active| active.incident == index) {
                         pipeline.settle(now);
@@ -647,20 +656,32 @@ impl Pipeline {
             let turns = self.settled.saturating_sub(since).as_secs() / CRASHES_EVERY;
             !turns.is_multiple_of(2)
         });
+        let again = self.since(C::RunsAgain).map(|since| {
+            let turn = self.settled.saturating_sub(since).as_secs() / RUN_AGAIN_EVERY % 3;
+            ["STOPPED", "DEPLOYING", "RUNNING"][turn as usize]
+        });
         let order = [
             (C::Paused, Some("PAUSED")),
             (C::Failed, Some("FAILED")),
             (C::Deploying, Some("DEPLOYING")),
             (C::CrashLoops, Some(if crashed { "FAILED" } else { "DEPLOYING" })),
+            (C::RunsAgain, again),
             (C::WorkerPaused, Some("PAUSED")),
             (C::StrangePhase, Some("UNKNOWN")),
             (C::NoPhase, None),
+            (C::Flickers, Some(if self.is_well(self.settled) { "RUNNING" } else { "FAILED" })),
         ];
         // Some workers go on RUNNING at their last block, with nothing to do.
         if (self.bounded && self.has(C::Ended)) || (self.is_complete() && self.number.is_multiple_of(2)) {
             return Some("STOPPED");
         }
         order.into_iter().find(|(is, _)| self.has(*is)).map_or(Some("RUNNING"), |(_, phase)| phase)
+    }
+
+    /// Whether nothing is wrong in this second with what flickers.
+    fn is_well(&self, now: Duration) -> bool {
+        let second = now.as_secs().wrapping_add(u64::from(self.number) << 32);
+        !self.has(Condition::Flickers) || fastrand::Rng::with_seed(second).bool()
     }
 
     fn moves(&self) -> bool {
@@ -762,7 +783,8 @@ impl Pipeline {
                 let lag = self.has(Condition::Lag).then_some(900_000.0);
                 let critical = self.has(Condition::LagCritical).then_some(4_000_000.0);
                 let consumed = self.consumed.floor();
-                let pending = backlog.or(stalled).unwrap_or(0.0);
+                let jumped = (!self.is_well(now)).then_some(2_000.0);
+                let pending = backlog.or(stalled).or(jumped).unwrap_or(0.0);
                 let delay = critical.or(lag).unwrap_or(f64::from(self.number % 900));
                 let rate = if self.moves() { self.rate() } else { 0.0 };
                 let dropped = self.dropped.floor();
@@ -785,7 +807,7 @@ impl Pipeline {
             }
             Probe::DestinationHealth => {
                 let flaps = self.since(Condition::Flaps).map_or(0, |since| (now - since).as_secs() / FLAPS_EVERY);
-                let healthy = !self.has(Condition::Unhealthy) && flaps.is_multiple_of(2);
+                let healthy = !self.has(Condition::Unhealthy) && flaps.is_multiple_of(2) && self.is_well(now);
                 let age = if self.has(Condition::CheckOld) { 7_200 } else { 0 };
                 let checked = EPOCH + now.as_secs() / 30 * 30 - age;
                 let facts =

@@ -1,12 +1,16 @@
-//! No probe starves: while nothing is in the way, each has its turn within its interval, stretched as the budget asks. And one
-//! that the API refuses has it no sooner than the list.
+//! No probe starves: while nothing is in the way, each has its turn within its interval, stretched as the budget asks. Once all
+//! turns are regular, extra turns of others delay it by no more than a tenth. And one that the API refuses has it no sooner than
+//! the list.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
+use goldrush_exporter::account::View;
 use goldrush_exporter::api::{Error, PipelineId, Probe, Reason, Request};
+use goldrush_exporter::config::Poll;
 
-use super::super::told::{At, PipelineTold};
+use super::super::told::{At, PipelineTold, ProbeTold};
 use super::silence::LEAST;
 use super::{Invariant, Scene, Step};
 
@@ -14,6 +18,22 @@ use super::{Invariant, Scene, Step};
 const OFF_DUTY: Duration = Duration::from_secs(120);
 /// A list, an extra turn, and the way there and back.
 const SLACK: Duration = Duration::from_secs(15);
+/// A response takes so long at most, when nothing delays it.
+const ROUND_TRIP: f64 = 0.3;
+/// So many requests of a small budget go to lists, to extra turns that were given while no other waited, or to nobody between
+/// two turns.
+const LUMP: f64 = 10.0;
+
+/// The turns of one account while nothing but its pipelines' readings changes.
+#[derive(Debug, Clone, Copy, Default)]
+struct Steady {
+    /// On the monotonic clock.
+    since: Duration,
+    /// The most requests per second that were needed since, against those that were allowed.
+    stretch: f64,
+    /// Of everything that gives a probe another pace, or a turn at once.
+    fingerprint: u64,
+}
 
 pub struct FairShare {
     sent: Vec<BTreeMap<PipelineId, [Duration; Probe::COUNT]>>,
@@ -23,6 +43,7 @@ pub struct FairShare {
     refused: Vec<bool>,
     /// The most requests per second that were needed since, against those that were allowed.
     stretch: Vec<f64>,
+    steady: Vec<Steady>,
 }
 
 impl FairShare {
@@ -32,6 +53,7 @@ impl FairShare {
             hindered: vec![Duration::ZERO; accounts],
             refused: vec![false; accounts],
             stretch: vec![1.0; accounts],
+            steady: vec![Steady::default(); accounts],
         }
     }
 }
@@ -96,6 +118,7 @@ impl Invariant for FairShare {
                         self.stretch[account] = stretch;
                     }
                     self.check_account(account, now, scene)?;
+                    self.check_steady(account, view, now, scene)?;
                 }
             }
             _ => {}
@@ -114,7 +137,76 @@ fn is_refused(told: &PipelineTold, probe: Probe, sent: Duration, scene: &Scene) 
     is_answered && state.refusals > 1 && !is_read
 }
 
+/// The interval at which a probe of a pipeline on duty is sent.
+fn interval(probe: Probe, poll: &Poll) -> Duration {
+    match probe {
+        Probe::Status => poll.status,
+        Probe::Metrics => poll.metrics,
+        Probe::DestinationHealth => poll.destination_health,
+    }
+}
+
+/// The part of it that says at which pace each probe is sent.
+fn fingerprint(account: usize, scene: &Scene) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for (id, told) in &scene.told[account].pipelines {
+        let is_transitional = matches!(told.phase(), Some("DEPLOYING" | "STOPPING"));
+        let fails = |probe: &ProbeTold| probe.attempt.is_some_and(|(_, failure)| failure.is_some());
+        (id, told.is_off_duty(), is_transitional, told.probes.each_ref().map(fails)).hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
 impl FairShare {
+    /// Extra turns, which a reading that hints at trouble gives the other probes of its pipeline, are a twentieth of all, and
+    /// those of a round may come at once.
+    fn check_steady(&mut self, account: usize, view: &View, now: Duration, scene: &mut Scene) -> Result<(), String> {
+        let settings = &scene.daemon.accounts[account].settings;
+        let poll = &settings.poll;
+        let fingerprint = fingerprint(account, scene);
+        let steady = &mut self.steady[account];
+        if steady.fingerprint != fingerprint || steady.since < self.hindered[account] {
+            *steady = Steady { since: now, stretch: 1.0, fingerprint };
+        }
+        let (required, allowed) = (view.budget.required, view.budget.allowed);
+        steady.stretch = steady.stretch.max(required / allowed);
+        let Steady { since, stretch, .. } = *steady;
+        // Where responses are waited for, the budget is not what delays the turns.
+        if required.min(allowed) * ROUND_TRIP * 1.5 > poll.max_in_flight as f64 {
+            return Ok(());
+        }
+        let known = &scene.told[account].pipelines;
+        let round = (Probe::COUNT * known.len()) as f64 / allowed;
+        let list = (known.len() as f64 / f64::from(scene.history.setup.page)).ceil() / allowed;
+        // All that is new is asked at once, and the turns after that are spread over half an interval more.
+        let settled = since + Duration::from_secs_f64(2.0 * round) + 3 * poll.metrics.mul_f64(stretch);
+        let mut is_checked = false;
+        for (id, sent) in &self.sent[account] {
+            let Some(told) = known.get(id).filter(|told| !told.is_off_duty()) else { continue };
+            for (probe, sent) in Probe::ALL.iter().zip(sent) {
+                let fails = told.probes[*probe as usize].attempt.is_none_or(|(_, failure)| failure.is_some());
+                if *sent < settled || fails {
+                    continue;
+                }
+                is_checked = true;
+                let regular = interval(*probe, poll).as_secs_f64() * stretch;
+                let share = 1.1 * regular + 0.1 * round + 2.0 * (list + stretch) + LUMP / allowed + 3.0;
+                if (now - *sent).as_secs_f64() > share {
+                    return Err(format!(
+                        "{probe} of {id} has not been sent for {:?}, and its turn comes every {regular} s: extra turns have \
+                         delayed it by more than a tenth; {share} s at most, {} pipelines at {allowed} requests per second",
+                        now - *sent,
+                        known.len(),
+                    ));
+                }
+            }
+        }
+        if is_checked && stretch > 1.0 {
+            scene.coverage.note("regular turns were compared with their share of a small budget");
+        }
+        Ok(())
+    }
+
     fn check_account(&self, account: usize, now: Duration, scene: &Scene) -> Result<(), String> {
         let poll = &scene.daemon.accounts[account].settings.poll;
         // All that is new is asked at once, and others wait for it.
@@ -122,11 +214,7 @@ impl FairShare {
         for (id, sent) in &self.sent[account] {
             let Some(told) = scene.told[account].pipelines.get(id) else { continue };
             for (probe, sent) in Probe::ALL.iter().zip(sent) {
-                let interval = match probe {
-                    Probe::Status => poll.status,
-                    Probe::Metrics => poll.metrics,
-                    Probe::DestinationHealth => poll.destination_health,
-                };
+                let interval = interval(*probe, poll);
                 let interval = if told.is_off_duty() { interval.max(OFF_DUTY) } else { interval };
                 // After a refusal, at the pace of the list.
                 let failed = told.probes[*probe as usize].attempt.is_some_and(|(_, failure)| failure.is_some());

@@ -107,7 +107,9 @@ fn compare(
             if scene.now() - pipeline.turned < settles || (is_idle && idle > settings.poll.stale_after) {
                 continue;
             }
-            if let Some(phase) = pipeline.phase().filter(|_| !pipeline.has(Condition::CrashLoops))
+            let in_turns = [Condition::CrashLoops, Condition::RunsAgain, Condition::Flickers];
+            let is_steady = !in_turns.into_iter().any(|is| pipeline.has(is));
+            if let Some(phase) = pipeline.phase().filter(|_| is_steady)
                 && shown.samples.get(phase_series(phase)) != Some(&1.0)
             {
                 return Err(format!("{} is {phase}, and something else is shown", pipeline.id));
@@ -117,7 +119,7 @@ fn compare(
             for (kind, condition, after) in INCIDENTS {
                 let lasted = pipeline.since(*condition).map(|since| now - since);
                 let hidden = pipeline.has(Condition::Paused)
-                    || (pipeline.bounded && pipeline.has(Condition::Ended))
+                    || (pipeline.bounded && (pipeline.has(Condition::Ended) || pipeline.has(Condition::RunsAgain)))
                     || pipeline.is_complete()
                     || (pipeline.bounded
                         && matches!(condition, Condition::Lag | Condition::LagCritical | Condition::WorkerPaused));
@@ -182,13 +184,20 @@ const INCIDENTS: &[(&str, Condition, u64)] = &[
 fn has_worse(pipeline: &Pipeline, condition: Condition) -> bool {
     use Condition as C;
     let worker: &[Condition] = match condition {
-        C::Unhealthy => &[C::Flaps],
+        C::Unhealthy => &[C::Flaps, C::Flickers],
         C::Failed => &[C::Paused],
         C::Deploying | C::CrashLoops | C::WorkerPaused => &[C::Paused, C::Failed],
         C::NoPhase => &[C::Failed, C::Deploying, C::CrashLoops, C::WorkerPaused, C::StrangePhase],
-        C::Lag => {
-            &[C::Failed, C::Deploying, C::CrashLoops, C::WorkerPaused, C::StrangePhase, C::NoPhase, C::LagCritical]
-        }
+        C::Lag => &[
+            C::Failed,
+            C::Deploying,
+            C::CrashLoops,
+            C::WorkerPaused,
+            C::StrangePhase,
+            C::NoPhase,
+            C::LagCritical,
+            C::Flickers,
+        ],
         C::Backlog | C::Stalled | C::Drops => &[
             C::Failed,
             C::Deploying,
@@ -199,8 +208,9 @@ fn has_worse(pipeline: &Pipeline, condition: Condition) -> bool {
             C::Quiet,
             C::Stalled,
             C::Backlog,
+            C::Flickers,
         ],
-        _ => &[C::Failed, C::Deploying, C::CrashLoops, C::WorkerPaused, C::StrangePhase, C::NoPhase],
+        _ => &[C::Failed, C::Deploying, C::CrashLoops, C::WorkerPaused, C::StrangePhase, C::NoPhase, C::Flickers],
     };
     worker.iter().any(|other| *other != condition && pipeline.has(*other))
 }
