@@ -295,3 +295,17 @@ fn replay_25() {
         incidents: vec![Incident { at: 275, lasts: 600, account: 1, fault: BadDay }],
     });
 }
+
+/// A backoff after a 429 that does not say for how long keeps everything waiting for up to a minute, between two scrapes.
+#[test]
+fn replay_36() {
+    let limit = Reply { to: Target::Everything, with: history::Reply::Bare(429), one_in: 1, times: 0 };
+    let incident = |at, lasts, fault| Incident { at, lasts, account: 0, fault };
+    let paused = (0..8).map(|number| incident(10, 2_000, Worker(number, Condition::Paused)));
+    replay(&History {
+        seed: 36,
+        length: 608,
+        setup: Setup { pipelines: 8, accounts: 1, page: 100, scrape_every: 300, knobs: Knobs::DEFAULT },
+        incidents: paused.chain([incident(302, 0, Restart), incident(304, 124, limit)]).collect(),
+    });
+}

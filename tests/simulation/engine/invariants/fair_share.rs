@@ -11,7 +11,6 @@ use goldrush_exporter::api::{Error, PipelineId, Probe, Reason, Request};
 use goldrush_exporter::config::Poll;
 
 use super::super::told::{At, PipelineTold, ProbeTold};
-use super::silence::LEAST;
 use super::{Invariant, Scene, Step};
 
 /// Pipelines that have nothing to do may be asked this rarely.
@@ -82,17 +81,19 @@ impl Invariant for FairShare {
                 if error.is_none_or(|error| error.reason() != Reason::RateLimited) => {}
             Step::Delivered { account, sent, error, .. } => {
                 let took = scene.clock.moment().monotonic() - sent.at;
-                // Every pause keeps all probes waiting, even the shortest: with one in each wave, most of the budget is lost.
-                let pause = error.and_then(Error::retry_after).map(|asked| asked.max(LEAST));
-                let is_hard = |error: &Error| {
-                    error.is_unsent() || matches!(error.reason(), Reason::RateLimited | Reason::Unauthorized)
-                };
+                // Every pause keeps all probes waiting, even the shortest: with one in each wave, most of the budget is lost. And
+                // a backoff of our own may be over before it is seen in a scrape; `silence` limits it.
+                let pauses =
+                    error.is_some_and(|error| error.reason() == Reason::RateLimited || error.retry_after().is_some());
+                let paused = || scene.daemon.accounts[account].handle.view(scene.clock.moment()).budget.paused_until;
+                let until = pauses.then(paused).flatten().map(|until| scene.clock.since_origin(until.monotonic()));
+                let is_hard = |error: &Error| error.is_unsent() || error.reason() == Reason::Unauthorized;
                 // With a refused key, only lists are sent, and the next one may be a minute away.
                 let was_refused = self.refused[account];
                 self.refused[account] = error.is_some_and(|error| error.reason() == Reason::Unauthorized)
                     || (was_refused && error.is_some());
-                if was_refused || error.is_some_and(is_hard) || pause.is_some() || took > Duration::from_secs(1) {
-                    self.hindered[account] = self.hindered[account].max(now + pause.unwrap_or_default());
+                if was_refused || error.is_some_and(is_hard) || pauses || took > Duration::from_secs(1) {
+                    self.hindered[account] = self.hindered[account].max(until.unwrap_or(now));
                 }
             }
             Step::Rotated { account } | Step::Reloaded { account, .. } => {

@@ -8,7 +8,7 @@ use goldrush_exporter::api::{Reason, Request};
 use super::{Invariant, Scene, Step};
 
 /// After `Retry-After: 0`.
-pub(super) const LEAST: Duration = Duration::from_millis(500);
+const LEAST: Duration = Duration::from_millis(500);
 /// After a 429 that does not say for how long.
 const OWN: Duration = Duration::from_secs(60);
 
