@@ -309,3 +309,22 @@ fn replay_36() {
         incidents: paused.chain([incident(302, 0, Restart), incident(304, 124, limit)]).collect(),
     });
 }
+
+/// A list that the server did not process is sent once more, with a key that may be dead as well.
+#[test]
+fn replay_21491() {
+    let reply = |with| Reply { to: Target::Everything, with, one_in: 1, times: 0 };
+    let incident = |at, lasts, fault| Incident { at, lasts, account: 0, fault };
+    replay(&History {
+        seed: 21_491,
+        length: 21_132,
+        setup: Setup { pipelines: 0, accounts: 1, page: 100, scrape_every: 60, knobs: Knobs::DEFAULT },
+        incidents: vec![
+            incident(19_864, 408, reply(history::Reply::WrongShape)),
+            incident(20_009, 0, Restart),
+            incident(20_155, 425, Revoke),
+            incident(20_529, 600, WrongKey(history::WrongKey::Malformed)),
+            incident(21_067, 600, reply(history::Reply::Unsent)),
+        ],
+    });
+}

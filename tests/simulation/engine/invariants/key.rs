@@ -22,6 +22,8 @@ struct Known {
     /// Since the refusal, or since something that starts the backoff again.
     sent: u32,
     counts_from: Duration,
+    /// The newest list was not processed, and is sent once more at once.
+    unsent: bool,
     /// One probe may be sent once more after a rotation.
     retry: bool,
     /// With another key in place of one that is refused, something is sent by then.
@@ -84,6 +86,13 @@ impl Invariant for DeadKey {
             Step::Delivered { account, sent, error, request } => {
                 let known = &mut self.known[account];
                 let driver = &scene.daemon.accounts[account];
+                if matches!(request, Request::Page(_)) {
+                    // The next step of the backoff follows only when this happens twice in a row.
+                    known.unsent = error.is_some_and(Error::is_unsent) && !known.unsent;
+                    if known.unsent && sent.generation == driver.generation {
+                        known.sent = known.sent.saturating_sub(1);
+                    }
+                }
                 if sent.generation != driver.generation {
                     let says_401 = error.is_some_and(|error| error.reason() == Reason::Unauthorized);
                     // By the next scrape, a list may have healed it.
@@ -131,6 +140,7 @@ impl Invariant for DeadKey {
             Step::Reloaded { account, .. } => {
                 let known = &mut self.known[account];
                 (known.sent, known.counts_from) = (0, now);
+                known.unsent = false;
                 known.accepted = false;
             }
             Step::Scraped { picture, views } => {
