@@ -328,3 +328,20 @@ fn replay_21491() {
         ],
     });
 }
+
+/// While the size of a page is refused, each list takes two requests.
+#[test]
+fn replay_100076() {
+    let unknown = Reply { to: Target::Everything, with: history::Reply::Status(422), one_in: 1, times: 0 };
+    let incident = |at, lasts, fault| Incident { at, lasts, account: 1, fault };
+    replay(&History {
+        seed: 100_076,
+        length: 1_457,
+        setup: Setup { pipelines: 0, accounts: 2, page: 100, scrape_every: 30, knobs: Knobs::DEFAULT },
+        incidents: vec![
+            incident(309, 1_143, WrongKey(history::WrongKey::Malformed)),
+            incident(880, 0, Restart),
+            incident(1_148, 554, unknown),
+        ],
+    });
+}

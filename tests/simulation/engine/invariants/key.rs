@@ -89,7 +89,9 @@ impl Invariant for DeadKey {
                 if matches!(request, Request::Page(_)) {
                     // The next step of the backoff follows only when this happens twice in a row.
                     known.unsent = error.is_some_and(Error::is_unsent) && !known.unsent;
-                    if known.unsent && sent.generation == driver.generation {
+                    // Without the page size, the same list follows at once.
+                    let without_size = matches!(error, Some(Error::PageSizeRefused(_)));
+                    if (known.unsent || without_size) && sent.generation == driver.generation {
                         known.sent = known.sent.saturating_sub(1);
                     }
                 }
