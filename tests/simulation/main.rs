@@ -345,3 +345,22 @@ fn replay_100076() {
         ],
     });
 }
+
+/// The pause after a 429 ends with the key that it was for.
+#[test]
+fn replay_100363() {
+    let limit = Reply { to: Target::Usage, with: history::Reply::StatusAndWait(429, 75), one_in: 3, times: 0 };
+    let incident = |at, lasts, fault| Incident { at, lasts, account: 0, fault };
+    replay(&History {
+        seed: 100_363,
+        length: 22_512,
+        setup: Setup {
+            pipelines: 0,
+            accounts: 1,
+            page: 100,
+            scrape_every: 60,
+            knobs: Knobs { budget: 264, expects: true, usage: 60, ..Knobs::DEFAULT },
+        },
+        incidents: vec![incident(18_339, 600, limit), incident(18_848, 3_656, Suspend), incident(20_927, 1, Rotate)],
+    });
+}

@@ -26,6 +26,8 @@ const MONTH: f64 = 31.0 * 86_400.0;
 struct Account {
     /// Before this it is not asked for again, on the monotonic clock.
     not_before: Duration,
+    /// The same without what the API has asked for.
+    regular: Duration,
     reloaded: bool,
 }
 
@@ -63,7 +65,8 @@ impl Invariant for Usage {
                 if now < known.not_before {
                     return Err(format!("is requested {:?} too early", known.not_before - now));
                 }
-                known.not_before = now + interval;
+                known.regular = now + interval;
+                known.not_before = known.regular;
                 let view = scene.daemon.accounts[account].handle.view(scene.clock.moment());
                 if !matches!(view.credential.state(), KeyState::Accepted { .. }) {
                     return Err(format!("is requested with a key that is {:?}", view.credential.state()));
@@ -75,10 +78,12 @@ impl Invariant for Usage {
                 if error.is_unsent() || (is_late && matches!(error.reason(), Reason::Unauthorized | Reason::Forbidden))
                 {
                     known.not_before = Duration::ZERO;
-                } else if let Some(wait) = Error::retry_after(error) {
+                } else if let Some(wait) = Error::retry_after(error).filter(|_| !is_late) {
                     known.not_before = known.not_before.max(now + wait);
                 }
             }
+            // A pause is the old key's.
+            Step::Rotated { account } => self.accounts[account].not_before = self.accounts[account].regular,
             Step::Scraped { picture, views } => {
                 for (account, view) in views.iter().enumerate() {
                     let Some(shown) = picture.accounts.get(daemon::name(account)) else { continue };
