@@ -9,22 +9,19 @@ use crate::moment::Moment;
 /// The outcomes of one probe. The pipeline holds the readings.
 #[derive(Debug, Clone, Default)]
 pub struct ProbeState {
-    newest: Option<Attempt>,
     read_at: Option<Moment>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Attempt {
-    at: Moment,
-    failing: Option<Failing>,
+    /// If the newest attempt failed. Boxed, because most succeed.
+    failing: Option<Box<Failing>>,
 }
 
 /// A series of failures.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Failing {
+    since: Beginning,
+    /// When the newest attempt failed.
+    at: Moment,
     /// Of the newest attempt.
     reason: Reason,
-    since: Beginning,
     /// Another probe of the account succeeded meanwhile: the fault is not the account's.
     alone: bool,
 }
@@ -32,21 +29,15 @@ struct Failing {
 impl ProbeState {
     /// `account_read_at` is when any probe of the account last succeeded.
     pub(super) fn observe(&mut self, failure: Option<Reason>, at: Moment, account_read_at: Option<Moment>) {
-        let before = self.failing();
-        let failing = failure.map(|reason| {
-            let first = Beginning { at, or_earlier: self.newest.is_none() };
-            let since = before.map_or(first, |before| before.since);
-            let others_succeed = account_read_at.is_some_and(|read| read.monotonic() > since.at.monotonic());
-            Failing { reason, since, alone: others_succeed || before.is_some_and(|before| before.alone) }
-        });
-        if failing.is_none() {
-            self.read_at = Some(at);
-        }
-        self.newest = Some(Attempt { at, failing });
-    }
-
-    fn failing(&self) -> Option<Failing> {
-        self.newest?.failing
+        let Some(reason) = failure else {
+            *self = Self { read_at: Some(at), failing: None };
+            return;
+        };
+        let first = Beginning { at, or_earlier: self.tried_at().is_none() };
+        let since = self.fails_since().unwrap_or(first);
+        let others_succeed = account_read_at.is_some_and(|read| read.monotonic() > since.at.monotonic());
+        let alone = others_succeed || self.fails_alone_since().is_some();
+        self.failing = Some(Box::new(Failing { since, at, reason, alone }));
     }
 
     /// When the probe last succeeded. A failure never changes it.
@@ -61,28 +52,29 @@ impl ProbeState {
 
     /// Whether the newest attempt succeeded; `None` if that is older than `stale_after`.
     pub fn success(&self, now: Moment, stale_after: Duration) -> Option<bool> {
-        self.newest.filter(|newest| newest.at.is_fresh(now, stale_after)).map(|newest| newest.failing.is_none())
+        let is_fresh = self.tried_at()?.is_fresh(now, stale_after);
+        is_fresh.then_some(self.failing.is_none())
     }
 
     /// Why the newest attempt failed, if it did.
     pub fn failure(&self) -> Option<Reason> {
-        self.failing().map(|failing| failing.reason)
+        self.failing.as_ref().map(|failing| failing.reason)
     }
 
     /// When the newest attempt got a response or failed.
     pub(super) fn tried_at(&self) -> Option<Moment> {
-        self.newest.map(|newest| newest.at)
+        self.failing.as_ref().map(|failing| failing.at).or(self.read_at)
     }
 
     /// When the current series of failures began, if the newest attempt failed.
     pub fn fails_since(&self) -> Option<Beginning> {
-        self.failing().map(|failing| failing.since)
+        self.failing.as_ref().map(|failing| failing.since)
     }
 
     /// The same, if there were at least two failures while other probes of the account succeeded. One failure is not
     /// trouble, since the next attempt comes soon; and an outage is a single trouble of the account.
     pub fn fails_alone_since(&self) -> Option<Beginning> {
-        self.failing().filter(|failing| failing.alone).map(|failing| failing.since)
+        self.failing.as_ref().filter(|failing| failing.alone).map(|failing| failing.since)
     }
 
     /// The times from which `stale_after` counts for the reading and for the newest attempt.

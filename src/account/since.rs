@@ -6,7 +6,9 @@ use crate::moment::Moment;
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Since<T> {
     state: T,
-    began: Option<Beginning>,
+    /// See [`Beginning`], which would take a word more.
+    began: Option<Moment>,
+    or_earlier: bool,
 }
 
 /// When something began.
@@ -35,7 +37,8 @@ impl<T: PartialEq + Copy> Since<T> {
     /// Sets the state. Returns the previous one.
     pub fn set(&mut self, state: T, at: Moment) -> T {
         if self.began.is_none() || self.state != state {
-            self.began = Some(Beginning { at, or_earlier: self.began.is_none() });
+            self.or_earlier = self.began.is_none();
+            self.began = Some(at);
         }
         std::mem::replace(&mut self.state, state)
     }
@@ -46,14 +49,14 @@ impl<T: PartialEq + Copy> Since<T> {
 
     /// When the state began; `None` if nothing has been read yet.
     pub fn began(&self) -> Option<Beginning> {
-        self.began
+        self.began.map(|at| Beginning { at, or_earlier: self.or_earlier })
     }
 }
 
 impl Since<bool> {
     /// Since when it holds, if it does.
     pub fn holds_since(&self) -> Option<Beginning> {
-        self.began.filter(|_| self.state)
+        self.began().filter(|_| self.state)
     }
 }
 

@@ -58,6 +58,13 @@ fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
+/// Of ten thousand, each byte takes ten kilobytes.
+#[test]
+fn a_pipeline_is_small() {
+    let size = size_of::<Pipeline>();
+    assert!(size <= 1_800, "{size}");
+}
+
 #[test]
 fn after_a_401_only_the_list_is_requested_until_something_is_accepted() {
     let start = Moment::now();

@@ -1,14 +1,14 @@
 //! The trend of a number, and since when it is above its limit.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::{Beginning, Since};
-use crate::moment::Moment;
+use crate::moment::{Moment, Tick};
 
 #[derive(Debug, Clone, Copy)]
 struct Sample {
     value: f64,
-    at: Instant,
+    at: Tick,
 }
 
 /// The trend of a number, by default over the last minutes. A reading without it changes nothing.
@@ -26,10 +26,10 @@ impl<const WINDOW: u64, const SHORTEST: u64> Trend<WINDOW, SHORTEST> {
     /// Adds a reading.
     pub(super) fn observe(&mut self, value: Option<f64>, at: Moment) {
         let Some(value) = value else { return };
-        let sample = Sample { value, at: at.monotonic() };
+        let sample = Sample { value, at: at.tick() };
         self.newest = Some(sample);
         let half = Duration::from_secs(WINDOW / 2);
-        if self.newer.is_none_or(|newer| at.monotonic().saturating_duration_since(newer.at) >= half) {
+        if self.newer.is_none_or(|newer| at.tick().since(newer.at) >= half) {
             self.older = self.newer.replace(sample);
         }
     }
@@ -49,7 +49,7 @@ impl<const WINDOW: u64, const SHORTEST: u64> Trend<WINDOW, SHORTEST> {
     /// The change per second; `None` if there is too little data.
     pub fn slope(&self) -> Option<f64> {
         let (newest, base) = (self.newest?, self.older.or(self.newer)?);
-        let span = newest.at.saturating_duration_since(base.at);
+        let span = newest.at.since(base.at);
         (span >= Duration::from_secs(SHORTEST)).then(|| (newest.value - base.value) / span.as_secs_f64())
     }
 }
