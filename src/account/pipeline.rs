@@ -47,6 +47,9 @@ pub struct Pipeline {
     /// Boxed, because only bounded pipelines have it, and most are not bounded.
     height: Option<Box<Height>>,
     last_progress: Option<Moment>,
+    /// The highest offset and block height: a worker that restarts may report lower ones for a while.
+    highest: [Option<f64>; 2],
+    read_on_at: Option<Moment>,
     dropped: Trend,
     consumed: Trend,
     drops: Since<bool>,
@@ -126,6 +129,8 @@ impl Pipeline {
             backlog: Level::default(),
             height: None,
             last_progress: None,
+            highest: Default::default(),
+            read_on_at: None,
             dropped: Trend::default(),
             consumed: Trend::default(),
             drops: Since::default(),
@@ -292,6 +297,13 @@ impl Pipeline {
         if moved {
             self.last_progress = Some(at);
         }
+        for (new, highest) in position.into_iter().zip(&mut self.highest) {
+            if new > *highest {
+                let was_known = highest.is_some();
+                *highest = new;
+                self.read_on_at = Some(at).filter(|_| was_known).or(self.read_on_at);
+            }
+        }
     }
 
     fn moved_at_last_reading(&self) -> bool {
@@ -360,12 +372,22 @@ impl Pipeline {
         self.last_progress
     }
 
-    /// How long nothing had moved when its position was last read, counting only the time on duty and `RUNNING`.
-    pub fn idle(&self) -> Option<Duration> {
+    /// When it was last seen further than ever before: then there was something to read from its topic.
+    pub fn read_on_at(&self) -> Option<Moment> {
+        self.read_on_at
+    }
+
+    /// Since when nothing has moved, counting only the time on duty and `RUNNING`.
+    pub fn idle_since(&self) -> Option<Moment> {
         let began =
             [self.on_duty_since(), self.running.began()].into_iter().flatten().filter(|began| !began.or_earlier);
         let since = began.map(|began| began.at).chain(self.last_progress).max_by_key(|at| at.monotonic());
-        Some(self.position_read_at()?.since(self.last_progress.and(since)?))
+        self.last_progress.and(since)
+    }
+
+    /// How long nothing had moved when its position was last read.
+    pub fn idle(&self) -> Option<Duration> {
+        Some(self.position_read_at()?.since(self.idle_since()?))
     }
 
     /// Whether records were dropped in the last minutes, at a share above the threshold.

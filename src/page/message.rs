@@ -70,7 +70,7 @@ pub(super) fn of_pipeline(trouble: &Trouble, pipeline: &Pipeline, view: &View, n
         }
         Kind::Stalled => match pipeline.backlog().latest().filter(|pending| *pending > 0.0) {
             Some(pending) => format!("No progress, although {} records are waiting.", count(Number(pending))),
-            None => "No progress, although another pipeline continues to read the same topic.".to_owned(),
+            None => "No progress, although another pipeline has read on from the same topic.".to_owned(),
         },
         Kind::DelayHigh | Kind::DelayCritical => {
             let delay = pipeline.delay().latest().map(|delay| seconds(Number(delay)));

@@ -7,7 +7,6 @@
 //! Prometheus judges shares over time (failing requests, the time that polling is paused), which need a longer memory.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use super::kinds::Kind;
 use crate::account::{Beginning, Concern, KeyState, Pipeline, Since, View};
@@ -17,8 +16,6 @@ use crate::thresholds::{Threshold, Thresholds};
 
 /// A delay that changes by less than this is catching up, in seconds per second.
 const CATCHING_UP: f64 = -0.05;
-/// A pipeline that moved within this shows that its topic is not quiet.
-const MOVING: Duration = Duration::from_secs(90);
 
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,36 +38,31 @@ impl Trouble {
 pub struct Judge<'a> {
     view: &'a View,
     now: Moment,
-    /// The topics on which a pipeline moves, and when one of them was last read.
-    moving: HashMap<&'a str, Moment>,
+    /// When a pipeline was last seen to read on from each topic.
+    read_on: HashMap<&'a str, Moment>,
 }
 
 impl<'a> Judge<'a> {
     /// Reads the whole account once: a topic's other pipelines show whether it is quiet.
     pub fn new(view: &'a View, now: Moment) -> Self {
-        let mut moving = HashMap::new();
-        for pipeline in view.pipelines.values() {
-            let moves = pipeline.is_working() && pipeline.idle().is_some_and(|idle| idle < MOVING);
-            // A bounded pipeline moves through history, however quiet the topic is now.
-            let witness = Some(pipeline).filter(|pipeline| moves && !pipeline.is_bounded());
-            let topic = witness.and_then(|pipeline| pipeline.listed().topic.as_deref());
-            let read_at = pipeline.probe(Probe::Metrics).read_at();
-            if let (Some(topic), Some(read_at)) = (topic, read_at) {
-                let newest = moving.entry(topic).or_insert(read_at);
-                if read_at.monotonic() > newest.monotonic() {
-                    *newest = read_at;
+        let mut read_on = HashMap::new();
+        // A bounded pipeline moves through history, however quiet the topic is now.
+        for pipeline in view.pipelines.values().filter(|pipeline| !pipeline.is_bounded()) {
+            if let (Some(topic), Some(at)) = (pipeline.listed().topic.as_deref(), pipeline.read_on_at()) {
+                let newest = read_on.entry(topic).or_insert(at);
+                if at.monotonic() > newest.monotonic() {
+                    *newest = at;
                 }
             }
         }
-        Self { view, now, moving }
+        Self { view, now, read_on }
     }
 
-    /// Whether another pipeline moved on the same topic when both were last read. If that one has not been read for
-    /// long, it says nothing about a later reading of this one: the topic may have become quiet since.
-    fn topic_moves(&self, pipeline: &Pipeline) -> bool {
-        let moved_at = pipeline.listed().topic.as_deref().and_then(|topic| self.moving.get(topic));
-        let read_at = pipeline.probe(Probe::Metrics).read_at();
-        moved_at.zip(read_at).is_some_and(|(moved, read)| read.since(*moved) <= self.view.stale_after)
+    /// Whether there was something to read from its topic after the pipeline had stood still for this long: another one
+    /// has read on. If that one stops, too, the work of this one is not done.
+    fn others_read_on(&self, pipeline: &Pipeline, still_for: f64) -> bool {
+        let read_on = pipeline.listed().topic.as_deref().and_then(|topic| self.read_on.get(topic));
+        read_on.zip(pipeline.idle_since()).is_some_and(|(at, since)| at.since(since).as_secs_f64() > still_for)
     }
 
     /// What is wrong with the account itself, the worst first.
@@ -172,7 +164,8 @@ impl<'a> Judge<'a> {
 
     fn progress(&self, pipeline: &Pipeline, thresholds: &Thresholds) -> Option<Trouble> {
         let idle = pipeline.idle().filter(|_| pipeline.is_working())?.as_secs_f64();
-        let kind = if idle > thresholds[Threshold::Stalled] && (pipeline.records_wait() || self.topic_moves(pipeline)) {
+        let stalled = thresholds[Threshold::Stalled];
+        let kind = if idle > stalled && (pipeline.records_wait() || self.others_read_on(pipeline, stalled)) {
             Kind::Stalled
         } else if idle > thresholds[Threshold::NoProgress] {
             Kind::NoProgress

@@ -462,7 +462,7 @@ kinds! {
                 r#"{job=%q,account=%q,pipeline_id=%q}) > 0" "#,
                 "$labels.job $labels.account $labels.pipeline_id | query",
                 " }}{{ . | first | value | humanize }} records are waiting in its buffer.{{ else }}Another pipeline \
-                 still reads from the same topic.{{ end }}{{ else }}. It cannot be read now.{{ end }}",
+                 has read on from the same topic.{{ end }}{{ else }}. It cannot be read now.{{ end }}",
             ),
             dashboard: PIPELINE_DASHBOARD,
         }),

@@ -239,24 +239,48 @@ fn no_progress_is_a_stall_when_there_is_something_to_do() {
 }
 
 #[test]
-fn a_pipeline_that_has_not_been_read_for_long_is_no_witness_against_another() {
+fn a_pipeline_that_has_stalled_has_not_healed_when_the_others_stop_as_well() {
     let mut scene = Scene::new();
-    for id in ["witness", "quiet"] {
+    for id in ["other", "stalls"] {
         scene.lists(0, id, json!({}));
         scene.status(0, id, "RUNNING", 2);
     }
-    for (at, offset) in [(0, 1), (30, 2), (600, 3)] {
-        scene.metrics(at, "witness", json!({"last_offset": offset}));
+    for (at, offset) in [(0, 1), (30, 2), (601, 3)] {
+        scene.metrics(at, "other", json!({"last_offset": offset}));
     }
     let still = || json!({"last_offset": 7, "pending_records": 0});
-    for at in [0, 601, 900] {
-        scene.metrics(at, "quiet", still());
+    for at in [0, 602] {
+        scene.metrics(at, "stalls", still());
     }
-    assert_eq!(scene.troubles(900, "quiet"), [("stalled", Some(0))]);
-    assert_eq!(scene.troubles(90_000, "quiet"), [("stalled", Some(0))], "neither can be read: it has not healed");
-    // The chain may have become quiet since.
-    scene.metrics(901, "quiet", still());
-    assert_eq!(scene.troubles(901, "quiet"), []);
+    let stalled = [("stalled", Some(0))];
+    assert_eq!(scene.troubles(602, "stalls"), stalled);
+    assert_eq!(scene.troubles(90_000, "stalls"), stalled, "neither can be read");
+    for at in [900, 1_700, 5_000] {
+        scene.metrics(at, "other", json!({"last_offset": 3}));
+        scene.metrics(at, "stalls", still());
+        assert_eq!(scene.troubles(at, "stalls"), stalled, "{at}");
+    }
+    scene.status(5_001, "other", "FAILED", 0);
+    assert_eq!(scene.troubles(5_001, "stalls"), stalled);
+    scene.metrics(5_002, "stalls", json!({"last_offset": 8, "pending_records": 0}));
+    assert_eq!(scene.troubles(5_002, "stalls"), []);
+}
+
+#[test]
+fn what_others_read_before_a_pipeline_was_resumed_was_not_its_work() {
+    let mut scene = Scene::new();
+    for id in ["other", "resumed"] {
+        scene.lists(0, id, json!({}));
+        scene.status(0, id, "RUNNING", 2);
+        scene.metrics(0, id, json!({"last_offset": 1}));
+    }
+    scene.status(10, "resumed", "PAUSED", 0);
+    scene.metrics(1_000, "other", json!({"last_offset": 2}));
+    scene.status(1_100, "resumed", "RUNNING", 2);
+    scene.metrics(1_701, "resumed", json!({"last_offset": 1}));
+    assert_eq!(scene.troubles(1_701, "resumed"), []);
+    scene.metrics(1_701, "other", json!({"last_offset": 3}));
+    assert_eq!(scene.troubles(1_701, "resumed"), [("stalled", Some(0))]);
 }
 
 #[test]

@@ -364,3 +364,19 @@ fn replay_100363() {
         incidents: vec![incident(18_339, 600, limit), incident(18_848, 3_656, Suspend), incident(20_927, 1, Rotate)],
     });
 }
+
+/// A reload asks for the usage at once, and a rotation after it changes nothing about that.
+#[test]
+fn replay_200475() {
+    let knobs = Knobs { usage: 900, ..Knobs::DEFAULT };
+    replay(&History {
+        seed: 200_475,
+        length: 5_454,
+        setup: Setup { pipelines: 0, accounts: 2, page: 100, scrape_every: 60, knobs },
+        incidents: vec![
+            Incident { at: 3_601, lasts: 1_852, account: 0, fault: Suspend },
+            Incident { at: 4_067, lasts: 0, account: 1, fault: Reload(Knobs { usage: 300, ..knobs }) },
+            Incident { at: 4_282, lasts: 1, account: 1, fault: Rotate },
+        ],
+    });
+}

@@ -69,14 +69,18 @@ fn beside(others: &[(&str, &[(u64, Value)])]) -> Vec<(&'static str, Option<i64>)
 }
 
 #[test]
-fn a_topic_moves_if_another_pipeline_has_lately_been_seen_to_move_on_it() {
+fn a_pipeline_has_stalled_if_another_one_read_on_after_it_had_stood_still_for_the_threshold() {
     let offset = |offset: u32| json!({"last_offset": offset});
     let stalled = [("stalled", Some(10))];
     assert_eq!(beside(&[]), []);
-    assert_eq!(beside(&[("d", &[(911, offset(1)), (1_000, offset(1))])]), stalled);
-    assert_eq!(beside(&[("d", &[(910, offset(1)), (1_000, offset(1))])]), [], "90 seconds ago");
-    assert_eq!(beside(&[("d", &[(1_000, json!({}))])]), [], "it has no position");
-    // One of them has not been read for long.
+    assert_eq!(beside(&[("d", &[(600, offset(1)), (611, offset(2))])]), stalled);
+    assert_eq!(beside(&[("d", &[(600, offset(1)), (610, offset(2))])]), [], "after ten minutes, and not later");
+    assert_eq!(beside(&[("d", &[(611, offset(1)), (1_000, offset(1))])]), [], "it has only been read");
+    assert_eq!(beside(&[("d", &[(611, json!({})), (1_000, json!({}))])]), [], "it has no position");
+    let height = |height: u32| json!({"last_block_height": height});
+    assert_eq!(beside(&[("d", &[(600, height(1)), (611, height(2))])]), stalled);
+    let restarted = [(600, json!({"last_offset": 5, "records_consumed": 9})), (611, offset(0)), (700, offset(5))];
+    assert_eq!(beside(&[("d", &restarted)]), [], "its worker has restarted, and the topic may be quiet");
     let (old, new) = ([(100, offset(1)), (110, offset(2))], [(990, offset(1)), (1_000, offset(2))]);
     assert_eq!(beside(&[("d", &old)]), []);
     assert_eq!(beside(&[("d", &old), ("e", &new)]), stalled);

@@ -51,8 +51,7 @@ impl Invariant for Usage {
         match *step {
             Step::Restarted => self.accounts.fill(Account::default()),
             Step::Reloaded { account, .. } => {
-                self.accounts[account].not_before = Duration::ZERO;
-                self.accounts[account].reloaded = true;
+                self.accounts[account] = Account { reloaded: true, ..Account::default() };
                 if scene.daemon.accounts[account].settings.poll.usage.is_none() {
                     scene.told[account].usage = UsageTold::default();
                 }
@@ -77,13 +76,16 @@ impl Invariant for Usage {
                 let is_late = sent.generation != scene.daemon.accounts[account].generation;
                 if error.is_unsent() || (is_late && matches!(error.reason(), Reason::Unauthorized | Reason::Forbidden))
                 {
-                    known.not_before = Duration::ZERO;
+                    (known.regular, known.not_before) = (Duration::ZERO, Duration::ZERO);
                 } else if let Some(wait) = Error::retry_after(error).filter(|_| !is_late) {
                     known.not_before = known.not_before.max(now + wait);
                 }
             }
             // A pause is the old key's.
-            Step::Rotated { account } => self.accounts[account].not_before = self.accounts[account].regular,
+            Step::Rotated { account } => {
+                let known = &mut self.accounts[account];
+                known.not_before = known.not_before.min(known.regular);
+            }
             Step::Scraped { picture, views } => {
                 for (account, view) in views.iter().enumerate() {
                     let Some(shown) = picture.accounts.get(daemon::name(account)) else { continue };
