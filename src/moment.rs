@@ -17,9 +17,12 @@ pub struct Moment {
     wall: i64,
 }
 
-/// An [`Instant`] in one word: nanoseconds since [`ORIGIN`], shifted by [`MIDDLE`].
+/// An [`Instant`] in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Tick(NonZeroU64);
+pub struct Tick(
+    // Nanoseconds since `ORIGIN`, shifted by `MIDDLE`.
+    NonZeroU64,
+);
 
 /// The offset of an [`Instant`] is not accessible, only the difference of two.
 static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
