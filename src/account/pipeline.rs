@@ -299,9 +299,10 @@ impl Pipeline {
         }
         for (new, highest) in position.into_iter().zip(&mut self.highest) {
             if new > *highest {
-                let was_known = highest.is_some();
+                if highest.is_some() {
+                    self.read_on_at = Some(at);
+                }
                 *highest = new;
-                self.read_on_at = Some(at).filter(|_| was_known).or(self.read_on_at);
             }
         }
     }
