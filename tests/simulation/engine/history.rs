@@ -440,7 +440,7 @@ impl Fault {
     }
 }
 
-/// One history of so many is long, and nothing in it forgets the credits that were used.
+/// One history of this number is long, and nothing in it forgets the credits that were used.
 const UNINTERRUPTED: u64 = 20;
 
 impl History {

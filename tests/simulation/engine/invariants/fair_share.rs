@@ -19,8 +19,8 @@ const OFF_DUTY: Duration = Duration::from_secs(120);
 const SLACK: Duration = Duration::from_secs(15);
 /// A response takes so long at most, when nothing delays it.
 const ROUND_TRIP: f64 = 0.3;
-/// So many requests of a small budget go to lists, to extra turns that were given while no other waited, or to nobody between
-/// two turns.
+/// Requests of a small budget that go to lists, to extra turns that were given while no other waited, or to nobody between two
+/// turns.
 const LUMP: f64 = 10.0;
 
 /// The turns of one account while nothing but its pipelines' readings changes.

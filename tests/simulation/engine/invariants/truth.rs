@@ -180,37 +180,28 @@ const INCIDENTS: &[(&str, Condition, u64)] = &[
     ("readings_stale", Condition::NoPhase, 0),
 ];
 
+/// What keeps a worker from running, or from being seen to run.
+const WORKER: &[Condition] = &[
+    Condition::Failed,
+    Condition::Deploying,
+    Condition::CrashLoops,
+    Condition::WorkerPaused,
+    Condition::StrangePhase,
+    Condition::NoPhase,
+    Condition::Flickers,
+];
+
 /// Something else is so with the pipeline that hides this.
 fn has_worse(pipeline: &Pipeline, condition: Condition) -> bool {
     use Condition as C;
-    let worker: &[Condition] = match condition {
-        C::Unhealthy => &[C::Flaps, C::Flickers],
-        C::Failed => &[C::Paused],
-        C::Deploying | C::CrashLoops | C::WorkerPaused => &[C::Paused, C::Failed],
-        C::NoPhase => &[C::Failed, C::Deploying, C::CrashLoops, C::WorkerPaused, C::StrangePhase],
-        C::Lag => &[
-            C::Failed,
-            C::Deploying,
-            C::CrashLoops,
-            C::WorkerPaused,
-            C::StrangePhase,
-            C::NoPhase,
-            C::LagCritical,
-            C::Flickers,
-        ],
-        C::Backlog | C::Stalled | C::Drops => &[
-            C::Failed,
-            C::Deploying,
-            C::CrashLoops,
-            C::WorkerPaused,
-            C::StrangePhase,
-            C::NoPhase,
-            C::Quiet,
-            C::Stalled,
-            C::Backlog,
-            C::Flickers,
-        ],
-        _ => &[C::Failed, C::Deploying, C::CrashLoops, C::WorkerPaused, C::StrangePhase, C::NoPhase, C::Flickers],
+    let (worker, others): (&[Condition], &[Condition]) = match condition {
+        C::Unhealthy => (&[], &[C::Flaps, C::Flickers]),
+        C::Failed => (&[], &[C::Paused]),
+        C::Deploying | C::CrashLoops | C::WorkerPaused => (&[], &[C::Paused, C::Failed]),
+        C::NoPhase => (&[], &[C::Failed, C::Deploying, C::CrashLoops, C::WorkerPaused, C::StrangePhase]),
+        C::Lag => (WORKER, &[C::LagCritical]),
+        C::Backlog | C::Stalled | C::Drops => (WORKER, &[C::Quiet, C::Stalled, C::Backlog]),
+        _ => (WORKER, &[]),
     };
-    worker.iter().any(|other| *other != condition && pipeline.has(*other))
+    worker.iter().chain(others).any(|other| *other != condition && pipeline.has(*other))
 }
