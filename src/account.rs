@@ -24,6 +24,7 @@ mod suspicion;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+mod topics;
 mod trend;
 mod usage;
 mod view;
@@ -59,6 +60,7 @@ use crate::moment::Moment;
 use backoff::Backoff;
 use pipeline::Observed;
 use roster::{Roster, Supply, Taken};
+use topics::Topics;
 use trend::Trend;
 use walk::Extent;
 
@@ -150,6 +152,7 @@ pub struct Account {
     /// `None` if usage is not polled.
     usage: Option<Usage>,
     pipelines: BTreeMap<PipelineId, Arc<Pipeline>>,
+    topics: Topics,
     /// When any probe last succeeded.
     read_at: Option<Moment>,
     in_flight: HashSet<Request>,
@@ -177,6 +180,7 @@ impl Account {
             schedule: Schedule::new(Intervals::from(&settings.poll), now.monotonic()),
             usage: settings.poll.usage.map(|interval| Usage::new(interval, now.monotonic())),
             pipelines: BTreeMap::new(),
+            topics: Topics::default(),
             read_at: None,
             in_flight: HashSet::new(),
             urgent: VecDeque::new(),
@@ -556,6 +560,7 @@ impl Account {
             let name = self.forget(&id).and_then(|pipeline| pipeline.name());
             events.push(Event::PipelineIsGone(PipelineName { id, name }));
         }
+        self.topics.keep(self.pipelines.values().map(Arc::as_ref));
         let settings = &self.settings;
         let expect = settings.account.expect.iter().filter(|id| settings.shard.owns(id));
         let expected = self.roster.expected(extent, expect, |id| self.pipelines.contains_key(id));
@@ -609,7 +614,11 @@ impl Account {
         let was_foreign = pipeline.probe(probe).failure() == Some(Reason::ForeignResponse);
         let was_found = pipeline.probes().all(|(_, state)| state.failure() != Some(Reason::NotFound));
         let rested = pipeline.rests();
-        let Observed { changes, hints } = Arc::make_mut(pipeline).observe(response, now, self.read_at);
+        let says_position = matches!(response, ProbeResponse::Metrics(Ok(_)));
+        let Observed { changes, hints } = Arc::make_mut(pipeline).observe(response, now, self.read_at, &self.topics);
+        if says_position {
+            self.topics.observe(pipeline, now);
+        }
         let is_transitional = pipeline.phase().state().is_some_and(|phase| phase.is_transitional());
         let pace = match failure {
             // Frequent requests would change nothing, and would annoy the server.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::backfill::{Backfill, Height};
 use super::suspicion;
+use super::topics::Topics;
 use super::{Beginning, Changes, Known, Level, ProbeState, Since, Trend};
 use crate::api::{
     DesiredStatus, DestinationError, DestinationHealth, ListedPipeline, Phase, PipelineId, PipelineMetrics, Probe,
@@ -47,9 +48,10 @@ pub struct Pipeline {
     /// Boxed, because only bounded pipelines have it, and most are not bounded.
     height: Option<Box<Height>>,
     last_progress: Option<Moment>,
-    /// The highest offset and block height: a worker that restarts may report lower ones for a while.
-    highest: [Option<f64>; 2],
-    read_on_at: Option<Moment>,
+    /// Whether records are buffered and not yet written.
+    waits: Since<bool>,
+    /// When it was first seen to stand still where its topic had been read further.
+    left_behind_at: Option<Moment>,
     dropped: Trend,
     consumed: Trend,
     drops: Since<bool>,
@@ -129,8 +131,8 @@ impl Pipeline {
             backlog: Level::default(),
             height: None,
             last_progress: None,
-            highest: Default::default(),
-            read_on_at: None,
+            waits: Since::default(),
+            left_behind_at: None,
             dropped: Trend::default(),
             consumed: Trend::default(),
             drops: Since::default(),
@@ -186,7 +188,13 @@ impl Pipeline {
     }
 
     /// Processes the response to a probe. `account_read_at` is when any probe of the account last succeeded before.
-    pub(super) fn observe(&mut self, response: ProbeResponse, at: Moment, account_read_at: Option<Moment>) -> Observed {
+    pub(super) fn observe(
+        &mut self,
+        response: ProbeResponse,
+        at: Moment,
+        account_read_at: Option<Moment>,
+        topics: &Topics,
+    ) -> Observed {
         let mut observed = Observed::default();
         let probe = response.probe();
         let error = response.error();
@@ -198,7 +206,7 @@ impl Pipeline {
         }
         match response {
             ProbeResponse::Status(Ok(new)) => self.observe_status(new, at, &mut observed),
-            ProbeResponse::Metrics(Ok(new)) => self.observe_metrics(new, at, &mut observed),
+            ProbeResponse::Metrics(Ok(new)) => self.observe_metrics(new, at, topics, &mut observed),
             ProbeResponse::DestinationHealth(Ok(new)) => self.observe_destination(new, at, &mut observed),
             ProbeResponse::Status(Err(_))
             | ProbeResponse::Metrics(Err(_))
@@ -212,7 +220,9 @@ impl Pipeline {
     fn observe_status(&mut self, new: Status, at: Moment, observed: &mut Observed) {
         let was = self.phase.set(new.phase, at);
         self.known_phase.observe(new.phase, at);
-        self.running.set(new.phase == Some(Phase::Running), at);
+        if let Some(phase) = new.phase {
+            self.running.set(phase == Phase::Running, at);
+        }
         let start = new.start_time();
         let started_before = self.worker_start.observe(start, at);
         self.restarts.observe(started_before, start, self.thresholds()[Threshold::Restarts], at);
@@ -228,10 +238,11 @@ impl Pipeline {
         self.status = Some(new);
     }
 
-    fn observe_metrics(&mut self, new: PipelineMetrics, at: Moment, observed: &mut Observed) {
+    fn observe_metrics(&mut self, new: PipelineMetrics, at: Moment, topics: &Topics, observed: &mut Observed) {
         let limits = self.thresholds();
         let moved_before = self.moved_at_last_reading();
         self.note_progress(&new, at);
+        self.note_work(&new, at, topics);
         if self.is_bounded() {
             self.height.get_or_insert_default().observe(new.last_block_height, &self.listed, at);
         }
@@ -297,14 +308,22 @@ impl Pipeline {
         if moved {
             self.last_progress = Some(at);
         }
-        for (new, highest) in position.into_iter().zip(&mut self.highest) {
-            if new > *highest {
-                if highest.is_some() {
-                    self.read_on_at = Some(at);
-                }
-                *highest = new;
-            }
+    }
+
+    fn note_work(&mut self, new: &PipelineMetrics, at: Moment, topics: &Topics) {
+        if let Some(pending) = new.pending_records {
+            self.waits.set(pending > 0.0, at);
         }
+        let Some(idle_since) = self.idle_since().filter(|_| self.left_behind_since().is_none()) else { return };
+        if topics.is_read_beyond(self.listed.topic.as_deref(), self.block_height(), idle_since) {
+            self.left_behind_at = Some(at);
+        }
+    }
+
+    /// Holds until it moves, whatever becomes of those that have read on.
+    fn left_behind_since(&self) -> Option<Moment> {
+        let idle_since = self.idle_since()?;
+        self.left_behind_at.filter(|at| at.monotonic() > idle_since.monotonic())
     }
 
     fn moved_at_last_reading(&self) -> bool {
@@ -373,9 +392,10 @@ impl Pipeline {
         self.last_progress
     }
 
-    /// When it was last seen further than ever before: then there was something to read from its topic.
-    pub fn read_on_at(&self) -> Option<Moment> {
-        self.read_on_at
+    /// The newest block that it was seen to have processed.
+    pub(super) fn block_height(&self) -> Option<f64> {
+        let [_, height, _] = &self.position;
+        height.value()
     }
 
     /// Since when nothing has moved, counting only the time on duty and `RUNNING`.
@@ -389,6 +409,14 @@ impl Pipeline {
     /// How long nothing had moved when its position was last read.
     pub fn idle(&self) -> Option<Duration> {
         Some(self.position_read_at()?.since(self.idle_since()?))
+    }
+
+    /// How long nothing had moved although there was work: records to write, or to read, as others of its topic did.
+    pub fn idle_at_work(&self) -> Option<Duration> {
+        let waits_since = self.waits.holds_since().map(|began| began.at);
+        let work_since =
+            [waits_since, self.left_behind_since()].into_iter().flatten().min_by_key(|at| at.monotonic())?;
+        Some(self.idle()?.min(self.position_read_at()?.since(work_since)))
     }
 
     /// Whether records were dropped in the last minutes, at a share above the threshold.
@@ -505,9 +533,9 @@ impl Pipeline {
         self.is_off_duty() && !works
     }
 
-    /// Whether it should run and was `RUNNING` when its status was last read.
+    /// Whether it should run and is `RUNNING`, as last known.
     pub fn is_working(&self) -> bool {
-        self.phase.state() == Some(Phase::Running) && !self.is_off_duty()
+        self.known_phase.value() == Some(Phase::Running) && !self.is_off_duty()
     }
 
     /// Whether the newest attempt of any of its probes got a 403.

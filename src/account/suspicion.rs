@@ -28,6 +28,7 @@ mod tests {
     use std::time::Duration;
 
     use super::super::Pipeline;
+    use super::super::topics::Topics;
     use crate::api::{DestinationHealth, PipelineId, PipelineMetrics, ProbeResponse, Status};
     use crate::moment::Moment;
 
@@ -38,7 +39,7 @@ mod tests {
         let responses = responses.into_iter().zip(1..);
         let judged = responses.map(|(response, seconds)| {
             let at = at.after(Duration::from_secs(seconds));
-            pipeline.observe(response, at, None).hints
+            pipeline.observe(response, at, None, &Topics::default()).hints
         });
         judged.collect()
     }

@@ -6,7 +6,7 @@
 //!
 //! Prometheus judges shares over time (failing requests, the time that polling is paused), which need a longer memory.
 
-use std::collections::HashMap;
+use std::time::Duration;
 
 use super::kinds::Kind;
 use crate::account::{Beginning, Concern, KeyState, Pipeline, Since, View};
@@ -38,31 +38,11 @@ impl Trouble {
 pub struct Judge<'a> {
     view: &'a View,
     now: Moment,
-    /// When a pipeline was last seen to read on from each topic.
-    read_on: HashMap<&'a str, Moment>,
 }
 
 impl<'a> Judge<'a> {
-    /// Reads the whole account once: a topic's other pipelines show whether it is quiet.
     pub fn new(view: &'a View, now: Moment) -> Self {
-        let mut read_on = HashMap::new();
-        // A bounded pipeline moves through history, however quiet the topic is now.
-        for pipeline in view.pipelines.values().filter(|pipeline| !pipeline.is_bounded()) {
-            if let (Some(topic), Some(at)) = (pipeline.listed().topic.as_deref(), pipeline.read_on_at()) {
-                let newest = read_on.entry(topic).or_insert(at);
-                if at.monotonic() > newest.monotonic() {
-                    *newest = at;
-                }
-            }
-        }
-        Self { view, now, read_on }
-    }
-
-    /// Whether there was something to read from its topic after the pipeline had stood still for this long: another one
-    /// has read on. If that one stops, too, the work of this one is not done.
-    fn others_read_on(&self, pipeline: &Pipeline, still_for: f64) -> bool {
-        let read_on = pipeline.listed().topic.as_deref().and_then(|topic| self.read_on.get(topic));
-        read_on.zip(pipeline.idle_since()).is_some_and(|(at, since)| at.since(since).as_secs_f64() > still_for)
+        Self { view, now }
     }
 
     /// What is wrong with the account itself, the worst first.
@@ -149,7 +129,7 @@ impl<'a> Judge<'a> {
         } else {
             found.extend(not_running(pipeline, &thresholds));
             found.extend(lasting(Kind::ReplicasNotReady, pipeline.lacks_replicas()).filter(|_| pipeline.is_working()));
-            found.extend(self.progress(pipeline, &thresholds));
+            found.extend(progress(pipeline, &thresholds));
             found.extend(lag(pipeline, &thresholds));
             found.extend(backlog(pipeline, &thresholds));
             found.extend(lasting(Kind::RecordsDropped, pipeline.drops()));
@@ -160,19 +140,6 @@ impl<'a> Judge<'a> {
         found.extend(self.readings(pipeline));
         found.sort_by_key(|trouble| trouble.kind);
         found
-    }
-
-    fn progress(&self, pipeline: &Pipeline, thresholds: &Thresholds) -> Option<Trouble> {
-        let idle = pipeline.idle().filter(|_| pipeline.is_working())?.as_secs_f64();
-        let stalled = thresholds[Threshold::Stalled];
-        let kind = if idle > stalled && (pipeline.records_wait() || self.others_read_on(pipeline, stalled)) {
-            Kind::Stalled
-        } else if idle > thresholds[Threshold::NoProgress] {
-            Kind::NoProgress
-        } else {
-            return None;
-        };
-        Some(Trouble::new(kind, pipeline.last_progress().map(Beginning::from)))
     }
 
     fn readings(&self, pipeline: &Pipeline) -> Option<Trouble> {
@@ -237,6 +204,21 @@ fn ended_early(pipeline: &Pipeline, thresholds: &Thresholds) -> Option<Trouble> 
 /// Whether it did not run before it failed: a worker that deploys and fails in turns never stays FAILED.
 fn fails_in_turns(pipeline: &Pipeline) -> bool {
     pipeline.known_phase().began() != pipeline.running().began()
+}
+
+fn progress(pipeline: &Pipeline, thresholds: &Thresholds) -> Option<Trouble> {
+    let is_beyond =
+        |lasted: Option<Duration>, limit| lasted.is_some_and(|lasted| lasted.as_secs_f64() > thresholds[limit]);
+    let kind = if !pipeline.is_working() {
+        return None;
+    } else if is_beyond(pipeline.idle_at_work(), Threshold::Stalled) {
+        Kind::Stalled
+    } else if is_beyond(pipeline.idle(), Threshold::NoProgress) {
+        Kind::NoProgress
+    } else {
+        return None;
+    };
+    Some(Trouble::new(kind, pipeline.last_progress().map(Beginning::from)))
 }
 
 fn lag(pipeline: &Pipeline, thresholds: &Thresholds) -> Option<Trouble> {

@@ -210,77 +210,123 @@ fn replicas_that_are_not_ready() {
 }
 
 #[test]
-fn no_progress_is_a_stall_when_there_is_something_to_do() {
+fn no_progress_is_a_stall_if_records_waited_all_that_time() {
     let mut scene = Scene::new();
     let still = |pending: u32| json!({"last_offset": 7, "pending_records": pending});
-    for id in ["waits", "quiet", "other"] {
-        scene.lists(0, id, json!({"topic": if id == "other" { "eth.mainnet" } else { "base.mainnet" }}));
-        scene.status(1_900, id, "RUNNING", 2);
-        scene.metrics(0, id, still(0));
+    scene.lists(0, "a", json!({}));
+    scene.status(0, "a", "RUNNING", 2);
+    scene.metrics(0, "a", still(3));
+    scene.metrics(600, "a", still(3));
+    assert_eq!(scene.troubles(600, "a"), []);
+    scene.metrics(601, "a", still(3));
+    assert_eq!(scene.troubles(700, "a"), [("stalled", Some(0))]);
+    scene.metrics(1_801, "a", still(3));
+    assert_eq!(scene.troubles(1_801, "a"), [("stalled", Some(0))], "and not without progress as well");
+    scene.metrics(1_802, "a", still(0));
+    assert_eq!(scene.troubles(1_802, "a"), [("no_progress", Some(0))]);
+    // The topic wakes up: the first records wait until the buffer is full or old enough.
+    scene.metrics(1_810, "a", still(1));
+    scene.metrics(2_410, "a", still(2));
+    assert_eq!(scene.troubles(2_410, "a"), [("no_progress", Some(0))]);
+    scene.metrics(2_411, "a", json!({"last_offset": 7}));
+    assert_eq!(scene.troubles(2_411, "a"), [("stalled", Some(0))], "they still wait as far as is known");
+}
+
+/// A running pipeline of the topic of all others here, read at these times at these heights.
+fn reads_on(scene: &mut Scene, id: &str, readings: &[(u64, u32)]) {
+    scene.lists(0, id, json!({}));
+    scene.status(0, id, "RUNNING", 2);
+    for (at, height) in readings {
+        scene.metrics(*at, id, json!({"last_block_height": height, "pending_records": 0}));
     }
-    scene.metrics(600, "waits", still(3));
-    assert_eq!(scene.troubles(600, "waits"), []);
-    scene.metrics(601, "waits", still(3));
-    assert_eq!(scene.troubles(700, "waits"), [("stalled", Some(0))]);
-    scene.metrics(1_801, "waits", still(3));
-    assert_eq!(scene.troubles(1_801, "waits"), [("stalled", Some(0))], "and not without progress as well");
-    scene.metrics(1_800, "quiet", still(0));
-    assert_eq!(scene.troubles(1_900, "quiet"), []);
-    scene.metrics(1_801, "quiet", still(0));
-    assert_eq!(scene.troubles(1_900, "quiet"), [("no_progress", Some(0))]);
-    // Another pipeline makes progress, first on another topic and then on the same one.
-    scene.metrics(1_801, "other", json!({"last_offset": 8}));
-    assert_eq!(scene.troubles(1_900, "quiet"), [("no_progress", Some(0))]);
-    scene.lists(1_802, "other", json!({}));
-    assert_eq!(scene.troubles(1_900, "quiet"), [("stalled", Some(0))]);
-    assert_eq!(scene.troubles(1_900, "other"), []);
-    scene.lists(1_803, "other", json!({"execution_mode": "bounded"}));
-    assert_eq!(scene.troubles(1_900, "quiet"), [("no_progress", Some(0))], "a bounded one moves through history");
 }
 
 #[test]
-fn a_pipeline_that_has_stalled_has_not_healed_when_the_others_stop_as_well() {
+fn no_progress_is_a_stall_if_another_one_read_on_from_the_topic_all_that_time() {
     let mut scene = Scene::new();
-    for id in ["other", "stalls"] {
-        scene.lists(0, id, json!({}));
+    reads_on(&mut scene, "other", &[(0, 10)]);
+    reads_on(&mut scene, "a", &[(0, 10), (1_801, 10)]);
+    assert_eq!(scene.troubles(1_801, "a"), [("no_progress", Some(0))], "the chain may be quiet");
+    reads_on(&mut scene, "other", &[(1_802, 11)]);
+    assert_eq!(scene.troubles(1_802, "a"), [("no_progress", Some(0))], "it may have done the same since");
+    for at in [1_830, 2_430] {
+        reads_on(&mut scene, "a", &[(at, 10)]);
+        assert_eq!(scene.troubles(at, "a"), [("no_progress", Some(0))], "{at}");
+    }
+    assert_eq!(scene.troubles(90_000, "a"), [("no_progress", Some(0))], "no trouble begins while nothing is read");
+    reads_on(&mut scene, "a", &[(2_431, 10)]);
+    assert_eq!(scene.troubles(2_431, "a"), [("stalled", Some(0))]);
+    assert_eq!(scene.troubles(2_431, "other"), []);
+}
+
+#[test]
+fn one_that_is_still_behind_does_not_show_that_there_is_something_to_read() {
+    let mut scene = Scene::new();
+    reads_on(&mut scene, "a", &[(0, 10)]);
+    for (at, height) in [(30, 5), (60, 6), (90, 9), (120, 10)] {
+        reads_on(&mut scene, "resumed", &[(at, height)]);
+        reads_on(&mut scene, "a", &[(at, 10)]);
+    }
+    reads_on(&mut scene, "a", &[(1_700, 10)]);
+    assert_eq!(scene.troubles(1_700, "a"), []);
+}
+
+#[test]
+fn neither_does_a_bounded_one_nor_one_of_another_topic() {
+    let mut scene = Scene::new();
+    let others = [("bounded", json!({"execution_mode": "bounded"})), ("elsewhere", json!({"topic": "eth.mainnet"}))];
+    for (id, fields) in others {
+        scene.lists(0, id, fields);
         scene.status(0, id, "RUNNING", 2);
+        for at in [0, 30, 60] {
+            scene.metrics(at, id, json!({"last_block_height": 1_000 + at}));
+        }
     }
-    for (at, offset) in [(0, 1), (30, 2), (601, 3)] {
-        scene.metrics(at, "other", json!({"last_offset": offset}));
-    }
-    let still = || json!({"last_offset": 7, "pending_records": 0});
-    for at in [0, 602] {
-        scene.metrics(at, "stalls", still());
-    }
+    reads_on(&mut scene, "a", &[(0, 10), (60, 10), (1_700, 10)]);
+    assert_eq!(scene.troubles(1_700, "a"), []);
+}
+
+#[test]
+fn a_pipeline_that_has_stalled_has_not_healed_when_the_others_stop_or_go() {
+    let mut scene = Scene::new();
+    reads_on(&mut scene, "a", &[(0, 10)]);
+    reads_on(&mut scene, "other", &[(0, 10), (20, 11)]);
+    reads_on(&mut scene, "a", &[(30, 10), (631, 10)]);
     let stalled = [("stalled", Some(0))];
-    assert_eq!(scene.troubles(602, "stalls"), stalled);
-    assert_eq!(scene.troubles(90_000, "stalls"), stalled, "neither can be read");
+    assert_eq!(scene.troubles(631, "a"), stalled);
+    assert_eq!(scene.troubles(90_000, "a"), stalled, "neither can be read");
     for at in [900, 1_700, 5_000] {
-        scene.metrics(at, "other", json!({"last_offset": 3}));
-        scene.metrics(at, "stalls", still());
-        assert_eq!(scene.troubles(at, "stalls"), stalled, "{at}");
+        reads_on(&mut scene, "other", &[(at, 11)]);
+        reads_on(&mut scene, "a", &[(at, 10)]);
+        assert_eq!(scene.troubles(at, "a"), stalled, "{at}");
     }
     scene.status(5_001, "other", "FAILED", 0);
-    assert_eq!(scene.troubles(5_001, "stalls"), stalled);
-    scene.metrics(5_002, "stalls", json!({"last_offset": 8, "pending_records": 0}));
-    assert_eq!(scene.troubles(5_002, "stalls"), []);
+    scene.lists(5_002, "other", json!({"topic": "eth.mainnet"}));
+    reads_on(&mut scene, "a", &[(5_030, 10)]);
+    assert_eq!(scene.troubles(5_030, "a"), stalled);
+    reads_on(&mut scene, "a", &[(5_060, 11)]);
+    assert_eq!(scene.troubles(5_060, "a"), []);
 }
 
 #[test]
 fn what_others_read_before_a_pipeline_was_resumed_was_not_its_work() {
     let mut scene = Scene::new();
-    for id in ["other", "resumed"] {
-        scene.lists(0, id, json!({}));
-        scene.status(0, id, "RUNNING", 2);
-        scene.metrics(0, id, json!({"last_offset": 1}));
+    reads_on(&mut scene, "a", &[(0, 10)]);
+    scene.status(10, "a", "PAUSED", 0);
+    scene.lists(0, "other", json!({}));
+    scene.status(0, "other", "RUNNING", 2);
+    let height = |height: u32| json!({"last_block_height": height});
+    scene.metrics(1_000, "other", height(20));
+    scene.status(1_100, "a", "RUNNING", 2);
+    for at in [1_130, 1_801] {
+        scene.metrics(at, "a", height(10));
+        assert_eq!(scene.troubles(at, "a"), []);
     }
-    scene.status(10, "resumed", "PAUSED", 0);
-    scene.metrics(1_000, "other", json!({"last_offset": 2}));
-    scene.status(1_100, "resumed", "RUNNING", 2);
-    scene.metrics(1_701, "resumed", json!({"last_offset": 1}));
-    assert_eq!(scene.troubles(1_701, "resumed"), []);
-    scene.metrics(1_701, "other", json!({"last_offset": 3}));
-    assert_eq!(scene.troubles(1_701, "resumed"), [("stalled", Some(0))]);
+    scene.metrics(1_810, "other", height(21));
+    for (at, expected) in [(1_831, &[][..]), (2_432, &[("stalled", Some(0))])] {
+        scene.metrics(at, "a", height(10));
+        assert_eq!(scene.troubles(at, "a"), expected);
+    }
 }
 
 #[test]

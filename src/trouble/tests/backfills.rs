@@ -136,14 +136,14 @@ fn one_that_goes_on_after_its_end_has_time_to_start_and_to_move() {
         scene.status(seconds, "live", "RUNNING", 2);
         scene.metrics(seconds, "live", at_block(9_000 + seconds));
     };
-    for seconds in (4_050..=4_600).step_by(50) {
+    for seconds in (4_050..=4_700).step_by(50) {
         scene.metrics(seconds, "a", at_block(2_000));
         live(&mut scene, seconds);
     }
-    assert_eq!(outcome(&mut scene, 4_600, "a"), (vec![], false), "it has more to read by now");
-    scene.metrics(4_650, "a", at_block(2_000));
-    live(&mut scene, 4_650);
-    assert_eq!(outcome(&mut scene, 4_650, "a").0, [("stalled", Some(1_000))]);
+    assert_eq!(outcome(&mut scene, 4_700, "a"), (vec![], false), "for ten minutes it was seen to have more to read");
+    scene.metrics(4_750, "a", at_block(2_000));
+    live(&mut scene, 4_750);
+    assert_eq!(outcome(&mut scene, 4_750, "a").0, [("stalled", Some(1_000))]);
 
     ends(&mut scene, "b", "STOPPED", 2_000);
     scene.status(5_000, "b", "DEPLOYING", 0);

@@ -51,40 +51,43 @@ fn a_position_that_a_reading_lacks_does_not_stop_the_clock() {
     assert_eq!(found, [("no_progress", Some(10))]);
 }
 
-/// The troubles of pipeline `c`, which has not moved for 990 seconds, beside another one of its topic with these readings.
-fn beside(others: &[(&str, &[(u64, Value)])]) -> Vec<(&'static str, Option<i64>)> {
+/// The troubles of pipeline `c`, which was read at these times and always stood at height 1, beside another one of its topic
+/// with these readings.
+fn beside(others: &[(&str, u64, Value)], own: &[u64]) -> Vec<(&'static str, Option<i64>)> {
     let mut scene = Scene::new();
-    scene.lists(0, "c", json!({}));
-    scene.status(1, "c", "RUNNING", 2);
-    scene.metrics(10, "c", json!({"last_offset": 1}));
-    scene.metrics(1_000, "c", json!({"last_offset": 1}));
-    for (id, readings) in others {
+    for id in ["c", "d", "e"] {
         scene.lists(0, id, json!({}));
         scene.status(1, id, "RUNNING", 2);
-        for (at, metrics) in *readings {
-            scene.metrics(*at, id, metrics.clone());
+    }
+    for at in 0..=*own.last().unwrap() {
+        for (id, _, metrics) in others.iter().filter(|(_, when, _)| *when == at) {
+            scene.metrics(at, id, metrics.clone());
+        }
+        if own.contains(&at) {
+            scene.metrics(at, "c", json!({"last_block_height": 1}));
         }
     }
-    scene.troubles(1_000, "c")
+    scene.troubles(*own.last().unwrap(), "c")
 }
 
 #[test]
-fn a_pipeline_has_stalled_if_another_one_read_on_after_it_had_stood_still_for_the_threshold() {
-    let offset = |offset: u32| json!({"last_offset": offset});
-    let stalled = [("stalled", Some(10))];
-    assert_eq!(beside(&[]), []);
-    assert_eq!(beside(&[("d", &[(600, offset(1)), (611, offset(2))])]), stalled);
-    assert_eq!(beside(&[("d", &[(600, offset(1)), (610, offset(2))])]), [], "after ten minutes, and not later");
-    assert_eq!(beside(&[("d", &[(611, offset(1)), (1_000, offset(1))])]), [], "it has only been read");
-    assert_eq!(beside(&[("d", &[(611, json!({})), (1_000, json!({}))])]), [], "it has no position");
+fn a_pipeline_has_stalled_if_another_one_of_its_topic_was_further_for_the_threshold() {
     let height = |height: u32| json!({"last_block_height": height});
-    assert_eq!(beside(&[("d", &[(600, height(1)), (611, height(2))])]), stalled);
-    let restarted = [(600, json!({"last_offset": 5, "records_consumed": 9})), (611, offset(0)), (700, offset(5))];
-    assert_eq!(beside(&[("d", &restarted)]), [], "its worker has restarted, and the topic may be quiet");
-    let (old, new) = ([(100, offset(1)), (110, offset(2))], [(990, offset(1)), (1_000, offset(2))]);
-    assert_eq!(beside(&[("d", &old)]), []);
-    assert_eq!(beside(&[("d", &old), ("e", &new)]), stalled);
-    assert_eq!(beside(&[("d", &new), ("e", &old)]), stalled);
+    let stalled = [("stalled", Some(10))];
+    let own = [10, 20, 30, 631];
+    assert_eq!(beside(&[], &own), []);
+    assert_eq!(beside(&[("d", 25, height(2))], &own), stalled, "further at first sight");
+    assert_eq!(beside(&[("d", 25, height(2))], &[10, 20, 30, 630]), [], "longer than ten minutes");
+    assert_eq!(beside(&[("d", 31, height(2))], &own), [], "seen only at its newest reading");
+    assert_eq!(beside(&[("d", 25, height(1))], &own), [], "as far as it is");
+    assert_eq!(beside(&[("d", 10, height(2))], &own), [], "when it was last seen to move");
+    assert_eq!(beside(&[("d", 11, height(2))], &own), stalled);
+    assert_eq!(beside(&[("d", 25, json!({})), ("d", 26, json!({"last_offset": 9}))], &own), [], "without a height");
+    let restarts = [("d", 0, height(9)), ("d", 25, height(2)), ("d", 28, height(9))];
+    assert_eq!(beside(&restarts, &own), [], "its worker has restarted, and the topic may be quiet");
+    assert_eq!(beside(&[("d", 25, height(2)), ("d", 28, height(0))], &own), stalled, "restarted later");
+    assert_eq!(beside(&[("d", 0, height(1)), ("e", 25, height(2))], &own), stalled);
+    assert_eq!(beside(&[("e", 0, height(1)), ("d", 25, height(2))], &own), stalled);
 }
 
 #[test]

@@ -142,7 +142,7 @@ fn paused_and_forbidden_pipelines_and_none_at_all_are_no_lack_of_readings() {
 }
 
 #[test]
-fn a_status_without_a_phase_ends_what_needs_a_running_worker() {
+fn a_status_without_a_phase_ends_nothing_and_starts_no_clock_anew() {
     let mut scene = Scene::new();
     scene.lists(0, "a", json!({}));
     scene.status(0, "a", "RUNNING", 2);
@@ -157,9 +157,12 @@ fn a_status_without_a_phase_ends_what_needs_a_running_worker() {
     let stale = [both.as_slice(), &[("readings_stale", Some(0))]].concat();
     assert_eq!(scene.troubles(640, "a"), stale, "the phase that was read last counts");
     scene.reads(650, "a", Probe::Status, json!({}));
-    assert_eq!(scene.troubles(650, "a"), []);
+    assert_eq!(scene.troubles(650, "a"), both);
     scene.reads(665, "a", Probe::Status, json!({}));
-    assert_eq!(scene.troubles(665, "a"), [("readings_stale", Some(650))]);
+    let both_without_phase = [both.as_slice(), &[("readings_stale", Some(650))]].concat();
+    assert_eq!(scene.troubles(665, "a"), both_without_phase);
+    scene.status(666, "a", "RUNNING", 2);
+    assert_eq!(scene.troubles(666, "a"), both);
     scene.lists(670, "a", json!({"status": "paused"}));
     assert_eq!(scene.troubles(670, "a"), []);
 }

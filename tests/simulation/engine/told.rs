@@ -75,6 +75,10 @@ pub struct PipelineTold {
     pub lags: Option<(Duration, f64, f64)>,
     /// Since when every backlog that was read was above 25,000 and larger than the one before.
     pub backlog_grows: Option<Duration>,
+    /// Since when every backlog that was read was above 0.
+    pub waits_since: Option<At>,
+    /// When it was first read to stand still where another one of its topic had read on meanwhile.
+    left_behind: Option<At>,
 }
 
 /// See [`PipelineTold::known`].
@@ -115,6 +119,8 @@ impl PipelineTold {
             dropped_more: None,
             lags: None,
             backlog_grows: None,
+            waits_since: None,
+            left_behind: None,
         }
     }
 
@@ -156,7 +162,7 @@ impl PipelineTold {
     }
 
     pub fn is_working(&self) -> bool {
-        self.phase() == Some("RUNNING") && !self.is_off_duty()
+        self.known.phase == Some("RUNNING") && !self.is_off_duty()
     }
 
     fn hear_status(&mut self, new: StatusFacts, at: At) {
@@ -176,12 +182,16 @@ impl PipelineTold {
             }
             self.known.start = Some((start, at));
         }
-        if new.phase == Some("RUNNING") {
-            self.not_running_since = None;
-            self.running_since = self.running_since.or(Some(at));
-        } else {
-            self.running_since = None;
-            self.not_running_since = self.not_running_since.or(Some(at));
+        match new.phase {
+            None => {}
+            Some("RUNNING") => {
+                self.not_running_since = None;
+                self.running_since = self.running_since.or(Some(at));
+            }
+            Some(_) => {
+                self.running_since = None;
+                self.not_running_since = self.not_running_since.or(Some(at));
+            }
         }
         self.status = Some(new);
     }
@@ -203,6 +213,7 @@ impl PipelineTold {
         }
         if let Some(pending) = new.pending {
             let grows = pending > 25_000.0 && old.pending.is_none_or(|old| pending > old);
+            self.waits_since = self.waits_since.or(Some(at)).filter(|_| pending > 0.0);
             self.backlog_grows = if grows { self.backlog_grows.or(Some(at.world)) } else { None };
         }
         if new.offset.is_some() || new.height.is_some() || new.consumed.is_some() {
@@ -220,6 +231,18 @@ impl PipelineTold {
             dropped: new.dropped.or(old.dropped),
         };
         self.metrics = Some(new);
+    }
+
+    /// `read_on` is when its topic was first read as far as it has been by now, if that is further than this one is.
+    fn note_work(&mut self, read_on: Option<At>, at: At) {
+        let after_progress = |at: At| self.progress.is_some_and(|progress| at.world > progress.world);
+        if self.left_behind_since().is_none() && read_on.is_some_and(after_progress) {
+            self.left_behind = Some(at);
+        }
+    }
+
+    pub fn left_behind_since(&self) -> Option<At> {
+        self.left_behind.filter(|at| self.progress.is_some_and(|progress| at.world > progress.world))
     }
 
     fn hear_health(&mut self, new: HealthFacts, at: At) {
@@ -259,6 +282,8 @@ impl UsageTold {
 #[derive(Debug, Default)]
 pub struct Told {
     pub pipelines: BTreeMap<PipelineId, PipelineTold>,
+    /// How far unbounded pipelines have read each topic, and when the first of them did.
+    reached: BTreeMap<&'static str, (f64, At)>,
     /// Why the newest page failed, if it did.
     pub list_failure: Option<Reason>,
     pub lists_failed: u32,
@@ -339,7 +364,17 @@ impl Told {
                 self.read = Some(at);
                 match said {
                     Some(Said::Status(facts)) => pipeline.hear_status(*facts, at),
-                    Some(Said::Metrics(facts)) => pipeline.hear_metrics(*facts, at),
+                    Some(Said::Metrics(facts)) => {
+                        pipeline.hear_metrics(*facts, at);
+                        let height = pipeline.known.metrics.height;
+                        let reached = self.reached.get(pipeline.item.topic);
+                        let further = reached.filter(|(reached, _)| Some(*reached) > height);
+                        pipeline.note_work(further.map(|(_, at)| *at), at);
+                        let is_first = further.is_none() && reached.is_none_or(|(reached, _)| height > Some(*reached));
+                        if let Some(height) = height.filter(|_| is_first && !pipeline.item.bounded) {
+                            self.reached.insert(pipeline.item.topic, (height, at));
+                        }
+                    }
                     Some(Said::Health(facts)) => pipeline.hear_health(*facts, at),
                     // The picture's check will find a reading that nobody gave.
                     Some(Said::Page(_) | Said::Usage(_)) | None => {}

@@ -1,0 +1,84 @@
+//! How far each topic has been read: whether there was something to read for a pipeline that stands still.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::Pipeline;
+use crate::moment::Moment;
+
+/// The greatest height at which an unbounded pipeline of each topic was seen.
+///
+/// Heights only grow here, since a worker that restarts may report lower ones for a while. After a chain has begun anew,
+/// its old height is no evidence against anyone, because it was seen before the pipelines moved.
+#[derive(Debug, Default)]
+pub(super) struct Topics(HashMap<Arc<str>, Reached>);
+
+#[derive(Debug, Clone, Copy)]
+struct Reached {
+    height: f64,
+    at: Moment,
+}
+
+impl Topics {
+    /// Adds a reading of a pipeline's metrics. A bounded pipeline moves through history, however quiet the topic is.
+    pub(super) fn observe(&mut self, pipeline: &Pipeline, at: Moment) {
+        let Some(height) = pipeline.block_height().filter(|_| !pipeline.is_bounded()) else { return };
+        let Some(topic) = &pipeline.listed().topic else { return };
+        match self.0.get_mut(topic) {
+            Some(reached) if reached.height >= height => {}
+            Some(reached) => *reached = Reached { height, at },
+            None => {
+                self.0.insert(topic.clone(), Reached { height, at });
+            }
+        }
+    }
+
+    /// Whether a topic has been read further than `height` after that moment. What was read before a pipeline was
+    /// resumed may not be its work.
+    pub(super) fn is_read_beyond(&self, topic: Option<&str>, height: Option<f64>, after: Moment) -> bool {
+        let reached = topic.and_then(|topic| self.0.get(topic));
+        reached.is_some_and(|reached| Some(reached.height) > height && reached.at.monotonic() > after.monotonic())
+    }
+
+    /// Drops topics that no pipeline has any more.
+    pub(super) fn keep<'a>(&mut self, pipelines: impl Iterator<Item = &'a Pipeline>) {
+        let topics: HashSet<_> = pipelines.filter_map(|pipeline| pipeline.listed().topic.as_deref()).collect();
+        self.0.retain(|topic, _| topics.contains(&**topic));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::account::testing::reading;
+    use crate::api::{PipelineId, Probe};
+
+    fn at_height(topic: &str, height: u32, at: Moment) -> Pipeline {
+        let listed = serde_json::json!({"id": "pipe_1", "topic": topic});
+        let id = PipelineId::new("pipe_1").unwrap();
+        let mut pipeline = Pipeline::new(id, serde_json::from_value(listed).unwrap(), None, at);
+        let response = reading(Probe::Metrics, serde_json::json!({ "last_block_height": height }));
+        pipeline.observe(response, at, None, &Topics::default());
+        pipeline
+    }
+
+    #[test]
+    fn what_is_known_of_a_topic_is_dropped_with_its_last_pipeline() {
+        let before = Moment::now();
+        let at = before.after(Duration::from_secs(1));
+        let mut topics = Topics::default();
+        let [swaps, logs] = ["base.mainnet.swaps", "base.mainnet.logs"].map(|topic| at_height(topic, 7, at));
+        [&swaps, &logs].into_iter().for_each(|pipeline| topics.observe(pipeline, at));
+        let is_known = |topics: &Topics| {
+            ["base.mainnet.swaps", "base.mainnet.logs"]
+                .map(|topic| topics.is_read_beyond(Some(topic), Some(6.0), before))
+        };
+        assert_eq!(is_known(&topics), [true, true]);
+        topics.keep([&logs].into_iter());
+        assert_eq!(is_known(&topics), [false, true]);
+        topics.keep([].into_iter());
+        assert_eq!(is_known(&topics), [false, false]);
+    }
+}
