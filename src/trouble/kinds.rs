@@ -189,7 +189,7 @@ kinds! {
                 of_account!("goldrush_service_key_loaded_timestamp_seconds"),
                 " }}{{ . | first | value | humanizeTimestamp }}{{ else }}an unknown time{{ end }}. None of its \
                  pipelines is being watched. Put a valid ServiceKey into the account's key file; with systemd, \
-                 restart the service.",
+                 check the file, then restart the service.",
             ),
             dashboard: FLEET_DASHBOARD,
         }),
@@ -213,7 +213,7 @@ kinds! {
                  read-only API key. It was loaded at {{ with ",
                 of_account!("goldrush_service_key_loaded_timestamp_seconds"),
                 " }}{{ . | first | value | humanizeTimestamp }}{{ else }}an unknown time{{ end }}. Put a ServiceKey \
-                 in its place; with systemd, restart the service.",
+                 in its place; with systemd, check the file, then restart the service.",
             ),
             dashboard: FLEET_DASHBOARD,
         }),
@@ -232,9 +232,9 @@ kinds! {
             also: &[],
             per: ACCOUNT,
             summary: "GoldRush requires a payment for account {{ $labels.account }} (402)",
-            description: "GoldRush returns 402 to account {{ $labels.account }}: its credits are used up. Its \
-                          pipelines are not being watched, and GoldRush stops serving them, or has stopped already. \
-                          Add credits, or buy a larger plan.",
+            description: "GoldRush returns 402 to account {{ $labels.account }}: its credits are used up. \
+                          GoldRush stops serving its pipelines, or has stopped already. Pipelines that are created, \
+                          deleted or paused now go unnoticed. Add credits, or buy a larger plan.",
             dashboard: FLEET_DASHBOARD,
         }),
     }
