@@ -617,7 +617,7 @@ impl Account {
         let says_position = matches!(response, ProbeResponse::Metrics(Ok(_)));
         let Observed { changes, hints } = Arc::make_mut(pipeline).observe(response, now, self.read_at, &self.topics);
         if says_position {
-            self.topics.observe(pipeline, now);
+            self.topics.observe(pipeline);
         }
         let is_transitional = pipeline.phase().state().is_some_and(|phase| phase.is_transitional());
         let pace = match failure {

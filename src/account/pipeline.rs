@@ -179,6 +179,11 @@ impl Pipeline {
         let is = listed.desired_status();
         self.wanted.set(is != Some(DesiredStatus::Paused), at);
         self.listed_at = at;
+        if self.listed.topic != listed.topic {
+            // Heights of two topics cannot be compared.
+            let [_, height, _] = &mut self.position;
+            *height = Known::default();
+        }
         // Mostly nothing has changed. Then the existing texts stay, because other pipelines share them.
         if self.listed != listed {
             self.listed = listed;
@@ -315,7 +320,7 @@ impl Pipeline {
             self.waits.set(pending > 0.0, at);
         }
         let Some(idle_since) = self.idle_since().filter(|_| self.left_behind_since().is_none()) else { return };
-        if topics.is_read_beyond(self.listed.topic.as_deref(), self.block_height(), idle_since) {
+        if topics.is_read_beyond(self.listed.topic.as_deref(), self.block_height().value(), idle_since) {
             self.left_behind_at = Some(at);
         }
     }
@@ -392,10 +397,9 @@ impl Pipeline {
         self.last_progress
     }
 
-    /// The newest block that it was seen to have processed.
-    pub(super) fn block_height(&self) -> Option<f64> {
+    pub(super) fn block_height(&self) -> &Known<f64> {
         let [_, height, _] = &self.position;
-        height.value()
+        height
     }
 
     /// Since when nothing has moved, counting only the time on duty and `RUNNING`.

@@ -16,28 +16,27 @@ pub(super) struct Topics(HashMap<Arc<str>, Reached>);
 #[derive(Debug, Clone, Copy)]
 struct Reached {
     height: f64,
-    at: Moment,
+    /// `None` if it was there at first sight: nobody was seen to read on.
+    at: Option<Moment>,
 }
 
 impl Topics {
     /// Adds a reading of a pipeline's metrics. A bounded pipeline moves through history, however quiet the topic is.
-    pub(super) fn observe(&mut self, pipeline: &Pipeline, at: Moment) {
-        let Some(height) = pipeline.block_height().filter(|_| !pipeline.is_bounded()) else { return };
+    pub(super) fn observe(&mut self, pipeline: &Pipeline) {
+        let known = pipeline.block_height();
+        let began = known.began().filter(|began| !began.or_earlier);
+        let Some(height) = known.value().filter(|_| !pipeline.is_bounded()) else { return };
         let Some(topic) = &pipeline.listed().topic else { return };
-        match self.0.get_mut(topic) {
-            Some(reached) if reached.height >= height => {}
-            Some(reached) => *reached = Reached { height, at },
-            None => {
-                self.0.insert(topic.clone(), Reached { height, at });
-            }
+        if self.0.get(topic).is_none_or(|reached| height > reached.height) {
+            self.0.insert(topic.clone(), Reached { height, at: began.map(|began| began.at) });
         }
     }
 
     /// Whether a topic has been read further than `height` after that moment. What was read before a pipeline was
     /// resumed may not be its work.
     pub(super) fn is_read_beyond(&self, topic: Option<&str>, height: Option<f64>, after: Moment) -> bool {
-        let reached = topic.and_then(|topic| self.0.get(topic));
-        reached.is_some_and(|reached| Some(reached.height) > height && reached.at.monotonic() > after.monotonic())
+        let further = topic.and_then(|topic| self.0.get(topic)).filter(|reached| Some(reached.height) > height);
+        further.and_then(|reached| reached.at).is_some_and(|at| at.monotonic() > after.monotonic())
     }
 
     /// Drops topics that no pipeline has any more.
@@ -55,12 +54,14 @@ mod tests {
     use crate::account::testing::reading;
     use crate::api::{PipelineId, Probe};
 
-    fn at_height(topic: &str, height: u32, at: Moment) -> Pipeline {
+    fn that_reads_on(topic: &str, at: Moment) -> Pipeline {
         let listed = serde_json::json!({"id": "pipe_1", "topic": topic});
         let id = PipelineId::new("pipe_1").unwrap();
         let mut pipeline = Pipeline::new(id, serde_json::from_value(listed).unwrap(), None, at);
-        let response = reading(Probe::Metrics, serde_json::json!({ "last_block_height": height }));
-        pipeline.observe(response, at, None, &Topics::default());
+        for height in [6, 7] {
+            let response = reading(Probe::Metrics, serde_json::json!({ "last_block_height": height }));
+            pipeline.observe(response, at, None, &Topics::default());
+        }
         pipeline
     }
 
@@ -69,8 +70,8 @@ mod tests {
         let before = Moment::now();
         let at = before.after(Duration::from_secs(1));
         let mut topics = Topics::default();
-        let [swaps, logs] = ["base.mainnet.swaps", "base.mainnet.logs"].map(|topic| at_height(topic, 7, at));
-        [&swaps, &logs].into_iter().for_each(|pipeline| topics.observe(pipeline, at));
+        let [swaps, logs] = ["base.mainnet.swaps", "base.mainnet.logs"].map(|topic| that_reads_on(topic, at));
+        [&swaps, &logs].into_iter().for_each(|pipeline| topics.observe(pipeline));
         let is_known = |topics: &Topics| {
             ["base.mainnet.swaps", "base.mainnet.logs"]
                 .map(|topic| topics.is_read_beyond(Some(topic), Some(6.0), before))

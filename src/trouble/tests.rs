@@ -287,6 +287,22 @@ fn neither_does_a_bounded_one_nor_one_of_another_topic() {
 }
 
 #[test]
+fn one_that_moves_to_the_topic_has_to_be_seen_to_read_on_from_it() {
+    let mut scene = Scene::new();
+    scene.lists(0, "moves", json!({"topic": "eth.mainnet"}));
+    scene.status(0, "moves", "RUNNING", 2);
+    scene.metrics(0, "moves", json!({"last_block_height": 1_000}));
+    reads_on(&mut scene, "a", &[(0, 10)]);
+    scene.metrics(20, "moves", json!({"last_block_height": 1_001}));
+    reads_on(&mut scene, "moves", &[(30, 12)]);
+    reads_on(&mut scene, "a", &[(60, 10), (700, 10)]);
+    assert_eq!(scene.troubles(700, "a"), []);
+    reads_on(&mut scene, "moves", &[(710, 13)]);
+    reads_on(&mut scene, "a", &[(730, 10), (1_331, 10)]);
+    assert_eq!(scene.troubles(1_331, "a"), [("stalled", Some(0))]);
+}
+
+#[test]
 fn a_pipeline_that_has_stalled_has_not_healed_when_the_others_stop_or_go() {
     let mut scene = Scene::new();
     reads_on(&mut scene, "a", &[(0, 10)]);

@@ -76,18 +76,22 @@ fn a_pipeline_has_stalled_if_another_one_of_its_topic_was_further_for_the_thresh
     let stalled = [("stalled", Some(10))];
     let own = [10, 20, 30, 631];
     assert_eq!(beside(&[], &own), []);
-    assert_eq!(beside(&[("d", 25, height(2))], &own), stalled, "further at first sight");
-    assert_eq!(beside(&[("d", 25, height(2))], &[10, 20, 30, 630]), [], "longer than ten minutes");
-    assert_eq!(beside(&[("d", 31, height(2))], &own), [], "seen only at its newest reading");
-    assert_eq!(beside(&[("d", 25, height(1))], &own), [], "as far as it is");
-    assert_eq!(beside(&[("d", 10, height(2))], &own), [], "when it was last seen to move");
-    assert_eq!(beside(&[("d", 11, height(2))], &own), stalled);
-    assert_eq!(beside(&[("d", 25, json!({})), ("d", 26, json!({"last_offset": 9}))], &own), [], "without a height");
+    let reads_on = |at| [("d", 5, height(1)), ("d", at, height(2))];
+    assert_eq!(beside(&reads_on(25), &own), stalled);
+    assert_eq!(beside(&reads_on(25), &[10, 20, 30, 630]), [], "not longer than the threshold");
+    assert_eq!(beside(&reads_on(31), &own), [], "seen at its newest reading only");
+    assert_eq!(beside(&reads_on(11), &own), stalled);
+    assert_eq!(beside(&reads_on(10), &own), [], "it may have moved later");
+    assert_eq!(beside(&[("d", 5, height(0)), ("d", 25, height(1))], &own), [], "as far as it is");
+    assert_eq!(beside(&[("d", 25, height(2)), ("d", 28, height(2))], &own), [], "not seen to read on");
+    let offsets = [8_u64, 9].map(|offset| ("d", offset, json!({"last_offset": offset})));
+    assert_eq!(beside(&offsets, &own), [], "without a height");
     let restarts = [("d", 0, height(9)), ("d", 25, height(2)), ("d", 28, height(9))];
     assert_eq!(beside(&restarts, &own), [], "its worker has restarted, and the topic may be quiet");
-    assert_eq!(beside(&[("d", 25, height(2)), ("d", 28, height(0))], &own), stalled, "restarted later");
-    assert_eq!(beside(&[("d", 0, height(1)), ("e", 25, height(2))], &own), stalled);
-    assert_eq!(beside(&[("e", 0, height(1)), ("d", 25, height(2))], &own), stalled);
+    let [before, after] = reads_on(25);
+    assert_eq!(beside(&[before.clone(), after.clone(), ("d", 28, height(0))], &own), stalled, "restarted later");
+    assert_eq!(beside(&[("e", 0, height(1)), before.clone(), after.clone()], &own), stalled);
+    assert_eq!(beside(&[before, after, ("e", 0, height(1))], &own), stalled);
 }
 
 #[test]

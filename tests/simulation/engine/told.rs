@@ -282,8 +282,8 @@ impl UsageTold {
 #[derive(Debug, Default)]
 pub struct Told {
     pub pipelines: BTreeMap<PipelineId, PipelineTold>,
-    /// How far unbounded pipelines have read each topic, and when the first of them did.
-    reached: BTreeMap<&'static str, (f64, At)>,
+    /// How far unbounded pipelines have read each topic, and when the first of them did if it was seen to.
+    reached: BTreeMap<&'static str, (f64, Option<At>)>,
     /// Why the newest page failed, if it did.
     pub list_failure: Option<Reason>,
     pub lists_failed: u32,
@@ -365,14 +365,15 @@ impl Told {
                 match said {
                     Some(Said::Status(facts)) => pipeline.hear_status(*facts, at),
                     Some(Said::Metrics(facts)) => {
+                        let before = pipeline.known.metrics.height;
                         pipeline.hear_metrics(*facts, at);
                         let height = pipeline.known.metrics.height;
                         let reached = self.reached.get(pipeline.item.topic);
                         let further = reached.filter(|(reached, _)| Some(*reached) > height);
-                        pipeline.note_work(further.map(|(_, at)| *at), at);
+                        pipeline.note_work(further.and_then(|(_, at)| *at), at);
                         let is_first = further.is_none() && reached.is_none_or(|(reached, _)| height > Some(*reached));
                         if let Some(height) = height.filter(|_| is_first && !pipeline.item.bounded) {
-                            self.reached.insert(pipeline.item.topic, (height, at));
+                            self.reached.insert(pipeline.item.topic, (height, before.map(|_| at)));
                         }
                     }
                     Some(Said::Health(facts)) => pipeline.hear_health(*facts, at),
