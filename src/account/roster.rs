@@ -1,6 +1,6 @@
 //! Which pipelines exist, according to lists: paging, truncation, expected pipelines, and when to list again.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use super::backoff::Backoff;
@@ -65,8 +65,8 @@ pub struct ListSummary {
     pub at: Moment,
     /// The number of its pages.
     pub pages: u32,
-    /// By the group's label.
-    pub groups: BTreeMap<String, GroupFlags>,
+    /// As this list says them.
+    pub groups: Groups,
     /// The expected pipelines, and whether each is missing. Those that may be in the unread part are left out.
     pub expected: Vec<(PipelineId, bool)>,
     /// There are more pipelines than `max_pipelines`; the others are not polled.
@@ -86,6 +86,9 @@ pub enum Concern {
     Truncated,
 }
 
+/// By the group's label.
+type Groups = BTreeMap<String, GroupFlags>;
+
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct GroupFlags {
     pub paid: Option<bool>,
@@ -94,6 +97,12 @@ pub struct GroupFlags {
 }
 
 impl GroupFlags {
+    fn by_label<'a>(groups: impl Iterator<Item = &'a Group>) -> Groups {
+        let mut flags = Groups::new();
+        groups.for_each(|group| flags.entry(group.label().to_owned()).or_default().merge(group));
+        flags
+    }
+
     /// Adds another pipeline's flags of the same group; if they differ, the worse value wins.
     pub(super) fn merge(&mut self, group: &Group) {
         let either = |a: Option<bool>, b: Option<bool>, pick: fn(bool, bool) -> bool| match (a, b) {
@@ -104,12 +113,21 @@ impl GroupFlags {
         self.over_limit = either(self.over_limit, group.is_over_limit, |a, b| a || b);
         self.free_trial_expired = either(self.free_trial_expired, group.is_free_trial_expired, |a, b| a || b);
     }
+
+    fn or(self, earlier: Self) -> Self {
+        Self {
+            paid: self.paid.or(earlier.paid),
+            over_limit: self.over_limit.or(earlier.over_limit),
+            free_trial_expired: self.free_trial_expired.or(earlier.free_trial_expired),
+        }
+    }
 }
 
 impl ListSummary {
-    fn concerns(&self) -> impl Iterator<Item = Concern> {
+    /// `known_groups` are the groups with what earlier lists said.
+    fn concerns(&self, known_groups: &Groups) -> impl Iterator<Item = Concern> {
         let missing = self.expected.iter().filter(|(_, missing)| *missing).map(|(id, _)| Concern::Missing(id.clone()));
-        let groups = self.groups.iter().flat_map(|(group, flags)| {
+        let groups = known_groups.iter().flat_map(|(group, flags)| {
             let over = (flags.over_limit == Some(true)).then(|| Concern::OverLimit(group.clone()));
             // If the group has a paid plan, its trial does not matter.
             let expired = flags.free_trial_expired == Some(true) && flags.paid != Some(true);
@@ -168,11 +186,11 @@ impl Listing {
         self.latest.is_some() && self.failure.is_none() && !is_overdue
     }
 
-    fn succeeded(&mut self, list: ListSummary) {
+    fn succeeded(&mut self, list: ListSummary, known_groups: &Groups) {
         let at = list.at;
         let first = self.latest.is_none();
         let mut before = std::mem::take(&mut self.concerns);
-        for concern in list.concerns() {
+        for concern in list.concerns(known_groups) {
             let began = before.remove(&concern).unwrap_or(Beginning { at, or_earlier: first });
             self.concerns.insert(concern, began);
         }
@@ -217,11 +235,23 @@ pub(super) struct Roster {
     backoff: Backoff,
     /// Pipelines that were missing from the newest list, but stay for now.
     missed: HashSet<PipelineId>,
+    /// The group of each pipeline in the newest list; if that lacks it, the one that an earlier list named.
+    group_of: HashMap<PipelineId, Option<Group>>,
+    /// The flags of these groups, as they were said last.
+    groups: Groups,
 }
 
 impl Roster {
     pub(super) fn new(backoff: Backoff, now: Instant) -> Self {
-        Self { listing: Listing::new(now), walk: None, started: None, backoff, missed: HashSet::new() }
+        Self {
+            listing: Listing::new(now),
+            walk: None,
+            started: None,
+            backoff,
+            missed: HashSet::new(),
+            group_of: HashMap::new(),
+            groups: Groups::new(),
+        }
     }
 
     /// A snapshot for readers.
@@ -325,7 +355,7 @@ impl Roster {
         let Some(walk) = &self.walk else { return Vec::new() };
         // The limit may be lower since a reload.
         let excess = known.len().saturating_sub(walk.most);
-        let unseen = known.into_iter().filter(|(id, _)| !walk.seen.contains(*id));
+        let unseen = known.into_iter().filter(|(id, _)| !walk.seen.contains_key(*id));
         if walk.may_hide(extent) {
             // Pipelines that a list may hide are not gone, unless a probe says so or there are too many.
             let (mut gone, hidden): (Vec<_>, Vec<_>) =
@@ -334,7 +364,7 @@ impl Roster {
             gone.extend(hidden.into_iter().take(excess));
             return gone.into_iter().map(|(id, _)| id.clone()).collect();
         }
-        self.missed.retain(|id| !walk.seen.contains(id));
+        self.missed.retain(|id| !walk.seen.contains_key(id));
         let mut gone = Vec::new();
         for (id, existence) in unseen {
             let missed_before = !self.missed.insert(id.clone());
@@ -373,7 +403,7 @@ impl Roster {
             .collect();
         let mut expected = Vec::new();
         for id in expect {
-            if walk.seen.contains(id) || is_known(id) {
+            if walk.seen.contains_key(id) || is_known(id) {
                 expected.push((id.clone(), false));
             } else if was_missing.contains(id) {
                 expected.push((id.clone(), true));
@@ -397,19 +427,39 @@ impl Roster {
         now: Moment,
     ) -> Completed {
         let Some(walk) = self.walk.take() else { return Completed::default() };
+        let (pages, again) = (walk.pages, walk.again);
         let truncated = extent == Extent::Truncated;
         let completed = Completed {
             was_failing: !self.listing.succeeds.state(),
             newly_truncated: truncated && !self.listing.latest.as_ref().is_some_and(|list| list.truncated),
-            without_id: walk.without_id,
+            without_id: walk.without_id.len(),
         };
-        self.listing.succeeded(ListSummary { at: now, pages: walk.pages, groups: walk.groups, expected, truncated });
+        let groups = GroupFlags::by_label(walk.groups());
+        self.remember_groups(walk);
+        self.listing.succeeded(ListSummary { at: now, pages, groups, expected, truncated }, &self.groups);
         self.backoff.reset();
         self.listing.due = self.next(supply, now.monotonic());
-        if walk.again {
+        if again {
             self.request(supply, now.monotonic());
         }
         completed
+    }
+
+    /// A group or a flag that the list lacks is the one that was said last.
+    fn remember_groups(&mut self, mut walk: Walk) {
+        for (id, group) in &mut walk.seen {
+            if let Some(earlier) = self.group_of.remove(id).flatten() {
+                group.get_or_insert_default().keep_label(earlier);
+            }
+        }
+        let mut groups = GroupFlags::by_label(walk.groups());
+        for (label, flags) in &mut groups {
+            if let Some(earlier) = self.groups.get(label) {
+                *flags = flags.or(*earlier);
+            }
+        }
+        self.groups = groups;
+        self.group_of = walk.seen;
     }
 
     /// The walk has failed. Returns whether that is news: the previous list succeeded or failed for another reason.
@@ -465,6 +515,8 @@ fn seconds(seconds: f64) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
 
     const SMALL: Supply = Supply { discovery: Duration::from_secs(60), required: 2_700.0, allowed: 4.0 };
@@ -596,6 +648,95 @@ mod tests {
             groups.iter().for_each(|group| flags.merge(group));
             assert_eq!(flags, GroupFlags { paid: no, over_limit: yes, free_trial_expired: yes });
         }
+    }
+
+    /// Lists these items, and returns the concerns with the second at which each began.
+    fn concerns(roster: &mut Roster, start: Moment, seconds: u64, items: &Value) -> Vec<(Concern, u64)> {
+        let json = json!({"items": items, "pagination": {"has_more": false}}).to_string();
+        list(roster, &json, &[], start.after(Duration::from_secs(seconds)));
+        let concerns = roster.listing.concerns();
+        concerns.map(|(concern, began)| (concern.clone(), began.at.since(start).as_secs())).collect()
+    }
+
+    #[test]
+    fn what_a_list_lacks_about_a_group_is_what_was_said_last() {
+        let start = Moment::now();
+        let mut roster = roster(start.monotonic());
+        let mut concerns = |seconds, items: Value| concerns(&mut roster, start, seconds, &items);
+        let full = json!({"name": "Data", "slug": "data-slug", "id": "group_1", "is_paid": false, "is_over_limit": true,
+            "is_free_trial_expired": true});
+        let both = [(Concern::OverLimit("Data".to_owned()), 1), (Concern::TrialExpired("Data".to_owned()), 1)];
+        assert_eq!(concerns(1, json!([{"id": "a", "group": full}, {"id": "b"}])), both);
+        for (seconds, group) in [
+            (2, json!(null)),
+            (3, json!(7)),
+            (4, json!({"name": "Data", "is_paid": null, "is_over_limit": "maybe"})),
+            (5, json!({"name": null, "slug": "data-slug", "is_over_limit": true, "is_free_trial_expired": true})),
+            (6, json!({"id": "group_1"})),
+            (7, json!({})),
+        ] {
+            assert_eq!(concerns(seconds, json!([{"id": "a", "group": group}])), both, "{group}");
+        }
+        let paid = json!({"slug": "data-slug", "is_paid": true});
+        assert_eq!(concerns(8, json!([{"id": "a", "group": paid}])), both[..1], "what is said counts");
+        assert_eq!(concerns(9, json!([{"id": "a", "group": null}])), both[..1]);
+        let healed = json!({"name": "Data", "is_over_limit": false});
+        assert_eq!(concerns(10, json!([{"id": "a", "group": healed}])), []);
+        assert_eq!(
+            concerns(11, json!([{"id": "a", "group": full}])),
+            [(both[0].0.clone(), 11), (both[1].0.clone(), 11)]
+        );
+        assert_eq!(concerns(12, json!([{"id": "b", "group": null}])), [], "none of its pipelines is listed any more");
+        assert_eq!(concerns(13, json!([{"id": "a", "group": null}])), [], "what was forgotten does not return");
+    }
+
+    #[test]
+    fn what_one_pipeline_says_about_a_group_counts_more_than_what_another_one_said() {
+        let start = Moment::now();
+        let mut roster = roster(start.monotonic());
+        let mut concerns = |seconds, of_a: Option<bool>, of_b: Option<bool>| {
+            let item =
+                |id: &str, over: Option<bool>| json!({"id": id, "group": {"name": "Data", "is_over_limit": over}});
+            concerns(&mut roster, start, seconds, &json!([item("a", of_a), item("b", of_b)])).len()
+        };
+        assert_eq!(concerns(1, Some(true), Some(true)), 1);
+        assert_eq!(concerns(2, Some(false), None), 0);
+        assert_eq!(concerns(3, None, None), 0);
+        assert_eq!(concerns(4, None, Some(true)), 1);
+    }
+
+    #[test]
+    fn a_pipeline_of_another_group_brings_no_flags_with_it() {
+        let start = Moment::now();
+        let mut roster = roster(start.monotonic());
+        let mut concerns =
+            |seconds, group: Value| concerns(&mut roster, start, seconds, &json!([{"id": "a", "group": group}]));
+        let over = |name: &str| Concern::OverLimit(name.to_owned());
+        assert_eq!(concerns(1, json!({"slug": "data", "is_over_limit": true})), [(over("data"), 1)]);
+        assert_eq!(concerns(2, json!({"name": "Data", "is_over_limit": true})), [(over("Data"), 2)], "a better name");
+        assert_eq!(concerns(3, json!({"name": "Others"})), []);
+    }
+
+    #[test]
+    fn the_flags_of_a_group_are_shown_as_the_newest_list_says_them() {
+        let now = Moment::now();
+        let mut roster = roster(now.monotonic());
+        let over = json!({"name": "Data", "is_over_limit": true});
+        concerns(
+            &mut roster,
+            now,
+            0,
+            &json!([{"id": "a", "group": over}, {"id": null, "group": {"name": "Others", "is_over_limit": true}}]),
+        );
+        let shown = |roster: &Roster| {
+            let groups = &roster.listing.latest.as_ref().unwrap().groups;
+            groups.iter().map(|(label, flags)| (label.clone(), flags.over_limit)).collect::<Vec<_>>()
+        };
+        assert_eq!(shown(&roster), [("Data".to_owned(), Some(true)), ("Others".to_owned(), Some(true))]);
+        let lacks = json!([{"id": "a", "group": {"name": "Data"}}, {"id": null, "group": {"name": "Others", "is_over_limit": true}}]);
+        let both = ["Data", "Others"].map(|name| (Concern::OverLimit(name.to_owned()), 0));
+        assert_eq!(concerns(&mut roster, now, 1, &lacks), both);
+        assert_eq!(shown(&roster), [("Data".to_owned(), None), ("Others".to_owned(), Some(true))]);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use jiff::Timestamp;
 use jiff::tz::Offset;
 
-use super::{Beginning, Event, ProbeState, Since, Trend};
+use super::{Beginning, Event, Known, ProbeState, Since, Trend};
 use crate::api::{self, Error, Reason};
 use crate::moment::Moment;
 
@@ -23,6 +23,8 @@ pub struct Usage {
     due: Instant,
     state: ProbeState,
     reading: Option<api::Usage>,
+    plan_limit: Known<f64>,
+    flex_limit: Known<f64>,
     /// A day's pace predicts the next days; an hour's does not.
     pace: Trend<{ 2 * DAY }, DAY>,
     used_up: Since<bool>,
@@ -35,6 +37,8 @@ impl Usage {
             due: now,
             state: ProbeState::default(),
             reading: None,
+            plan_limit: Known::default(),
+            flex_limit: Known::default(),
             pace: Trend::default(),
             used_up: Since::default(),
         }
@@ -81,15 +85,17 @@ impl Usage {
             Ok(new) => new,
             Err(error) => return is_news.then_some(Event::UsageFails(error)),
         };
-        let [consumed, before] = [Some(&new), self.reading.as_ref()].map(|usage| usage?.credits_consumed);
+        let consumed = new.credits_consumed;
         // Each month begins at zero. A correction subtracts less.
-        if consumed.zip(before).is_some_and(|(consumed, before)| consumed < before / 2.0) {
+        if consumed.zip(self.consumed()).is_some_and(|(consumed, before)| consumed < before / 2.0) {
             self.pace = Trend::default();
         }
         self.pace.observe(consumed, at);
-        // A reading that does not say how much has been used changes nothing.
-        if let Some(consumed) = consumed {
-            self.used_up.set(new.ceiling().is_some_and(|ceiling| consumed >= ceiling), at);
+        self.plan_limit.observe(new.credits_limit, at);
+        self.flex_limit.observe(new.flex_credits_limit, at);
+        // A reading that does not say how much has been used changes nothing. Before the first limit, nothing is known.
+        if let Some(consumed) = consumed.filter(|_| self.plan_limit.value().is_some()) {
+            self.used_up.set(self.ceiling().is_some_and(|ceiling| consumed >= ceiling), at);
         }
         self.reading = Some(new);
         is_news.then_some(Event::UsageSucceeds)
@@ -98,6 +104,16 @@ impl Usage {
     /// The newest reading, however old.
     pub fn reading(&self) -> Option<&api::Usage> {
         self.reading.as_ref()
+    }
+
+    /// The credits used since the start of the month, by the newest reading that said it.
+    pub fn consumed(&self) -> Option<f64> {
+        self.pace.latest()
+    }
+
+    /// All credits that are available, by the limits that were said last. `None` for a plan without a limit.
+    pub fn ceiling(&self) -> Option<f64> {
+        api::Usage::ceiling_of(self.plan_limit.value(), self.flex_limit.value())
     }
 
     /// The newest reading, unless it is stale.
@@ -139,10 +155,10 @@ impl Usage {
     }
 
     /// How long after the newest reading the credits run out, at the pace of the last day or two. `None` if that is not
-    /// known, or if the month ends first, since the count then begins again.
+    /// known, or if the month ends first, since the count then begins again. Numbers that the newest reading lacks are
+    /// those that were said last.
     pub fn runs_out_in(&self) -> Option<Duration> {
-        let usage = self.reading.as_ref()?;
-        let left = usage.ceiling()? - usage.credits_consumed?;
+        let left = self.ceiling()? - self.consumed()?;
         let pace = self.pace.slope().filter(|pace| *pace > 0.0)?;
         let lasts = Duration::try_from_secs_f64(left.max(0.0) / pace).ok()?;
         let month_lasts = until_next_month(self.read_at()?.wall());
@@ -173,7 +189,7 @@ fn until_next_month(now: SystemTime) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -196,9 +212,18 @@ mod tests {
         }
 
         fn reads(&mut self, seconds: u64, consumed: f64) {
-            let aggregate = json!({"credits_consumed": consumed, "max_credits": 800, "flex_credits": {"limit": 200}});
+            let limit = json!({"limit": 200});
+            self.reads_all(seconds, json!({"credits_consumed": consumed, "max_credits": 800, "flex_credits": limit}));
+        }
+
+        fn reads_all(&mut self, seconds: u64, aggregate: Value) {
             let read = serde_json::from_value(json!({ "aggregate": aggregate })).unwrap();
             self.usage.observe(Ok(read), self.start.after(Duration::from_secs(seconds)));
+        }
+
+        /// Since how many seconds after the start, if they are.
+        fn used_up_since(&self) -> Option<u64> {
+            self.usage.used_up_since().map(|began| began.at.since(self.start).as_secs())
         }
 
         /// In hours.
@@ -232,6 +257,58 @@ mod tests {
     }
 
     #[test]
+    fn limits_that_a_reading_lacks_are_those_that_were_said_last() {
+        let lacking = |consumed: f64, limit: Value, flex: Value| json!({"credits_consumed": consumed, "max_credits": limit, "flex_credits": flex});
+        let mut scene = Scene::on(10);
+        scene.reads(0, 850.0);
+        for (seconds, flex) in [(1, json!(null)), (2, json!({})), (3, json!(7)), (4, json!({"limit": "many"}))] {
+            scene.reads_all(seconds, lacking(900.0, json!(800), flex.clone()));
+            assert_eq!(scene.used_up_since(), None, "beyond the plan, and within the flex credits of before: {flex}");
+        }
+        scene.reads_all(5, lacking(1_000.0, json!(null), json!(null)));
+        assert_eq!(scene.used_up_since(), Some(5), "the number of used credits is known, and the limits are");
+        scene.reads_all(6, lacking(1_001.0, json!(-1), json!({"limit": 200})));
+        assert_eq!(scene.used_up_since(), Some(5));
+        scene.reads_all(7, json!({"plan": "Professional"}));
+        assert_eq!(scene.used_up_since(), Some(5));
+        scene.reads_all(8, lacking(5.0, json!(null), json!(null)));
+        assert_eq!(scene.used_up_since(), None, "a new month");
+        scene.reads_all(9, lacking(850.0, json!(800), json!({"limit": 0})));
+        assert_eq!(scene.used_up_since(), Some(9), "no flex credits any more");
+        scene.reads_all(10, lacking(850.0, json!(0), json!(null)));
+        assert_eq!(scene.used_up_since(), None, "no limit any more");
+    }
+
+    #[test]
+    fn without_a_limit_nothing_begins_and_flex_credits_that_were_never_said_do_not_count() {
+        let mut scene = Scene::on(10);
+        scene.reads_all(0, json!({"credits_consumed": 900}));
+        assert_eq!(scene.used_up_since(), None);
+        scene.reads_all(1, json!({"credits_consumed": 900, "max_credits": 800}));
+        let began = scene.usage.used_up_since().map(|began| began.or_earlier);
+        assert_eq!((scene.used_up_since(), began), (Some(1), Some(true)), "they may have been used up before");
+    }
+
+    #[test]
+    fn credits_still_run_out_when_a_reading_lacks_a_number() {
+        let mut scene = Scene::on(10);
+        for hour in 0..=24 {
+            scene.reads(hour * HOUR, 500.0 + 2.0 * hour as f64);
+        }
+        let lasts = scene.runs_out_in();
+        assert_eq!(lasts, Some((1000 - 548) / 2));
+        for (seconds, says) in [(1, json!({"max_credits": 800})), (2, json!({"credits_consumed": 548}))] {
+            scene.reads_all(24 * HOUR + seconds, says.clone());
+            assert_eq!(scene.runs_out_in(), lasts, "{says}");
+        }
+        // A month that begins with a reading that lacks the number begins all the same.
+        scene.reads_all(25 * HOUR, json!({"max_credits": 800}));
+        scene.reads(26 * HOUR, 5.0);
+        scene.reads(27 * HOUR, 999.0);
+        assert_eq!(scene.runs_out_in(), None, "it is not a day old");
+    }
+
+    #[test]
     fn credits_that_just_last_until_the_month_ends_do_not_run_out() {
         let mut scene = Scene::on(29);
         scene.reads(0, 400.0);
@@ -257,9 +334,7 @@ mod tests {
             scene.reads(hour * HOUR, 900.0);
         }
         assert_eq!(scene.runs_out_in(), None);
-        let unlimited = json!({"aggregate": {"credits_consumed": 950}});
-        let at = scene.start.after(Duration::from_secs(72 * HOUR));
-        scene.usage.observe(Ok(serde_json::from_value(unlimited).unwrap()), at);
+        scene.reads_all(72 * HOUR, json!({"credits_consumed": 950, "max_credits": 0}));
         assert_eq!(scene.runs_out_in(), None);
         assert_eq!(scene.usage.used_up_since(), None);
     }

@@ -1,21 +1,19 @@
 //! One walk through the pages of the list, which may change meanwhile.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::GroupFlags;
-use crate::api::{Error, ListPage, ListedPipeline, PipelineId};
+use crate::api::{Error, Group, ListPage, ListedPipeline, PipelineId};
 
 #[derive(Debug)]
 pub(crate) struct Walk {
     /// The number of pages that were requested.
     pub(super) pages: u32,
-    /// All listed ids, including those that the filters exclude.
-    pub(super) seen: HashSet<PipelineId>,
-    /// By the group's label.
-    pub(super) groups: BTreeMap<String, GroupFlags>,
-    /// Listed pipelines without an id that a request can name: each may be a known pipeline.
-    pub(super) without_id: usize,
+    /// The groups of all listed pipelines, including those that the filters exclude.
+    pub(super) seen: HashMap<PipelineId, Option<Group>>,
+    /// The groups of listed pipelines without an id that a request can name: each may be a known pipeline.
+    pub(super) without_id: Vec<Option<Group>>,
     /// Texts that many pipelines share.
     texts: HashSet<Arc<str>>,
     /// The walk stops after this many pipelines.
@@ -51,11 +49,10 @@ impl Walk {
     pub(crate) fn new(most: usize) -> Self {
         Self {
             pages: 1,
-            seen: HashSet::new(),
-            groups: BTreeMap::new(),
+            seen: HashMap::new(),
+            without_id: Vec::new(),
             texts: HashSet::new(),
             most,
-            without_id: 0,
             total: None,
             again: false,
         }
@@ -71,26 +68,24 @@ impl Walk {
         let (mut new, mut cut) = (Vec::new(), false);
         for mut item in items {
             item.share_texts(&mut self.texts);
-            if let Some(group) = &item.group {
-                self.groups.entry(group.label().to_owned()).or_default().merge(group);
-            }
             match item.id() {
-                Some(id) if self.seen.len() >= self.most && !self.seen.contains(&id) => {
+                Some(id) if self.seen.len() >= self.most && !self.seen.contains_key(&id) => {
                     cut = true;
                     break;
                 }
                 Some(id) => {
-                    if self.seen.insert(id.clone()) {
+                    if let Entry::Vacant(entry) = self.seen.entry(id.clone()) {
+                        entry.insert(item.group.clone());
                         new.push((id, item));
                     }
                 }
-                None => self.without_id += 1,
+                None => self.without_id.push(item.group),
             }
         }
         let truncated = cut || (self.seen.len() >= self.most && has_more != Some(false));
         // Pipelines may be deleted between two pages: those listed before still count.
         self.total = self.total.into_iter().chain(total).reduce(f64::max);
-        let listed = (self.seen.len() + self.without_id) as f64;
+        let listed = (self.seen.len() + self.without_id.len()) as f64;
         let over = match has_more {
             Some(more) => !more,
             // Without `has_more`, the total decides; without either, the first page with nothing new is the last.
@@ -110,7 +105,12 @@ impl Walk {
 
     /// Whether a pipeline that was not seen may exist all the same: beyond the limit, or among those without an id.
     pub(super) fn may_hide(&self, extent: Extent) -> bool {
-        extent == Extent::Truncated || self.without_id > 0
+        extent == Extent::Truncated || !self.without_id.is_empty()
+    }
+
+    /// The groups that the list names, once for each of their pipelines.
+    pub(super) fn groups(&self) -> impl Iterator<Item = &Group> {
+        self.seen.values().chain(&self.without_id).flatten()
     }
 }
 

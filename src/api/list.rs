@@ -60,10 +60,21 @@ pub struct ListedPipeline {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Group {
     label: Arc<str>,
+    labelled_by: LabelledBy,
     pub is_paid: Option<bool>,
     /// Whether the group has used up what its plan allows.
     pub is_over_limit: Option<bool>,
     pub is_free_trial_expired: Option<bool>,
+}
+
+/// Which of its names a group's label is, the best one last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+enum LabelledBy {
+    #[default]
+    Nothing,
+    Id,
+    Slug,
+    Name,
 }
 
 /// [`Group`] before one of its names is chosen.
@@ -261,12 +272,22 @@ impl Group {
     pub fn label(&self) -> &str {
         &self.label
     }
+
+    /// Keeps the label of an earlier entry of the same pipeline if that had a better name.
+    pub fn keep_label(&mut self, earlier: Self) {
+        if earlier.labelled_by > self.labelled_by {
+            self.label = earlier.label;
+            self.labelled_by = earlier.labelled_by;
+        }
+    }
 }
 
 impl GroupFields {
     fn named(self) -> Group {
-        let label = [self.name, self.slug, self.id].into_iter().flatten().next().unwrap_or_default();
-        Group { label, ..self.group }
+        use LabelledBy as By;
+        let names = [(self.name, By::Name), (self.slug, By::Slug), (self.id, By::Id)];
+        let (label, labelled_by) = names.into_iter().find_map(|(name, by)| Some((name?, by))).unwrap_or_default();
+        Group { label, labelled_by, ..self.group }
     }
 }
 

@@ -32,11 +32,16 @@ pub struct Usage {
 deserialize_record!(Usage);
 
 impl Usage {
+    /// As far as this response alone says it.
+    pub fn ceiling(&self) -> Option<f64> {
+        Self::ceiling_of(self.credits_limit, self.flex_credits_limit)
+    }
+
     /// All credits that are available before GoldRush stops serving the account: the plan's and the flex credits.
     /// `None` for a plan whose limit is missing or zero.
-    pub fn ceiling(&self) -> Option<f64> {
-        let limit = self.credits_limit.filter(|limit| *limit > 0.0)?;
-        Some(limit + self.flex_credits_limit.unwrap_or_default())
+    pub fn ceiling_of(plan: Option<f64>, flex: Option<f64>) -> Option<f64> {
+        let plan = plan.filter(|limit| *limit > 0.0)?;
+        Some(plan + flex.unwrap_or_default())
     }
 
     pub fn unknown_fields(&self) -> impl Iterator<Item = UnknownField> {

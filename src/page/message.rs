@@ -25,11 +25,10 @@ pub(super) fn of_account(trouble: &Trouble, view: &View, now: Moment) -> String 
         Kind::GroupTrialExpired => format!("The free trial of the group {about} has expired."),
         Kind::CreditsUsedUp | Kind::CreditsRunningOut => {
             let usage = view.usage.as_ref();
-            let read = usage.and_then(|usage| usage.reading());
-            let used = read.and_then(|usage| Some((usage.credits_consumed?, usage.ceiling()?)));
-            let [used, all] = used
-                .map_or([None; 2], |(used, all)| [Some(used), Some(all)])
-                .map(|value| value.map_or("an unknown number of".to_owned(), |value| count(Number(value))));
+            let used = usage.and_then(|usage| usage.consumed());
+            let all = usage.and_then(|usage| usage.ceiling());
+            let [used, all] =
+                [used, all].map(|value| value.map_or("an unknown number of".to_owned(), |value| count(Number(value))));
             let age = usage.and_then(|usage| usage.read_at()).map(|at| now.since(at)).unwrap_or_default();
             match usage.and_then(|usage| usage.runs_out_in()) {
                 Some(lasts) if trouble.kind == Kind::CreditsRunningOut => {

@@ -461,7 +461,7 @@ impl<'a> Judged<'a> {
             free_credits: number(|usage| usage.free_credits),
             plan: fresh.and_then(|usage| usage.plan.as_deref()),
             credits_run_out_in_seconds: lasts.map(|lasts| Number(lasts.saturating_sub(age).as_secs_f64())),
-            ceiling: number(api::Usage::ceiling),
+            ceiling: fresh.and_then(|_| usage.ceiling()).map(Number),
         }
     }
 

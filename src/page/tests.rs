@@ -186,6 +186,10 @@ fn the_usage_of_credits_is_one_line_of_its_account() {
     aggregate["credits_consumed"] = json!(350_000);
     handle.change(|prod| prod.reads_usage(aggregate, at(4 + day)));
     has(shown(4 + day), "The credits of the account are used up: 350,000 of 350,000.");
+    handle.change(|prod| prod.reads_usage(json!({"credits_consumed": 350_001}), at(4 + day)));
+    has(shown(4 + day), "The credits of the account are used up: 350,001 of 350,000.");
+    has(shown(4 + day), "350,001 of 350,000 credits used this month");
+    assert_eq!(shown(4 + day).1["usage"]["credits_limit"], json!(null), "it was not said");
     handle.change(|prod| prod.hears(Response::Usage(Err(Error::of_status(403).unwrap())), at(5 + day)));
     has(shown(5 + day), "read 1 s ago, now fails (forbidden)");
     has(shown(2 * day), "usage of credits is not offered to this key (forbidden)");

@@ -14,8 +14,10 @@ use crate::api::{Phase, Probe, Reason};
 use crate::moment::{Moment, unix_seconds};
 use crate::thresholds::{Threshold, Thresholds};
 
-/// A delay that changes by less than this is catching up, in seconds per second.
-const CATCHING_UP: f64 = -0.05;
+/// A delay that changes by this or less is catching up, in seconds per second. The delay of a healthy buffer is a
+/// saw-tooth of up to a minute, and the slope compares two readings that are five minutes apart or more: it makes a
+/// constant lag appear to fall by almost this much.
+const CATCHING_UP: f64 = -0.2;
 
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -72,3 +72,33 @@ fn a_healthy_buffer_is_no_trouble() {
     }
     assert!(tried > 100, "{tried}");
 }
+
+/// How many readings of a delay, after the first ten minutes of two hours, are no trouble.
+fn excused(interval: f64, delay: impl Fn(f64) -> f64) -> usize {
+    let mut scene = Scene::new();
+    scene.lists(0, "a", json!({}));
+    scene.status(0, "a", "RUNNING", 2);
+    let mut excused = 0;
+    for turn in 0..(7_200.0 / interval) as u32 {
+        let seconds = f64::from(turn) * interval;
+        let at = scene.start.after(Duration::from_secs_f64(seconds));
+        let metrics = json!({"processing_delay_ms": 1_000.0 * delay(seconds), "last_offset": seconds});
+        scene.account.probed("a", reading(Probe::Metrics, metrics), at);
+        excused += usize::from(seconds >= 600.0 && scene.troubles_at(at, "a").is_empty());
+    }
+    excused
+}
+
+#[test]
+fn a_constant_lag_with_a_buffer_is_never_catching_up_and_a_lag_that_falls_is() {
+    for interval in [5.0, 15.0, 29.7, 30.0, 30.4, 45.0, 60.0, 60.7, 118.0] {
+        for age in [5.0, 60.0] {
+            let buffer = |seconds: f64| seconds % age;
+            assert_eq!(excused(interval, |seconds| 2_000.0 + buffer(seconds)), 0, "{interval} s, {age} s");
+            let all = excused(interval, |_| 0.0);
+            assert!(all > 50, "{all}");
+            assert_eq!(excused(interval, |seconds| 20_000.0 - seconds + buffer(seconds)), all, "{interval} s, {age} s");
+        }
+        assert_eq!(excused(interval, |seconds| 20_000.0 - 0.25 * seconds), excused(interval, |_| 0.0), "{interval} s");
+    }
+}

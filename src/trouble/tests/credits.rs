@@ -92,10 +92,14 @@ fn used_up_since_a_reading_said_so_until_one_says_otherwise() {
 #[test]
 fn used_up_at_first_sight_and_without_a_limit_never() {
     let mut scene = Scene::with_usage();
+    scene.account.reads_usage(json!({"credits_consumed": PLAN}), scene.at(1));
+    assert_eq!(scene.account(1), [], "no limit has been said yet");
     scene.used(5, PLAN);
     assert_eq!(scene.account(5), [("credits_used_up", Some(-5))]);
     scene.account.reads_usage(json!({"credits_consumed": PLAN}), scene.at(10));
-    assert_eq!(scene.account(10), []);
+    assert_eq!(scene.account(10), [("credits_used_up", Some(-5))], "what is not read has not healed");
+    scene.account.reads_usage(json!({"credits_consumed": PLAN, "max_credits": 0}), scene.at(15));
+    assert_eq!(scene.account(15), []);
 }
 
 #[test]

@@ -24,8 +24,8 @@ fn a_delay_counts_at_first_sight_above_its_limits_and_unless_it_falls_fast_enoug
     assert_eq!(after(&[(10, delay(300.0))]), []);
     assert_eq!(after(&[(10, delay(1_800.0))]), [("delay_high", Some(-10))]);
     assert_eq!(after(&[(10, delay(1_800.5))]), [("delay_critical", Some(-10))]);
-    assert_eq!(after(&[(10, delay(1_000.0)), (70, delay(997.0))]), [], "by 0.05 seconds per second");
-    assert_eq!(after(&[(10, delay(1_000.0)), (70, delay(998.0))]), [("delay_high", Some(-10))]);
+    assert_eq!(after(&[(10, delay(1_000.0)), (70, delay(988.0))]), [], "by 0.2 seconds per second");
+    assert_eq!(after(&[(10, delay(1_000.0)), (70, delay(989.0))]), [("delay_high", Some(-10))]);
 }
 
 #[test]
