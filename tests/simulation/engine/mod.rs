@@ -398,6 +398,10 @@ impl Simulation {
             if let Some(reason) = hit.reason().filter(|reason| found != Some(*reason)) {
                 return Err(("reasons", format!("{hit:?} is {reason}, and {found:?} was made of it")));
             }
+            let found = error.as_ref().and_then(Error::retry_after);
+            if let Some(wait) = hit.wait().filter(|wait| found != Some(*wait)) {
+                return Err(("reasons", format!("{hit:?} asks to wait for {wait:?}, and {found:?} was made of it")));
+            }
         }
         if is_of_old_key {
             coverage.note("late response of an old key");
