@@ -262,6 +262,8 @@ pub struct Told {
     /// Why the newest page failed, if it did.
     pub list_failure: Option<Reason>,
     pub lists_failed: u32,
+    /// When any page last came.
+    pub listed: Option<At>,
     /// When the first page of a list last came.
     pub list_begun: Option<At>,
     /// When any probe last succeeded.
@@ -310,6 +312,9 @@ impl Told {
                 // A size of the pages that is refused is not a failure yet.
                 self.list_failure = reason.filter(|_| !matches!(error, Some(Error::PageSizeRefused(_))));
                 self.lists_failed += u32::from(reason.is_some() || said.is_none());
+                if error.is_none() {
+                    self.listed = Some(at);
+                }
                 let Some(Said::Page(items)) = said.filter(|_| error.is_none()) else { return };
                 if matches!(request, Request::Page(1)) {
                     self.list_begun = Some(at);

@@ -9,6 +9,7 @@ use goldrush_exporter::account::{KeyState, View};
 use goldrush_exporter::api::{PipelineId, Probe, Reason};
 
 use super::super::daemon;
+use super::super::picture::{Picture, Series};
 use super::super::told::{At, PipelineTold};
 use super::{Invariant, Scene, Step};
 
@@ -19,6 +20,8 @@ const SLOPE: Duration = Duration::from_secs(1_500);
 pub struct Judgement {
     /// The kinds of each pipeline in trouble at the scrape before, by account and id.
     before: BTreeMap<(usize, PipelineId), BTreeSet<Rc<str>>>,
+    /// What the list said was wrong at the scrape before.
+    concerns: Vec<Rc<Series>>,
     scraped: Duration,
     /// Something else than a reading has changed the picture since.
     excused: bool,
@@ -26,6 +29,9 @@ pub struct Judgement {
 
 /// Kinds that end, or become another one, without a reading: by time or by another failure.
 const CHANGE_WITHOUT_READINGS: [&str; 3] = ["probe_failing", "readings_stale", "forbidden"];
+
+/// Kinds that only a list can end.
+const CONCERNS: [&str; 4] = ["expected_missing", "group_over_limit", "group_trial_expired", "pipelines_over_limit"];
 
 impl Invariant for Judgement {
     fn name(&self) -> &'static str {
@@ -53,6 +59,7 @@ impl Invariant for Judgement {
                         }
                     }
                 }
+                self.concerns_heal_by_lists_only(picture, scene)?;
                 self.before = now_raised;
                 self.scraped = scene.now();
                 self.excused = false;
@@ -64,6 +71,22 @@ impl Invariant for Judgement {
 }
 
 impl Judgement {
+    fn concerns_heal_by_lists_only(&mut self, picture: &Picture, scene: &Scene) -> Result<(), String> {
+        let shown: BTreeSet<&str> = picture.troubles.iter().map(|series| &*series.text).collect();
+        let gone = self.concerns.iter().filter(|series| !self.excused && !shown.contains(&*series.text));
+        for series in gone {
+            let is_of = |account: usize| series.account.as_deref() == Some(daemon::name(account));
+            let account = (0..scene.told.len()).find(|account| is_of(*account));
+            let listed = account.and_then(|account| scene.told[account].listed);
+            if listed.is_none_or(|at| at.world < self.scraped) {
+                return Err(format!("{} has healed without a list", series.text));
+            }
+        }
+        let is_concern = |series: &&Rc<Series>| series.kind.as_deref().is_some_and(|kind| CONCERNS.contains(&kind));
+        self.concerns = picture.troubles.iter().filter(is_concern).cloned().collect();
+        Ok(())
+    }
+
     fn heals_by_readings_only(
         &self,
         before: &BTreeSet<Rc<str>>,
