@@ -124,17 +124,16 @@ fn of_account(kinds: &BTreeSet<Rc<str>>, view: &View, account: usize, scene: &Sc
     exact("rate_limited", view.budget.paused_until.is_some())?;
     exact("budget_too_small", view.budget.required > view.budget.allowed)?;
     let told = &scene.told[account];
-    if let Some(reason) = told.list_failure.filter(|_| !refused && !wrong) {
-        let expected = match reason {
-            Reason::ForeignResponse => "foreign_response",
-            Reason::PaymentRequired => "payment_required",
-            _ => "list_failing",
-        };
-        exact(expected, true)?;
-    }
-    if told.lists_failed == 0 {
+    // What a refused key leads to is one trouble, and the list has no other.
+    let expected = told.list_failure.filter(|_| !refused && !wrong).map(|reason| match reason {
+        Reason::ForeignResponse => "foreign_response",
+        Reason::PaymentRequired => "payment_required",
+        _ => "list_failing",
+    });
+    // Otherwise, a list may have failed because of what its pages say together.
+    if refused || wrong || told.list_failure.is_some() || told.lists_failed == 0 {
         for kind in ["foreign_response", "payment_required", "list_failing"] {
-            exact(kind, false)?;
+            exact(kind, expected == Some(kind))?;
         }
     }
     let settings = &scene.daemon.accounts[account].settings;
