@@ -9,8 +9,8 @@ use goldrush_exporter::account::{KeyState, View};
 use goldrush_exporter::api::{PipelineId, Probe, Reason};
 
 use super::super::daemon;
-use super::super::picture::{Picture, Series};
-use super::super::told::{At, PipelineTold};
+use super::super::picture::{AccountPicture, Picture, Series};
+use super::super::told::{At, PipelineTold, Told};
 use super::{Invariant, Scene, Step};
 
 /// A slope is taken over ten minutes; after this it holds nothing of what was before.
@@ -46,6 +46,7 @@ impl Invariant for Judgement {
                 for (account, view) in views.iter().enumerate() {
                     let Some(shown) = picture.accounts.get(daemon::name(account)) else { continue };
                     of_account(&shown.kinds, view, account, scene)?;
+                    gauges_agree(shown, view, &scene.told[account])?;
                     for (id, told) in &scene.told[account].pipelines {
                         let Some(shown) = shown.pipelines.get(id.as_str()) else { continue };
                         let kinds = &shown.kinds;
@@ -142,6 +143,21 @@ fn of_account(kinds: &BTreeSet<Rc<str>>, view: &View, account: usize, scene: &Sc
         return Err("a pipeline is missing that is not expected".to_owned());
     }
     Ok(())
+}
+
+/// The gauges that say the same as a trouble, also while something is wrong.
+fn gauges_agree(shown: &AccountPicture, view: &View, told: &Told) -> Result<(), String> {
+    let gauge = |name: &str| shown.samples.get(name).copied().ok_or_else(|| format!("{name} is not shown"));
+    let agrees = |name: &str, is: bool, should: bool| {
+        if is == should { Ok(()) } else { Err(format!("{name} says {is}, and should say {should}")) }
+    };
+    let is_up = gauge("goldrush_up")? > 0.0;
+    // Before the first list, and while one is overdue, it is not up either.
+    agrees("goldrush_up", is_up, is_up && told.list_failure.is_none())?;
+    let wrong = matches!(view.credential.state(), KeyState::NotServiceKey { .. });
+    agrees("goldrush_auth_forbidden", gauge("goldrush_auth_forbidden")? > 0.0, wrong)?;
+    let paused = "goldrush_poll_paused_until_timestamp_seconds";
+    agrees(paused, gauge(paused)? > 0.0, shown.kinds.contains("rate_limited"))
 }
 
 /// Shown only without a fresh reading, and in any case once lists have succeeded for as long as readings are fresh.
