@@ -264,6 +264,8 @@ pub struct Told {
     pub lists_failed: u32,
     /// When any page last came.
     pub listed: Option<At>,
+    /// The most pages that a list has had.
+    pub pages: u32,
     /// When the first page of a list last came.
     pub list_begun: Option<At>,
     /// When any probe last succeeded.
@@ -308,12 +310,13 @@ impl Told {
             return self.unsent.push(request.clone());
         }
         match request {
-            Request::Page(_) => {
+            Request::Page(number) => {
                 // A size of the pages that is refused is not a failure yet.
                 self.list_failure = reason.filter(|_| !matches!(error, Some(Error::PageSizeRefused(_))));
                 self.lists_failed += u32::from(reason.is_some() || said.is_none());
                 if error.is_none() {
                     self.listed = Some(at);
+                    self.pages = self.pages.max(*number);
                 }
                 let Some(Said::Page(items)) = said.filter(|_| error.is_none()) else { return };
                 if matches!(request, Request::Page(1)) {

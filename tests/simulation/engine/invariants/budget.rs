@@ -3,6 +3,9 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use goldrush_exporter::config::Poll;
+
+use super::super::told::{PipelineTold, Told};
 use super::{Invariant, Scene, Step};
 
 /// Windows, the longest last.
@@ -42,10 +45,33 @@ impl Invariant for Budget {
                 let rate = scene.daemon.accounts[*account].settings.poll.requests_per_second;
                 return self.accounts[*account].send(rate, scene.clock.awake);
             }
+            // Other invariants allow for as much time as the budget needs for that.
+            Step::Scraped { views, .. } => {
+                for ((view, told), driver) in views.iter().zip(&scene.told).zip(&scene.daemon.accounts) {
+                    let (required, most) = (view.budget.required, required(told, &driver.settings.poll));
+                    if required > most * (1.0 + 1e-6) {
+                        return Err(format!("{required} requests per second are said to be needed, and {most} are"));
+                    }
+                }
+            }
             _ => {}
         }
         Ok(())
     }
+}
+
+/// The most requests per second that all intervals need for what was told.
+fn required(told: &Told, poll: &Poll) -> f64 {
+    let per_second = |interval: Duration| interval.as_secs_f64().recip();
+    let of_pipeline = |pipeline: &PipelineTold| {
+        let changes_soon = matches!(pipeline.phase(), Some("DEPLOYING" | "STOPPING"));
+        per_second(if changes_soon { poll.transitional } else { poll.status })
+            + per_second(poll.metrics)
+            + per_second(poll.destination_health)
+    };
+    let pipelines: f64 = told.pipelines.values().map(of_pipeline).sum();
+    let lists = f64::from(told.pages.max(1)) * per_second(poll.discovery);
+    pipelines + lists + poll.usage.map_or(0.0, per_second)
 }
 
 impl Account {
