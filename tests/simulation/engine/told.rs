@@ -34,6 +34,26 @@ pub struct ProbeTold {
     pub attempt: Option<(At, Option<Reason>)>,
     /// How many attempts the API has refused in a row.
     pub refusals: u32,
+    /// The first of the attempts that have failed in a row.
+    fails_since: Option<At>,
+    /// Another probe of the account has succeeded between two of them: the fault is not the account's.
+    pub fails_alone: bool,
+}
+
+impl ProbeTold {
+    /// `others` is when any probe of the account last succeeded.
+    fn hear(&mut self, reason: Option<Reason>, at: At, others: Option<At>) {
+        self.attempt = Some((at, reason));
+        self.refusals = if reason.is_some_and(is_refusal) { self.refusals + 1 } else { 0 };
+        if reason.is_none() {
+            self.read = Some(at);
+            self.fails_since = None;
+            self.fails_alone = false;
+            return;
+        }
+        let since = *self.fails_since.get_or_insert(at);
+        self.fails_alone |= others.is_some_and(|others| others.world > since.world);
+    }
 }
 
 fn is_refusal(reason: Reason) -> bool {
@@ -337,13 +357,10 @@ impl Told {
             }
             Request::Probe(id, probe) => {
                 let Some(pipeline) = self.pipelines.get_mut(id) else { return };
-                let state = &mut pipeline.probes[*probe as usize];
-                state.attempt = Some((at, reason));
-                state.refusals = if reason.is_some_and(is_refusal) { state.refusals + 1 } else { 0 };
+                pipeline.probes[*probe as usize].hear(reason, at, self.read);
                 if reason.is_some() {
                     return;
                 }
-                state.read = Some(at);
                 self.read = Some(at);
                 match said {
                     Some(Said::Status(facts)) => pipeline.hear_status(*facts, at),

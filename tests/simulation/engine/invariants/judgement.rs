@@ -10,7 +10,7 @@ use goldrush_exporter::api::{PipelineId, Probe, Reason};
 
 use super::super::daemon;
 use super::super::picture::{AccountPicture, Picture, Series};
-use super::super::told::{At, PipelineTold, Told};
+use super::super::told::{At, PipelineTold, ProbeTold, Told};
 use super::{Invariant, Scene, Step};
 
 /// A slope is taken over ten minutes; after this it holds nothing of what was before.
@@ -51,6 +51,7 @@ impl Invariant for Judgement {
                         let Some(shown) = shown.pipelines.get(id.as_str()) else { continue };
                         let kinds = &shown.kinds;
                         of_pipeline(told, kinds, view).map_err(|what| format!("{id}: {what}"))?;
+                        of_failing_probes(told, kinds, account, scene).map_err(|what| format!("{id}: {what}"))?;
                         let key = (account, id.clone());
                         if let Some(before) = self.before.get(&key).filter(|_| !self.excused) {
                             self.heals_by_readings_only(before, kinds, told).map_err(|what| format!("{id}: {what}"))?;
@@ -271,4 +272,30 @@ fn of_pipeline(told: &PipelineTold, kinds: &BTreeSet<Rc<str>>, view: &View) -> R
     only_if("probe_failing", fails)?;
     let without_phase = told.status.is_some() && told.phase().is_none();
     only_if("readings_stale", fails || without_phase)
+}
+
+/// A probe that fails while others of the account succeed is trouble, and what cannot be read for too long is stale.
+fn of_failing_probes(
+    told: &PipelineTold,
+    kinds: &BTreeSet<Rc<str>>,
+    account: usize,
+    scene: &Scene,
+) -> Result<(), String> {
+    // A refusal of the pipeline is a trouble of its own.
+    if told.is_off_duty() || is_forbidden(told) {
+        return Ok(());
+    }
+    let stale_after = scene.daemon.accounts[account].settings.poll.stale_after;
+    let is_fresh = |probe: &ProbeTold| probe.read.is_some_and(|at| at.is_fresh(scene.now(), stale_after));
+    let mut alone = told.probes.iter().filter(|probe| probe.fails_alone).peekable();
+    let fails = alone.peek().is_some();
+    let is_stale = !alone.all(is_fresh);
+    let shows = |kind: &str| kinds.contains(kind);
+    if is_stale && !shows("readings_stale") {
+        return Err("a probe fails that has not been read for too long, and readings_stale is not shown".to_owned());
+    }
+    if fails && !shows("readings_stale") && !shows("probe_failing") {
+        return Err("a probe fails while others succeed, and probe_failing is not shown".to_owned());
+    }
+    Ok(())
 }
