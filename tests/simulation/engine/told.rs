@@ -311,6 +311,10 @@ pub struct Delivery<'a> {
 }
 
 impl Told {
+    pub fn has_ended(&self, id: &PipelineId) -> bool {
+        self.pipelines.get(id).is_some_and(PipelineTold::has_ended)
+    }
+
     /// A reload forgets which requests were not processed.
     pub fn forget_unsent(&mut self) {
         self.unsent.clear();
