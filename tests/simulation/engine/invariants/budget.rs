@@ -1,4 +1,5 @@
-//! No window of time holds more requests than the budget allows, whatever happens. Only a restart forgets what was sent.
+//! No window of time holds more requests than the budget allows, whatever happens. Only a restart forgets what was sent. And
+//! no more requests wait for their responses than is configured.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -21,6 +22,8 @@ struct Account {
     left: [usize; WINDOWS.len()],
     /// The rates that were allowed, each with the last request that was sent at it.
     rates: Vec<(f64, Duration)>,
+    /// How many of its driver's requests have no response yet.
+    in_flight: usize,
 }
 
 pub struct Budget {
@@ -42,9 +45,17 @@ impl Invariant for Budget {
         match step {
             Step::Restarted => self.accounts.fill(Account::default()),
             Step::Sent { account, .. } => {
-                let rate = scene.daemon.accounts[*account].settings.poll.requests_per_second;
-                return self.accounts[*account].send(rate, scene.clock.awake);
+                let poll = &scene.daemon.accounts[*account].settings.poll;
+                let known = &mut self.accounts[*account];
+                known.in_flight += 1;
+                if known.in_flight > poll.max_in_flight {
+                    return Err(format!("{} requests at once, {} at most", known.in_flight, poll.max_in_flight));
+                }
+                return known.send(poll.requests_per_second, scene.clock.awake);
             }
+            Step::Delivered { account, .. } => self.accounts[*account].in_flight -= 1,
+            // Its new driver knows nothing of them.
+            Step::Reloaded { account, .. } => self.accounts[*account].in_flight = 0,
             // Other invariants allow for as much time as the budget needs for that.
             Step::Scraped { views, .. } => {
                 for ((view, told), driver) in views.iter().zip(&scene.told).zip(&scene.daemon.accounts) {
