@@ -544,7 +544,7 @@ impl Simulation {
         for (account, is_another_key) in scene.daemon.reload(knobs, &scene.world, &scene.clock) {
             let view = self.scene.daemon.accounts[account].handle.view(self.scene.clock.moment());
             self.scene.told[account].keep(|id| view.pipelines.contains_key(id));
-            self.scene.told[account].forget_unsent();
+            self.scene.told[account].start_again();
             self.check(&Step::Reloaded { account, is_another_key })?;
         }
         self.send_all()

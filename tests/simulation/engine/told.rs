@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use goldrush_exporter::account::Event;
+use goldrush_exporter::account::{Event, Pace};
 use goldrush_exporter::api::{Error, PipelineId, Probe, Reason, Request};
 use goldrush_exporter::moment::{Moment, unix_seconds};
 
@@ -28,8 +28,10 @@ impl At {
     }
 }
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct ProbeTold {
+    /// How often it is asked since the newest attempt.
+    pub pace: Pace,
     pub read: Option<At>,
     pub attempt: Option<(At, Option<Reason>)>,
     /// How many attempts the API has refused in a row.
@@ -38,6 +40,12 @@ pub struct ProbeTold {
     fails_since: Option<At>,
     /// Another probe of the account has succeeded between two of them: the fault is not the account's.
     pub fails_alone: bool,
+}
+
+impl Default for ProbeTold {
+    fn default() -> Self {
+        Self { pace: Pace::Normal, read: None, attempt: None, refusals: 0, fails_since: None, fails_alone: false }
+    }
 }
 
 impl ProbeTold {
@@ -173,6 +181,21 @@ impl PipelineTold {
             self.resumed = Some(at);
         }
         self.ended = ended;
+    }
+
+    fn changes_soon(&self) -> bool {
+        matches!(self.phase(), Some("DEPLOYING" | "STOPPING"))
+    }
+
+    fn usual_pace(&self) -> Pace {
+        let works = self.changes_soon() || self.phase() == Some("RUNNING");
+        if self.is_off_duty() && !works { Pace::Idle } else { Pace::Normal }
+    }
+
+    /// What is refused is asked rarely, and so is what is kept from the API twice in a row.
+    fn pace_after(&self, failure: Reason, before: Option<Reason>) -> Pace {
+        let is_kept = failure == Reason::ForeignResponse && before == Some(failure);
+        if is_refusal(failure) || is_kept { Pace::Refused } else { self.usual_pace() }
     }
 
     pub fn is_working(&self) -> bool {
@@ -315,9 +338,12 @@ impl Told {
         self.pipelines.get(id).is_some_and(PipelineTold::has_ended)
     }
 
-    /// A reload forgets which requests were not processed.
-    pub fn forget_unsent(&mut self) {
+    /// A reload forgets which requests were not processed, and asks everything at its usual pace first.
+    pub fn start_again(&mut self) {
         self.unsent.clear();
+        for pipeline in self.pipelines.values_mut() {
+            pipeline.probes.iter_mut().for_each(|probe| probe.pace = Pace::Normal);
+        }
     }
 
     /// `includes` is whether the configuration takes the item.
@@ -361,8 +387,11 @@ impl Told {
             }
             Request::Probe(id, probe) => {
                 let Some(pipeline) = self.pipelines.get_mut(id) else { return };
+                let before = pipeline.probes[*probe as usize].attempt.and_then(|(_, failure)| failure);
                 pipeline.probes[*probe as usize].hear(reason, at, self.read);
-                if reason.is_some() {
+                if let Some(reason) = reason {
+                    let pace = pipeline.pace_after(reason, before);
+                    pipeline.probes[*probe as usize].pace = pace;
                     return;
                 }
                 self.read = Some(at);
@@ -374,6 +403,9 @@ impl Told {
                     Some(Said::Page(_) | Said::Usage(_)) | None => {}
                 }
                 pipeline.note_end(at);
+                let changes_soon = *probe == Probe::Status && pipeline.changes_soon();
+                let pace = if changes_soon { Pace::Transitional } else { pipeline.usual_pace() };
+                pipeline.probes[*probe as usize].pace = pace;
             }
             Request::Usage => {
                 self.usage.probe.attempt = Some((at, reason));

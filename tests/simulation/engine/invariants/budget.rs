@@ -2,11 +2,14 @@
 //! no more requests wait for their responses than is configured.
 
 use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use goldrush_exporter::account::Pace;
+use goldrush_exporter::api::Probe;
 use goldrush_exporter::config::Poll;
 
-use super::super::told::{PipelineTold, Told};
+use super::super::told::{ProbeTold, Told};
 use super::{Invariant, Scene, Step};
 
 /// Windows, the longest last.
@@ -59,9 +62,9 @@ impl Invariant for Budget {
             // Other invariants allow for as much time as the budget needs for that.
             Step::Scraped { views, .. } => {
                 for ((view, told), driver) in views.iter().zip(&scene.told).zip(&scene.daemon.accounts) {
-                    let (required, most) = (view.budget.required, required(told, &driver.settings.poll));
-                    if required > most * (1.0 + 1e-6) {
-                        return Err(format!("{required} requests per second are said to be needed, and {most} are"));
+                    let (found, needed) = (view.budget.required, required(told, &driver.settings.poll));
+                    if found < needed.start() - 1e-6 || found > needed.end() + 1e-6 {
+                        return Err(format!("{found} requests per second are said to be needed, and {needed:?} are"));
                     }
                 }
             }
@@ -71,18 +74,27 @@ impl Invariant for Budget {
     }
 }
 
-/// The most requests per second that all intervals need for what was told.
-fn required(told: &Told, poll: &Poll) -> f64 {
+/// The least and the most requests per second that all intervals need for what was told, by how many pages a list has.
+fn required(told: &Told, poll: &Poll) -> RangeInclusive<f64> {
     let per_second = |interval: Duration| interval.as_secs_f64().recip();
-    let of_pipeline = |pipeline: &PipelineTold| {
-        let changes_soon = matches!(pipeline.phase(), Some("DEPLOYING" | "STOPPING"));
-        per_second(if changes_soon { poll.transitional } else { poll.status })
-            + per_second(poll.metrics)
-            + per_second(poll.destination_health)
+    let of_probe = |(probe, told): (&Probe, &ProbeTold)| {
+        let usual = match probe {
+            Probe::Status => poll.status,
+            Probe::Metrics => poll.metrics,
+            Probe::DestinationHealth => poll.destination_health,
+        };
+        per_second(match told.pace {
+            Pace::Normal => usual,
+            Pace::Transitional => poll.transitional,
+            // What is read that rarely has to stay fresh.
+            Pace::Idle => usual.max(poll.idle.min(poll.stale_after / 2)),
+            Pace::Refused => usual.max(poll.discovery),
+        })
     };
-    let pipelines: f64 = told.pipelines.values().map(of_pipeline).sum();
-    let lists = f64::from(told.pages.max(1)) * per_second(poll.discovery);
-    pipelines + lists + poll.usage.map_or(0.0, per_second)
+    let probes = told.pipelines.values().flat_map(|pipeline| Probe::ALL.iter().zip(&pipeline.probes));
+    let others = probes.map(of_probe).sum::<f64>() + poll.usage.map_or(0.0, per_second);
+    let page = per_second(poll.discovery);
+    others + page..=others + page * f64::from(told.pages.max(1))
 }
 
 impl Account {
