@@ -343,6 +343,7 @@ mod tests {
     fn what_a_failure_proves_about_the_key() {
         use KeyVerdict::{Accepted, NotServiceKey, Nothing, Unauthorized};
         let said = || Said::in_envelope("no");
+        let foreign = Foreign { status: 403, retry_after: None, content: "HTML", product: None };
         for (error, list, probe) in [
             (Error::Unauthorized(Said::default()), Unauthorized, Unauthorized),
             (Error::Forbidden(said()), NotServiceKey, Accepted),
@@ -351,6 +352,7 @@ mod tests {
             (Error::PaymentRequired(said()), Nothing, Nothing),
             (Error::Decode(String::new()), Nothing, Nothing),
             (Error::of_status(503).unwrap(), Nothing, Nothing),
+            (Error::ForeignResponse(foreign), Nothing, Nothing),
         ] {
             assert_eq!(error.verdict(Operation::List), list, "{error}");
             assert_eq!(error.verdict(Operation::Metrics), probe, "{error}");

@@ -365,6 +365,20 @@ fn replay_100363() {
     });
 }
 
+/// A bounded pipeline whose worker was last read to be PAUSED has nothing to do, even if nothing says now what it does.
+#[test]
+fn replay_401269() {
+    replay(&History {
+        seed: 401_269,
+        length: 2_528,
+        setup: Setup { pipelines: 2, accounts: 2, page: 100, scrape_every: 60, knobs: Knobs::DEFAULT },
+        incidents: vec![
+            Incident { at: 787, lasts: 3_983, account: 1, fault: Worker(552_141, Condition::NoPhase) },
+            Incident { at: 1_854, lasts: 60, account: 1, fault: Worker(332_393, Condition::WorkerPaused) },
+        ],
+    });
+}
+
 /// A reload asks for the usage at once, and a rotation after it changes nothing about that.
 #[test]
 fn replay_200475() {

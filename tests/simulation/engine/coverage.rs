@@ -91,6 +91,7 @@ const OTHERS: &[&str] = &[
     "list truncated",
     "budget too small",
     "regular turns were compared with their share of a small budget",
+    "lists came in time",
     "the second opinion agrees",
     "kept text served",
     "fleet of 0",

@@ -4,6 +4,8 @@
 //! To add a fault: a variant here, its draw in [`Fault::draw`], and what it does in `world.rs` (platform, API and keys) or
 //! `daemon.rs` (the exporter and its machine).
 
+use std::time::Duration;
+
 use fastrand::Rng;
 use goldrush_exporter::api::Reason;
 
@@ -212,6 +214,15 @@ impl Reply {
             Self::Bare(302) => Some(Reason::Redirect),
             Self::Foreign(200 | 401 | 403 | 404) => Some(Reason::ForeignResponse),
             Self::Cut | Self::WrongShape => Some(Reason::Decode),
+            _ => None,
+        }
+    }
+
+    /// How long it asks to wait. What is not the API's may ask for a minute at most.
+    pub fn wait(self) -> Option<Duration> {
+        match self {
+            Self::StatusAndWait(_, seconds) => Some(Duration::from_secs(seconds.into())),
+            Self::ForeignAndWait(_, seconds) => Some(Duration::from_secs(seconds.min(60).into())),
             _ => None,
         }
     }

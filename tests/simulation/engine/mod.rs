@@ -398,6 +398,10 @@ impl Simulation {
             if let Some(reason) = hit.reason().filter(|reason| found != Some(*reason)) {
                 return Err(("reasons", format!("{hit:?} is {reason}, and {found:?} was made of it")));
             }
+            let found = error.as_ref().and_then(Error::retry_after);
+            if let Some(wait) = hit.wait().filter(|wait| found != Some(*wait)) {
+                return Err(("reasons", format!("{hit:?} asks to wait for {wait:?}, and {found:?} was made of it")));
+            }
         }
         if is_of_old_key {
             coverage.note("late response of an old key");
@@ -540,7 +544,7 @@ impl Simulation {
         for (account, is_another_key) in scene.daemon.reload(knobs, &scene.world, &scene.clock) {
             let view = self.scene.daemon.accounts[account].handle.view(self.scene.clock.moment());
             self.scene.told[account].keep(|id| view.pipelines.contains_key(id));
-            self.scene.told[account].forget_unsent();
+            self.scene.told[account].start_again();
             self.check(&Step::Reloaded { account, is_another_key })?;
         }
         self.send_all()

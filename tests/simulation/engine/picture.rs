@@ -48,7 +48,7 @@ pub struct Series {
     labels: Vec<(Box<str>, Rc<str>)>,
     /// See [`Samples`].
     key: Rc<str>,
-    account: Option<Rc<str>>,
+    pub account: Option<Rc<str>>,
     pipeline: Option<Subject>,
     /// Of a trouble.
     pub kind: Option<Rc<str>>,

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use goldrush_exporter::account::Event;
+use goldrush_exporter::account::{Event, Pace};
 use goldrush_exporter::api::{Error, PipelineId, Probe, Reason, Request};
 use goldrush_exporter::moment::{Moment, unix_seconds};
 
@@ -28,12 +28,40 @@ impl At {
     }
 }
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct ProbeTold {
+    /// How often it is asked since the newest attempt.
+    pub pace: Pace,
     pub read: Option<At>,
     pub attempt: Option<(At, Option<Reason>)>,
     /// How many attempts the API has refused in a row.
     pub refusals: u32,
+    /// The first of the attempts that have failed in a row.
+    fails_since: Option<At>,
+    /// Another probe of the account has succeeded between two of them: the fault is not the account's.
+    pub fails_alone: bool,
+}
+
+impl Default for ProbeTold {
+    fn default() -> Self {
+        Self { pace: Pace::Normal, read: None, attempt: None, refusals: 0, fails_since: None, fails_alone: false }
+    }
+}
+
+impl ProbeTold {
+    /// `others` is when any probe of the account last succeeded.
+    fn hear(&mut self, reason: Option<Reason>, at: At, others: Option<At>) {
+        self.attempt = Some((at, reason));
+        self.refusals = if reason.is_some_and(is_refusal) { self.refusals + 1 } else { 0 };
+        if reason.is_none() {
+            self.read = Some(at);
+            self.fails_since = None;
+            self.fails_alone = false;
+            return;
+        }
+        let since = *self.fails_since.get_or_insert(at);
+        self.fails_alone |= others.is_some_and(|others| others.world > since.world);
+    }
 }
 
 fn is_refusal(reason: Reason) -> bool {
@@ -159,6 +187,21 @@ impl PipelineTold {
             self.resumed = Some(at);
         }
         self.ended = ended;
+    }
+
+    fn changes_soon(&self) -> bool {
+        matches!(self.phase(), Some("DEPLOYING" | "STOPPING"))
+    }
+
+    fn usual_pace(&self) -> Pace {
+        let works = self.changes_soon() || self.phase() == Some("RUNNING");
+        if self.is_off_duty() && !works { Pace::Idle } else { Pace::Normal }
+    }
+
+    /// What is refused is asked rarely, and so is what is kept from the API twice in a row.
+    fn pace_after(&self, failure: Reason, before: Option<Reason>) -> Pace {
+        let is_kept = failure == Reason::ForeignResponse && before == Some(failure);
+        if is_refusal(failure) || is_kept { Pace::Refused } else { self.usual_pace() }
     }
 
     pub fn is_working(&self) -> bool {
@@ -287,6 +330,10 @@ pub struct Told {
     /// Why the newest page failed, if it did.
     pub list_failure: Option<Reason>,
     pub lists_failed: u32,
+    /// When any page last came.
+    pub listed: Option<At>,
+    /// The most pages that a list has had.
+    pub pages: u32,
     /// When the first page of a list last came.
     pub list_begun: Option<At>,
     /// When any probe last succeeded.
@@ -312,9 +359,16 @@ pub struct Delivery<'a> {
 }
 
 impl Told {
-    /// A reload forgets which requests were not processed.
-    pub fn forget_unsent(&mut self) {
+    pub fn has_ended(&self, id: &PipelineId) -> bool {
+        self.pipelines.get(id).is_some_and(PipelineTold::has_ended)
+    }
+
+    /// A reload forgets which requests were not processed, and asks everything at its usual pace first.
+    pub fn start_again(&mut self) {
         self.unsent.clear();
+        for pipeline in self.pipelines.values_mut() {
+            pipeline.probes.iter_mut().for_each(|probe| probe.pace = Pace::Normal);
+        }
     }
 
     /// `includes` is whether the configuration takes the item.
@@ -331,10 +385,14 @@ impl Told {
             return self.unsent.push(request.clone());
         }
         match request {
-            Request::Page(_) => {
+            Request::Page(number) => {
                 // A size of the pages that is refused is not a failure yet.
                 self.list_failure = reason.filter(|_| !matches!(error, Some(Error::PageSizeRefused(_))));
                 self.lists_failed += u32::from(reason.is_some() || said.is_none());
+                if error.is_none() {
+                    self.listed = Some(at);
+                    self.pages = self.pages.max(*number);
+                }
                 let Some(Said::Page(items)) = said.filter(|_| error.is_none()) else { return };
                 if matches!(request, Request::Page(1)) {
                     self.list_begun = Some(at);
@@ -354,13 +412,13 @@ impl Told {
             }
             Request::Probe(id, probe) => {
                 let Some(pipeline) = self.pipelines.get_mut(id) else { return };
-                let state = &mut pipeline.probes[*probe as usize];
-                state.attempt = Some((at, reason));
-                state.refusals = if reason.is_some_and(is_refusal) { state.refusals + 1 } else { 0 };
-                if reason.is_some() {
+                let before = pipeline.probes[*probe as usize].attempt.and_then(|(_, failure)| failure);
+                pipeline.probes[*probe as usize].hear(reason, at, self.read);
+                if let Some(reason) = reason {
+                    let pace = pipeline.pace_after(reason, before);
+                    pipeline.probes[*probe as usize].pace = pace;
                     return;
                 }
-                state.read = Some(at);
                 self.read = Some(at);
                 match said {
                     Some(Said::Status(facts)) => pipeline.hear_status(*facts, at),
@@ -381,6 +439,9 @@ impl Told {
                     Some(Said::Page(_) | Said::Usage(_)) | None => {}
                 }
                 pipeline.note_end(at);
+                let changes_soon = *probe == Probe::Status && pipeline.changes_soon();
+                let pace = if changes_soon { Pace::Transitional } else { pipeline.usual_pace() };
+                pipeline.probes[*probe as usize].pace = pace;
             }
             Request::Usage => {
                 self.usage.probe.attempt = Some((at, reason));

@@ -1,8 +1,15 @@
-//! No window of time holds more requests than the budget allows, whatever happens. Only a restart forgets what was sent.
+//! No window of time holds more requests than the budget allows, whatever happens. Only a restart forgets what was sent. And
+//! no more requests wait for their responses than is configured.
 
 use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use goldrush_exporter::account::Pace;
+use goldrush_exporter::api::Probe;
+use goldrush_exporter::config::Poll;
+
+use super::super::told::{ProbeTold, Told};
 use super::{Invariant, Scene, Step};
 
 /// Windows, the longest last.
@@ -18,6 +25,8 @@ struct Account {
     left: [usize; WINDOWS.len()],
     /// The rates that were allowed, each with the last request that was sent at it.
     rates: Vec<(f64, Duration)>,
+    /// How many of its driver's requests have no response yet.
+    in_flight: usize,
 }
 
 pub struct Budget {
@@ -39,13 +48,53 @@ impl Invariant for Budget {
         match step {
             Step::Restarted => self.accounts.fill(Account::default()),
             Step::Sent { account, .. } => {
-                let rate = scene.daemon.accounts[*account].settings.poll.requests_per_second;
-                return self.accounts[*account].send(rate, scene.clock.awake);
+                let poll = &scene.daemon.accounts[*account].settings.poll;
+                let known = &mut self.accounts[*account];
+                known.in_flight += 1;
+                if known.in_flight > poll.max_in_flight {
+                    return Err(format!("{} requests at once, {} at most", known.in_flight, poll.max_in_flight));
+                }
+                return known.send(poll.requests_per_second, scene.clock.awake);
+            }
+            Step::Delivered { account, .. } => self.accounts[*account].in_flight -= 1,
+            // Its new driver knows nothing of them.
+            Step::Reloaded { account, .. } => self.accounts[*account].in_flight = 0,
+            // Other invariants allow for as much time as the budget needs for that.
+            Step::Scraped { views, .. } => {
+                for ((view, told), driver) in views.iter().zip(&scene.told).zip(&scene.daemon.accounts) {
+                    let (found, needed) = (view.budget.required, required(told, &driver.settings.poll));
+                    if found < needed.start() - 1e-6 || found > needed.end() + 1e-6 {
+                        return Err(format!("{found} requests per second are said to be needed, and {needed:?} are"));
+                    }
+                }
             }
             _ => {}
         }
         Ok(())
     }
+}
+
+/// The least and the most requests per second that all intervals need for what was told, by how many pages a list has.
+fn required(told: &Told, poll: &Poll) -> RangeInclusive<f64> {
+    let per_second = |interval: Duration| interval.as_secs_f64().recip();
+    let of_probe = |(probe, told): (&Probe, &ProbeTold)| {
+        let usual = match probe {
+            Probe::Status => poll.status,
+            Probe::Metrics => poll.metrics,
+            Probe::DestinationHealth => poll.destination_health,
+        };
+        per_second(match told.pace {
+            Pace::Normal => usual,
+            Pace::Transitional => poll.transitional,
+            // What is read that rarely has to stay fresh.
+            Pace::Idle => usual.max(poll.idle.min(poll.stale_after / 2)),
+            Pace::Refused => usual.max(poll.discovery),
+        })
+    };
+    let probes = told.pipelines.values().flat_map(|pipeline| Probe::ALL.iter().zip(&pipeline.probes));
+    let others = probes.map(of_probe).sum::<f64>() + poll.usage.map_or(0.0, per_second);
+    let page = per_second(poll.discovery);
+    others + page..=others + page * f64::from(told.pages.max(1))
 }
 
 impl Account {

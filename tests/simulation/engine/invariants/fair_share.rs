@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
-use goldrush_exporter::account::View;
+use goldrush_exporter::account::{KeyState, View};
 use goldrush_exporter::api::{Error, PipelineId, Probe, Reason, Request};
 use goldrush_exporter::config::Poll;
 
@@ -34,6 +34,15 @@ struct Steady {
     fingerprint: u64,
 }
 
+/// The lists of one account, on the monotonic clock.
+#[derive(Debug, Clone, Copy, Default)]
+struct Lists {
+    /// When the newest one began.
+    begun: Duration,
+    /// How long it has taken until now, or the last one until its last page came.
+    took: Duration,
+}
+
 pub struct FairShare {
     sent: Vec<BTreeMap<PipelineId, [Duration; Probe::COUNT]>>,
     /// When anything was last in the way, on the monotonic clock.
@@ -43,6 +52,7 @@ pub struct FairShare {
     /// The most requests per second that were needed since, against those that were allowed.
     stretch: Vec<f64>,
     steady: Vec<Steady>,
+    lists: Vec<Lists>,
 }
 
 impl FairShare {
@@ -53,6 +63,7 @@ impl FairShare {
             refused: vec![false; accounts],
             stretch: vec![1.0; accounts],
             steady: vec![Steady::default(); accounts],
+            lists: vec![Lists::default(); accounts],
         }
     }
 }
@@ -77,9 +88,13 @@ impl Invariant for FairShare {
                     return Err(format!("{probe} of {id} is refused, and is sent again after {:?}", now - before));
                 }
             }
+            Step::Sent { account, request: Request::Page(1) } => self.lists[account].begun = now,
             Step::Delivered { request: Request::Usage, error, .. }
                 if error.is_none_or(|error| error.reason() != Reason::RateLimited) => {}
-            Step::Delivered { account, sent, error, .. } => {
+            Step::Delivered { account, sent, error, request } => {
+                if matches!(request, Request::Page(_)) {
+                    self.lists[account].took = now - self.lists[account].begun;
+                }
                 let took = scene.clock.moment().monotonic() - sent.at;
                 // Every pause keeps all probes waiting, even the shortest: with one in each wave, most of the budget is lost. And
                 // a backoff of our own may be over before it is seen in a scrape; `silence` limits it.
@@ -119,6 +134,7 @@ impl Invariant for FairShare {
                         self.stretch[account] = stretch;
                     }
                     self.check_account(account, now, scene)?;
+                    self.check_list(account, view, now, scene)?;
                     self.check_steady(account, view, now, scene)?;
                 }
             }
@@ -204,6 +220,25 @@ impl FairShare {
         }
         if is_checked && stretch > 1.0 {
             scene.coverage.note("regular turns were compared with their share of a small budget");
+        }
+        Ok(())
+    }
+
+    /// While the budget suffices and nothing is in the way, a list begins at each interval.
+    fn check_list(&self, account: usize, view: &View, now: Duration, scene: &mut Scene) -> Result<(), String> {
+        if !matches!(view.credential.state(), KeyState::Accepted { .. }) || self.stretch[account] > 1.0 {
+            return Ok(());
+        }
+        let Lists { begun, took } = self.lists[account];
+        let discovery = scene.daemon.accounts[account].settings.poll.discovery;
+        // After a long list follows a break of equal length.
+        let share = discovery.mul_f64(1.1).max(2 * took) + SLACK;
+        let waits = now.saturating_sub(begun.max(self.hindered[account]));
+        if waits > share {
+            return Err(format!("no list has begun for {waits:?}, {share:?} at most"));
+        }
+        if now > self.hindered[account] + discovery {
+            scene.coverage.note("lists came in time");
         }
         Ok(())
     }

@@ -9,7 +9,8 @@ use goldrush_exporter::account::{KeyState, View};
 use goldrush_exporter::api::{PipelineId, Probe, Reason};
 
 use super::super::daemon;
-use super::super::told::{At, PipelineTold};
+use super::super::picture::{AccountPicture, Picture, Series};
+use super::super::told::{At, PipelineTold, ProbeTold, Told};
 use super::{Invariant, Scene, Step};
 
 /// A slope is taken over ten minutes; after this it holds nothing of what was before.
@@ -19,6 +20,8 @@ const SLOPE: Duration = Duration::from_secs(1_500);
 pub struct Judgement {
     /// The kinds of each pipeline in trouble at the scrape before, by account and id.
     before: BTreeMap<(usize, PipelineId), BTreeSet<Rc<str>>>,
+    /// What the list said was wrong at the scrape before.
+    concerns: Vec<Rc<Series>>,
     scraped: Duration,
     /// Something else than a reading has changed the picture since.
     excused: bool,
@@ -26,6 +29,9 @@ pub struct Judgement {
 
 /// Kinds that end, or become another one, without a reading: by time or by another failure.
 const CHANGE_WITHOUT_READINGS: [&str; 3] = ["probe_failing", "readings_stale", "forbidden"];
+
+/// Kinds that only a list can end.
+const CONCERNS: [&str; 4] = ["expected_missing", "group_over_limit", "group_trial_expired", "pipelines_over_limit"];
 
 impl Invariant for Judgement {
     fn name(&self) -> &'static str {
@@ -40,10 +46,12 @@ impl Invariant for Judgement {
                 for (account, view) in views.iter().enumerate() {
                     let Some(shown) = picture.accounts.get(daemon::name(account)) else { continue };
                     of_account(&shown.kinds, view, account, scene)?;
+                    gauges_agree(shown, view, &scene.told[account])?;
                     for (id, told) in &scene.told[account].pipelines {
                         let Some(shown) = shown.pipelines.get(id.as_str()) else { continue };
                         let kinds = &shown.kinds;
                         of_pipeline(told, kinds, view).map_err(|what| format!("{id}: {what}"))?;
+                        of_failing_probes(told, kinds, account, scene).map_err(|what| format!("{id}: {what}"))?;
                         let key = (account, id.clone());
                         if let Some(before) = self.before.get(&key).filter(|_| !self.excused) {
                             self.heals_by_readings_only(before, kinds, told).map_err(|what| format!("{id}: {what}"))?;
@@ -53,6 +61,7 @@ impl Invariant for Judgement {
                         }
                     }
                 }
+                self.concerns_heal_by_lists_only(picture, scene)?;
                 self.before = now_raised;
                 self.scraped = scene.now();
                 self.excused = false;
@@ -64,6 +73,22 @@ impl Invariant for Judgement {
 }
 
 impl Judgement {
+    fn concerns_heal_by_lists_only(&mut self, picture: &Picture, scene: &Scene) -> Result<(), String> {
+        let shown: BTreeSet<&str> = picture.troubles.iter().map(|series| &*series.text).collect();
+        let gone = self.concerns.iter().filter(|series| !self.excused && !shown.contains(&*series.text));
+        for series in gone {
+            let is_of = |account: usize| series.account.as_deref() == Some(daemon::name(account));
+            let account = (0..scene.told.len()).find(|account| is_of(*account));
+            let listed = account.and_then(|account| scene.told[account].listed);
+            if listed.is_none_or(|at| at.world < self.scraped) {
+                return Err(format!("{} has healed without a list", series.text));
+            }
+        }
+        let is_concern = |series: &&Rc<Series>| series.kind.as_deref().is_some_and(|kind| CONCERNS.contains(&kind));
+        self.concerns = picture.troubles.iter().filter(is_concern).cloned().collect();
+        Ok(())
+    }
+
     fn heals_by_readings_only(
         &self,
         before: &BTreeSet<Rc<str>>,
@@ -101,17 +126,16 @@ fn of_account(kinds: &BTreeSet<Rc<str>>, view: &View, account: usize, scene: &Sc
     exact("rate_limited", view.budget.paused_until.is_some())?;
     exact("budget_too_small", view.budget.required > view.budget.allowed)?;
     let told = &scene.told[account];
-    if let Some(reason) = told.list_failure.filter(|_| !refused && !wrong) {
-        let expected = match reason {
-            Reason::ForeignResponse => "foreign_response",
-            Reason::PaymentRequired => "payment_required",
-            _ => "list_failing",
-        };
-        exact(expected, true)?;
-    }
-    if told.lists_failed == 0 {
+    // What a refused key leads to is one trouble, and the list has no other.
+    let expected = told.list_failure.filter(|_| !refused && !wrong).map(|reason| match reason {
+        Reason::ForeignResponse => "foreign_response",
+        Reason::PaymentRequired => "payment_required",
+        _ => "list_failing",
+    });
+    // Otherwise, a list may have failed because of what its pages say together.
+    if refused || wrong || told.list_failure.is_some() || told.lists_failed == 0 {
         for kind in ["foreign_response", "payment_required", "list_failing"] {
-            exact(kind, false)?;
+            exact(kind, expected == Some(kind))?;
         }
     }
     let settings = &scene.daemon.accounts[account].settings;
@@ -120,6 +144,21 @@ fn of_account(kinds: &BTreeSet<Rc<str>>, view: &View, account: usize, scene: &Sc
         return Err("a pipeline is missing that is not expected".to_owned());
     }
     Ok(())
+}
+
+/// The gauges that say the same as a trouble, also while something is wrong.
+fn gauges_agree(shown: &AccountPicture, view: &View, told: &Told) -> Result<(), String> {
+    let gauge = |name: &str| shown.samples.get(name).copied().ok_or_else(|| format!("{name} is not shown"));
+    let agrees = |name: &str, is: bool, should: bool| {
+        if is == should { Ok(()) } else { Err(format!("{name} says {is}, and should say {should}")) }
+    };
+    let is_up = gauge("goldrush_up")? > 0.0;
+    // Before the first list, and while one is overdue, it is not up either.
+    agrees("goldrush_up", is_up, is_up && told.list_failure.is_none())?;
+    let wrong = matches!(view.credential.state(), KeyState::NotServiceKey { .. });
+    agrees("goldrush_auth_forbidden", gauge("goldrush_auth_forbidden")? > 0.0, wrong)?;
+    let paused = "goldrush_poll_paused_until_timestamp_seconds";
+    agrees(paused, gauge(paused)? > 0.0, shown.kinds.contains("rate_limited"))
 }
 
 /// Shown only without a fresh reading, and in any case once lists have succeeded for as long as readings are fresh.
@@ -237,4 +276,30 @@ fn of_pipeline(told: &PipelineTold, kinds: &BTreeSet<Rc<str>>, view: &View) -> R
     only_if("probe_failing", fails)?;
     let without_phase = told.status.is_some() && told.phase().is_none();
     only_if("readings_stale", fails || without_phase)
+}
+
+/// A probe that fails while others of the account succeed is trouble, and what cannot be read for too long is stale.
+fn of_failing_probes(
+    told: &PipelineTold,
+    kinds: &BTreeSet<Rc<str>>,
+    account: usize,
+    scene: &Scene,
+) -> Result<(), String> {
+    // A refusal of the pipeline is a trouble of its own.
+    if told.is_off_duty() || is_forbidden(told) {
+        return Ok(());
+    }
+    let stale_after = scene.daemon.accounts[account].settings.poll.stale_after;
+    let is_fresh = |probe: &ProbeTold| probe.read.is_some_and(|at| at.is_fresh(scene.now(), stale_after));
+    let mut alone = told.probes.iter().filter(|probe| probe.fails_alone).peekable();
+    let fails = alone.peek().is_some();
+    let is_stale = !alone.all(is_fresh);
+    let shows = |kind: &str| kinds.contains(kind);
+    if is_stale && !shows("readings_stale") {
+        return Err("a probe fails that has not been read for too long, and readings_stale is not shown".to_owned());
+    }
+    if fails && !shows("readings_stale") && !shows("probe_failing") {
+        return Err("a probe fails while others succeed, and probe_failing is not shown".to_owned());
+    }
+    Ok(())
 }

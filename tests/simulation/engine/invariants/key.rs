@@ -30,6 +30,8 @@ struct Known {
     tries_by: Option<Duration>,
     /// Evidence of acceptance that was sent after the newest refusal.
     accepted: bool,
+    /// Something has proved that a key is accepted.
+    ever_accepted: bool,
 }
 
 pub struct DeadKey {
@@ -51,6 +53,18 @@ fn allowed(elapsed: Duration) -> u32 {
         count += 1;
     }
     count
+}
+
+/// What a response proves about the key that it was requested with, as the contract says. What is not the API's proves nothing.
+fn proof(error: Option<&Error>, request: &Request) -> KeyVerdict {
+    match (error, request) {
+        (None, _) => KeyVerdict::Accepted,
+        (Some(Error::Unauthorized(_)), _) => KeyVerdict::Unauthorized,
+        (Some(Error::Forbidden(_)), Request::Page(_)) => KeyVerdict::NotServiceKey,
+        (Some(Error::Forbidden(_)), _) => KeyVerdict::Accepted,
+        (Some(Error::NotFound(said)), Request::Probe(..)) if said.is_the_apis() => KeyVerdict::Accepted,
+        (Some(_), _) => KeyVerdict::Nothing,
+    }
 }
 
 impl Invariant for DeadKey {
@@ -106,8 +120,7 @@ impl Invariant for DeadKey {
                     }
                     return Ok(());
                 }
-                let verdict = error.map_or(KeyVerdict::Accepted, |error: &Error| error.verdict(request.operation()));
-                match verdict {
+                match proof(error, request) {
                     KeyVerdict::Unauthorized => {
                         if known.refused.is_none() {
                             (known.sent, known.counts_from) = (0, now);
@@ -121,7 +134,8 @@ impl Invariant for DeadKey {
                         known.ever_refused = true;
                         known.accepted = false;
                     }
-                    KeyVerdict::Accepted | KeyVerdict::NotServiceKey => {
+                    proof @ (KeyVerdict::Accepted | KeyVerdict::NotServiceKey) => {
+                        known.ever_accepted |= proof == KeyVerdict::Accepted;
                         if known.refused_at.is_none_or(|at| sent.at >= at) {
                             known.refused = None;
                             known.accepted = true;
@@ -158,6 +172,10 @@ impl Invariant for DeadKey {
                     };
                     let value = shown.samples.get("goldrush_auth_unauthorized").copied();
                     let is_refused = matches!(views[account].credential.state(), KeyState::Refused { .. });
+                    let is_accepted = matches!(views[account].credential.state(), KeyState::Accepted { .. });
+                    if is_accepted && !known.ever_accepted {
+                        return Err("a key counts as accepted that nothing has accepted".to_owned());
+                    }
                     if value != Some(f64::from(is_refused)) {
                         return Err(format!("goldrush_auth_unauthorized is {value:?}"));
                     }

@@ -121,6 +121,8 @@ fn compare(
                 let hidden = pipeline.has(Condition::Paused)
                     || (pipeline.bounded && (pipeline.has(Condition::Ended) || pipeline.has(Condition::RunsAgain)))
                     || pipeline.is_complete()
+                    // A bounded one whose worker was last read to be PAUSED has nothing to do until something else is read.
+                    || (*condition == Condition::NoPhase && scene.told[account].has_ended(&pipeline.id))
                     || (pipeline.bounded
                         && matches!(condition, Condition::Lag | Condition::LagCritical | Condition::WorkerPaused));
                 let worse = has_worse(pipeline, *condition);
