@@ -365,6 +365,25 @@ fn replay_100363() {
     });
 }
 
+/// A pipeline that was paused and resumed between two scrapes was asked rarely in between.
+#[test]
+fn replay_702920() {
+    let less = Knobs { budget: 4, usage: 900, ..Knobs::DEFAULT };
+    let limit = Reply { to: Target::Usage, with: history::Reply::StatusAndWait(429, 71), one_in: 1, times: 0 };
+    let incident = |at, lasts, account, fault| Incident { at, lasts, account, fault };
+    replay(&History {
+        seed: 702_920,
+        length: 59_408,
+        setup: Setup { pipelines: 2, accounts: 2, page: 100, scrape_every: 300, knobs: Knobs::DEFAULT },
+        incidents: vec![
+            incident(749, 0, 1, Create(2)),
+            incident(48_059, 0, 0, Reload(less)),
+            incident(49_263, 600, 1, limit),
+            incident(59_268, 136, 1, Worker(857_087, Condition::Paused)),
+        ],
+    });
+}
+
 /// A bounded pipeline whose worker was last read to be PAUSED has nothing to do, even if nothing says now what it does.
 #[test]
 fn replay_401269() {

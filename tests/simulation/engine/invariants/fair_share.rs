@@ -169,7 +169,9 @@ fn fingerprint(account: usize, scene: &Scene) -> u64 {
     for (id, told) in &scene.told[account].pipelines {
         let is_transitional = matches!(told.phase(), Some("DEPLOYING" | "STOPPING"));
         let fails = |probe: &ProbeTold| probe.attempt.is_some_and(|(_, failure)| failure.is_some());
-        (id, told.is_off_duty(), is_transitional, told.probes.each_ref().map(fails)).hash(&mut hasher);
+        // It may have been paused and resumed since it was last looked at.
+        let duty = (told.is_off_duty(), told.on_duty_since().world);
+        (id, duty, is_transitional, told.probes.each_ref().map(fails)).hash(&mut hasher);
     }
     hasher.finish()
 }
