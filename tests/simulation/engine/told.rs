@@ -105,8 +105,16 @@ pub struct PipelineTold {
     pub backlog_grows: Option<Duration>,
     /// Since when every backlog that was read was above 0.
     pub waits_since: Option<At>,
-    /// When it was first read to stand still where another one of its topic had read on meanwhile.
-    left_behind: Option<At>,
+    left_behind: Option<LeftBehind>,
+}
+
+/// A pipeline stands still where another one of its topic has read on.
+#[derive(Debug, Clone, Copy)]
+pub struct LeftBehind {
+    /// When the other one was read to be further.
+    pub read_on: At,
+    /// When this one was first read after that.
+    pub seen: At,
 }
 
 /// See [`PipelineTold::known`].
@@ -278,14 +286,14 @@ impl PipelineTold {
 
     /// `read_on` is when its topic was first read as far as it has been by now, if that is further than this one is.
     fn note_work(&mut self, read_on: Option<At>, at: At) {
-        let after_progress = |at: At| self.progress.is_some_and(|progress| at.world > progress.world);
-        if self.left_behind_since().is_none() && read_on.is_some_and(after_progress) {
-            self.left_behind = Some(at);
+        let is_new = |read_on: &At| self.progress.is_some_and(|progress| read_on.world > progress.world);
+        if let Some(read_on) = read_on.filter(is_new).filter(|_| self.left_behind().is_none()) {
+            self.left_behind = Some(LeftBehind { read_on, seen: at });
         }
     }
 
-    pub fn left_behind_since(&self) -> Option<At> {
-        self.left_behind.filter(|at| self.progress.is_some_and(|progress| at.world > progress.world))
+    pub fn left_behind(&self) -> Option<LeftBehind> {
+        self.left_behind.filter(|found| self.progress.is_some_and(|progress| found.read_on.world > progress.world))
     }
 
     fn hear_health(&mut self, new: HealthFacts, at: At) {

@@ -257,7 +257,9 @@ fn of_pipeline(told: &PipelineTold, kinds: &BTreeSet<Rc<str>>, view: &View) -> R
     only_if("records_dropped", !failed && told.dropped_more.is_some())?;
     let idle = told.progress.zip(told.known.position_read);
     let longest = idle.map_or(0.0, |(progress, read)| between(progress, read));
-    let work_since = told.waits_since.into_iter().chain(told.left_behind_since()).min_by_key(|at| at.world);
+    let left_behind = told.left_behind();
+    let behind_since = left_behind.map(|found| found.seen);
+    let work_since = told.waits_since.into_iter().chain(behind_since).min_by_key(|at| at.world);
     let since = |from: Option<At>| from.zip(told.known.position_read).map_or(0.0, |(from, read)| between(from, read));
     only_if("stalled", works && longest > 600.0 && since(work_since) > 600.0)?;
     only_if("no_progress", works && longest > 1_800.0)?;
@@ -265,8 +267,9 @@ fn of_pipeline(told: &PipelineTold, kinds: &BTreeSet<Rc<str>>, view: &View) -> R
     let stands_since = stands_since.map(|(progress, running)| later(later(progress, running), on_duty));
     let shortest = since(stands_since);
     must("stalled", works && shortest > 600.0 && since(told.waits_since) > 600.0)?;
-    let behind = told.left_behind_since().filter(|at| stands_since.is_some_and(|since| at.world > since.world));
-    must("stalled", works && since(behind) > 600.0)?;
+    // What others had read before it ran again may not be its work.
+    let is_its_work = left_behind.zip(stands_since).is_some_and(|(found, since)| found.read_on.world > since.world);
+    must("stalled", works && is_its_work && since(behind_since) > 600.0)?;
     must("no_progress", works && shortest > 1_800.0 && !shows("stalled"))?;
 
     let accepted = matches!(view.credential.state(), KeyState::Accepted { .. });
