@@ -384,6 +384,21 @@ fn replay_702920() {
     });
 }
 
+/// A list that ends while a worker deploys, which is polled often, is followed later by the next one if the budget is small.
+#[test]
+fn replay_710708() {
+    let knobs = Knobs { budget: 2, stale_after: 120, max_pipelines: 1, usage: 900, ..Knobs::DEFAULT };
+    replay(&History {
+        seed: 710_708,
+        length: 2_948,
+        setup: Setup { pipelines: 1, accounts: 1, page: 100, scrape_every: 30, knobs },
+        incidents: vec![
+            Incident { at: 1_460, lasts: 1_810, account: 0, fault: Worker(101_946, Condition::CrashLoops) },
+            Incident { at: 2_076, lasts: 0, account: 0, fault: Restart },
+        ],
+    });
+}
+
 /// A bounded pipeline whose worker was last read to be PAUSED has nothing to do, even if nothing says now what it does.
 #[test]
 fn replay_401269() {

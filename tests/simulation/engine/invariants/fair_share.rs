@@ -41,6 +41,8 @@ struct Lists {
     begun: Duration,
     /// How long it has taken until now, or the last one until its last page came.
     took: Duration,
+    /// When its newest page came, more requests per second were needed than are allowed: the next list may wait.
+    stretched: bool,
 }
 
 pub struct FairShare {
@@ -93,7 +95,10 @@ impl Invariant for FairShare {
                 if error.is_none_or(|error| error.reason() != Reason::RateLimited) => {}
             Step::Delivered { account, sent, error, request } => {
                 if matches!(request, Request::Page(_)) {
-                    self.lists[account].took = now - self.lists[account].begun;
+                    let budget = scene.daemon.accounts[account].handle.view(scene.clock.moment()).budget;
+                    let lists = &mut self.lists[account];
+                    lists.took = now - lists.begun;
+                    lists.stretched = budget.required > budget.allowed;
                 }
                 let took = scene.clock.moment().monotonic() - sent.at;
                 // Every pause keeps all probes waiting, even the shortest: with one in each wave, most of the budget is lost. And
@@ -228,10 +233,11 @@ impl FairShare {
 
     /// While the budget suffices and nothing is in the way, a list begins at each interval.
     fn check_list(&self, account: usize, view: &View, now: Duration, scene: &mut Scene) -> Result<(), String> {
-        if !matches!(view.credential.state(), KeyState::Accepted { .. }) || self.stretch[account] > 1.0 {
+        let Lists { begun, took, stretched } = self.lists[account];
+        let is_accepted = matches!(view.credential.state(), KeyState::Accepted { .. });
+        if !is_accepted || stretched || self.stretch[account] > 1.0 {
             return Ok(());
         }
-        let Lists { begun, took } = self.lists[account];
         let discovery = scene.daemon.accounts[account].settings.poll.discovery;
         // After a long list follows a break of equal length.
         let share = discovery.mul_f64(1.1).max(2 * took) + SLACK;
