@@ -1032,3 +1032,20 @@ fn a_threshold_that_is_changed_takes_effect_at_the_reload() {
         assert_eq!(troubles(&mut account), expected, "{overrides:?}");
     }
 }
+
+#[test]
+fn topics_that_no_listed_pipeline_has_are_forgotten() {
+    let start = Moment::now();
+    let at = |seconds| start.after(Duration::from_secs(seconds));
+    let mut account = account(&[], start);
+    account.lists(&[json!({"id": "pipe_1", "topic": "base.mainnet.logs"})], at(1));
+    for (seconds, height) in [(2, 6), (3, 7)] {
+        account.probed("pipe_1", reading(Probe::Metrics, json!({ "last_block_height": height })), at(seconds));
+    }
+    let is_known = |account: &Account| account.topics.is_read_beyond(Some("base.mainnet.logs"), None, at(1));
+    assert!(is_known(&account));
+    for seconds in [60, 120, 180] {
+        account.lists(&[json!({"id": "pipe_2"})], at(seconds));
+    }
+    assert!(!is_known(&account));
+}

@@ -260,6 +260,32 @@ fn no_progress_is_a_stall_if_another_one_read_on_from_the_topic_all_that_time() 
 }
 
 #[test]
+fn work_counts_from_the_first_sign_of_it() {
+    let mut scene = Scene::new();
+    reads_on(&mut scene, "other", &[(0, 10)]);
+    reads_on(&mut scene, "a", &[(0, 10)]);
+    reads_on(&mut scene, "other", &[(20, 11)]);
+    reads_on(&mut scene, "a", &[(30, 10)]);
+    for (at, expected) in [(600, &[][..]), (631, &[("stalled", Some(0))])] {
+        scene.metrics(at, "a", json!({"last_block_height": 10, "pending_records": 1}));
+        assert_eq!(scene.troubles(at, "a"), expected);
+    }
+}
+
+#[test]
+fn a_bounded_one_has_nothing_to_read_where_another_one_only_got_as_far() {
+    let mut scene = Scene::new();
+    scene.lists(0, "a", json!({"execution_mode": "bounded"}));
+    scene.status(0, "a", "RUNNING", 2);
+    reads_on(&mut scene, "other", &[(0, 9)]);
+    for at in [0, 30, 700] {
+        scene.metrics(at, "a", json!({"last_block_height": 10}));
+        reads_on(&mut scene, "other", &[(at + 20, 10)]);
+    }
+    assert_eq!(scene.troubles(700, "a"), []);
+}
+
+#[test]
 fn one_that_is_still_behind_does_not_show_that_there_is_something_to_read() {
     let mut scene = Scene::new();
     reads_on(&mut scene, "a", &[(0, 10)]);
