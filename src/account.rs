@@ -52,8 +52,8 @@ pub use view::{BudgetView, Requests, View};
 pub(crate) use walk::{Step, Walk};
 
 use crate::api::{
-    self, Error, KeyVerdict, ListPage, ListedPipeline, Operation, PipelineId, ProbeResponse, Reason, Request, Response,
-    UnknownField,
+    self, Error, KeyVerdict, ListPage, ListedPipeline, Operation, PipelineId, Probe, ProbeResponse, Reason, Request,
+    Response, UnknownField,
 };
 use crate::config::{self, Config, Policy};
 use crate::moment::Moment;
@@ -614,9 +614,8 @@ impl Account {
         let was_foreign = pipeline.probe(probe).failure() == Some(Reason::ForeignResponse);
         let was_found = pipeline.probes().all(|(_, state)| state.failure() != Some(Reason::NotFound));
         let rested = pipeline.rests();
-        let says_position = matches!(response, ProbeResponse::Metrics(Ok(_)));
         let Observed { changes, hints } = Arc::make_mut(pipeline).observe(response, now, self.read_at, &self.topics);
-        if says_position {
+        if probe == Probe::Metrics && failure.is_none() {
             self.topics.observe(pipeline);
         }
         let is_transitional = pipeline.phase().state().is_some_and(|phase| phase.is_transitional());
@@ -625,7 +624,7 @@ impl Account {
             Some(Reason::Forbidden | Reason::NotFound | Reason::PaymentRequired) => Pace::Refused,
             // A single foreign response may be due to a deployment of the proxy, or to an old address.
             Some(Reason::ForeignResponse) if was_foreign => Pace::Refused,
-            None if probe == crate::api::Probe::Status && is_transitional => Pace::Transitional,
+            None if probe == Probe::Status && is_transitional => Pace::Transitional,
             _ if pipeline.rests() => Pace::Idle,
             _ => Pace::Normal,
         };

@@ -284,7 +284,7 @@ impl Pipeline {
             && match self.known_phase.value() {
                 Some(Phase::Stopped | Phase::Paused) => true,
                 Some(Phase::Running) => {
-                    self.is_complete() == Some(true) && !self.moved_at_last_reading() && !self.records_wait()
+                    self.is_complete() == Some(true) && !self.moved_at_last_reading() && !self.waits.state()
                 }
                 _ => false,
             };
@@ -451,11 +451,6 @@ impl Pipeline {
     pub fn is_complete(&self) -> Option<bool> {
         let share = || self.thresholds()[Threshold::UnprocessedShare];
         self.backfill().map(|backfill| backfill.is_complete(share()))
-    }
-
-    /// Whether records are buffered and not yet written.
-    pub fn records_wait(&self) -> bool {
-        self.backlog.latest().is_some_and(|pending| pending > 0.0)
     }
 
     /// The phase in the newest status; `None` if that has none.

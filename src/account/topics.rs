@@ -9,14 +9,14 @@ use crate::moment::Moment;
 /// The greatest height at which an unbounded pipeline of each topic was seen.
 ///
 /// Heights only grow here, since a worker that restarts may report lower ones for a while. After a chain has begun anew,
-/// its old height is no evidence against anyone, because it was seen before the pipelines moved.
+/// its old height does not count, because it was seen before the pipelines moved.
 #[derive(Debug, Default)]
 pub(super) struct Topics(HashMap<Arc<str>, Reached>);
 
 #[derive(Debug, Clone, Copy)]
 struct Reached {
     height: f64,
-    /// `None` if it was there at first sight: nobody was seen to read on.
+    /// `None` if it was there at first sight: no pipeline was seen to read on.
     at: Option<Moment>,
 }
 

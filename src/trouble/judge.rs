@@ -209,13 +209,14 @@ fn fails_in_turns(pipeline: &Pipeline) -> bool {
 }
 
 fn progress(pipeline: &Pipeline, thresholds: &Thresholds) -> Option<Trouble> {
-    let is_beyond =
-        |lasted: Option<Duration>, limit| lasted.is_some_and(|lasted| lasted.as_secs_f64() > thresholds[limit]);
-    let kind = if !pipeline.is_working() {
+    if !pipeline.is_working() {
         return None;
-    } else if is_beyond(pipeline.idle_at_work(), Threshold::Stalled) {
+    }
+    let exceeds =
+        |lasted: Option<Duration>, limit| lasted.is_some_and(|lasted| lasted.as_secs_f64() > thresholds[limit]);
+    let kind = if exceeds(pipeline.idle_at_work(), Threshold::Stalled) {
         Kind::Stalled
-    } else if is_beyond(pipeline.idle(), Threshold::NoProgress) {
+    } else if exceeds(pipeline.idle(), Threshold::NoProgress) {
         Kind::NoProgress
     } else {
         return None;

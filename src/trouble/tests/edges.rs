@@ -82,7 +82,7 @@ fn a_pipeline_has_stalled_if_another_one_of_its_topic_was_further_for_the_thresh
     assert_eq!(beside(&reads_on(31), &own), [], "seen at its newest reading only");
     assert_eq!(beside(&reads_on(11), &own), stalled);
     assert_eq!(beside(&reads_on(10), &own), [], "it may have moved later");
-    assert_eq!(beside(&[("d", 5, height(0)), ("d", 25, height(1))], &own), [], "as far as it is");
+    assert_eq!(beside(&[("d", 5, height(0)), ("d", 25, height(1))], &own), [], "only as far as this one");
     assert_eq!(beside(&[("d", 25, height(2)), ("d", 28, height(2))], &own), [], "not seen to read on");
     let offsets = [8_u64, 9].map(|offset| ("d", offset, json!({"last_offset": offset})));
     assert_eq!(beside(&offsets, &own), [], "without a height");

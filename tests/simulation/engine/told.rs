@@ -117,6 +117,9 @@ pub struct LeftBehind {
     pub seen: At,
 }
 
+/// How far unbounded pipelines have read each topic, and when the first of them did if it was seen to.
+type Reached = BTreeMap<&'static str, (f64, Option<At>)>;
+
 /// See [`PipelineTold::known`].
 #[derive(Debug, Clone, Default)]
 pub struct Known {
@@ -197,7 +200,7 @@ impl PipelineTold {
         self.ended = ended;
     }
 
-    fn changes_soon(&self) -> bool {
+    pub fn changes_soon(&self) -> bool {
         matches!(self.phase(), Some("DEPLOYING" | "STOPPING"))
     }
 
@@ -207,9 +210,15 @@ impl PipelineTold {
     }
 
     /// What is refused is asked rarely, and so is what is kept from the API twice in a row.
-    fn pace_after(&self, failure: Reason, before: Option<Reason>) -> Pace {
-        let is_kept = failure == Reason::ForeignResponse && before == Some(failure);
-        if is_refusal(failure) || is_kept { Pace::Refused } else { self.usual_pace() }
+    fn pace_after(&self, probe: Probe, failure: Option<Reason>, before: Option<Reason>) -> Pace {
+        let is_kept = failure == Some(Reason::ForeignResponse) && before == failure;
+        if failure.is_some_and(is_refusal) || is_kept {
+            Pace::Refused
+        } else if failure.is_none() && probe == Probe::Status && self.changes_soon() {
+            Pace::Transitional
+        } else {
+            self.usual_pace()
+        }
     }
 
     pub fn is_working(&self) -> bool {
@@ -247,7 +256,7 @@ impl PipelineTold {
         self.status = Some(new);
     }
 
-    fn hear_metrics(&mut self, new: MetricsFacts, at: At) {
+    fn hear_metrics(&mut self, new: MetricsFacts, at: At, reached: &mut Reached) {
         let old = self.known.metrics;
         let pairs = [(old.offset, new.offset), (old.height, new.height), (old.consumed, new.consumed)];
         let moved = pairs.into_iter().any(|(old, new)| old.is_some() && new.is_some() && old != new);
@@ -282,10 +291,18 @@ impl PipelineTold {
             dropped: new.dropped.or(old.dropped),
         };
         self.metrics = Some(new);
+        self.compare(old.height, at, reached);
     }
 
-    /// `read_on` is when its topic was first read as far as it has been by now, if that is further than this one is.
-    fn note_work(&mut self, read_on: Option<At>, at: At) {
+    /// Compares how far it is with the others of its topic; `before` is its height at the reading before.
+    fn compare(&mut self, before: Option<f64>, at: At, reached: &mut Reached) {
+        let height = self.known.metrics.height;
+        let furthest = reached.get(self.item.topic).copied();
+        let is_first = furthest.is_none_or(|(furthest, _)| height > Some(furthest));
+        if let Some(height) = height.filter(|_| is_first && !self.item.bounded) {
+            reached.insert(self.item.topic, (height, before.map(|_| at)));
+        }
+        let read_on = furthest.filter(|(furthest, _)| Some(*furthest) > height).and_then(|(_, at)| at);
         let is_new = |read_on: &At| self.progress.is_some_and(|progress| read_on.world > progress.world);
         if let Some(read_on) = read_on.filter(is_new).filter(|_| self.left_behind().is_none()) {
             self.left_behind = Some(LeftBehind { read_on, seen: at });
@@ -333,8 +350,7 @@ impl UsageTold {
 #[derive(Debug, Default)]
 pub struct Told {
     pub pipelines: BTreeMap<PipelineId, PipelineTold>,
-    /// How far unbounded pipelines have read each topic, and when the first of them did if it was seen to.
-    reached: BTreeMap<&'static str, (f64, Option<At>)>,
+    reached: Reached,
     /// Why the newest page failed, if it did.
     pub list_failure: Option<Reason>,
     pub lists_failed: u32,
@@ -420,36 +436,21 @@ impl Told {
             }
             Request::Probe(id, probe) => {
                 let Some(pipeline) = self.pipelines.get_mut(id) else { return };
-                let before = pipeline.probes[*probe as usize].attempt.and_then(|(_, failure)| failure);
-                pipeline.probes[*probe as usize].hear(reason, at, self.read);
-                if let Some(reason) = reason {
-                    let pace = pipeline.pace_after(reason, before);
-                    pipeline.probes[*probe as usize].pace = pace;
-                    return;
-                }
-                self.read = Some(at);
-                match said {
-                    Some(Said::Status(facts)) => pipeline.hear_status(*facts, at),
-                    Some(Said::Metrics(facts)) => {
-                        let before = pipeline.known.metrics.height;
-                        pipeline.hear_metrics(*facts, at);
-                        let height = pipeline.known.metrics.height;
-                        let reached = self.reached.get(pipeline.item.topic);
-                        let further = reached.filter(|(reached, _)| Some(*reached) > height);
-                        pipeline.note_work(further.and_then(|(_, at)| *at), at);
-                        let is_first = further.is_none() && reached.is_none_or(|(reached, _)| height > Some(*reached));
-                        if let Some(height) = height.filter(|_| is_first && !pipeline.item.bounded) {
-                            self.reached.insert(pipeline.item.topic, (height, before.map(|_| at)));
-                        }
+                let state = &mut pipeline.probes[*probe as usize];
+                let before = state.attempt.and_then(|(_, failure)| failure);
+                state.hear(reason, at, self.read);
+                if reason.is_none() {
+                    self.read = Some(at);
+                    match said {
+                        Some(Said::Status(facts)) => pipeline.hear_status(*facts, at),
+                        Some(Said::Metrics(facts)) => pipeline.hear_metrics(*facts, at, &mut self.reached),
+                        Some(Said::Health(facts)) => pipeline.hear_health(*facts, at),
+                        // The picture's check will find a reading that nobody gave.
+                        Some(Said::Page(_) | Said::Usage(_)) | None => {}
                     }
-                    Some(Said::Health(facts)) => pipeline.hear_health(*facts, at),
-                    // The picture's check will find a reading that nobody gave.
-                    Some(Said::Page(_) | Said::Usage(_)) | None => {}
+                    pipeline.note_end(at);
                 }
-                pipeline.note_end(at);
-                let changes_soon = *probe == Probe::Status && pipeline.changes_soon();
-                let pace = if changes_soon { Pace::Transitional } else { pipeline.usual_pace() };
-                pipeline.probes[*probe as usize].pace = pace;
+                pipeline.probes[*probe as usize].pace = pipeline.pace_after(*probe, reason, before);
             }
             Request::Usage => {
                 self.usage.probe.attempt = Some((at, reason));

@@ -10,6 +10,7 @@ use goldrush_exporter::api::Probe;
 use goldrush_exporter::config::Poll;
 
 use super::super::told::{ProbeTold, Told};
+use super::fair_share::interval;
 use super::{Invariant, Scene, Step};
 
 /// Windows, the longest last.
@@ -78,11 +79,7 @@ impl Invariant for Budget {
 fn required(told: &Told, poll: &Poll) -> RangeInclusive<f64> {
     let per_second = |interval: Duration| interval.as_secs_f64().recip();
     let of_probe = |(probe, told): (&Probe, &ProbeTold)| {
-        let usual = match probe {
-            Probe::Status => poll.status,
-            Probe::Metrics => poll.metrics,
-            Probe::DestinationHealth => poll.destination_health,
-        };
+        let usual = interval(*probe, poll);
         per_second(match told.pace {
             Pace::Normal => usual,
             Pace::Transitional => poll.transitional,

@@ -19,8 +19,8 @@ const OFF_DUTY: Duration = Duration::from_secs(120);
 const SLACK: Duration = Duration::from_secs(15);
 /// A response takes so long at most, when nothing delays it.
 const ROUND_TRIP: f64 = 0.3;
-/// Requests of a small budget that go to lists, to extra turns that were given while no other waited, or to nobody between two
-/// turns.
+/// Requests of a small budget that go to lists, to extra turns that were given while no other waited, or that stay unused between
+/// two turns.
 const LUMP: f64 = 10.0;
 
 /// The turns of one account while nothing but its pipelines' readings changes.
@@ -160,7 +160,7 @@ fn is_refused(told: &PipelineTold, probe: Probe, sent: Duration, scene: &Scene) 
 }
 
 /// The interval at which a probe of a pipeline on duty is sent.
-fn interval(probe: Probe, poll: &Poll) -> Duration {
+pub(super) fn interval(probe: Probe, poll: &Poll) -> Duration {
     match probe {
         Probe::Status => poll.status,
         Probe::Metrics => poll.metrics,
@@ -172,11 +172,10 @@ fn interval(probe: Probe, poll: &Poll) -> Duration {
 fn fingerprint(account: usize, scene: &Scene) -> u64 {
     let mut hasher = DefaultHasher::new();
     for (id, told) in &scene.told[account].pipelines {
-        let is_transitional = matches!(told.phase(), Some("DEPLOYING" | "STOPPING"));
         let fails = |probe: &ProbeTold| probe.attempt.is_some_and(|(_, failure)| failure.is_some());
         // It may have been paused and resumed since it was last looked at.
         let duty = (told.is_off_duty(), told.on_duty_since().world);
-        (id, duty, is_transitional, told.probes.each_ref().map(fails)).hash(&mut hasher);
+        (id, duty, told.changes_soon(), told.probes.each_ref().map(fails)).hash(&mut hasher);
     }
     hasher.finish()
 }

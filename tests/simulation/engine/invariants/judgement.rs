@@ -74,18 +74,18 @@ impl Invariant for Judgement {
 
 impl Judgement {
     fn concerns_heal_by_lists_only(&mut self, picture: &Picture, scene: &Scene) -> Result<(), String> {
-        let shown: BTreeSet<&str> = picture.troubles.iter().map(|series| &*series.text).collect();
-        let gone = self.concerns.iter().filter(|series| !self.excused && !shown.contains(&*series.text));
-        for series in gone {
-            let is_of = |account: usize| series.account.as_deref() == Some(daemon::name(account));
-            let account = (0..scene.told.len()).find(|account| is_of(*account));
-            let listed = account.and_then(|account| scene.told[account].listed);
+        let is_concern = |series: &&Rc<Series>| series.kind.as_deref().is_some_and(|kind| CONCERNS.contains(&kind));
+        let shown: Vec<_> = picture.troubles.iter().filter(is_concern).cloned().collect();
+        let before = std::mem::replace(&mut self.concerns, shown);
+        let is_shown = |series: &Series| self.concerns.iter().any(|shown| shown.text == series.text);
+        for series in before.iter().filter(|series| !self.excused && !is_shown(series)) {
+            let mut accounts = scene.told.iter().enumerate();
+            let told = accounts.find(|(account, _)| series.account.as_deref() == Some(daemon::name(*account)));
+            let listed = told.and_then(|(_, told)| told.listed);
             if listed.is_none_or(|at| at.world < self.scraped) {
                 return Err(format!("{} has healed without a list", series.text));
             }
         }
-        let is_concern = |series: &&Rc<Series>| series.kind.as_deref().is_some_and(|kind| CONCERNS.contains(&kind));
-        self.concerns = picture.troubles.iter().filter(is_concern).cloned().collect();
         Ok(())
     }
 
@@ -263,8 +263,8 @@ fn of_pipeline(told: &PipelineTold, kinds: &BTreeSet<Rc<str>>, view: &View) -> R
     let since = |from: Option<At>| from.zip(told.known.position_read).map_or(0.0, |(from, read)| between(from, read));
     only_if("stalled", works && longest > 600.0 && since(work_since) > 600.0)?;
     only_if("no_progress", works && longest > 1_800.0)?;
-    let stands_since = told.progress.zip(told.running_since);
-    let stands_since = stands_since.map(|(progress, running)| later(later(progress, running), on_duty));
+    let stands_since =
+        told.progress.zip(told.running_since).map(|(progress, running)| later(later(progress, running), on_duty));
     let shortest = since(stands_since);
     must("stalled", works && shortest > 600.0 && since(told.waits_since) > 600.0)?;
     // What others had read before it ran again may not be its work.
@@ -288,7 +288,7 @@ fn of_failing_probes(
     account: usize,
     scene: &Scene,
 ) -> Result<(), String> {
-    // A refusal of the pipeline is a trouble of its own.
+    // A refused pipeline is `forbidden`, and nothing else for that.
     if told.is_off_duty() || is_forbidden(told) {
         return Ok(());
     }
