@@ -521,8 +521,12 @@ impl Account {
     }
 
     /// Adds or updates a listed pipeline if this exporter polls it.
-    fn take_listed(&mut self, id: PipelineId, listed: ListedPipeline, now: Moment, events: &mut Vec<Event>) {
+    fn take_listed(&mut self, id: PipelineId, mut listed: ListedPipeline, now: Moment, events: &mut Vec<Event>) {
         self.requests.count_unknown(listed.unknown_fields());
+        if let Some(known) = self.pipelines.get(&id) {
+            // A list without its project must neither drop it nor find it another owner.
+            listed.keep_names(known.listed());
+        }
         if !self.settings.includes(&id, &listed) {
             self.forget(&id);
             return;
@@ -531,7 +535,11 @@ impl Account {
         if let Some(pipeline) = self.pipelines.get_mut(&id) {
             let rested = pipeline.rests();
             let updated_at = pipeline.listed().updated_at();
+            let topic = pipeline.listed().topic.clone();
             let change = Arc::make_mut(pipeline).relist(listed, policy, now);
+            if let Some(topic) = topic.filter(|topic| pipeline.listed().topic.as_ref() != Some(topic)) {
+                self.topics.forget(&topic, &id);
+            }
             if rested && (!pipeline.rests() || pipeline.listed().updated_at() != updated_at) {
                 self.schedule.wake(&id, now.monotonic());
             }

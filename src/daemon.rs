@@ -92,11 +92,20 @@ struct Prepared {
 async fn prepare(config: &Config, account: &config::Account) -> Result<Prepared, Error> {
     let keys = KeyHolder::load(account.key.clone()).await;
     let keys = keys.map_err(|error| Error::Key(account.name.clone(), error))?;
-    // Blocking, because it reads the trusted certificates.
     let settings = config.api.clone();
-    let client = spawn_blocking(move || Client::new(settings)).await;
-    let client = client.map_err(|error| Error::System("set up the HTTP client", io::Error::other(error)))??;
+    let client = reading_certificates(config, "set up the HTTP client", || Client::new(settings)).await?;
     Ok(Prepared { account: account.clone(), client, keys })
+}
+
+/// Runs what reads the trusted certificates. They may be on a file system that hangs.
+async fn reading_certificates<T: Send + 'static>(
+    config: &Config,
+    what: &'static str,
+    work: impl FnOnce() -> Result<T, ClientError> + Send + 'static,
+) -> Result<T, Error> {
+    let late = || io::Error::other("reading the trusted certificates takes longer than api.timeout");
+    let worked = timeout(config.api.timeout, spawn_blocking(work)).await.map_err(|_| Error::System(what, late()))?;
+    Ok(worked.map_err(|error| Error::System(what, io::Error::other(error)))??)
 }
 
 /// One poller for each account, ready to run.
@@ -139,9 +148,12 @@ pub async fn run(options: Options, config: Config, listeners: Vec<TcpListener>) 
     let fleet = Fleet::default();
     let thread = PollingThread::start().map_err(|error| Error::System("start the thread that polls", error))?;
     let mut polling = Polling::new(config, fleet.clone(), thread.handle().clone());
-    for (name, poller) in pollers(&polling.config, &fleet).await? {
-        polling.spawn(name, poller);
-    }
+    let pollers = tokio::select! {
+        pollers = pollers(&polling.config, &fleet) => pollers?,
+        _ = term.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
+    };
+    pollers.into_iter().for_each(|(name, poller)| polling.spawn(name, poller));
     let exposition = Exposition::new(fleet.clone());
     let exposition = Arc::new(match options.disable_exporter_metrics {
         true => exposition.without_exporter_metrics(),
@@ -251,8 +263,8 @@ impl Change {
         let prepared = try_join_all(changed.map(|account| prepare(&config, account))).await?;
         let staying = config.accounts.iter().filter(|account| stays(account));
         let staying: Vec<Client> = staying.filter_map(|account| clients.get(&account.name).cloned()).collect();
-        let renewed = spawn_blocking(move || staying.iter().try_for_each(Client::renew)).await;
-        renewed.map_err(|error| Error::System("renew the connections", io::Error::other(error)))??;
+        let renew = move || staying.iter().try_for_each(Client::renew);
+        reading_certificates(&config, "renew the connections", renew).await?;
         Ok(Self { config, selection, prepared })
     }
 }

@@ -177,7 +177,9 @@ impl Pipeline {
         }
         let was = self.listed.desired_status();
         let is = listed.desired_status();
-        self.wanted.set(is != Some(DesiredStatus::Paused), at);
+        if let Some(is) = is {
+            self.wanted.set(is != DesiredStatus::Paused, at);
+        }
         self.listed_at = at;
         if self.listed.topic != listed.topic {
             // Heights of two topics cannot be compared.
@@ -428,7 +430,7 @@ impl Pipeline {
         &self.drops
     }
 
-    /// Whether the user wants it to run. An unknown intent counts as yes.
+    /// Whether the user wants it to run, as last known. If that was never known, it counts as yes.
     pub fn wanted(&self) -> &Since<bool> {
         &self.wanted
     }

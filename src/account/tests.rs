@@ -1042,7 +1042,7 @@ fn topics_that_no_listed_pipeline_has_are_forgotten() {
     for (seconds, height) in [(2, 6), (3, 7)] {
         account.probed("pipe_1", reading(Probe::Metrics, json!({ "last_block_height": height })), at(seconds));
     }
-    let is_known = |account: &Account| account.topics.is_read_beyond(Some("base.mainnet.logs"), None, at(1));
+    let is_known = |account: &Account| account.topics.is_read_beyond(Some("base.mainnet.logs"), Some(6.0), at(1));
     assert!(is_known(&account));
     for seconds in [60, 120, 180] {
         account.lists(&[json!({"id": "pipe_2"})], at(seconds));

@@ -4,18 +4,21 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::Pipeline;
+use crate::api::PipelineId;
 use crate::moment::Moment;
 
 /// The greatest height at which an unbounded pipeline of each topic was seen.
 ///
 /// Heights only grow here, since a worker that restarts may report lower ones for a while. After a chain has begun anew,
-/// its old height does not count, because it was seen before the pipelines moved.
+/// its old height does not count, because it was seen before the pipelines moved. A pipeline that is edited may report
+/// heights of its new topic before a list shows that: what it said of the old one is dropped then.
 #[derive(Debug, Default)]
 pub(super) struct Topics(HashMap<Arc<str>, Reached>);
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Reached {
     height: f64,
+    by: PipelineId,
     /// `None` if it was there at first sight: no pipeline was seen to read on.
     at: Option<Moment>,
 }
@@ -28,15 +31,24 @@ impl Topics {
         let Some(height) = known.value().filter(|_| !pipeline.is_bounded()) else { return };
         let Some(topic) = &pipeline.listed().topic else { return };
         if self.0.get(topic).is_none_or(|reached| height > reached.height) {
-            self.0.insert(topic.clone(), Reached { height, at: began.map(|began| began.at) });
+            let by = pipeline.id().clone();
+            self.0.insert(topic.clone(), Reached { height, by, at: began.map(|began| began.at) });
         }
     }
 
     /// Whether a topic has been read further than `height` after that moment. What was read before a pipeline was
     /// resumed may not be its work.
     pub(super) fn is_read_beyond(&self, topic: Option<&str>, height: Option<f64>, after: Moment) -> bool {
-        let further = topic.and_then(|topic| self.0.get(topic)).filter(|reached| Some(reached.height) > height);
-        further.and_then(|reached| reached.at).is_some_and(|at| at.monotonic() > after.monotonic())
+        let reached = topic.and_then(|topic| self.0.get(topic)).zip(height);
+        let further = reached.filter(|(reached, height)| reached.height > *height);
+        further.and_then(|(reached, _)| reached.at).is_some_and(|at| at.monotonic() > after.monotonic())
+    }
+
+    /// A pipeline has another topic now.
+    pub(super) fn forget(&mut self, topic: &str, by: &PipelineId) {
+        if self.0.get(topic).is_some_and(|reached| reached.by == *by) {
+            self.0.remove(topic);
+        }
     }
 
     /// Drops topics that no pipeline has any more.
@@ -52,7 +64,7 @@ mod tests {
 
     use super::*;
     use crate::account::testing::reading;
-    use crate::api::{PipelineId, Probe};
+    use crate::api::Probe;
 
     fn that_reads_on(topic: &str, at: Moment) -> Pipeline {
         let listed = serde_json::json!({"id": "pipe_1", "topic": topic});

@@ -186,6 +186,15 @@ impl ListedPipeline {
         }
     }
 
+    /// Takes the names that it lacks from an earlier entry of the same pipeline.
+    pub fn keep_names(&mut self, earlier: &Self) {
+        for (name, earlier) in [(&mut self.name, &earlier.name), (&mut self.project, &earlier.project)] {
+            if name.is_none() {
+                name.clone_from(earlier);
+            }
+        }
+    }
+
     /// `None` if it is missing or not documented.
     pub fn desired_status(&self) -> Option<DesiredStatus> {
         self.desired_status

@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::listen;
+use super::secp521r1::Secp521r1;
 use super::site::Health;
 
 /// For all attempts together; container runtimes wait longer.
@@ -61,25 +62,27 @@ async fn ask_one_of(addresses: Vec<String>, health: Health) -> Result<String, St
 
 async fn ask(address: &str, health: Health) -> Result<(), String> {
     let connect = async || TcpStream::connect(address).await.map_err(|error| format!("cannot connect: {error}"));
-    let response =
-        exchange(connect().await?, address, health.path).await.map_err(|error| format!("no response: {error}"))?;
-    if response.first() != Some(&TLS_ALERT) {
-        return judge(&response, health);
-    }
     let asked_for_certificate = Arc::new(NoCertificate::default());
     let config = client_config(asked_for_certificate.clone()).map_err(|error| format!("cannot set up TLS: {error}"))?;
     let connector = TlsConnector::from(Arc::new(config));
     // TLS does not send this name, because it is an address.
     let name = ServerName::from(std::net::IpAddr::from([127, 0, 0, 1]));
-    let response = match connector.connect(name, connect().await?).await {
+    // TLS first: a server with TLS warns of each client that does not speak it, one without TLS does not.
+    let over_tls = match connector.connect(name, connect().await?).await {
         Ok(stream) => exchange(stream, address, health.path).await,
         Err(error) => Err(error),
     };
-    match response {
-        Ok(response) => judge(&response, health),
+    let problem = match over_tls {
+        Ok(response) => return judge(&response, health),
         // The server has completed the handshake up to the point where it needs a client certificate.
-        Err(_) if asked_for_certificate.0.load(Ordering::Relaxed) => Ok(()),
-        Err(error) => Err(format!("no response over TLS: {error}")),
+        Err(_) if asked_for_certificate.0.load(Ordering::Relaxed) => return Ok(()),
+        Err(problem) => problem,
+    };
+    let response =
+        exchange(connect().await?, address, health.path).await.map_err(|error| format!("no response: {error}"))?;
+    match response.first() {
+        Some(&TLS_ALERT) => Err(format!("no response over TLS: {problem}")),
+        _ => judge(&response, health),
     }
 }
 
@@ -106,7 +109,10 @@ fn judge(response: &[u8], health: Health) -> Result<(), String> {
 }
 
 fn client_config(certificate: Arc<NoCertificate>) -> Result<ClientConfig, rustls::Error> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
+    let mut provider = aws_lc_rs::default_provider();
+    // Of the curves that a web configuration can name, rustls leaves this one out.
+    provider.kx_groups.push(&Secp521r1);
+    let provider = Arc::new(provider);
     let config = ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
     let config = config.dangerous().with_custom_certificate_verifier(Arc::new(AnyServer(provider)));
     Ok(config.with_client_cert_resolver(certificate))

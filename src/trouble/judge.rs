@@ -225,8 +225,8 @@ fn progress(pipeline: &Pipeline, thresholds: &Thresholds) -> Option<Trouble> {
 }
 
 fn lag(pipeline: &Pipeline, thresholds: &Thresholds) -> Option<Trouble> {
-    // The delay of a pipeline that does not run follows from that.
-    let level = Some(pipeline.delay()).filter(|_| pipeline.is_working())?;
+    // The delay of a pipeline that does not run follows from that, unless it lagged while it ran.
+    let level = Some(pipeline.delay()).filter(|_| pipeline.is_working() || restarts_behind(pipeline))?;
     let delay = level.latest()?;
     let is_catching_up = level.slope().is_some_and(|slope| slope <= CATCHING_UP);
     // A bounded pipeline reads history: its delay is large by nature.
@@ -236,6 +236,16 @@ fn lag(pipeline: &Pipeline, thresholds: &Thresholds) -> Option<Trouble> {
     let is_critical = delay > thresholds[Threshold::DelayCritical];
     let kind = if is_critical { Kind::DelayCritical } else { Kind::DelayHigh };
     Some(Trouble::new(kind, level.above_since()))
+}
+
+/// Whether it lagged while it ran, and deploys or stops now. A worker that restarts every few minutes and never catches
+/// up is neither stopped nor stalled for long, and its delay must not count anew after each restart.
+fn restarts_behind(pipeline: &Pipeline) -> bool {
+    let deploys = pipeline.known_phase().value().is_some_and(Phase::is_transitional);
+    let stopped = pipeline.running().began().filter(|began| deploys && !began.or_earlier);
+    let lags = pipeline.delay().above_since().map(|began| began.at.monotonic());
+    let on_duty = pipeline.on_duty_since().map(|began| began.at.monotonic());
+    stopped.zip(lags).is_some_and(|(stopped, lags)| lags < stopped.at.monotonic() && Some(lags) >= on_duty)
 }
 
 fn backlog(pipeline: &Pipeline, thresholds: &Thresholds) -> Option<Trouble> {

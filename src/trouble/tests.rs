@@ -329,6 +329,24 @@ fn one_that_moves_to_the_topic_has_to_be_seen_to_read_on_from_it() {
 }
 
 #[test]
+fn what_a_pipeline_read_of_its_new_topic_before_a_list_showed_that_hides_no_stall() {
+    let mut scene = Scene::new();
+    for id in ["moves", "a", "b"] {
+        scene.lists(0, id, json!({"topic": "eth.mainnet"}));
+        scene.status(0, id, "RUNNING", 2);
+        scene.metrics(10, id, json!({"last_block_height": 100}));
+    }
+    scene.metrics(20, "moves", json!({"last_block_height": 9_000}));
+    scene.lists(30, "moves", json!({"topic": "base.mainnet"}));
+    scene.metrics(40, "a", json!({"last_block_height": 101}));
+    scene.metrics(60, "b", json!({"last_block_height": 102}));
+    for seconds in [70, 671] {
+        scene.metrics(seconds, "a", json!({"last_block_height": 101}));
+    }
+    assert_eq!(scene.troubles(671, "a"), [("stalled", Some(40))]);
+}
+
+#[test]
 fn a_pipeline_that_has_stalled_has_not_healed_when_the_others_stop_or_go() {
     let mut scene = Scene::new();
     reads_on(&mut scene, "a", &[(0, 10)]);
@@ -397,6 +415,52 @@ fn a_delay_above_the_limit_that_does_not_shrink() {
     scene.status(0, "history", "RUNNING", 2);
     scene.metrics(0, "history", delay(90_000));
     assert_eq!(scene.troubles(10, "history"), [], "a bounded pipeline reads history");
+}
+
+#[test]
+fn a_pipeline_that_restarts_every_few_minutes_lags_all_the_time() {
+    let mut scene = Scene::new();
+    let delay = |seconds: u64| json!({"processing_delay_ms": seconds * 1_000});
+    scene.lists(0, "a", json!({}));
+    scene.status(0, "a", "RUNNING", 2);
+    scene.metrics(30, "a", delay(2_000));
+    for minutes in (0..60).step_by(6) {
+        let seconds = minutes * 60 + 60;
+        scene.metrics(seconds, "a", delay(2_000 + seconds));
+        assert_eq!(scene.troubles(seconds, "a"), [("delay_critical", Some(-30))], "RUNNING at {seconds}");
+        scene.status(seconds + 240, "a", "DEPLOYING", 0);
+        scene.metrics(seconds + 270, "a", delay(2_270 + seconds));
+        assert_eq!(scene.troubles(seconds + 270, "a"), [("delay_critical", Some(-30))], "DEPLOYING after {seconds}");
+        scene.status(seconds + 300, "a", "RUNNING", 2);
+    }
+}
+
+#[test]
+fn a_pipeline_that_deploys_lags_only_if_it_did_while_it_ran() {
+    let delay = json!({"processing_delay_ms": 2_000_000});
+    // At first sight, after a pause, and after it ran without a delay.
+    let mut scene = Scene::new();
+    scene.lists(0, "first", json!({}));
+    scene.metrics(1, "first", delay.clone());
+    scene.status(2, "first", "DEPLOYING", 0);
+    for id in ["resumed", "late"] {
+        scene.lists(0, id, json!({}));
+        scene.status(1, id, "RUNNING", 2);
+    }
+    scene.metrics(2, "resumed", delay.clone());
+    scene.lists(3, "resumed", json!({"status": "paused"}));
+    scene.lists(4, "resumed", json!({"status": "running"}));
+    for id in ["resumed", "late"] {
+        scene.status(5, id, "DEPLOYING", 0);
+        scene.metrics(6, id, delay.clone());
+    }
+    for id in ["first", "resumed", "late"] {
+        assert_eq!(scene.troubles(7, id), [], "{id}");
+        scene.status(8, id, "RUNNING", 2);
+    }
+    for (id, since) in [("first", -1), ("resumed", -2), ("late", -6)] {
+        assert_eq!(scene.troubles(9, id), [("delay_critical", Some(since))], "{id}");
+    }
 }
 
 #[test]

@@ -772,6 +772,7 @@ fn healthcheck_speaks_what_the_exporter_speaks() {
         &format!("{TLS}{auth}"),
         &format!("{TLS}{MUTUAL}"),
         &format!("{TLS}{MUTUAL}  max_version: TLS12\n"),
+        &format!("{TLS}  curve_preferences: [CurveP521]\n"),
     ] {
         let file = folder.write("web.yml", text);
         let (exporter, _) = serve(&api, &file, "http");
@@ -793,9 +794,12 @@ fn healthcheck_speaks_what_the_exporter_speaks() {
     let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = other.local_addr().unwrap().to_string();
     std::thread::spawn(move || {
-        let (mut stream, _) = other.accept().unwrap();
-        assert!(stream.read(&mut [0; 1024]).unwrap() > 0);
-        stream.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n").unwrap();
+        // What it does not understand (TLS), and then what it does.
+        for status in ["400 Bad Request", "404 Not Found"] {
+            let (mut stream, _) = other.accept().unwrap();
+            assert!(stream.read(&mut [0; 1024]).unwrap() > 0);
+            stream.write_all(format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n").as_bytes()).unwrap();
+        }
     });
     refused(&address, "the response has status 404");
     // Somebody who accepts and says nothing.

@@ -50,6 +50,27 @@ fn a_pipeline_that_moves_to_a_project_that_is_not_polled_is_dropped() {
 }
 
 #[test]
+fn a_list_that_lacks_the_names_of_a_pipeline_neither_drops_it_nor_finds_it_another_owner() {
+    let start = Moment::now();
+    let mut account = account(&[], start);
+    account.settings.account.projects = only("prod");
+    account.settings.account.pipelines = only("swaps");
+    let policy = Policy { projects: only("prod"), team: Some("data".to_owned()), ..Policy::default() };
+    account.settings.policies = vec![Arc::new(policy)];
+    for entry in [
+        json!({"id": "a", "project": "prod", "name": "swaps"}),
+        json!({"id": "a", "project": null, "name": null}),
+        json!({"id": "a"}),
+        json!({"id": "a", "project": 7, "name": []}),
+    ] {
+        account.lists(std::slice::from_ref(&entry), start);
+        let pipeline = &account.pipelines[&id("a")];
+        let names = (pipeline.listed().project.as_deref(), pipeline.listed().name.as_deref(), pipeline.team());
+        assert_eq!(names, (Some("prod"), Some("swaps"), Some("data")), "{entry}");
+    }
+}
+
+#[test]
 fn new_settings_and_the_new_key_are_in_use_at_once_and_everything_is_requested_anew() {
     let start = Moment::now();
     let mut account = account_of_one(start);

@@ -86,6 +86,16 @@ fn a_pipeline_has_stalled_if_another_one_of_its_topic_was_further_for_the_thresh
     assert_eq!(beside(&[("d", 25, height(2)), ("d", 28, height(2))], &own), [], "not seen to read on");
     let offsets = [8_u64, 9].map(|offset| ("d", offset, json!({"last_offset": offset})));
     assert_eq!(beside(&offsets, &own), [], "without a height");
+    let mut scene = Scene::new();
+    for id in ["c", "d"] {
+        scene.lists(0, id, json!({}));
+        scene.status(1, id, "RUNNING", 2);
+    }
+    for seconds in [10, 20, 30, 900] {
+        scene.metrics(seconds, "d", height(seconds as u32));
+        scene.metrics(seconds, "c", json!({"last_offset": 1}));
+    }
+    assert_eq!(scene.troubles(900, "c"), [], "its own height is not known");
     let restarts = [("d", 0, height(9)), ("d", 25, height(2)), ("d", 28, height(9))];
     assert_eq!(beside(&restarts, &own), [], "its worker has restarted, and the topic may be quiet");
     let [before, after] = reads_on(25);

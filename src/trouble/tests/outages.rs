@@ -124,8 +124,12 @@ fn a_list_ends_the_trouble_of_a_pipeline_that_is_paused_and_a_failing_list_ends_
     scene.list_fails(2_460, timeout());
     scene.health(9_000, "paused", unhealthy());
     assert_eq!(scene.troubles(9_000, "paused"), [], "the last known desired status counts");
-    scene.lists(9_060, "paused", json!({"status": null}));
-    assert_eq!(scene.troubles(9_060, "paused"), UNHEALTHY, "an unknown desired status counts as running");
+    for unknown in [json!(null), json!("sleeping")] {
+        scene.lists(9_060, "paused", json!({"status": unknown}));
+        assert_eq!(scene.troubles(9_060, "paused"), [], "the last known desired status counts");
+    }
+    scene.lists(9_120, "paused", json!({"status": "running"}));
+    assert_eq!(scene.troubles(9_120, "paused"), UNHEALTHY);
 }
 
 #[test]

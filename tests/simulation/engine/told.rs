@@ -302,7 +302,8 @@ impl PipelineTold {
         if let Some(height) = height.filter(|_| is_first && !self.item.bounded) {
             reached.insert(self.item.topic, (height, before.map(|_| at)));
         }
-        let read_on = furthest.filter(|(furthest, _)| Some(*furthest) > height).and_then(|(_, at)| at);
+        let further = furthest.zip(height).filter(|((furthest, _), height)| furthest > height);
+        let read_on = further.and_then(|((_, at), _)| at);
         let is_new = |read_on: &At| self.progress.is_some_and(|progress| read_on.world > progress.world);
         if let Some(read_on) = read_on.filter(is_new).filter(|_| self.left_behind().is_none()) {
             self.left_behind = Some(LeftBehind { read_on, seen: at });

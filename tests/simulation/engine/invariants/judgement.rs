@@ -240,8 +240,9 @@ fn of_pipeline(told: &PipelineTold, kinds: &BTreeSet<Rc<str>>, view: &View) -> R
     let read_at = read(Probe::Metrics);
     let delay = metrics.delay_ms.unwrap_or_default() / 1_000.0;
     let may_lag = works && !told.item.bounded;
-    only_if("delay_high", may_lag && delay > 300.0)?;
-    only_if("delay_critical", may_lag && delay > 1_800.0)?;
+    let restarts = matches!(told.known.phase, Some("DEPLOYING" | "STOPPING")) && !told.item.bounded;
+    only_if("delay_high", (may_lag || restarts) && delay > 300.0)?;
+    only_if("delay_critical", (may_lag || restarts) && delay > 1_800.0)?;
     let steady = told
         .lags
         .zip(read_at)
