@@ -24,7 +24,7 @@ use crate::service_key::ServiceKey;
 pub(super) const PAGE_SIZE: u32 = 100;
 /// How much of an error response's body is read: enough for an envelope.
 const LARGEST_REFUSAL: u64 = 64 * 1024;
-const LONGEST_REFUSAL: Duration = Duration::from_millis(500);
+const LONGEST_REFUSAL: Duration = Duration::from_secs(3);
 
 /// Cheap to clone: clones share their connections.
 #[derive(Debug, Clone)]

@@ -409,7 +409,7 @@ kinds! {
                 "$labels.job $labels.account $labels.pipeline_id | query",
                 r#" }}Reason: {{ range $i, $error := . | sortByLabel "reason" }}{{ if $i }}, {{ end }}"#,
                 "{{ $error.Labels.reason }}{{ end }}.{{ else }}No reason is known.{{ end }} Records are buffered and \
-                 written later, as long as the buffer lasts.",
+                 written later, as long as the buffer lasts; a webhook loses what it does not accept.",
             ),
             dashboard: PIPELINE_DASHBOARD,
         }),
