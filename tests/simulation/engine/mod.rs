@@ -430,6 +430,9 @@ impl Simulation {
         if matches!(request, Request::Page(_)) {
             let view = driver.handle.view(moment);
             let dropped = self.scene.told[account].keep(|id| view.pipelines.contains_key(id));
+            if view.listing.latest().is_some_and(|list| list.at == moment) {
+                self.scene.told[account].keep_topics();
+            }
             // After a reload that lowers the limit, those that the list shows first stay.
             if view.pipelines.len() < most {
                 self.is_gone(account, &dropped)?;

@@ -406,7 +406,7 @@ impl Told {
         let was_unsent = self.unsent.iter().position(|unsent| unsent == request);
         if let Some(index) = was_unsent {
             self.unsent.remove(index);
-        } else if error.is_some_and(Error::is_unsent) {
+        } else if error.is_some_and(Error::is_unsent) && self.is_of_known(request) {
             return self.unsent.push(request.clone());
         }
         match request {
@@ -488,6 +488,18 @@ impl Told {
             }
             stays
         });
+        let unsent = std::mem::take(&mut self.unsent);
+        self.unsent = unsent.into_iter().filter(|request| self.is_of_known(request)).collect();
         answered
+    }
+
+    fn is_of_known(&self, request: &Request) -> bool {
+        !matches!(request, Request::Probe(id, _) if !self.pipelines.contains_key(id))
+    }
+
+    /// A list is complete: topics that none of its pipelines has are forgotten.
+    pub fn keep_topics(&mut self) {
+        let Self { reached, pipelines, .. } = self;
+        reached.retain(|topic, _| pipelines.values().any(|told| told.item.topic == *topic));
     }
 }

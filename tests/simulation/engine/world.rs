@@ -509,6 +509,10 @@ impl World {
         self.pipelines.iter_mut().for_each(|pipeline| pipeline.settle(now));
     }
 
+    pub fn is_frozen(&self) -> bool {
+        self.frozen.is_some()
+    }
+
     /// The right response to the key in the account's file, as a client sees it that knows nothing but addresses.
     pub fn get(&mut self, account: usize, path: &str, now: Duration) -> (u16, String) {
         let request = match path.trim_matches('/').split_once('/') {

@@ -22,6 +22,9 @@ const ROUND_TRIP: f64 = 0.3;
 /// Requests of a small budget that go to lists, to extra turns that were given while no other waited, or that stay unused between
 /// two turns.
 const LUMP: f64 = 10.0;
+/// Requests that extra turns of a few unsteady pipelines take between two turns of another one, with a budget of less than a
+/// request per second: those that are given while no other probe waits use what the next turns would have used.
+const IDLE_GAPS: f64 = 30.0;
 
 /// The turns of one account while nothing but its pipelines' readings changes.
 #[derive(Debug, Clone, Copy, Default)]
@@ -112,7 +115,7 @@ impl Invariant for FairShare {
                 let was_refused = self.refused[account];
                 self.refused[account] = error.is_some_and(|error| error.reason() == Reason::Unauthorized)
                     || (was_refused && error.is_some());
-                if was_refused || error.is_some_and(is_hard) || pauses || took > Duration::from_secs(1) {
+                if was_refused || error.is_some_and(is_hard) || pauses || took.as_secs_f64() > ROUND_TRIP {
                     self.hindered[account] = self.hindered[account].max(until.unwrap_or(now));
                 }
             }
@@ -262,8 +265,9 @@ impl FairShare {
                 // After a refusal, at the pace of the list.
                 let failed = told.probes[*probe as usize].attempt.is_some_and(|(_, failure)| failure.is_some());
                 let interval = if failed { interval.max(poll.discovery) } else { interval };
+                let slack = SLACK.max(Duration::from_secs_f64(IDLE_GAPS / poll.requests_per_second));
                 let share =
-                    interval.mul_f64(1.6 * self.stretch[account]) + Duration::from_secs_f64(1.2 * round) + SLACK;
+                    interval.mul_f64(1.6 * self.stretch[account]) + Duration::from_secs_f64(1.2 * round) + slack;
                 // What goes on duty has been asked at the idle pace until then.
                 let on_duty = scene.clock.since_origin(told.on_duty_since().monotonic);
                 let since = (*sent).max(self.hindered[account]).max(on_duty);

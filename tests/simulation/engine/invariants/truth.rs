@@ -50,7 +50,8 @@ impl Invariant for Truth {
             let calm = scene.calm_for().min(now.saturating_sub(self.paused.get(&account).copied().unwrap_or_default()));
             // With a budget as small as that, readings come and go: the list is withdrawn before the next one comes.
             let comes_and_goes = list.max(60.0 * stretch) * 1.6 > poll.stale_after.as_secs_f64();
-            if calm < settles || scene.world.is_faulty() || comes_and_goes {
+            // Where nothing moves any more, what grows does so no longer.
+            if calm < settles || scene.world.is_faulty() || scene.world.is_frozen() || comes_and_goes {
                 continue;
             }
             scene.coverage.note("calm: the picture was compared with the truth");
@@ -103,7 +104,10 @@ fn compare(
                 return Err(format!("{} is shown as {:?}", pipeline.id, shown.name));
             }
             // The readings of one that has nothing to do come and go if the budget stretches its pace beyond `stale_after`.
-            let is_idle = pipeline.has(Condition::Paused) || pipeline.has(Condition::Ended) || pipeline.is_complete();
+            let is_idle = pipeline.has(Condition::Paused)
+                || pipeline.has(Condition::Ended)
+                || pipeline.is_complete()
+                || scene.told[account].has_ended(&pipeline.id);
             if scene.now() - pipeline.turned < settles || (is_idle && idle > settings.poll.stale_after) {
                 continue;
             }
@@ -122,7 +126,7 @@ fn compare(
                     || (pipeline.bounded && (pipeline.has(Condition::Ended) || pipeline.has(Condition::RunsAgain)))
                     || pipeline.is_complete()
                     // A bounded one whose worker was last read to be PAUSED has nothing to do until something else is read.
-                    || (*condition == Condition::NoPhase && scene.told[account].has_ended(&pipeline.id))
+                    || scene.told[account].has_ended(&pipeline.id)
                     || (pipeline.bounded
                         && matches!(condition, Condition::Lag | Condition::LagCritical | Condition::WorkerPaused));
                 let worse = has_worse(pipeline, *condition);
@@ -202,7 +206,9 @@ fn has_worse(pipeline: &Pipeline, condition: Condition) -> bool {
         C::Deploying | C::CrashLoops | C::WorkerPaused => (&[], &[C::Paused, C::Failed]),
         C::NoPhase => (&[], &[C::Failed, C::Deploying, C::CrashLoops, C::WorkerPaused, C::StrangePhase]),
         C::Lag => (WORKER, &[C::LagCritical]),
-        C::Backlog | C::Stalled | C::Drops => (WORKER, &[C::Quiet, C::Stalled, C::Backlog]),
+        C::Backlog | C::Stalled => (WORKER, &[C::Quiet, C::Stalled, C::Backlog]),
+        // Drops are not seen between the first two readings of each worker.
+        C::Drops => (WORKER, &[C::Quiet, C::Stalled, C::Backlog, C::Restarts]),
         _ => (WORKER, &[]),
     };
     worker.iter().chain(others).any(|other| *other != condition && pipeline.has(*other))
