@@ -238,7 +238,7 @@ fn a_dead_destination_pages_with_pipeline_and_reason_until_it_is_mended() {
     let trigger = watch.paged("trigger", &summary);
     let description = format!(
         "GoldRush cannot reach the destination of pipeline \"{name}\" ({id}, account prod). Reason: connection_refused. \
-         Records are buffered and written later, as long as the buffer lasts."
+         Records are buffered and written later, as long as the buffer lasts; a webhook loses what it does not accept."
     );
     assert_eq!(trigger["routing_key"], "the routing key");
     assert_eq!(trigger["payload"]["severity"], "critical");
