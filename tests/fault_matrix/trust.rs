@@ -3,8 +3,9 @@
 //! without a signal.
 
 use std::path::Path;
+use std::process::Stdio;
 
-use crate::common::{Exporter, Signal};
+use crate::common::{self, Exporter, Signal};
 use crate::faults::well;
 use crate::judge::Scrape;
 use crate::raw_api::{BASE, Line, RawApi};
@@ -21,8 +22,12 @@ struct Scene {
 impl Scene {
     /// A healthy exporter, whose trusted certificates this variable names.
     fn new(certificates: &Certificates, variable: &str, value: &Path) -> Self {
+        Self::with(LONG, certificates, variable, value)
+    }
+
+    fn with(timeout: &str, certificates: &Certificates, variable: &str, value: &Path) -> Self {
         let api = RawApi::start(&Line::Served(Some(certificates.well())), well);
-        let mut settings = settings(&format!("https://{}{BASE}", api.address()), &[ACCOUNT.to_owned()], LONG, None);
+        let mut settings = settings(&format!("https://{}{BASE}", api.address()), &[ACCOUNT.to_owned()], timeout, None);
         settings.push((variable.to_owned(), value.to_str().unwrap().to_owned()));
         let scene = Self { exporter: Exporter::start(&[], &settings), api };
         scene.is_well("at the start");
@@ -107,4 +112,46 @@ fn what_holds_no_certificates_is_named_in_words_and_the_old_ones_stay() {
     until(&scene.exporter, "a reload that succeeds", shows_the_pipelines, |scrape| {
         if scrape.value(RELOADED) == Some(1.0) { vec![] } else { vec![RELOADED.to_owned()] }
     });
+}
+
+#[test]
+fn certificates_that_hang_delay_a_reload_and_the_start_by_no_more_than_the_timeout() {
+    let certificates = Certificates::new();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("trusted.pem");
+    std::fs::write(&file, certificates.authority.pem()).unwrap();
+    let scene = Scene::with("3s", &certificates, "SSL_CERT_FILE", &file);
+    std::fs::remove_file(&file).unwrap();
+    common::make_pipe(&file);
+    scene.exporter.signal(Signal::HUP);
+    let line = scene.exporter.stderr.line("reading the trusted certificates takes longer than api.timeout");
+    assert!(line.contains("the old one stays"), "{line}");
+    until(&scene.exporter, "a reload that fails", shows_the_pipelines, |scrape| {
+        if scrape.value(RELOADED) == Some(0.0) { vec![] } else { vec![RELOADED.to_owned()] }
+    });
+    scene.is_well("the old certificates are known");
+
+    // The same at the start, where nothing runs yet.
+    let settings = settings("https://localhost/", &[ACCOUNT.to_owned()], "1s", file.to_str());
+    let ended = common::run(&["--web.listen-address=127.0.0.1:0"], &settings);
+    assert_eq!(ended.status, Some(1));
+    assert!(
+        ended.stderr.contains("reading the trusted certificates takes longer than api.timeout"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn a_signal_ends_a_start_that_waits_for_certificates() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("trusted.pem");
+    common::make_pipe(&file);
+    let settings = settings("https://localhost/", &[ACCOUNT.to_owned()], "1h", file.to_str());
+    let mut command = common::command(&["--web.listen-address=127.0.0.1:0"], &settings);
+    let mut exporter = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    // Opens when the exporter reads at the other end.
+    let _pipe = std::fs::File::options().write(true).open(&file).unwrap();
+    common::send_signal(&exporter, Signal::TERM);
+    assert_eq!(exporter.wait().unwrap().code(), Some(0));
 }

@@ -123,6 +123,26 @@ async fn what_is_not_a_response_cannot_be_decoded_and_one_that_is_cut_was_discon
     assert_eq!(error_after(cut).await.reason(), Reason::Disconnected);
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_body_of_a_refusal_may_come_later_than_its_headers() {
+    let error = async |late| {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let _ = stream.read(&mut [0; 1024]).await;
+            let body = r#"{"data":null,"error":true,"error_message":"revoked"}"#;
+            let head = format!("HTTP/1.1 401 Unauthorized\r\ncontent-length: {}\r\n\r\n", body.len());
+            stream.write_all(head.as_bytes()).await.unwrap();
+            tokio::time::sleep(late).await;
+            let _ = stream.write_all(body.as_bytes()).await;
+        });
+        client(&format!("http://{address}/")).list_page(&key(), 1).await.unwrap_err().reason()
+    };
+    assert_eq!(error(Duration::from_millis(2_900)).await, Reason::Unauthorized);
+    assert_eq!(error(Duration::from_millis(3_100)).await, Reason::ForeignResponse, "it may be anybody's");
+}
+
 #[tokio::test]
 async fn a_refused_connection_and_a_silent_server_are_told_apart() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
