@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use goldrush_exporter::account::{KeyState, View};
 use goldrush_exporter::api::{Error, PipelineId, Probe, Reason, Request};
@@ -58,6 +58,8 @@ pub struct FairShare {
     stretch: Vec<f64>,
     steady: Vec<Steady>,
     lists: Vec<Lists>,
+    /// When each request was sent that has no response yet.
+    in_flight: Vec<Vec<Instant>>,
 }
 
 impl FairShare {
@@ -69,6 +71,7 @@ impl FairShare {
             stretch: vec![1.0; accounts],
             steady: vec![Steady::default(); accounts],
             lists: vec![Lists::default(); accounts],
+            in_flight: vec![Vec::new(); accounts],
         }
     }
 }
@@ -80,6 +83,9 @@ impl Invariant for FairShare {
 
     fn check(&mut self, step: &Step, scene: &mut Scene) -> Result<(), String> {
         let now = scene.clock.awake;
+        if let Step::Sent { account, .. } = *step {
+            self.in_flight[account].push(scene.clock.moment().monotonic());
+        }
         match *step {
             Step::Restarted => *self = Self::new(self.sent.len()),
             Step::Sent { account, request: Request::Probe(id, probe) } => {
@@ -94,20 +100,26 @@ impl Invariant for FairShare {
                 }
             }
             Step::Sent { account, request: Request::Page(1) } => self.lists[account].begun = now,
-            Step::Delivered { request: Request::Usage, error, .. }
-                if error.is_none_or(|error| error.reason() != Reason::RateLimited) => {}
             Step::Delivered { account, sent, error, request } => {
+                let in_flight = &mut self.in_flight[account];
+                in_flight.swap_remove(in_flight.iter().position(|at| *at == sent.at).ok_or("was never sent")?);
+                let took = scene.clock.moment().monotonic() - sent.at;
+                if took.as_secs_f64() > ROUND_TRIP {
+                    self.hindered[account] = self.hindered[account].max(now);
+                }
+                let is_limit = error.is_some_and(|error| error.reason() == Reason::RateLimited);
+                if matches!(request, Request::Usage) && !is_limit {
+                    return Ok(());
+                }
                 if matches!(request, Request::Page(_)) {
                     let budget = scene.daemon.accounts[account].handle.view(scene.clock.moment()).budget;
                     let lists = &mut self.lists[account];
                     lists.took = now - lists.begun;
                     lists.stretched = budget.required > budget.allowed;
                 }
-                let took = scene.clock.moment().monotonic() - sent.at;
                 // Every pause keeps all probes waiting, even the shortest: with one in each wave, most of the budget is lost. And
                 // a backoff of our own may be over before it is seen in a scrape; `silence` limits it.
-                let pauses =
-                    error.is_some_and(|error| error.reason() == Reason::RateLimited || error.retry_after().is_some());
+                let pauses = is_limit || error.is_some_and(|error| error.retry_after().is_some());
                 let paused = || scene.daemon.accounts[account].handle.view(scene.clock.moment()).budget.paused_until;
                 let until = pauses.then(paused).flatten().map(|until| scene.clock.since_origin(until.monotonic()));
                 let is_hard = |error: &Error| error.is_unsent() || error.reason() == Reason::Unauthorized;
@@ -115,12 +127,14 @@ impl Invariant for FairShare {
                 let was_refused = self.refused[account];
                 self.refused[account] = error.is_some_and(|error| error.reason() == Reason::Unauthorized)
                     || (was_refused && error.is_some());
-                if was_refused || error.is_some_and(is_hard) || pauses || took.as_secs_f64() > ROUND_TRIP {
+                if was_refused || error.is_some_and(is_hard) || pauses {
                     self.hindered[account] = self.hindered[account].max(until.unwrap_or(now));
                 }
             }
-            Step::Rotated { account } | Step::Reloaded { account, .. } => {
+            Step::Rotated { account } => self.hindered[account] = self.hindered[account].max(now),
+            Step::Reloaded { account, .. } => {
                 self.hindered[account] = self.hindered[account].max(now);
+                self.in_flight[account].clear();
             }
             Step::Scraped { views, .. } => {
                 for (account, view) in views.iter().enumerate() {
@@ -129,7 +143,10 @@ impl Invariant for FairShare {
                     for id in told.keys() {
                         self.sent[account].entry(id.clone()).or_insert([now; Probe::COUNT]);
                     }
-                    if view.budget.paused_until.is_some()
+                    let moment = scene.clock.moment().monotonic();
+                    let is_late = |at: &Instant| (moment - *at).as_secs_f64() > ROUND_TRIP;
+                    if self.in_flight[account].iter().any(is_late)
+                        || view.budget.paused_until.is_some()
                         || view.credential.is_refused()
                         || !view.is_up(scene.clock.moment())
                     {
