@@ -455,7 +455,8 @@ impl Simulation {
         // A list that hides pipelines and does not say how many there are, twice in a row, is as good as one without them; and
         // a list can be of two groups.
         let may_lie = |incident: &Incident| {
-            matches!(incident.fault, Fault::WrongKey(_) | Fault::Reply { with: Reply::NoPagination, .. })
+            let lies = matches!(incident.fault, Fault::WrongKey(_) | Fault::Reply { with: Reply::NoPagination, .. });
+            lies && Duration::from_secs(incident.at) <= scene.now()
         };
         if scene.history.incidents.iter().any(may_lie) {
             return Ok(());

@@ -20,6 +20,8 @@ const SLOPE: Duration = Duration::from_secs(1_500);
 pub struct Judgement {
     /// The kinds of each pipeline in trouble at the scrape before, by account and id.
     before: BTreeMap<(usize, PipelineId), BTreeSet<Rc<str>>>,
+    /// The accounts without readings at the scrape before.
+    without_readings: BTreeSet<usize>,
     /// What the list said was wrong at the scrape before.
     concerns: Vec<Rc<Series>>,
     scraped: Duration,
@@ -47,6 +49,7 @@ impl Invariant for Judgement {
                     let Some(shown) = picture.accounts.get(daemon::name(account)) else { continue };
                     of_account(&shown.kinds, view, account, scene)?;
                     gauges_agree(shown, view, &scene.told[account])?;
+                    self.no_readings_stays(account, shown, view, &scene.told[account])?;
                     for (id, told) in &scene.told[account].pipelines {
                         let Some(shown) = shown.pipelines.get(id.as_str()) else { continue };
                         let kinds = &shown.kinds;
@@ -73,6 +76,34 @@ impl Invariant for Judgement {
 }
 
 impl Judgement {
+    /// It ends when something is read, by a list, or with the key; not because more fails than before.
+    fn no_readings_stays(
+        &mut self,
+        account: usize,
+        shown: &AccountPicture,
+        view: &View,
+        told: &Told,
+    ) -> Result<(), String> {
+        let is_shown = shown.kinds.contains("no_readings");
+        let was_shown = self.without_readings.remove(&account);
+        if is_shown {
+            self.without_readings.insert(account);
+        }
+        let is_new = |at: At| at.world >= self.scraped;
+        let is_refused = |probe: &ProbeTold| {
+            probe.attempt.is_some_and(|(at, failure)| failure == Some(Reason::Forbidden) && is_new(at))
+        };
+        // A pipeline that the key may not see is not watched.
+        let any_refused = told.pipelines.values().flat_map(|pipeline| &pipeline.probes).any(is_refused);
+        let is_accepted = matches!(view.credential.state(), KeyState::Accepted { .. });
+        let may_heal =
+            self.excused || !is_accepted || any_refused || [told.read, told.listed].into_iter().flatten().any(is_new);
+        if was_shown && !is_shown && !may_heal {
+            return Err("no_readings has healed, and nothing was read or listed".to_owned());
+        }
+        Ok(())
+    }
+
     fn concerns_heal_by_lists_only(&mut self, picture: &Picture, scene: &Scene) -> Result<(), String> {
         let is_concern = |series: &&Rc<Series>| series.kind.as_deref().is_some_and(|kind| CONCERNS.contains(&kind));
         let shown: Vec<_> = picture.troubles.iter().filter(is_concern).cloned().collect();
@@ -155,8 +186,6 @@ fn gauges_agree(shown: &AccountPicture, view: &View, told: &Told) -> Result<(), 
     let is_up = gauge("goldrush_up")? > 0.0;
     // Before the first list, and while one is overdue, it is not up either.
     agrees("goldrush_up", is_up, is_up && told.list_failure.is_none())?;
-    let wrong = matches!(view.credential.state(), KeyState::NotServiceKey { .. });
-    agrees("goldrush_auth_forbidden", gauge("goldrush_auth_forbidden")? > 0.0, wrong)?;
     let paused = "goldrush_poll_paused_until_timestamp_seconds";
     agrees(paused, gauge(paused)? > 0.0, shown.kinds.contains("rate_limited"))
 }

@@ -32,6 +32,8 @@ struct Known {
     accepted: bool,
     /// Something has proved that a key is accepted.
     ever_accepted: bool,
+    /// The newest list that says anything about the key in use says 403, and no 401 came since.
+    wrong: bool,
 }
 
 pub struct DeadKey {
@@ -120,15 +122,22 @@ impl Invariant for DeadKey {
                     }
                     return Ok(());
                 }
-                match proof(error, request) {
+                let proof = proof(error, request);
+                let is_older = known.refused.is_some() && known.refused_at.is_some_and(|at| sent.at < at);
+                match proof {
+                    KeyVerdict::Unauthorized => known.wrong = false,
+                    KeyVerdict::NotServiceKey if !is_older => known.wrong = true,
+                    KeyVerdict::Accepted if !is_older && matches!(request, Request::Page(_)) => known.wrong = false,
+                    _ => {}
+                }
+                match proof {
                     KeyVerdict::Unauthorized => {
                         if known.refused.is_none() {
                             (known.sent, known.counts_from) = (0, now);
                         }
                         // Of one wave, the first counts: what was sent after it came is newer than all of them.
-                        let is_of_a_wave = known.refused.is_some() && known.refused_at.is_some_and(|at| sent.at < at);
                         known.refused = known.refused.or(Some(now));
-                        if !is_of_a_wave {
+                        if !is_older {
                             known.refused_at = Some(scene.clock.moment().monotonic());
                         }
                         known.ever_refused = true;
@@ -178,6 +187,13 @@ impl Invariant for DeadKey {
                     }
                     if value != Some(f64::from(is_refused)) {
                         return Err(format!("goldrush_auth_unauthorized is {value:?}"));
+                    }
+                    let value = shown.samples.get("goldrush_auth_forbidden").copied();
+                    if value != Some(f64::from(known.wrong)) {
+                        return Err(format!(
+                            "goldrush_auth_forbidden is {value:?}, and the list says so: {}",
+                            known.wrong
+                        ));
                     }
                     if known.refused.is_some() && !is_refused {
                         return Err("all that was delivered says 401, and the key is not shown as refused".to_owned());
