@@ -6,12 +6,8 @@
 //! pipeline whose reading hints at trouble, at the same number of requests. Then, for a half-paused fleet, with and
 //! without the idle pace at the same budget.
 //!
-//! Verdict: extra turns are kept (`src/account/suspicion.rs`). If the budget is too small, the median is 0.6 to 0.8 of
-//! plain, p95 and worst 0.6 to 0.8; if it suffices, the median is 0.9 to 1. If the metrics show nothing, nothing is
-//! lost; if half of all hints are false, a tenth. The longest wait of any probe grows by some 2 %, never by more than 8
-//! %.
-//!
-//! The idle pace is kept: see the table in the second part of the output.
+//! Verdict: extra turns (`src/account/suspicion.rs`) and the idle pace are kept. `docs/operations.md` says what they
+//! gain.
 //!
 //! `cargo bench --bench detection [-- --seeds 20]`
 

@@ -1,9 +1,9 @@
 //! What the shipped rules cost a Prometheus: one evaluation of all groups against one scrape of what they read, in the
 //! same run, with a healthy fleet and with one pipeline in a hundred in trouble.
 //!
-//! `cargo bench --bench rules [-- --pipelines 10000] [-- --seconds 700] [-- --prometheus prometheus]`, by hand: it takes
-//! 25 minutes. Each fleet is measured in the second half of the seconds, when its alerts are firing; with fewer than the
-//! default, tickets are not.
+//! `cargo bench --bench rules [-- --pipelines 10000] [-- --seconds 700] [-- --prometheus prometheus]`, by hand.
+//! Each fleet is measured in the second half of the seconds, when its alerts are firing; with fewer than the default,
+//! tickets are not.
 
 mod common;
 

@@ -30,11 +30,11 @@ def _quantile(quantile):
 HEALTH = [
     stat(
         "Up", f"count({_UP} == 1) or 0 * count(up{{{SELF}}})", width=3, thresholds=steps("red", (1, "green")),
-        description="Exporters that answer.", links=[link("Runbook", runbook("GoldRushExporterDown"))],
+        description="Exporters that respond.", links=[link("Runbook", runbook("GoldRushExporterDown"))],
     ),
     stat(
         "Down", f"count({_UP} == 0) or 0 * count(up{{{SELF}}})", width=3, thresholds=steps("green", (1, "red")),
-        description="Exporters that do not answer, or not in all of their parts.",
+        description="Exporters that do not respond, or not in all of their parts.",
         links=[link("Runbook", runbook("GoldRushExporterInstanceDown"))],
     ),
     stat(
@@ -66,10 +66,10 @@ HEALTH = [
         links=[link("Runbook", runbook("GoldRushPollBudgetTooSmall"))],
     ),
     stat(
-        "Waiting after 429", f"count(goldrush_poll_paused_until_timestamp_seconds{{{POLL}}} > time())"
+        "Polling paused", f"count(goldrush_poll_paused_until_timestamp_seconds{{{POLL}}} > time())"
         f" or 0 * count(goldrush_poll_paused_until_timestamp_seconds{{{POLL}}})",
         width=3, thresholds=steps("green", (1, "orange")),
-        description="Accounts whose polling waits because the API answered 429.",
+        description="Accounts whose polling is paused because a response demanded it (429, or another with Retry-After).",
         links=[link("Runbook", runbook("GoldRushRateLimited"))],
     ),
     stat(
@@ -154,7 +154,7 @@ API = [
     graph(
         "401 and 403", [target(_rate("goldrush_auth_failures_total", "account, code"), "{{account}} {{code}}")],
         unit="reqps", min=0, width=8, interval="1m",
-        description="Answers that refuse the key. A 403 can also be about a single pipeline.",
+        description="Responses that refuse the key. A 403 can also be about a single pipeline.",
         links=[link("Runbook", runbook("GoldRushServiceKeyUnauthorized"))],
     ),
     graph(
@@ -182,9 +182,9 @@ BUDGET = [
         description="How late the most overdue probe is.",
     ),
     graph(
-        "Waiting after 429",
+        "Polling paused",
         [target(f"clamp_min(max by (account) (goldrush_poll_paused_until_timestamp_seconds{{{POLL}}}) - time(), 0)", "{{account}}")],
-        unit="s", min=0, width=8, description="For how much longer polling waits.",
+        unit="s", min=0, width=8, description="How much longer polling is paused.",
         links=[link("Runbook", runbook("GoldRushRateLimited"))],
     ),
     graph(

@@ -22,11 +22,11 @@ TRIAGE = [
     row("Triage"),
     _count(
         "Keys refused", accounts_with("key_unauthorized"), RED, "GoldRushServiceKeyUnauthorized",
-        "Accounts whose ServiceKey is answered 401: missing, malformed or revoked. Nothing of such an account is watched.",
+        "Accounts whose ServiceKey the API refuses (401): missing, malformed or revoked. Nothing of such an account is watched.",
     ),
     _count(
         "Not a ServiceKey", accounts_with("key_not_service_key"), RED, "GoldRushCredentialNotServiceKey",
-        "Accounts whose list of pipelines is answered 403: the credential is a read-only API key.",
+        "Accounts for whose list of pipelines the API returns 403: the credential is a read-only API key.",
     ),
     _count(
         "Destinations down", pipelines_with("destination_unhealthy"), RED, "GoldRushDestinationUnhealthy",
@@ -73,10 +73,10 @@ TRIAGE = [
     ),
     _count(
         "Not running", pipelines_with("not_running"), ORANGE, "GoldRushPipelineNotRunning",
-        "Wanted running, but neither RUNNING nor FAILED; bounded pipelines that have ended do not count.", height=3,
+        "Wanted running, and not RUNNING for longer than a deployment takes. Bounded pipelines that have ended do not count.", height=3,
     ),
     _count(
-        "Answer 403", pipelines_with("forbidden"), ORANGE, "GoldRushPipelineForbidden",
+        "Return 403", pipelines_with("forbidden"), ORANGE, "GoldRushPipelineForbidden",
         "Listed, but of another group: they cannot be watched.", height=3,
     ),
     _count(
@@ -240,7 +240,7 @@ TRENDS = [
         "Processing delay, highest 10",
         [target(f"topk(10, {newest('goldrush_pipeline_processing_delay_seconds')})", "{{pipeline}} ({{account}})")],
         unit="s", min=0, thresholds=steps("transparent", (300, "orange")), data_links=SERIES_TO_PIPELINE,
-        description="From source to destination. Line: the threshold of the alert. The ten are chosen at every point in time, "
+        description="From source to destination. Line: the default of the threshold. The ten are chosen at every point in time, "
                     "so more than ten can appear.",
     ),
     graph(

@@ -60,7 +60,7 @@ NOW = [
         links=[link("Runbook", runbook("GoldRushPipelineRestarting"))],
     ),
     stat(
-        "Answers 403", _max("goldrush_pipeline_forbidden"), width=3, height=5,
+        "Returns 403", _max("goldrush_pipeline_forbidden"), width=3, height=5,
         mappings=values((0, "no", "green"), (1, "yes", "orange")),
         description="Yes: the pipeline belongs to another group, so nothing else is known of it.",
         links=[link("Runbook", runbook("GoldRushPipelineForbidden"))],
@@ -124,7 +124,7 @@ PROGRESS = [
     graph(
         "Processing delay", [target(_max("goldrush_pipeline_processing_delay_seconds"), "delay")],
         unit="s", min=0, thresholds=steps("transparent", (300, "orange"), (1800, "red")),
-        description="From source to destination. Lines: the thresholds of the alerts.",
+        description="From source to destination. Lines: the defaults of the thresholds.",
     ),
     graph(
         "Backlog", [target(_max("goldrush_pipeline_pending_records"), "pending records")], unit="short", min=0,
@@ -164,7 +164,6 @@ FRESHNESS = [
     ),
 ]
 
-# The only panels that need more than the lean profile of metrics.
 _START, _STOP, _HEIGHT = (
     f"goldrush_pipeline_{block}{{{THIS}}}" for block in ("start_block", "stop_block", "last_block_height")
 )
@@ -200,6 +199,7 @@ BLOCKS = [
     ),
 ]
 
+# The only panels that need more than the lean profile of metrics.
 DETAILS = [
     row(DETAILS_TITLE),
     timeline(
@@ -227,7 +227,7 @@ DETAILS = [
         "Age of the destination check",
         [target(f"time() - {_max('goldrush_pipeline_destination_last_check_timestamp_seconds')}", "last check")],
         unit="s", min=0, thresholds=steps("transparent", (900, "orange")),
-        description="Time since the platform last checked the destination. Line: the threshold of the alert.",
+        description="Time since the platform last checked the destination. Line: the default of the threshold.",
         links=[link("Runbook", runbook("GoldRushDestinationCheckOld"))],
     ),
     graph(
