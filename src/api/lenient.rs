@@ -153,6 +153,12 @@ impl<'a> Raw<'a> {
         Ok(self.text()?.map(|text| label(&text)))
     }
 
+    /// A label that may have been removed: an empty text says so, and null says nothing.
+    pub(super) fn name(self) -> Result<Option<Arc<str>>, Unusable> {
+        let label = self.label()?;
+        Ok(label.or_else(|| (self.kind() == Kind::Text).then(Arc::default)))
+    }
+
     /// A number, or a text that contains one.
     pub(super) fn number(self) -> Result<Option<f64>, Unusable> {
         let text = match self.kind() {

@@ -35,9 +35,9 @@ pub struct Pagination {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct ListedPipeline {
     id: Option<PipelineId>,
-    /// User-written.
+    /// User-written. Empty if it has none.
     pub name: Option<Arc<str>>,
-    /// User-written.
+    /// User-written. Empty if it has none.
     pub project: Option<Arc<str>>,
     /// `<chain>.<network>.<rest>`.
     pub topic: Option<Arc<str>>,
@@ -239,8 +239,8 @@ impl Record for ListedPipeline {
                 let text = value.text().map_err(|_| value.mismatch(Kind::Text).below("id"))?;
                 self.id = text.and_then(|text| PipelineId::new(&text));
             }
-            "name" => self.name = unknown.note(F::Name, value.label()),
-            "project" => self.project = unknown.note(F::Project, value.label()),
+            "name" => self.name = unknown.note(F::Name, value.name()),
+            "project" => self.project = unknown.note(F::Project, value.name()),
             "topic" => self.topic = unknown.note(F::Topic, value.label()),
             "destination_type" => self.destination_type = unknown.note(F::DestinationType, value.label()),
             "execution_mode" => {

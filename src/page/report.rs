@@ -3,6 +3,7 @@
 //! Fields have the names of the gauges without their prefix, and their units. Values that are not fresh are left out, as on
 //! `/metrics`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Serialize, Serializer};
@@ -484,9 +485,9 @@ impl<'a> Judged<'a> {
         });
         PipelineReport {
             account: self.name,
-            project: names.project.as_deref(),
+            project: named(&names.project),
             pipeline_id: pipeline.id().as_str(),
-            pipeline: names.name.as_deref(),
+            pipeline: named(&names.name),
             topic: names.topic.as_deref(),
             chain: names.chain(),
             destination_type: names.destination_type.as_deref(),
@@ -561,4 +562,9 @@ impl<'a> Judged<'a> {
             stale: read.is_some() && !probe.is_fresh(self.now, self.view.stale_after),
         }
     }
+}
+
+/// A name that is empty is none.
+fn named(name: &Option<Arc<str>>) -> Option<&str> {
+    name.as_deref().filter(|name| !name.is_empty())
 }

@@ -68,6 +68,8 @@ fn a_list_that_lacks_the_names_of_a_pipeline_neither_drops_it_nor_finds_it_anoth
         let names = (pipeline.listed().project.as_deref(), pipeline.listed().name.as_deref(), pipeline.team());
         assert_eq!(names, (Some("prod"), Some("swaps"), Some("data")), "{entry}");
     }
+    account.lists(&[json!({"id": "a", "project": "prod", "name": ""})], start);
+    assert!(polled(&account).is_empty(), "its name was removed");
 }
 
 #[test]
