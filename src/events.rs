@@ -1,6 +1,5 @@
 //! Turns an account's events into log lines. They report each change once, rather than the state at every poll.
 
-use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
@@ -30,8 +29,13 @@ pub struct EventLog {
 enum News {
     /// A list says this about a pipeline.
     Listed(&'static str),
-    /// A probe fails for this reason, or succeeds again.
-    Probe(Option<Reason>),
+    Failed,
+    /// Any other phase than `FAILED`.
+    Phase(Option<Phase>),
+    Unhealthy,
+    Healthy,
+    ProbeFails(Reason),
+    ProbeSucceeds,
 }
 
 impl EventLog {
@@ -90,7 +94,7 @@ impl EventLog {
         }
     }
 
-    /// Writes what a list says about a pipeline, or that it says it about `more`.
+    /// Writes what a list says about a pipeline.
     fn write_listed(
         &mut self,
         PipelineName { id, name }: &PipelineName,
@@ -101,14 +105,11 @@ impl EventLog {
     ) {
         let pipeline_id = id.as_str();
         let pipeline = name.as_deref().unwrap_or_default();
-        let lines = self.count(News::Listed(message), now);
+        let is_shown = self.is_shown(News::Listed(message), more, now);
         let account = &*self.account;
-        if lines <= LINES {
-            return info!(account, pipeline_id, pipeline, status, "{message}");
-        }
-        debug!(account, pipeline_id, pipeline, status, "{message}");
-        if lines == LINES + 1 {
-            info!(account, "{more}: for a minute, only the debug log shows each");
+        match is_shown {
+            true => info!(account, pipeline_id, pipeline, status, "{message}"),
+            false => debug!(account, pipeline_id, pipeline, status, "{message}"),
         }
     }
 
@@ -116,17 +117,23 @@ impl EventLog {
         let pipeline_id = name.id.as_str();
         let pipeline = name.name.as_deref().unwrap_or_default();
         match change {
+            // The first reading is not a change: otherwise startup would log a line for each pipeline.
+            Change::Phase { was: None, is } if *is != Some(Phase::Failed) => {}
+            Change::Phase { was, is: Some(Phase::Failed) } => {
+                let is_shown = self.is_shown(News::Failed, "more pipelines have failed", now);
+                let (account, was) = (&*self.account, was.map_or("none", Phase::as_str));
+                match is_shown {
+                    true => warn!(account, pipeline_id, pipeline, was, "pipeline has failed"),
+                    false => debug!(account, pipeline_id, pipeline, was, "pipeline has failed"),
+                }
+            }
             Change::Phase { was, is } => {
+                let is_shown = self.is_shown(News::Phase(*is), "more phases have changed", now);
+                let [was, phase] = [was, is].map(|phase| phase.map_or("none", Phase::as_str));
                 let account = &*self.account;
-                let phase = is.map_or("none", Phase::as_str);
-                let before = was.map_or("none", Phase::as_str);
-                match (was, is) {
-                    (_, Some(Phase::Failed)) => {
-                        warn!(account, pipeline_id, pipeline, was = before, "pipeline has failed");
-                    }
-                    // The first reading is not a change: otherwise startup would log a line for each pipeline.
-                    (None, _) => {}
-                    _ => info!(account, pipeline_id, pipeline, phase, was = before, "phase has changed"),
+                match is_shown {
+                    true => info!(account, pipeline_id, pipeline, phase, was, "phase has changed"),
+                    false => debug!(account, pipeline_id, pipeline, phase, was, "phase has changed"),
                 }
             }
             Change::Desired(is) => {
@@ -135,37 +142,55 @@ impl EventLog {
                 self.write_listed(name, "desired status has changed", more, Some(status), now);
             }
             Change::DestinationUnhealthy(detail) => {
-                warn!(account = &*self.account, pipeline_id, pipeline, detail, "destination is unhealthy");
+                let is_shown = self.is_shown(News::Unhealthy, "more destinations are unhealthy", now);
+                let account = &*self.account;
+                match is_shown {
+                    true => warn!(account, pipeline_id, pipeline, detail, "destination is unhealthy"),
+                    false => debug!(account, pipeline_id, pipeline, detail, "destination is unhealthy"),
+                }
             }
             Change::DestinationHealthy => {
-                info!(account = &*self.account, pipeline_id, pipeline, "destination is healthy again");
+                let is_shown = self.is_shown(News::Healthy, "more destinations are healthy again", now);
+                let account = &*self.account;
+                match is_shown {
+                    true => info!(account, pipeline_id, pipeline, "destination is healthy again"),
+                    false => debug!(account, pipeline_id, pipeline, "destination is healthy again"),
+                }
             }
             // The account already logs a refused key once.
             Change::Probe { failure: Some((Reason::Unauthorized, _)), .. } => {}
             Change::Probe { was: Some(Reason::Unauthorized), failure: None, .. } => {}
-            Change::Probe { probe, failure, .. } => {
-                let reason = failure.as_ref().map(|(reason, _)| *reason);
-                let detail = failure.as_ref().map(|(_, detail)| detail);
-                let lines = self.count(News::Probe(reason), now).cmp(&(LINES + 1));
-                let account = &*self.account;
-                let probe = probe.as_str();
-                let shown = reason.map(Reason::as_str);
-                debug!(account, pipeline_id, pipeline, probe, reason = shown, detail, "a probe's outcome has changed");
-                match (shown, lines) {
-                    (Some(reason), Ordering::Less) => {
-                        warn!(account, pipeline_id, pipeline, probe, reason, detail, "probe fails");
-                    }
-                    (None, Ordering::Less) => info!(account, pipeline_id, pipeline, probe, "probe succeeds again"),
-                    (Some(reason), Ordering::Equal) => {
-                        warn!(account, reason, "more probes fail: for a minute, only the debug log shows each");
-                    }
-                    (None, Ordering::Equal) => {
-                        info!(account, "more probes succeed again: for a minute, only the debug log shows each");
-                    }
-                    (_, Ordering::Greater) => {}
+            Change::Probe { probe, failure: Some((reason, detail)), .. } => {
+                let is_shown = self.is_shown(News::ProbeFails(*reason), &format!("more probes fail ({reason})"), now);
+                let (account, probe, reason) = (&*self.account, probe.as_str(), reason.as_str());
+                match is_shown {
+                    true => warn!(account, pipeline_id, pipeline, probe, reason, detail, "probe fails"),
+                    false => debug!(account, pipeline_id, pipeline, probe, reason, detail, "probe fails"),
+                }
+            }
+            Change::Probe { probe, failure: None, .. } => {
+                let is_shown = self.is_shown(News::ProbeSucceeds, "more probes succeed again", now);
+                let (account, probe) = (&*self.account, probe.as_str());
+                match is_shown {
+                    true => info!(account, pipeline_id, pipeline, probe, "probe succeeds again"),
+                    false => debug!(account, pipeline_id, pipeline, probe, "probe succeeds again"),
                 }
             }
         }
+    }
+
+    /// Whether a line above the debug log says these news of this pipeline; else one has said that there are `more`.
+    fn is_shown(&mut self, news: News, more: &str, now: Instant) -> bool {
+        let lines = self.count(news, now);
+        if lines == LINES + 1 {
+            let account = &*self.account;
+            const REST: &str = "for a minute, only the debug log shows each";
+            match news {
+                News::Failed | News::Unhealthy | News::ProbeFails(_) => warn!(account, "{more}: {REST}"),
+                _ => info!(account, "{more}: {REST}"),
+            }
+        }
+        lines <= LINES
     }
 
     /// How often there were these news in this window, including now.
@@ -209,15 +234,22 @@ mod tests {
         let _log = tracing::subscriber::set_default(subscriber.with_writer(move || writer.clone()).finish());
         let mut log = EventLog::new("prod".to_owned(), KeySource::BuiltIn("sk_1"));
         let name = |number| PipelineName { id: PipelineId::new(&format!("pipe_{number}")).unwrap(), name: None };
-        let paused = Change::Desired(Some(crate::api::DesiredStatus::Paused));
-        for event in [
-            |name, _| Event::PipelineIsGone(name),
-            |name, _| Event::PipelineIsNew(name),
-            |name, paused: &Change| Event::PipelineChanged(name, paused.clone()),
-        ] {
+        let changes = [
+            Change::Phase { was: Some(Phase::Running), is: Some(Phase::Failed) },
+            Change::Phase { was: Some(Phase::Failed), is: Some(Phase::Running) },
+            Change::Desired(Some(crate::api::DesiredStatus::Paused)),
+            Change::DestinationUnhealthy("refused".to_owned()),
+            Change::DestinationHealthy,
+        ];
+        let mut events: Vec<Box<dyn Fn(PipelineName) -> Event>> =
+            vec![Box::new(Event::PipelineIsGone), Box::new(Event::PipelineIsNew)];
+        for change in changes {
+            events.push(Box::new(move |name| Event::PipelineChanged(name, change.clone())));
+        }
+        for event in events {
             lines.0.lock().unwrap().clear();
             let now = Instant::now();
-            (0..10_000).for_each(|number| log.write(&event(name(number), &paused), now));
+            (0..10_000).for_each(|number| log.write(&event(name(number)), now));
             let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
             let counted = ["pipe_", "only the debug log shows each"].map(|what| text.matches(what).count());
             assert_eq!(counted, [10, 1], "{text:.2000}");

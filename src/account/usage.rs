@@ -1,6 +1,7 @@
 //! The account's use of credits: when to request it, what was read, and its trend. This request is independent: its
 //! outcome changes nothing else that is known about the account.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use jiff::Timestamp;
@@ -23,6 +24,8 @@ pub struct Usage {
     due: Instant,
     state: ProbeState,
     reading: Option<api::Usage>,
+    /// The plan that was said last. Limits are those of this plan.
+    plan: Option<Arc<str>>,
     plan_limit: Known<f64>,
     flex_limit: Known<f64>,
     /// A day's pace predicts the next days; an hour's does not.
@@ -37,6 +40,7 @@ impl Usage {
             due: now,
             state: ProbeState::default(),
             reading: None,
+            plan: None,
             plan_limit: Known::default(),
             flex_limit: Known::default(),
             pace: Trend::default(),
@@ -91,6 +95,13 @@ impl Usage {
             self.pace = Trend::default();
         }
         self.pace.observe(consumed, at);
+        if let Some(plan) = &new.plan {
+            if self.plan.replace(plan.clone()).is_some_and(|before| before != *plan) {
+                self.plan_limit = Known::default();
+                self.flex_limit = Known::default();
+                self.used_up.set(false, at);
+            }
+        }
         self.plan_limit.observe(new.credits_limit, at);
         self.flex_limit.observe(new.flex_credits_limit, at);
         // A reading that does not say how much has been used changes nothing. Before the first limit, nothing is known.
@@ -277,6 +288,19 @@ mod tests {
         assert_eq!(scene.used_up_since(), Some(9), "no flex credits any more");
         scene.reads_all(10, lacking(850.0, json!(0), json!(null)));
         assert_eq!(scene.used_up_since(), None, "no limit any more");
+    }
+
+    #[test]
+    fn another_plan_has_other_limits_or_none() {
+        let says = |plan: &str, limit: Value| json!({"credits_consumed": 850, "max_credits": limit, "plan": plan});
+        let mut scene = Scene::on(10);
+        scene.reads_all(0, says("Professional", json!(800)));
+        scene.reads_all(1, says("Professional", json!(null)));
+        assert_eq!(scene.used_up_since(), Some(0), "the limit that was said last");
+        scene.reads_all(2, says("Contract", json!(null)));
+        assert_eq!((scene.used_up_since(), scene.usage.ceiling()), (None, None));
+        scene.reads_all(3, json!({"credits_consumed": 850, "max_credits": 850}));
+        assert_eq!(scene.used_up_since(), Some(3), "a reading without a plan is of the last one");
     }
 
     #[test]
