@@ -7,6 +7,9 @@ use goldrush_exporter::moment::Moment;
 /// 2026-01-01, in Unix seconds: when every history begins.
 pub const EPOCH: u64 = 1_767_225_600;
 
+/// How long the exporter's machine has run then, in seconds: longer than any real one, see [`super::served::Served`].
+const BOOTED: u64 = 1 << 30;
+
 /// The clocks of the exporter's machine, and the world's time.
 pub struct Clock {
     origin: Instant,
@@ -32,7 +35,7 @@ impl Clock {
         let true_wall = SystemTime::UNIX_EPOCH + Duration::from_secs(EPOCH) + self.world();
         let step = Duration::from_secs(self.stepped.unsigned_abs());
         let wall = if self.stepped < 0 { true_wall - step } else { true_wall + step };
-        Moment::new(self.origin + self.awake, Duration::from_secs(1_000) + self.world(), wall)
+        Moment::new(self.origin + self.awake, Duration::from_secs(BOOTED) + self.world(), wall)
     }
 
     /// An instant as time since the beginning.

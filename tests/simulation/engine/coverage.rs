@@ -94,6 +94,9 @@ const OTHERS: &[&str] = &[
     "lists came in time",
     "the second opinion agrees",
     "kept text served",
+    "all parts agree with the whole",
+    "the page agrees with the exposition",
+    "what is kept was compared with the live fleet",
     "fleet of 0",
     "fleet of more than 100",
 ];

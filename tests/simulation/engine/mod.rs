@@ -19,6 +19,7 @@ pub mod invariants;
 pub mod picture;
 pub mod prometheus;
 pub mod second_opinion;
+pub mod served;
 pub mod shrink;
 pub mod told;
 pub mod world;

@@ -157,7 +157,7 @@ pub struct Reaction {
 }
 
 /// Those of the accounts, and one that no account has.
-const GROUPS: usize = 3;
+pub const GROUPS: usize = 3;
 /// What each group spends at least. That lasts for longer than a month.
 const CREDITS_PER_HOUR: f64 = 1.0;
 const CREDITS: UsageFacts = UsageFacts { consumed: 100.0, limit: 1_000.0, flex: 200.0 };

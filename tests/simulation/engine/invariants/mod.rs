@@ -6,6 +6,9 @@ mod counters;
 mod fair_share;
 mod judgement;
 mod key;
+mod memory;
+mod page;
+mod parts;
 mod readings;
 mod silence;
 mod truth;
@@ -35,5 +38,8 @@ pub fn all(accounts: usize) -> Vec<Box<dyn Invariant>> {
         Box::new(truth::Truth::default()),
         Box::new(usage::Usage::new(accounts)),
         Box::new(alerts::Alerts::default()),
+        Box::new(parts::Parts::default()),
+        Box::new(page::Page::default()),
+        Box::new(memory::Memory::new(accounts)),
     ]
 }
