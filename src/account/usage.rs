@@ -95,12 +95,12 @@ impl Usage {
             self.pace = Trend::default();
         }
         self.pace.observe(consumed, at);
-        if let Some(plan) = &new.plan {
-            if self.plan.replace(plan.clone()).is_some_and(|before| before != *plan) {
-                self.plan_limit = Known::default();
-                self.flex_limit = Known::default();
-                self.used_up.set(false, at);
-            }
+        if let Some(plan) = &new.plan
+            && self.plan.replace(plan.clone()).is_some_and(|before| before != *plan)
+        {
+            self.plan_limit = Known::default();
+            self.flex_limit = Known::default();
+            self.used_up.set(false, at);
         }
         self.plan_limit.observe(new.credits_limit, at);
         self.flex_limit.observe(new.flex_credits_limit, at);

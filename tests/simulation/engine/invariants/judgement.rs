@@ -48,7 +48,7 @@ impl Invariant for Judgement {
                 for (account, view) in views.iter().enumerate() {
                     let Some(shown) = picture.accounts.get(daemon::name(account)) else { continue };
                     of_account(&shown.kinds, view, account, scene)?;
-                    gauges_agree(shown, view, &scene.told[account])?;
+                    gauges_agree(shown, &scene.told[account])?;
                     self.no_readings_stays(account, shown, view, &scene.told[account])?;
                     for (id, told) in &scene.told[account].pipelines {
                         let Some(shown) = shown.pipelines.get(id.as_str()) else { continue };
@@ -178,7 +178,7 @@ fn of_account(kinds: &BTreeSet<Rc<str>>, view: &View, account: usize, scene: &Sc
 }
 
 /// The gauges that say the same as a trouble, also while something is wrong.
-fn gauges_agree(shown: &AccountPicture, view: &View, told: &Told) -> Result<(), String> {
+fn gauges_agree(shown: &AccountPicture, told: &Told) -> Result<(), String> {
     let gauge = |name: &str| shown.samples.get(name).copied().ok_or_else(|| format!("{name} is not shown"));
     let agrees = |name: &str, is: bool, should: bool| {
         if is == should { Ok(()) } else { Err(format!("{name} says {is}, and should say {should}")) }
