@@ -52,8 +52,8 @@ pub struct FairShare {
     sent: Vec<BTreeMap<PipelineId, [Duration; Probe::COUNT]>>,
     /// When anything was last in the way, on the monotonic clock.
     hindered: Vec<Duration>,
-    /// The newest response said so.
-    refused: Vec<bool>,
+    /// When the key was last refused, until something that was sent after that is accepted.
+    refused: Vec<Option<Instant>>,
     /// The most requests per second that were needed since, against those that were allowed.
     stretch: Vec<f64>,
     steady: Vec<Steady>,
@@ -67,7 +67,7 @@ impl FairShare {
         Self {
             sent: vec![BTreeMap::new(); accounts],
             hindered: vec![Duration::ZERO; accounts],
-            refused: vec![false; accounts],
+            refused: vec![None; accounts],
             stretch: vec![1.0; accounts],
             steady: vec![Steady::default(); accounts],
             lists: vec![Lists::default(); accounts],
@@ -124,9 +124,14 @@ impl Invariant for FairShare {
                 let until = pauses.then(paused).flatten().map(|until| scene.clock.since_origin(until.monotonic()));
                 let is_hard = |error: &Error| error.is_unsent() || error.reason() == Reason::Unauthorized;
                 // With a refused key, only lists are sent, and the next one may be a minute away.
-                let was_refused = self.refused[account];
-                self.refused[account] = error.is_some_and(|error| error.reason() == Reason::Unauthorized)
-                    || (was_refused && error.is_some());
+                let was_refused = self.refused[account].is_some();
+                match error {
+                    Some(error) if error.reason() == Reason::Unauthorized => {
+                        self.refused[account] = Some(scene.clock.moment().monotonic());
+                    }
+                    None if self.refused[account].is_some_and(|at| sent.at >= at) => self.refused[account] = None,
+                    _ => {}
+                }
                 if was_refused || error.is_some_and(is_hard) || pauses {
                     self.hindered[account] = self.hindered[account].max(until.unwrap_or(now));
                 }
