@@ -428,3 +428,44 @@ fn replay_200475() {
         ],
     });
 }
+
+/// Drops are not seen between the first two readings of each worker, and this one restarts every five minutes.
+#[test]
+fn replay_1004369() {
+    let incident = |at, lasts, fault| Incident { at, lasts, account: 0, fault };
+    replay(&History {
+        seed: 1_004_369,
+        length: 5_888,
+        setup: Setup {
+            pipelines: 1,
+            accounts: 1,
+            page: 100,
+            scrape_every: 60,
+            knobs: Knobs { budget: 40, usage: 0, ..Knobs::DEFAULT },
+        },
+        incidents: vec![
+            incident(4_353, 2_010, Worker(53_299, Condition::Restarts)),
+            incident(4_868, 3_824, Worker(321_721, Condition::Drops)),
+        ],
+    });
+}
+
+/// Slow requests fill the slots before their responses show that.
+#[test]
+fn replay_2000716() {
+    let knobs = Knobs { budget: 184, stale_after: 120, in_flight: 2, expects: true, usage: 60, ..Knobs::DEFAULT };
+    let gone = Reply { to: Target::Pipeline(905_257), with: history::Reply::Status(410), one_in: 1, times: 0 };
+    let slow = Reply { to: Target::Everything, with: history::Reply::Slow(8_271), one_in: 1, times: 0 };
+    let incident = |at, lasts, account, fault| Incident { at, lasts, account, fault };
+    replay(&History {
+        seed: 2_000_716,
+        length: 968,
+        setup: Setup { pipelines: 31, accounts: 2, page: 100, scrape_every: 30, knobs },
+        incidents: vec![
+            incident(34, 0, 0, history::Fault::Reproject(502_975)),
+            incident(425, 0, 1, Restart),
+            incident(654, 1, 0, gone),
+            incident(958, 1, 1, slow),
+        ],
+    });
+}
