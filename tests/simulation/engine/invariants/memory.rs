@@ -15,9 +15,10 @@ const EVERY: u64 = 256;
 /// The first of them.
 const FIRST: u64 = 24;
 
-/// The most characters that describe an account without pipelines, and each pipeline of it.
+/// The most characters that describe an account without pipelines, and each pipeline of it. On a bad day, the changes of half an
+/// hour are half of these.
 const BASE: usize = 10_000;
-const OF_PIPELINE: usize = 12_000;
+const OF_PIPELINE: usize = 24_000;
 
 /// Series of an account beyond those of its groups, chains, teams and expected pipelines.
 const SERIES: usize = 240;
