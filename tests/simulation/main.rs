@@ -436,13 +436,7 @@ fn replay_1004369() {
     replay(&History {
         seed: 1_004_369,
         length: 5_888,
-        setup: Setup {
-            pipelines: 1,
-            accounts: 1,
-            page: 100,
-            scrape_every: 60,
-            knobs: Knobs { budget: 40, usage: 0, ..Knobs::DEFAULT },
-        },
+        setup: Setup { pipelines: 1, accounts: 1, page: 100, scrape_every: 60, knobs: Knobs::DEFAULT },
         incidents: vec![
             incident(4_353, 2_010, Worker(53_299, Condition::Restarts)),
             incident(4_868, 3_824, Worker(321_721, Condition::Drops)),

@@ -446,7 +446,7 @@ impl Told {
                         Some(Said::Status(facts)) => pipeline.hear_status(*facts, at),
                         Some(Said::Metrics(facts)) => pipeline.hear_metrics(*facts, at, &mut self.reached),
                         Some(Said::Health(facts)) => pipeline.hear_health(*facts, at),
-                        // The picture's check will find a reading that nobody gave.
+                        // The picture's check will find a reading that no response gave.
                         Some(Said::Page(_) | Said::Usage(_)) | None => {}
                     }
                     pipeline.note_end(at);

@@ -10,7 +10,7 @@ use super::super::picture::AccountPicture;
 use super::super::world::GROUPS;
 use super::{Invariant, Scene, Step};
 
-/// At one scrape of so many, all that an account keeps is looked through.
+/// All that an account keeps is checked at every 256th scrape.
 const EVERY: u64 = 256;
 /// The first of them.
 const FIRST: u64 = 24;
@@ -23,7 +23,7 @@ const OF_PIPELINE: usize = 24_000;
 /// Series of an account beyond those of its groups, chains, teams and expected pipelines.
 const SERIES: usize = 240;
 
-/// A request that takes longer is answered by nobody.
+/// A request that takes longer gets no response.
 const SLOWEST: Duration = Duration::from_secs(60);
 
 #[derive(Default, Clone)]

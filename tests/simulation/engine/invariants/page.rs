@@ -9,7 +9,7 @@ use super::super::picture::{Picture, PipelinePicture};
 use super::super::served::Served;
 use super::{Invariant, Scene, Step};
 
-/// At one scrape of so many.
+/// Compared at every 256th scrape.
 const EVERY: u64 = 256;
 /// The first of them.
 const FIRST: u64 = 20;
