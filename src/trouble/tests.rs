@@ -438,27 +438,27 @@ fn a_pipeline_that_restarts_every_few_minutes_lags_all_the_time() {
 #[test]
 fn a_pipeline_that_deploys_lags_only_if_it_did_while_it_ran() {
     let delay = json!({"processing_delay_ms": 2_000_000});
-    // At first sight, after a pause, and after it ran without a delay.
+    // At first sight, after a pause, and after it ran without a delay until the worker stopped.
     let mut scene = Scene::new();
     scene.lists(0, "first", json!({}));
     scene.metrics(1, "first", delay.clone());
     scene.status(2, "first", "DEPLOYING", 0);
-    for id in ["resumed", "late"] {
+    for id in ["resumed", "late", "at once"] {
         scene.lists(0, id, json!({}));
         scene.status(1, id, "RUNNING", 2);
     }
     scene.metrics(2, "resumed", delay.clone());
     scene.lists(3, "resumed", json!({"status": "paused"}));
     scene.lists(4, "resumed", json!({"status": "running"}));
-    for id in ["resumed", "late"] {
+    for (id, at) in [("resumed", 6), ("late", 6), ("at once", 5)] {
         scene.status(5, id, "DEPLOYING", 0);
-        scene.metrics(6, id, delay.clone());
+        scene.metrics(at, id, delay.clone());
     }
-    for id in ["first", "resumed", "late"] {
+    for id in ["first", "resumed", "late", "at once"] {
         assert_eq!(scene.troubles(7, id), [], "{id}");
         scene.status(8, id, "RUNNING", 2);
     }
-    for (id, since) in [("first", -1), ("resumed", -2), ("late", -6)] {
+    for (id, since) in [("first", -1), ("resumed", -2), ("late", -6), ("at once", -5)] {
         assert_eq!(scene.troubles(9, id), [("delay_critical", Some(since))], "{id}");
     }
 }
