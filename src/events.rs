@@ -235,25 +235,44 @@ mod tests {
         let mut log = EventLog::new("prod".to_owned(), KeySource::BuiltIn("sk_1"));
         let name = |number| PipelineName { id: PipelineId::new(&format!("pipe_{number}")).unwrap(), name: None };
         let changes = [
-            Change::Phase { was: Some(Phase::Running), is: Some(Phase::Failed) },
-            Change::Phase { was: Some(Phase::Failed), is: Some(Phase::Running) },
-            Change::Desired(Some(crate::api::DesiredStatus::Paused)),
-            Change::DestinationUnhealthy("refused".to_owned()),
-            Change::DestinationHealthy,
+            ("WARN", Change::Phase { was: Some(Phase::Running), is: Some(Phase::Failed) }),
+            ("INFO", Change::Phase { was: Some(Phase::Failed), is: Some(Phase::Running) }),
+            ("INFO", Change::Desired(Some(crate::api::DesiredStatus::Paused))),
+            ("WARN", Change::DestinationUnhealthy("refused".to_owned())),
+            ("INFO", Change::DestinationHealthy),
         ];
-        let mut events: Vec<Box<dyn Fn(PipelineName) -> Event>> =
-            vec![Box::new(Event::PipelineIsGone), Box::new(Event::PipelineIsNew)];
-        for change in changes {
-            events.push(Box::new(move |name| Event::PipelineChanged(name, change.clone())));
+        type Make = Box<dyn Fn(PipelineName) -> Event>;
+        let mut events: Vec<(&str, Make)> =
+            vec![("INFO", Box::new(Event::PipelineIsGone)), ("INFO", Box::new(Event::PipelineIsNew))];
+        for (level, change) in changes {
+            events.push((level, Box::new(move |name| Event::PipelineChanged(name, change.clone()))));
         }
-        for event in events {
+        for (level, event) in events {
             lines.0.lock().unwrap().clear();
             let now = Instant::now();
             (0..10_000).for_each(|number| log.write(&event(name(number)), now));
             let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
-            let counted = ["pipe_", "only the debug log shows each"].map(|what| text.matches(what).count());
-            assert_eq!(counted, [10, 1], "{text:.2000}");
+            let counted = ["pipe_", "only the debug log shows each", level].map(|what| text.matches(what).count());
+            assert_eq!(counted, [10, 1, 11], "{text:.2000}");
+            let last = text.lines().next_back().unwrap();
+            assert!(last.contains("only the debug log shows each"), "after the others: {last}");
         }
+    }
+
+    #[test]
+    fn the_first_phase_is_news_only_if_it_is_a_failure() {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::INFO);
+        let _log = tracing::subscriber::set_default(subscriber.with_writer(move || writer.clone()).finish());
+        let mut log = EventLog::new("prod".to_owned(), KeySource::BuiltIn("sk_1"));
+        for (id, is) in [("pipe_runs", Phase::Running), ("pipe_failed", Phase::Failed)] {
+            let name = PipelineName { id: PipelineId::new(id).unwrap(), name: None };
+            log.write(&Event::PipelineChanged(name, Change::Phase { was: None, is: Some(is) }), Instant::now());
+        }
+        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        let counted = ["pipe_runs", "pipe_failed", "pipeline has failed"].map(|what| text.matches(what).count());
+        assert_eq!(counted, [0, 1, 1], "{text}");
     }
 
     #[test]
