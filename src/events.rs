@@ -210,11 +210,29 @@ mod tests {
     use std::io;
     use std::sync::{Arc, Mutex};
 
+    use tracing::subscriber::DefaultGuard;
+
     use super::*;
     use crate::api::{PipelineId, Probe};
 
     #[derive(Clone, Default)]
     struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Lines {
+        /// What this thread logs above the debug log, until the guard is dropped.
+        fn capture() -> (Self, DefaultGuard) {
+            let lines = Self::default();
+            let writer = lines.clone();
+            let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::INFO);
+            let subscriber = subscriber.with_writer(move || writer.clone()).finish();
+            (lines, tracing::subscriber::set_default(subscriber))
+        }
+
+        /// What was logged since it was last taken.
+        fn take(&self) -> String {
+            String::from_utf8(std::mem::take(&mut *self.0.lock().unwrap())).unwrap()
+        }
+    }
 
     impl io::Write for Lines {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -228,10 +246,7 @@ mod tests {
 
     #[test]
     fn a_fleet_that_goes_and_comes_back_logs_a_few_lines() {
-        let lines = Lines::default();
-        let writer = lines.clone();
-        let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::INFO);
-        let _log = tracing::subscriber::set_default(subscriber.with_writer(move || writer.clone()).finish());
+        let (lines, _log) = Lines::capture();
         let mut log = EventLog::new("prod".to_owned(), KeySource::BuiltIn("sk_1"));
         let name = |number| PipelineName { id: PipelineId::new(&format!("pipe_{number}")).unwrap(), name: None };
         let changes = [
@@ -248,10 +263,9 @@ mod tests {
             events.push((level, Box::new(move |name| Event::PipelineChanged(name, change.clone()))));
         }
         for (level, event) in events {
-            lines.0.lock().unwrap().clear();
             let now = Instant::now();
             (0..10_000).for_each(|number| log.write(&event(name(number)), now));
-            let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+            let text = lines.take();
             let counted = ["pipe_", "only the debug log shows each", level].map(|what| text.matches(what).count());
             assert_eq!(counted, [10, 1, 11], "{text:.2000}");
             let last = text.lines().next_back().unwrap();
@@ -261,38 +275,31 @@ mod tests {
 
     #[test]
     fn the_first_phase_is_news_only_if_it_is_a_failure() {
-        let lines = Lines::default();
-        let writer = lines.clone();
-        let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::INFO);
-        let _log = tracing::subscriber::set_default(subscriber.with_writer(move || writer.clone()).finish());
+        let (lines, _log) = Lines::capture();
         let mut log = EventLog::new("prod".to_owned(), KeySource::BuiltIn("sk_1"));
         for (id, is) in [("pipe_runs", Phase::Running), ("pipe_failed", Phase::Failed)] {
             let name = PipelineName { id: PipelineId::new(id).unwrap(), name: None };
             log.write(&Event::PipelineChanged(name, Change::Phase { was: None, is: Some(is) }), Instant::now());
         }
-        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        let text = lines.take();
         let counted = ["pipe_runs", "pipe_failed", "pipeline has failed"].map(|what| text.matches(what).count());
         assert_eq!(counted, [0, 1, 1], "{text}");
     }
 
     #[test]
     fn an_outage_logs_a_few_lines_and_does_not_hide_another_failure() {
-        let lines = Lines::default();
-        let writer = lines.clone();
-        let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::INFO);
-        let _log = tracing::subscriber::set_default(subscriber.with_writer(move || writer.clone()).finish());
+        let (lines, _log) = Lines::capture();
         let start = Instant::now();
         let mut log = EventLog::new("prod".to_owned(), KeySource::BuiltIn("sk_1"));
         // How often each line about that many probes is logged.
         let mut told = |probes: u32, failure: Option<Reason>, seconds| {
-            lines.0.lock().unwrap().clear();
             for number in 0..probes {
                 let name = PipelineName { id: PipelineId::new(&format!("pipe_{number}")).unwrap(), name: None };
                 let failure = failure.map(|reason| (reason, "why".to_owned()));
                 let change = Change::Probe { probe: Probe::Status, was: None, failure };
                 log.write(&Event::PipelineChanged(name, change), start + Duration::from_secs(seconds));
             }
-            let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+            let text = lines.take();
             ["probe fails", "probe succeeds again", "only the debug log shows"].map(|what| text.matches(what).count())
         };
         assert_eq!(told(1, Some(Reason::Timeout), 0), [1, 0, 0]);
